@@ -1,1 +1,1 @@
-"""Models: the request, the wires that carry it, the embedded model."""
+"""Models: the request, the wires that send it, the catalog, the embedded model."""

@@ -1,4 +1,4 @@
-"""The HTTP client of the model wires: pooled, streaming, lazy, with few kinds of failure."""
+"""The HTTP client of the model wires: pooled, streaming, loaded at first use, with few kinds of failure."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     import aiohttp
 
 OVERSIZED = "oversized"
-"""The code of an answer without end: asking for it again would be paid again."""
+"""The code of an endless answer. It is not requested again, since that would cost the same again."""
 _STALE = 8
-"""Connections of the pool that may turn out to be dead before a request is given up."""
+"""How many dead connections of the pool a request may hit before it fails."""
 _STALE_SECONDS = 1.0
-"""How soon a dead connection shows. Later a server has begun to work on the request, and would be paid twice."""
+"""A dead connection fails within this time. A later failure means that a server had started on the request, so
+repeating it would be paid for twice."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PIECEWISE = 64 * 1024
-"""Bytes of a body that the transport takes at once, whatever the server does."""
+"""Bytes of a body that the transport buffers at once, even if the server reads nothing."""
 
 
 class HttpFailed(RoostError):
-    """The connection was refused, reset or closed early. `retryable` says whether another try may go through, `unsent`
-    that no server can have seen anything of the request."""
+    """The connection was refused, reset or closed early. retryable: another try may succeed. unsent: no server can have
+    received any of the request."""
 
     code, status = "connection", 502
     retryable = True
@@ -41,39 +42,39 @@ class HttpFailed(RoostError):
 
 
 class HttpUnreachable(HttpFailed):
-    """No connection came about."""
+    """No connection could be made."""
 
     unsent = True
 
 
 class HttpTimeout(HttpFailed):
-    """Nothing came for too long, or the server did not take the connection in time."""
+    """The server was silent for too long, or did not accept the connection in time."""
 
     code, status = "timeout", 504
 
 
 class HttpMalformed(HttpFailed):
-    """What came is not what the protocol allows."""
+    """The response violates the protocol."""
 
     code = "malformed"
 
 
 class HttpOversized(HttpFailed):
-    """More came than any answer has."""
+    """The response is larger than any answer."""
 
     code = OVERSIZED
     retryable = False
 
 
 class HttpUnusable(HttpFailed):
-    """The URL, the headers or the certificate cannot work, however often one tries."""
+    """The URL, the headers or the certificate are invalid; no retry can help."""
 
     retryable = False
     unsent = True
 
 
 class HttpResponse:
-    """An answer whose body is read while it comes. Raises `HttpFailed` and its kinds only."""
+    """A response whose body is read as it arrives. Raises only `HttpFailed` and its subclasses."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -81,14 +82,14 @@ class HttpResponse:
         self.headers: Mapping[str, str] = response.headers
 
     async def read(self) -> bytes:
-        """The bytes that are there, at least one; empty at the end of the body."""
+        """Return the available bytes, at least one; empty at the end of the body."""
         try:
             return await self._response.content.readany()
         except Exception as error:  # whatever the library raises becomes one of ours
             raise _normalised(error) from error
 
     async def read_all(self, cap: int) -> bytes:
-        """The rest of the body, cut at `cap` bytes."""
+        """Return the rest of the body, cut at `cap` bytes."""
         pieces: list[bytes] = []
         size = 0
         while size < cap and (data := await self.read()):
@@ -98,14 +99,14 @@ class HttpResponse:
 
 
 class HttpClient:
-    """A pool of connections for one event loop. Making one costs nothing: the library is loaded by the first request.
+    """A connection pool for one event loop. Creating it is cheap: the first request loads the library.
 
-    `connect_timeout` and `idle_timeout` (the longest silence while reading) are in seconds. With `proxies` a proxy of
-    the environment (`HTTPS_PROXY`, `NO_PROXY`) is used, except for the loopback. Certificates are checked against the
-    system's, `SSL_CERT_FILE`, and `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`. Redirects are not followed.
+    connect_timeout, idle_timeout: seconds; the latter is the longest silence while reading. proxies: use a proxy of the
+    environment (`HTTPS_PROXY`, `NO_PROXY`), except for the loopback. Certificates are checked against the system's,
+    `SSL_CERT_FILE`, and `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`. Redirects are not followed.
 
-    A server may have closed a kept connection since its last answer. A request that dies on one before a byte of an
-    answer is sent again at once on another, at last on a fresh one.
+    A server may have closed a pooled connection since its last answer. A request that fails on one before the first
+    byte of an answer is sent again at once on another, at last on a fresh one.
     """
 
     def __init__(
@@ -135,11 +136,11 @@ class HttpClient:
         idle_timeout: float | None = None,
         ca: str | None = None,
     ) -> AsyncGenerator[HttpResponse]:
-        """Leaving the block, by whatever way, closes a connection whose answer was not read to its end. `ca`: a file of
-        certificates that are trusted beside the system's."""
+        """Send a request. Leaving the block closes a connection whose answer was not read to its end. ca: a file of
+        certificates trusted in addition to the system's."""
         session, timeout = await self._ready(idle_timeout)
-        # A server may have closed the connection of the last call (llama.cpp's does after each stream): the loop must
-        # see that, and then tell the pool, before the connection is taken again.
+        # A server may have closed the connection of the last call (llama.cpp's does after each stream). The loop must
+        # run twice, to notice this and to tell the pool, before the connection is reused.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         try:
@@ -161,7 +162,7 @@ class HttpClient:
                 response.close()
 
     async def _trust(self, ca: str | None) -> ssl.SSLContext | None:
-        """None for the library's own. Raises `HttpUnusable` for a file that cannot be read."""
+        """Return the TLS context, None for the library's own. Raises `HttpUnusable` for a file that cannot be read."""
         files = tuple(filter(None, (ca, *map(os.environ.get, _BUNDLES))))
         if not files:
             return None
@@ -170,7 +171,7 @@ class HttpClient:
         return known
 
     async def prepare(self) -> None:
-        """Load the library now, so that the first request need not wait for it."""
+        """Load the library now, so that the first request does not wait for it."""
         await self._ready(None)
 
     async def close(self) -> None:
@@ -179,7 +180,7 @@ class HttpClient:
             await session.close()
 
     async def _ready(self, idle_timeout: float | None) -> tuple[aiohttp.ClientSession, aiohttp.ClientTimeout]:
-        # The import takes some 0.4 s of CPU: in a thread the loop goes on between its slices.
+        # The import takes some 0.4 s of CPU. In a thread it does not block the loop all that time.
         if self._session is None:
             await asyncio.to_thread(importlib.import_module, "aiohttp")
         import aiohttp
@@ -237,7 +238,7 @@ def _trusting(files: tuple[str, ...]) -> ssl.SSLContext:
 
 
 def _reuse_trace() -> aiohttp.TraceConfig:
-    """Tell each request's context (`_Reuse`) whether it got a kept connection."""
+    """Record in each request's context (`_Reuse`) whether it got a pooled connection."""
     import aiohttp
 
     async def reused(_: Any, context: Any, __: Any) -> None:
@@ -261,7 +262,7 @@ async def _sent(
     options: dict[str, Any],
     idle: float | None,
 ) -> aiohttp.ClientResponse:
-    """Send the request, again where a kept connection was dead. Raises what the library raises."""
+    """Send the request; send it again if a pooled connection was dead. Raises the library's errors."""
     import aiohttp
 
     for left in range(_STALE, -1, -1):
@@ -280,8 +281,8 @@ async def _sent(
 
 
 class _Upload(io.BytesIO):
-    """A body that is written in pieces, with the loop free between them. The library's own limit on silence begins when
-    all is written: until then `timer` ends a call whose server takes nothing for `idle` seconds."""
+    """A body written in pieces, so that the loop runs between them. The library's own idle limit starts only when all
+    is written; until then `timer` ends a call whose server accepts nothing for `idle` seconds."""
 
     def __init__(self, body: bytes, timer: asyncio.Timeout, idle: float | None) -> None:
         super().__init__(body)

@@ -1,4 +1,5 @@
-"""The one `Model` over HTTP: a compiler shapes the prompt, a wire speaks the protocol, this keeps the contract."""
+"""The one `Model` over HTTP. A compiler shapes the prompt, a wire speaks the protocol, this class keeps the
+contract."""
 
 from __future__ import annotations
 
@@ -24,16 +25,17 @@ from roost.models.wire_body import clean
 from roost.models.wires.errors import body_error
 
 MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes of one answer on the wire."""
+"""Limit of one answer on the wire, in bytes."""
 MAX_ERROR_BODY = 64 * 1024
 TAIL_SECONDS = 10.0
 """How long a finished answer waits for its token counts."""
 DRAIN_SECONDS = 0.2
-"""How long a complete answer waits for the end of its body, so that the connection can be used again."""
+"""How long a complete answer waits for the end of its body, so that the connection can be reused."""
 FOLLOW_TRIES = 5
-"""How often the calls that fetch an answer may fail. Handing it in again would have it made, and paid for, twice."""
+"""How often the calls that fetch an asynchronous answer may fail. Submitting the request again would be paid for
+twice."""
 FREE = Usage(cost=0)
-"""Of a call that was turned away, or never reached the server."""
+"""Usage of a call that was rejected, or never reached the server."""
 
 _log = logging.getLogger("roost.models")
 
@@ -44,9 +46,9 @@ class HttpModel:
     Failure codes: `auth`, `quota`, `rate_limited`, `overloaded`, `bad_request`, `context_overflow`, `refused`,
     `connection`, `timeout`, `malformed`, `empty`, `oversized`, `unsupported`, `internal`.
 
-    `model` is its name at the endpoint, `name` the one for people. Without a compiler the one of the profile's family
-    is taken. `client` is shared and stays open when given; without one the model makes and closes its own. The key is
-    sent and never shown. `hooks` are the account's. Raises `ConfigError` for an unknown family.
+    model: its name at the endpoint. name: its name for people. compiler: None takes that of the profile's family.
+    client: shared and left open if given; otherwise the model creates and closes its own. The key is sent and never
+    shown. hooks: the account's. Raises `ConfigError` for an unknown family.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class HttpModel:
         return self._attempt(request) if self._hooks.helper is None else self._with_helper(request, self._hooks.helper)
 
     async def _with_helper(self, request: Request, helper: Helper) -> AsyncGenerator[ModelEvent]:
-        """Ask again, once, when the server refuses a key that the key helper gave a while ago."""
+        """Retry once with a new key when the server refuses a key that the key helper had given earlier."""
         for last in (False, True):
             used = helper.used
             async with contextlib.aclosing(self._attempt(request)) as events:
@@ -178,7 +180,7 @@ class HttpModel:
         return {**kind, **call.headers, **self._endpoint.headers}
 
     async def _look(self, response: HttpResponse, usage: Usage | None) -> None:
-        """Raises `_Refused` for an answer that is none."""
+        """Check the status. Raises `_Refused` for anything but 2xx."""
         if 200 <= response.status < 300:
             return
         try:
@@ -193,14 +195,14 @@ class HttpModel:
 
     def _broken(self, error: HttpFailed, answer: Answer | None, usage: Usage | None) -> list[ModelEvent]:
         if answer is not None and answer.finished:
-            # The whole answer came; only the count of its tokens was lost.
+            # The answer is complete; only its token count was lost.
             return self._ended(answer)
         told = ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)
         return [Failed(told, usage)]
 
 
 def _hidden(failed: Failed, endpoint: Endpoint) -> Failed:
-    """The failure without the key. What a server says may hold halves of characters, which no log can carry."""
+    """Return the failure without the key, and without lone surrogates of the server's text, which no log can store."""
     message = endpoint.hide(clean(failed.error.message))
     return msgspec.structs.replace(failed, error=msgspec.structs.replace(failed.error, message=message))
 
@@ -213,7 +215,8 @@ class _Refused(Exception):
 
 
 class _Frames:
-    """The deltas of a body, streamed or sent as one JSON document. A class, so that nothing waits to be closed."""
+    """Reads the deltas of a body, streamed or one JSON document. A class and not a generator, so that nothing must be
+    closed."""
 
     def __init__(
         self,
@@ -236,7 +239,7 @@ class _Frames:
         self._over = False
 
     async def read(self) -> list[ModelEvent] | None:
-        """The next deltas, maybe none; None when the body is over."""
+        """Return the next deltas, possibly none; None at the end of the body."""
         if self._over:
             return None
         data = await self._next_bytes()

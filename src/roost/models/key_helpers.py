@@ -22,15 +22,15 @@ COMMAND_SECONDS = 60.0
 DEFAULT_SECONDS = 300.0
 """How long a key without an expiry is used."""
 EARLY_SECONDS = 60.0
-"""How long before its end a key is fetched again: a call that begins with it must be able to end."""
+"""How long before its expiry a key is replaced: a call that starts with it must be able to finish."""
 _MOST = 64 * 1024
 _VALUES = ("key", "token", "access_token", "accessToken", "apiKey", "AccessKeyId")
 _ENDS = ("expires_at", "expiresOn", "expires_on", "expiration", "Expiration", "expiry")
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """`value` is the key. `until`: seconds since 1970. `fields`: the JSON object that the command printed, if it was
-    one. Its repr shows none of them."""
+    """value: the key. until: expiry, seconds since 1970. fields: the JSON object that the command printed, if any. The
+    repr shows neither value nor fields."""
 
     value: str
     until: float
@@ -41,8 +41,8 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class Helper:
-    """Runs a key helper when the key is about to expire, once for all callers. May be used by several threads and event
-    loops. A helper that takes its minute holds up no other work: it runs in a thread of its own."""
+    """Runs a key helper when the key is about to expire, once for all callers. Safe for several threads and event
+    loops. A slow helper blocks no other work: it runs in a thread of its own."""
 
     def __init__(self, command: str, *, where: str, env: Mapping[str, str] | None = None) -> None:
         self._command, self._where = command, where
@@ -52,12 +52,12 @@ class Helper:
         self._asking: Future[Credential] | None = None
 
     async def current(self) -> Credential:
-        """Return a key that is good for a minute more at least. Raises `ConfigError` when the command fails."""
+        """Return a key that is valid for at least another minute. Raises `ConfigError` when the command fails."""
         asked = self._ask()
         return asked if isinstance(asked, Credential) else await asyncio.wrap_future(asked)
 
     def read(self) -> Credential:
-        """As `current`; blocks."""
+        """Like `current`, but blocks."""
         asked = self._ask()
         return asked if isinstance(asked, Credential) else asked.result()
 
@@ -68,14 +68,14 @@ class Helper:
                 return found
             if self._asking is None:
                 self._asking = Future()
-                self._asking.set_running_or_notify_cancel()  # so that no caller's cancellation reaches it
+                self._asking.set_running_or_notify_cancel()  # a caller's cancellation must not reach it
                 threading.Thread(target=self._run, args=(self._asking,), name="roost-key-helper", daemon=True).start()
             return self._asking
 
     def _run(self, asking: Future[Credential]) -> None:
         try:
             found = run_helper(self._command, where=self._where, env=self._env)
-        except BaseException as error:  # the callers', whatever it is
+        except BaseException as error:  # any error goes to the callers
             with self._lock:
                 self._asking = None
             asking.set_exception(error)
@@ -86,11 +86,11 @@ class Helper:
 
     @property
     def used(self) -> Credential | None:
-        """The key that a call would take now, without asking for another; None where it would ask."""
+        """The key that is stored now, None if none is; never runs the command."""
         return self._found
 
     def expire(self, refused: Credential | None) -> bool:
-        """Forget a key that the server refused. Return whether asking again may help: not without an earlier key."""
+        """Forget a key that the server refused. Returns whether a retry may help; False when `refused` is None."""
         with self._lock:
             if refused is None:
                 return False

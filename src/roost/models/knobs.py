@@ -1,4 +1,4 @@
-"""Turns the settings that were asked for into the fields of a request's body, by a profile's data."""
+"""Convert requested settings to fields of a request's body, by a profile's data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from roost.models.request import EFFORTS
 
 
 def knobs_of(profile: Profile, wire: Mapping[str, Knob]) -> dict[str, Knob]:
-    """The wire's knobs with the profile's own before them, less those that the profile takes away."""
+    """Return the wire's knobs, overridden by the profile's, without those that the profile removes."""
     return {name: knob for name, knob in {**wire, **profile.knobs}.items() if knob is not None}
 
 
 def turn(body: dict[str, Any], knobs: Mapping[str, Knob], asked: Mapping[str, Any]) -> None:
-    """Set in `body` what was asked for and what counts by default. Other settings than these `knobs` are left out."""
+    """Write the requested settings and the defaults into `body`. Settings without a knob in `knobs` are left out."""
     for name, knob in knobs.items():
         value = asked.get(name)
         if value is None:
@@ -63,7 +63,7 @@ def _merge(body: dict[str, Any], patch: dict[str, Any]) -> None:
 
 
 def _copy(value: Any) -> Any:
-    # A body is filled further: the profile's data must not be.
+    # The body is modified later; the profile's data must not be.
     if isinstance(value, dict):
         return {key: _copy(item) for key, item in cast("dict[str, Any]", value).items()}
     return value

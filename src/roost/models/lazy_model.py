@@ -1,4 +1,4 @@
-"""A model whose making may block: it is made in a thread by the first call."""
+"""A model whose construction may block: the first call constructs it in a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from roost.models.request import Failed, Model, ModelEvent, Profile, Request
 
 
 class Late:
-    """`make` raises `RoostError` where it cannot; the call then fails as `auth`, and the next one tries again."""
+    """make: constructs the model. When it raises `RoostError`, the call fails as `auth` and the next call tries
+    again."""
 
     def __init__(self, name: str, profile: Profile, make: Callable[[], Model]) -> None:
         self._name, self._profile = name, profile

@@ -1,4 +1,4 @@
-"""What providers say about their limits in the headers of every answer."""
+"""Rate limits that providers report in the headers of every answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple, TypeAlias
 Unit: TypeAlias = Literal["requests", "tokens"]
 
 HEARD = "rate_limits"
-"""The kind of the notice that carries such headers from a wire to the limiter around it; it goes no further."""
+"""The kind of the notice that carries such headers from a wire to the limiter around it; the limiter does not pass it
+on."""
 
 _NAMES = re.compile(
-    # OpenAI and those who follow it: x-ratelimit-remaining-tokens. Anthropic: anthropic-ratelimit-tokens-remaining.
+    # OpenAI and compatible servers: x-ratelimit-remaining-tokens. Anthropic: anthropic-ratelimit-tokens-remaining.
     r"(?:x-ratelimit-(?P<what>limit|remaining|reset)-(?P<unit>requests|tokens)"
     r"|anthropic-ratelimit-(?P<unit2>requests|tokens)-(?P<what2>limit|remaining|reset))"
 )
@@ -23,7 +24,7 @@ _LONGEST = 86400.0
 
 
 class Said(NamedTuple):
-    """`left` of `limit` until `reset` seconds from now."""
+    """A reported limit: `left` of `limit` until `reset` seconds from now."""
 
     left: float
     limit: float | None
@@ -31,12 +32,12 @@ class Said(NamedTuple):
 
 
 def about_limits(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that `said` can read, with small letters."""
+    """Return the headers that `said` can read, in lower case."""
     return {key.lower(): value for key, value in headers.items() if _NAMES.fullmatch(key.lower())}
 
 
 def said(headers: Mapping[str, str], wall: float) -> dict[Unit, Said]:
-    """What the headers say; whatever is missing or cannot be read is left out. `wall` is seconds since 1970."""
+    """Parse the headers. Missing or unreadable values are left out. wall: seconds since 1970."""
     found: dict[Unit, dict[str, float | None]] = {"requests": {}, "tokens": {}}
     for key, value in headers.items():
         if match := _NAMES.fullmatch(key.lower()):
@@ -52,7 +53,8 @@ def said(headers: Mapping[str, str], wall: float) -> dict[Unit, Said]:
 
 
 def seconds(text: str, wall: float) -> float | None:
-    """From now: of `6m0s`, `20ms`, `1.5` or a time of RFC 3339; between 0 and a day."""
+    """Return seconds from now for `6m0s`, `20ms`, `1.5` or an RFC 3339 time, between 0 and a day; None if
+    unreadable."""
     text = text.strip()
     number = _number(text)
     if number is None and (parts := _SPAN.findall(text)) and _SPAN.sub("", text) == "":

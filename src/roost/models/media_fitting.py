@@ -1,4 +1,4 @@
-"""Media are checked against what a model takes, and made to fit, before a byte is sent."""
+"""Check media against what a model accepts, and convert them to fit, before anything is sent."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from roost.models.model_wrapper import Wrapped, events
 from roost.models.request import Failed, Model, ModelEvent, Notice, Request
 
 INLINE = 64 * 1024
-"""Characters of media up to which a request is looked at in the event loop; with more it goes into a thread."""
+"""Characters of media up to which a request is checked in the event loop; larger ones are checked in a thread."""
 _WORKERS = 2
-"""Threads that decode pictures: each may hold a few hundred megabytes."""
+"""Threads that decode pictures; each may use a few hundred megabytes."""
 _log = logging.getLogger("roost.models")
 
 
@@ -37,20 +37,20 @@ def _shared() -> Verdicts:
 
 
 class Fitting(Wrapped):
-    """Sends `inner` only media that it takes, by its profile and by the limits of its protocol (`limits_of`).
+    """Passes only media on to `inner` that it accepts, by its profile and its protocol's limits (`limits_of`).
 
-    What does not fit and can be made to is: a picture is scaled, turned upright and written in another format, a wrong
-    media type is corrected, a file that is text becomes text. URLs go only where the provider fetches them; nothing is
-    fetched here.
+    Media that do not fit are converted if possible: a picture is scaled, turned upright and written in another format,
+    a wrong media type is corrected, a text file becomes text. URLs are sent only if the provider fetches them; nothing
+    is fetched here.
 
-    What cannot be made to fit fails the call where the user's newest messages of this turn hold it, because the sender
-    can send another: `unsupported` where another model may take it, `bad_request` where none could (no data, no base64,
-    not what it says). Anything else becomes a short note that says why: older media, so that a conversation goes on
-    with a model for text alone, and what tools showed, because the model can act on the note and nobody can take the
-    result back. Where there are too many or too large media together, the oldest become notes first.
+    Media that cannot be converted fail the call if they are in the user's newest messages of this turn, because the
+    sender can send others: `unsupported` if another model may accept them, `bad_request` if none can (no data, no
+    base64, content of another type). Elsewhere a short note with the reason replaces them: for older media, so that a
+    conversation can continue with a text-only model, and for tool results, because the model can act on the note and
+    the result cannot be sent again. If media are too many or too large together, the oldest are replaced first.
 
-    A notice `media` with `changes` (`part`, `how`, `why`) tells what was changed: of the newest message with every
-    call, of older ones once a turn. A request without media costs one look at its parts.
+    A notice `media` with `changes` (`part`, `how`, `why`) reports changes: of the newest message with every call, of
+    older ones once a turn. A request without media costs one pass over its parts.
     """
 
     def __init__(self, inner: Model, *, verdicts: Verdicts | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What every model around a model has in common."""
+"""Base of every model that wraps another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DELTAS = (TextDelta, ThinkingDelta, CallDelta)
 
 
 class Wrapped:
-    """Has the name and the profile of `inner`, and closes it. Whoever derives writes `stream`."""
+    """Forwards name, profile and `close` to `inner`. A subclass defines `stream`."""
 
     def __init__(self, inner: Model) -> None:
         self.inner = inner
@@ -30,14 +30,14 @@ class Wrapped:
 
 
 class Whole:
-    """Marks a model that needs nothing around it: it only asks models which have all of that."""
+    """Marks a model that needs no wrappers, because it only calls models that have them."""
 
 
 def events(model: Model, request: Request) -> aclosing[AsyncGenerator[ModelEvent]]:
-    """The stream of `model`, which is closed at the end of the block."""
+    """Return the stream of `model`, closed at the end of the block."""
     return aclosing(cast("AsyncGenerator[ModelEvent]", model.stream(request)))
 
 
 def is_delta(event: ModelEvent) -> bool:
-    """Whether a person has seen something of the answer."""
+    """Whether this event shows a part of the answer to a person."""
     return isinstance(event, _DELTAS)

@@ -1,4 +1,4 @@
-"""What a model can do and what it costs, as data. What is not known is None, never a guess."""
+"""A model's abilities and prices, as data. An unknown value is None, never a guess."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ThinkingBack: TypeAlias = Literal["none", "turn", "all"]
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """Prices of a request whose input is more than `above` tokens; they hold for all of it."""
+    """Prices of a request whose input exceeds `above` tokens; they hold for all of its tokens."""
 
     above: int
     input: float
@@ -25,10 +25,10 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """A billionth of `currency` a token (1 USD a million tokens = 1000).
+    """Prices of a token in billionths of `currency` (1 USD per million tokens = 1000).
 
-    `cached` is what a token read from a prompt cache costs, `written` one written to it; None means as `input`.
-    `tiers` are in rising order of `above`. `rate` is the worth of one `currency` in dollars.
+    cached, written: price of a token read from or written to a prompt cache; None means as `input`. tiers: in rising
+    order of `above`. rate: worth of one `currency` in dollars.
     """
 
     input: float
@@ -40,7 +40,7 @@ class Price(msgspec.Struct, frozen=True):
     rate: float | None = None
 
     def cost(self, usage: Usage) -> int | None:
-        """Whole nano-dollars. None where the currency is another one and its rate is not known."""
+        """Return the cost in whole nano-dollars; None if the currency's rate is unknown."""
         rate = 1 if self.currency == "USD" else self.rate
         if rate is None:
             return None
@@ -52,17 +52,17 @@ class Price(msgspec.Struct, frozen=True):
         return round(total * rate)
 
     def at(self, tokens: int) -> Price | Tier:
-        """The prices of a request of so many input tokens."""
+        """Return the prices of a request with this many input tokens."""
         return next((tier for tier in reversed(self.tiers) if tokens > tier.above), self)
 
 
 class Knob(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model is told a setting.
+    """How a setting is sent to a model.
 
-    `field` is the place in the request's body, with dots between the levels. `values` says what each value is sent as:
-    with a `field` what goes there, without one an object that is merged into the body; None sends nothing. A value that
-    is not listed is not sent, but an effort other than off becomes the nearest listed one below, else above. Without
-    `values` a value goes as it is, a number within `low` and `high`. `default` counts where nothing is asked for.
+    field: the place in the request's body, levels separated by dots. values: what each value is sent as: the content of
+    `field`, or, without a field, an object merged into the body; None sends nothing. A value that is not listed is not
+    sent; an unlisted effort other than off becomes the nearest listed one below, else above. Without `values` a value
+    is sent as it is, a number clamped to `low` and `high`. default: used when the request sets nothing.
     """
 
     field: str | None = None
@@ -73,10 +73,10 @@ class Knob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MediaLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one kind of media. None means no known limit; `types` empty means every type that its kind has.
+    """Limits of one kind of media. None means no known limit; empty `types` means every type of the kind.
 
-    `bytes` before base64, of one item and of all together; `side` the longest side in pixels; `seconds` of playing
-    time; `urls` whether the provider fetches a URL by itself.
+    bytes: before base64, of one item. total_bytes: of all items together. side: the longest side in pixels. seconds:
+    playing time. urls: whether the provider itself fetches a URL.
     """
 
     types: tuple[str, ...] = ()
@@ -89,12 +89,12 @@ class MediaLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model can do, as data.
+    """A model's abilities, as data.
 
-    `price` None means unknown. `thinks` and `thinking_back` None leave it to the wire: whether the model reasons, and
-    which of its own reasoning it must be sent again (none, that of the running turn, all). `knobs` adds to the wire's
-    own or takes one away with None; the names in use: temperature, top_p, top_k, seed, effort, thinking_budget, speed,
-    verbosity, cache.
+    price: None means unknown. thinks: whether the model reasons. thinking_back: which of its own reasoning it must be
+    sent again (none, that of the running turn, all). None leaves either to the wire. knobs: added to the wire's own;
+    None removes one. Names in use: temperature, top_p, top_k, seed, effort, thinking_budget, speed, verbosity,
+    cache.
     """
 
     window: int = 32_768
@@ -102,7 +102,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     images: bool = False
     price: Price | None = None
     local: bool = False
-    """Runs in this process; small, so the default policy asks before it writes."""
+    """Runs in this process. Such a model is small, so the default policy asks before it writes."""
     audio: bool = False
     video: bool = False
     files: bool = False
@@ -114,11 +114,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     thinking_back: ThinkingBack | None = None
     knobs: dict[str, Knob | None] = {}
     family: str = "default"
-    """The name of the compiler that shapes its prompts."""
+    """Name of the compiler that shapes its prompts."""
     wire: str | None = None
-    """The name of the wire that it is spoken to by; None leaves it to the account."""
+    """Name of its wire; None leaves it to the account."""
     options: dict[str, Any] = {}
-    """Those of its wire, over the account's."""
+    """Options of its wire, merged over the account's."""
 
     def takes(self, kind: MediaKind) -> bool:
         return {"image": self.images, "audio": self.audio, "video": self.video, "file": self.files}[kind]

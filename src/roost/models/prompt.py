@@ -1,4 +1,4 @@
-"""What a compiler makes of a request and a wire sends."""
+"""The prompt: the output of a compiler and the input of a wire."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from roost.models.request import Request, ToolChoice, ToolSpec
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """A request in the shape that a model's family likes, on any wire.
+    """A request in the shape that suits a model family, independent of the wire.
 
-    `system` are blocks in order. The first `stable_system` of them and the first `stable` of `messages` will be the
-    same in the next request of the conversation: a provider's prompt cache may hold them. `knobs` are the settings that
-    were asked for, by their names in `Profile.knobs`; the wire sends those that the model has.
+    system: blocks in order. stable_system, stable: how many leading `system` blocks and `messages` the next request of
+    the conversation will repeat unchanged, so that a provider's prompt cache may hold them. knobs: requested settings,
+    by their names in `Profile.knobs`; the wire sends those that the model has.
     """
 
     system: tuple[str, ...]
@@ -32,12 +32,11 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Compiler(Protocol):
-    """Shapes requests for one family of models. Pure: the same request gives the same prompt, and nothing is kept.
+    """Shapes requests for one model family. Pure: the same request gives the same prompt, and no state is kept.
 
-    A longer conversation never changes the stable prefix of a shorter one: where two requests differ only in that one
-    has more messages at the end, the first `stable_system` blocks, the tools and the first `stable` messages of the
-    shorter one's prompt are in the other's unchanged. Every prompt's messages are as valid as the request's. Raises
-    nothing for a valid request.
+    A longer conversation never changes the stable prefix of a shorter one. If a request only adds messages at the end
+    of another, its prompt contains the other's first `stable_system` blocks, tools and first `stable` messages
+    unchanged. A prompt's messages are as valid as the request's. Raises nothing for a valid request.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The request that the loop hands to a model, and the events that come back. Wires translate; nothing else does."""
+"""The request that the loop passes to a model, and the events that it returns. Only wires translate them."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """What a call is charged to (`turn:...`, `session:...`, `agent:...`, `user:...`), and how much it may hold at most,
-    in nano-dollars; without a limit it only counts."""
+    """A budget that a call is charged to (`turn:...`, `session:...`, `agent:...`, `user:...`). limit: the most it may
+    hold, in nano-dollars; None only counts."""
 
     name: str
     limit: int | None = None
@@ -61,11 +61,11 @@ _NOTHING = Usage(cost=0)
 
 
 class Bill:
-    """What a request has cost so far, over all the calls that were made for it, filled in while it runs.
+    """The cost of a request so far, over all calls made for it; updated while it runs.
 
-    `usage` is their sum, whose cost is None from the first call of unknown price on. `model` is the one that was called
-    last. `estimated` counts the calls whose usage is an estimate, because they were cut off before the provider said.
-    Every copy of a request shares its bill. One request, one task.
+    usage: the sum; its cost is None after the first call of unknown price. model: the last one called. estimated: how
+    many calls have an estimated usage, because they were cut off before the provider reported it. All copies of a
+    request share its bill. For one request in one task.
     """
 
     __slots__ = ("calls", "estimated", "model", "usage")
@@ -84,14 +84,14 @@ class Bill:
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One model call, free of any provider's shape.
+    """One model call, independent of any provider.
 
-    `messages` is valid for every provider: each call of an assistant message is followed by its result, and the first
-    message is the user's. `intent` is what the call is for, `effort` how hard the model shall think, `output_hint` what
-    the answer shall look like, in words; None leaves each to the model. Without `stream` the answer is asked for in one
-    document. `meta` (`session`, `step`, `attempt`, `agent`, `user`, `horizon`, `others`) is for logs, routing and the
-    ledger; it is not sent. `budgets` are charged for the call beside those that hold for everybody. `bill`, where there
-    is one, learns what it cost. `named` is called with the id that the provider gave the answer, once it is known.
+    messages: valid for every provider: each call of an assistant message is followed by its result, and the first
+    message is the user's. intent: the purpose of the call. effort: how much the model should think. output_hint: the
+    form of the answer, in words. None leaves each to the model. stream: False asks for the answer in one document.
+    meta: (`session`, `step`, `attempt`, `agent`, `user`, `horizon`, `others`) for logs, routing and the ledger; not
+    sent. budgets: charged in addition to the general ones. bill: records the cost. named: called with the provider's id
+    of the answer, once known.
     """
 
     instruction: str
@@ -109,14 +109,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     effort: Effort | None = None
     output_hint: str | None = None
     knobs: dict[str, Any] = {}
-    """Further settings by their names in `Profile.knobs`; a model that has no such knob is not sent it."""
+    """Further settings by their names in `Profile.knobs`; a model without such a knob is not sent it."""
     stream: bool = True
     budgets: tuple[Budget, ...] = ()
     bill: Bill | None = None
     named: Callable[[str], None] | None = None
     since: int = 0
-    """Index of the first message of the present turn. Media before it may become a note, even where no answer stands
-    between them and what was said last, because that turn failed."""
+    """Index of the first message of the present turn. Earlier media may become a note even without an answer in
+    between, i.e. after a failed turn."""
 
 
 class TextDelta(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ class ThinkingDelta(msgspec.Struct, frozen=True):
 
 
 class CallDelta(msgspec.Struct, frozen=True):
-    """A piece of a tool call's arguments; `name` comes with the first piece of call number `index`."""
+    """A piece of a tool call's arguments. name: comes with the first piece of call number `index`."""
 
     index: int
     arguments: str
@@ -136,9 +136,10 @@ class CallDelta(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What happened on the way, for the log: a retry, a fallback, a repair, a route, a breaker, a wait for a limit.
+    """An event during the call, for the log: a retry, a fallback, a repair, a route, a breaker, a wait for a limit.
 
-    `data` is small and of JSON's types. After a notice of kind `restart` what was said so far does not count."""
+    data: small, of JSON types. After a notice of kind `restart` the output so far is void.
+    """
 
     kind: str
     data: dict[str, Any] = {}
@@ -148,8 +149,8 @@ Stage: TypeAlias = Literal["fetching", "loading", "reading"]
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What a model does before it answers, for people who wait: `fetching` its weights (bytes), `loading` them,
-    `reading` the prompt (tokens). `total` 0: nobody knows how far it is. It is not kept, and counts as nothing said."""
+    """Work of a model before it answers, for people who wait: `fetching` weights (bytes), `loading` them, `reading` the
+    prompt (tokens). total: 0 means unknown. Not stored, and not part of the answer."""
 
     stage: Stage
     done: int = 0
@@ -157,10 +158,10 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """The whole answer. Every `ToolCall` in it has an id that is unique within the answer.
+    """The complete answer. Every `ToolCall` in it has an id that is unique within the answer.
 
-    `cut`: the name of the call that the output limit (`stop` `length`) cut off, which is not among the `parts`; empty
-    where the limit came before anything was said. Only with it there may be no parts.
+    cut: name of the call that the output limit (`stop` `length`) cut off and that is not in `parts`; empty if the limit
+    came before any output. Only then may `parts` be empty.
     """
 
     parts: tuple[AssistantPart, ...]
@@ -170,9 +171,9 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """`usage` is what a call that failed in its midst has cost, where the provider said so; with a cost of 0 that of
-    one which was turned away. None: nobody knows, and the ledger counts it by an estimate. Without `sent` the model was
-    not asked at all: it costs nothing, counts against no limit and does not speak against the model."""
+    """The call failed. usage: what it cost, if the provider reported it; a cost of 0 means that it was rejected. None
+    means unknown: the ledger then uses an estimate. sent: False means that the model was never called: no cost, no
+    effect on limits or on the model's status."""
 
     error: ErrorData
     usage: Usage | None = None

@@ -1,4 +1,4 @@
-"""Which media a model must take to be asked."""
+"""The kinds of media that a model must accept to be chosen."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PLAIN = (Text, Thinking, ToolCall)
 
 
 def needed(messages: Sequence[Message], since: int = 0) -> frozenset[MediaKind]:
-    """The kinds in the user's newest messages, from `since` on, but for files that are text. Whatever is older, or was
-    shown by a tool, can become a note for a model that does not take it (`media.Fitting`)."""
+    """Return the kinds in the user's newest messages, from index `since` on, except text files. Older media and tool
+    results can become notes for a model that does not accept them (`media.Fitting`)."""
     kinds: set[MediaKind] = set()
     found = False
     for message in reversed(messages[since:]):
@@ -27,7 +27,7 @@ def needed(messages: Sequence[Message], since: int = 0) -> frozenset[MediaKind]:
 
 
 def shown(messages: Sequence[Message]) -> frozenset[MediaKind]:
-    """The kinds that are anywhere in the conversation, but for what the model itself made."""
+    """Return all kinds in the conversation, except those that the model itself made."""
     return frozenset(
         kind_of(part)
         for message in messages

@@ -1,4 +1,4 @@
-"""Server-sent events, read from bytes as they come."""
+"""Parse server-sent events from bytes as they arrive."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import msgspec
 from roost.models.http import HttpOversized
 
 MAX_EVENT = 64 * 1024 * 1024
-"""Bytes, as many as of a whole answer: providers send a picture in one event."""
+"""Bytes; the same limit as for a whole answer, because providers send a picture in one event."""
 _BOM = b"\xef\xbb\xbf"
 
 
 class SSEEvent(msgspec.Struct, frozen=True):
-    """`data` is UTF-8 as the server sent it; several data lines are joined by a line feed."""
+    """data: UTF-8 as the server sent it; several data lines are joined by a line feed."""
 
     data: bytes
     event: bytes = b"message"
 
 
 class SSEParser:
-    """Push bytes in, get whole events out. Lines may end in LF, CRLF or CR and be split anywhere.
+    """Takes bytes, returns complete events. Lines may end in LF, CRLF or CR and be split anywhere.
 
-    Raises `HttpOversized` once an event grows above `max_event` bytes.
+    Raises `HttpOversized` once an event exceeds `max_event` bytes.
     """
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
@@ -50,7 +50,8 @@ class SSEParser:
         return events
 
     def _block(self, block: bytes, events: list[SSEEvent]) -> None:
-        """The lines of one event, nothing of which came before. Nearly all are a line of data, maybe after its name."""
+        """Parse the lines of one event that starts in this block. Fast path: one data line, optionally after an event
+        name."""
         head, _, data = block.rpartition(b"\n")
         if data[:6] == b"data: " and b"\n" not in head and len(block) <= self._max:
             if not head:
@@ -73,7 +74,8 @@ class SSEParser:
             self._keep(rest)
 
     def finish(self) -> list[SSEEvent]:
-        """The last event where the stream ended without its blank line. Whether it is whole, the caller judges."""
+        """Return the last event if the stream ended without its blank line. The caller decides whether it is
+        complete."""
         events: list[SSEEvent] = []
         self._take(b"".join(self._partial), events)
         self._take(b"", events)

@@ -1,4 +1,4 @@
-"""How many tokens a message is, roughly. The provider's own count is the truth; this one is for planning ahead."""
+"""Rough token estimates for planning. The provider's own count is authoritative."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from roost.log.content import Audio, File, Image, Message, Text, Thinking, ToolC
 from roost.models.request import Request
 
 MEDIA = 1_500
-"""Of an image or another file, where too many are better than too few."""
+"""Tokens of an image or another file, for estimates that must not be too low."""
 _MEDIA = 1_000
 _PER_MESSAGE = 4
 _WIDE = bytes(range(0xE3, 0xF5))
-"""The first byte, in UTF-8, of what is written from U+3000 on."""
+"""First UTF-8 bytes of characters from U+3000 on."""
 _FOREIGN = bytes(range(0xC2, 0xF5))
-"""Of what is not ASCII."""
+"""First UTF-8 bytes of non-ASCII characters."""
 
 
 def estimate_text(text: str) -> int:
-    """About 4 characters a token, 3 of other alphabets, and 1 of CJK and its like. Takes about 2 ns a character."""
+    """Estimate tokens: 4 characters a token, 3 in other alphabets, 1 for CJK and similar. Takes about 2 ns a
+    character."""
     if text.isascii():
         return len(text) // 4 + 1
     wide = _count(text, _WIDE)
@@ -26,7 +27,7 @@ def estimate_text(text: str) -> int:
 
 
 def foreign(text: str) -> int:
-    """How many characters are not ASCII."""
+    """Count the characters that are not ASCII."""
     return 0 if text.isascii() else _count(text, _FOREIGN)
 
 
@@ -36,7 +37,7 @@ def _count(text: str, firsts: bytes) -> int:
 
 
 def estimate(message: Message, *, media: int = _MEDIA) -> int:
-    """`media`: of an image or another file."""
+    """Estimate the tokens of a message. media: tokens of an image or another file."""
     total = _PER_MESSAGE
     for part in message.parts:
         match part:
@@ -50,7 +51,7 @@ def estimate(message: Message, *, media: int = _MEDIA) -> int:
 
 
 def estimate_request(request: Request, *, media: int = _MEDIA) -> int:
-    """Of all that is sent."""
+    """Estimate the tokens of everything that is sent."""
     texts = (request.instruction, *request.context, *request.constraints, request.output_hint or "")
     total = sum(map(estimate_text, texts)) + sum(estimate(message, media=media) for message in request.messages)
     shapes = [request.tools, request.output_schema] if request.tools or request.output_schema else []
@@ -58,5 +59,5 @@ def estimate_request(request: Request, *, media: int = _MEDIA) -> int:
 
 
 def margin(tokens: int) -> int:
-    """A third more, for what must not be too low."""
+    """Add a third, for estimates that must not be too low."""
     return -(-tokens * 4 // 3)

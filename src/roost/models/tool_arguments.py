@@ -1,4 +1,4 @@
-"""A tool call's arguments: what they are, what is wrong with them, and what can be mended."""
+"""Parse, repair and check the arguments of a tool call."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, cast
 import msgspec
 
 _CAP = 256 * 1024
-"""Characters of arguments beyond which nothing is mended."""
+"""Limit in characters for repairs."""
 _DEPTH = 32
 _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
 def as_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that the text is; None when it is none."""
+    """Return the JSON object that the text contains, None if it is not one."""
     try:
         found = msgspec.json.decode(text or "{}")
     except (ValueError, RecursionError):
@@ -25,9 +25,9 @@ def as_object(text: str) -> dict[str, Any] | None:
 
 
 def mend(text: str) -> str | None:
-    """The JSON object that the text means, where that is beyond doubt: within a code fence, encoded twice, with commas
-    before a closing bracket, with raw line breaks in strings, or written as Python writes a dict. None otherwise; never
-    closes what is open."""
+    """Return the JSON object that the text clearly means: inside a code fence, encoded twice, with commas before a
+    closing bracket, with raw line breaks in strings, or written as a Python dict. Otherwise None. Never closes open
+    brackets or strings."""
     if len(text) > _CAP:
         return None
     if fenced := _FENCE.match(text):
@@ -44,7 +44,7 @@ def _python(text: str) -> str | None:
             warnings.simplefilter("error")
             found: object = ast.literal_eval(text)
         encoded = msgspec.json.encode(found)
-        # Sets, tuples, bytes and keys that are no strings have no meaning in JSON.
+        # Sets, tuples, bytes and non-string keys have no JSON form.
         same = isinstance(found, dict) and msgspec.json.decode(encoded) == found
     except (ValueError, SyntaxError, TypeError, Warning, MemoryError, RecursionError, OverflowError):
         return None
@@ -59,7 +59,7 @@ def _untwice(text: str) -> str | None:
 
 
 def _tidy(text: str) -> str:
-    """Outside of strings no comma before a closing bracket; inside of them no raw control characters."""
+    """Remove commas before closing brackets outside strings; escape raw control characters inside strings."""
     out: list[str] = []
     inside = escaped = False
     for char in text:
@@ -91,9 +91,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def misfit(value: Any, schema: dict[str, Any]) -> str | None:
-    """Why `value` does not fit, with the path to it; None when it fits. Looks at types, required and closed properties,
-    enumerations, constants, items, `anyOf`, `oneOf` and local references; every other word of JSON Schema passes. A
-    number or a truth value in a string passes where one is asked for: tools read it."""
+    """Return why `value` does not match the schema, with its path; None if it matches. Checks types, required and
+    closed properties, enumerations, constants, items, `anyOf`, `oneOf` and local references; other JSON Schema keywords
+    are ignored. A number or boolean given as a string passes: tools convert it."""
     definitions = cast("dict[str, Any]", schema.get("$defs") or schema.get("definitions") or {})
     return _misfit(value, schema, definitions, "arguments", 0)
 

@@ -1,4 +1,4 @@
-"""What a wire is: it turns a prompt into one HTTP call and the bytes that come back into events."""
+"""The wire: turns a prompt into one HTTP call, and the response bytes into events."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from roost.models.sse import SSEEvent
 
 _VERSION = re.compile(r"v\d+\w*")
 _LEAVES = ("/chat/completions", "/responses", "/messages", "/embeddings")
-"""What people copy from a provider's documentation along with the base."""
+"""Operation paths that people copy from a provider's documentation together with the base URL."""
 _SECRET = 12
 """Characters from which a header's value counts as a secret; a shorter one may be a plain word."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a model is, and with which key. `headers` go with every call, over the wire's own. `idle_timeout` is the
-    longest silence in seconds; None takes the HTTP client's. `ca` is a file of certificates that are trusted there
-    beside the system's. The key and the headers are in no repr."""
+    """The address and key of a model. headers: sent with every call, over the wire's own. idle_timeout: the longest
+    silence in seconds; None takes the HTTP client's. ca: a file of certificates trusted in addition to the system's.
+    The repr shows neither key nor headers."""
 
     base_url: str
     key: str | None = None
@@ -37,11 +37,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return f"Endpoint(base_url={self.base_url!r})"
 
     def hide(self, text: str) -> str:
-        """Without the key, and without what is as long as one among the headers."""
+        """Mask the key, and header values long enough to be secrets."""
         for secret in filter(None, (self.key, *self.headers.values())):
             if len(secret) >= _SECRET or secret == self.key:
                 text = text.replace(secret, "[key]")
-                # A message that was cut may end in the midst of it.
+                # A truncated message may end inside the secret.
                 cut = next((n for n in range(len(secret) - 1, 7, -1) if text.endswith(secret[:n])), 0)
                 text = f"{text[:-cut]}[key]" if cut else text
         return text
@@ -59,7 +59,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def root(self) -> str:
-        """The base URL without its query and without what names an operation."""
+        """The base URL without its query and without the path of an operation."""
         base = self.base_url.partition("?")[0].rstrip("/")
         return next((base.removesuffix(leaf) for leaf in _LEAVES if base.endswith(leaf)), base)
 
@@ -69,7 +69,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpCall(msgspec.Struct, frozen=True):
-    """`headers` without the endpoint's own and without the content type, which is JSON where there is a `body`."""
+    """headers: without the endpoint's own and without the content type, which is JSON if there is a `body`."""
 
     method: str
     url: str
@@ -82,8 +82,8 @@ class HttpCall(msgspec.Struct, frozen=True):
 
 
 class Follow(msgspec.Struct, frozen=True):
-    """The call that continues an answer that is not made at once, `after` seconds from now. Its URL may be relative to
-    that of the first call, whose headers it takes over."""
+    """The next call of an asynchronous answer, `after` seconds from now. Its URL may be relative to that of the first
+    call, whose headers it inherits."""
 
     call: HttpCall
     after: float = 0.0
@@ -94,13 +94,12 @@ class Follow(msgspec.Struct, frozen=True):
 
 
 class Answer(Protocol):
-    """Builds one answer. Feed it frames; it gives deltas at once and the whole at the end. It never raises.
+    """Builds one answer. It takes frames, returns deltas at once and the whole at the end. It never raises.
 
-    `error` is set by what cannot be read or says an error, by the answer itself or by its feeder: nothing after it
-    counts. `finished`: the answer is whole, whatever becomes of the rest, and it is not before. `over`: nothing more is
-    wanted. `follow`, looked at when a body has ended, is the call that brings the rest. `rest`, once no more frames
-    come, gives the deltas that were held back. `end` is called once, last. An answer may have an `id`: the server's
-    name for it, once it is known.
+    error: set, by the answer or its feeder, for an unreadable frame or a reported error; later input is ignored.
+    finished: the answer is complete, even if the rest is lost. over: no more input is needed. follow: checked at the
+    end of a body; the call that fetches the rest. rest: called after the last frame; returns deltas held back. end:
+    called once, last. An answer may have an `id`: the server's name for it, once known.
     """
 
     error: ErrorData | None
@@ -124,14 +123,13 @@ class Answer(Protocol):
 
 
 class Wire(Protocol):
-    """One protocol that model servers speak. Holds no state of a call; may be used concurrently.
+    """One protocol of model servers. Holds no state of a call; safe to use concurrently.
 
-    `call` sends every text as valid UTF-8, whatever the prompt holds, and a conversation from any other provider in a
-    form that this protocol takes: foreign signatures are left out, ids and names are made to fit. It raises nothing for
-    a valid prompt. `answer` is told the prompt that was sent, and the `model` and `endpoint` of the call: a signature
-    may hold only there. `where` names the model in messages for people.
-    `refused` says what an answer that is not 2xx means. `knobs` are those that the protocol defines; a profile's own
-    come before them.
+    call: sends every text as valid UTF-8, and a conversation from any other provider in a form that this protocol
+    accepts: foreign signatures are left out, ids and names are adapted. Raises nothing for a valid prompt. answer: gets
+    the prompt that was sent, and the `model` and `endpoint` of the call, since a signature may be valid only there.
+    where: names the model in messages for people. refused: converts a non-2xx response to an error. knobs: those of the
+    protocol; a profile's own override them.
     """
 
     @property
@@ -150,4 +148,4 @@ class Wire(Protocol):
 
 
 Options = dict[str, Any]
-"""How a server departs from its wire's common ground, as each wire defines it."""
+"""A server's deviations from the wire's defaults, as each wire defines them."""

@@ -1,4 +1,4 @@
-"""What the bodies of all wires have in common."""
+"""Helpers for the request bodies of all wires."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from roost.models.profile import MediaKind, Profile
 Json: TypeAlias = dict[str, Any]
 
 MOST_TOKENS = 1_000_000_000
-"""Of one call. A server that says more, or less than none, has not counted."""
+"""Limit of one call. A server that reports more, or a negative number, has miscounted."""
 MUST_CALL = "Answer with a call of at least one of the tools, not with text."
-"""What a model is told where its server takes no forced call."""
+"""Instruction for a model whose server does not support a forced call."""
 _BAD_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: dict[type, MediaKind] = {Image: "image", Audio: "audio", Video: "video", File: "file"}
 
 
 def encode(body: Json) -> bytes:
-    """JSON. Text that UTF-8 cannot carry (lone surrogates) is replaced by U+FFFD."""
+    """Encode as JSON. Text that UTF-8 cannot represent (lone surrogates) becomes U+FFFD."""
     try:
         return msgspec.json.encode(body)
     except UnicodeEncodeError:
@@ -41,19 +41,19 @@ def clean(value: Any) -> Any:
 
 
 def tool_name(name: str) -> str:
-    """A name as every provider takes it: 1 to 64 letters, digits, `_` and `-`."""
+    """Return the name in a form that every provider accepts: 1 to 64 letters, digits, `_` and `-`."""
     return _BAD_NAME.sub("_", name)[:64] or "unnamed"
 
 
 def call_id(call: str, accepted: re.Pattern[str]) -> str:
-    """A call's id as a protocol takes it; another provider's may be of any letters and length."""
+    """Return a call's id in a form that the protocol accepts; other providers' ids may have any letters and length."""
     if accepted.fullmatch(call):
         return call
     return "call_" + hashlib.sha256(call.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def json_object(arguments: str) -> str:
-    """`arguments` where it is a JSON object, else a JSON object that holds it as text."""
+    """Return `arguments` if it is a JSON object, else a JSON object that contains it as text."""
     if is_json_object(arguments):
         return arguments
     if not arguments.strip():
@@ -69,7 +69,7 @@ def is_json_object(text: str) -> bool:
 
 
 def in_words(schema: Json) -> str:
-    """What a model is told where its server cannot hold it to a schema."""
+    """Return an instruction that states the schema, for a server that cannot enforce one."""
     said = msgspec.json.encode(clean(schema)).decode()
     return f"Answer with one JSON object that this JSON Schema allows, and with nothing else:\n{said}"
 
@@ -94,16 +94,16 @@ def kind_of(part: Media) -> MediaKind:
 
 
 def takes(profile: Profile, part: Text | Media) -> bool:
-    """Whether the model can be sent this part as what it is."""
+    """Whether the model accepts this part in its own form."""
     return isinstance(part, Text) or profile.takes(kind_of(part))
 
 
 def named(part: Media) -> str:
-    """What stands for a part that the model cannot be sent."""
+    """Return the text that replaces a part that the model cannot be sent."""
     name = f" {part.name!r}" if part.name else ""
     return f"[{kind_of(part)}{name}, {part.media_type}]"
 
 
 def location(part: Media) -> str:
-    """The URL, or a data URL."""
+    """Return the URL, or a data URL."""
     return part.url or f"data:{part.media_type};base64,{part.data}"

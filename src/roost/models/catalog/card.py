@@ -1,4 +1,4 @@
-"""What is known of one model at one account."""
+"""A card: the known facts about one model at one account."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Kind: TypeAlias = Literal["chat", "embedding"]
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is `account/model`, or `URL#model`. `source` says where the knowledge is from; with `account` and `none`
-    it is the account's common ground, not the model's own. `dated` is the day (YYYY-MM-DD) on which the facts were
-    true. What is not known is None in the profile, and never a guess."""
+    """The facts about a model. name: `account/model`, or `URL#model`. source: the origin of the facts; with `account`
+    and `none` they are the account's defaults, not the model's own. dated: the day (YYYY-MM-DD) on which the facts were
+    true. An unknown fact is None in the profile, never a guess."""
 
     account: str
     model: str
@@ -24,7 +24,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     source: Source = "none"
     dated: str | None = None
     retired: str | None = None
-    """The day on which the provider switches it off, where one is announced."""
+    """The day on which the provider will switch it off, if announced."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The shape in which facts about models and accounts are written down: in the catalog's data and in `models.toml`."""
+"""The format of facts about models and accounts, in the catalog's data and in `models.toml`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from roost.models.catalog.card import Kind
 from roost.models.profile import Knob, MediaKind, MediaLimit, Price, Profile, ThinkingBack, Thinks, Tier
 
 Rate: TypeAlias = Callable[[str], float | None]
-"""What one unit of a currency is worth in dollars; None where nobody knows."""
+"""Returns the worth of one unit of a currency in dollars, None if unknown."""
 
 FREE = Price(0, 0)
 _PER_MILLION = 1_000.0
 
 
 class TierTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Prices of a request whose input is more than `above` tokens; they hold for all of it."""
+    """Prices of a request whose input exceeds `above` tokens; they hold for all of its tokens."""
 
     above: int
     input: float
@@ -28,8 +28,8 @@ class TierTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PriceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Of a million tokens, in `currency`. `cached` and `written`: read from and written to a prompt cache; without them
-    both cost as `input`. `tiers` are in rising order of `above`."""
+    """Prices of a million tokens, in `currency`. cached, written: tokens read from and written to a prompt cache; None
+    means the price of `input`. tiers: in rising order of `above`."""
 
     input: float
     output: float
@@ -60,10 +60,10 @@ class PriceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is to be known of a model; what is left out stays as what it is laid over has it.
+    """Partial facts about a model, merged over a base `Profile`; None keeps the base's value.
 
-    `window` is the prompt and the answer together. `knobs` are laid over those below, name by name; false takes one
-    away. `options` are those of the model's wire, laid over the account's; another `wire` has none of those below.
+    window: tokens of prompt and answer together. knobs: merged over the base's by name; false removes a knob. options:
+    those of the model's wire, merged over the account's; with another `wire` the base's options are dropped.
     """
 
     window: int | None = None
@@ -85,7 +85,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     options: dict[str, Any] = {}
 
     def over(self, base: Profile, rate: Rate) -> Profile:
-        """`base` with these facts laid over it. A smaller window keeps the answer within half of it."""
+        """Return `base` with these facts merged over it. Without a `max_output` of its own the answer gets at most half
+        of the window."""
         given = {name: value for name in _PLAIN if (value := getattr(self, name)) is not None}
         if self.price is not None:
             given["price"] = self.price.price(rate)
@@ -108,9 +109,9 @@ _PLAIN = (
 
 
 class ModelFacts(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A model in the catalog. `aliases` are other names of the very same model at the same account. `traits` name
-    facts that several models share; the model's own are laid over them. `later` are prices that are announced, by the
-    day (YYYY-MM-DD, UTC) from which each counts."""
+    """A model in the catalog. aliases: other names of the same model at the same account. traits: names of facts that
+    several models share; the model's own facts are merged over them. later: announced prices, by the day (YYYY-MM-DD,
+    UTC) from which each applies."""
 
     kind: Kind = "chat"
     aliases: tuple[str, ...] = ()
@@ -119,28 +120,28 @@ class ModelFacts(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     later: dict[str, PriceTable] = {}
 
     def on(self, day: str) -> ModelFacts:
-        """With the price of that day."""
+        """Return these facts with the price of that day."""
         begun = [since for since in self.later if since <= day]
         return msgspec.structs.replace(self, price=self.later[max(begun)], later={}) if begun else self
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where people sign in (OAuth with PKCE): the page, and the address that turns its code into a key."""
+    """Sign-in for people (OAuth with PKCE). authorize: the page. token: the address that exchanges its code for a
+    key."""
 
     authorize: str
     token: str
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An endpoint. `keys` and `urls` name environment variables, the first one set counts; without `keys` no key is
-    needed. `{NAME}` in `base_url` stands for an environment variable. `hooks` names a class of `roost.models.hooks`.
-    `default` is the model when the name gives none. `options` are those of its `wire`.
+    """An endpoint. keys, urls: environment variables, the first one set is used; without `keys` no key is needed.
+    base_url: `{NAME}` in it is replaced by that environment variable. hooks: a class of `roost.models.hooks`. default:
+    the model to use when a name gives none. options: those of its `wire`.
 
-    `facts` are the common ground of its models. `shared` names the account whose models it serves too. `free`: what is
-    served there costs nothing. `common`: its protocol is everybody's, so at another URL its knobs, options and models
-    do not count. `implied` lets it be picked for an agent without a model when its key is set. `site` is where
-    keys are made; `sign_in`: the account lets any program sign people in. `listing` is the path under the
-    base URL that lists models; empty: it has none.
+    facts: defaults of its models. shared: the account whose models it serves too. free: its models cost nothing.
+    common: its protocol is a common one, so its knobs, options and models do not apply at another URL. implied: an
+    agent without a model may get it when its key is set. site: where to create keys. sign_in: any program may sign
+    people in. listing: the path under the base URL that lists models; empty if there is none.
     """
 
     title: str
@@ -165,7 +166,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Trait(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`wires` are laid over `facts` for a model that is spoken to by this wire."""
+    """Shared facts. wires: merged over `facts` for a model used by that wire."""
 
     facts: Facts = Facts()
     wires: dict[str, Facts] = {}

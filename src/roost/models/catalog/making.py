@@ -1,4 +1,4 @@
-"""Merges the two sources and the overlay into the catalog's data, and names where they disagree."""
+"""Merge the two sources and the overlay into the catalog's data, and report where the sources disagree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAME = 1e-4
 
 
 class Made(NamedTuple):
-    """`said` and `silent`: as of `Maker`."""
+    """The result. said, silent: as in `Maker`."""
 
     data: Data
     said: list[str]
@@ -27,10 +27,9 @@ class Made(NamedTuple):
 
 
 class Maker:
-    """Merges the sources under the overlay. `said` names what they disagree about, which is left out.
-
-    With `before`, the data that counted so far, a known price stays where the sources say nothing of it, or where they
-    disagree and one of them confirms it. `silent` names the former."""
+    """Merges the sources under the overlay. said: reports of disagreements; a disputed fact is left out. before: the
+    previous data; with it a known price stays when the sources have none, or when they disagree and one of them
+    confirms it. silent: names of the models whose price stayed because the sources have none."""
 
     def __init__(
         self,
@@ -139,7 +138,8 @@ class Maker:
                 self.silent.append(name)
 
     def _by_hand(self, price: Json, name: str, entry: Json | None, provider: str, model: str) -> None:
-        """Say where both sources agree on another price than the overlay's, which counts."""
+        """Report an overlay price that both sources contradict with the same other price. The overlay's price is
+        used."""
         ours = self._litellm.price(entry) if entry else None
         theirs = self._genai.prices(provider, model).get("")
         agreed = _agreed(ours, theirs, None) if ours and theirs else None
@@ -147,7 +147,7 @@ class Maker:
             self.said.append(f"{name}: the overlay says {price}, which counts, and both sources {agreed}")
 
     def _stays(self, facts: Json, name: str, given: list[Json]) -> bool:
-        """Give `facts` the price that counted so far, unless each of the sources says another one."""
+        """Keep the previous price in `facts`, unless every source gives another one. Returns whether it was kept."""
         account, _, model = name.partition("/")
         at = self._before.accounts.get(account) if self._before else None
         old = at.models.get(model) if at else None
@@ -162,7 +162,7 @@ class Maker:
         return True
 
     def _by_flags(self, account: str, name: str, entry: Json | None, facts: Json) -> list[str]:
-        """The settings that the first source's flags tell of."""
+        """Return the traits that the first source's flags imply."""
         if entry is None or facts.get("kind") == "embedding":
             return []
         if account == "openai":
@@ -182,12 +182,12 @@ class Maker:
             facts["thinks"] = "never"
             return ["openai-plain"]
         off = next((word for word in ("none", "minimal") if entry.get(f"supports_{word}_reasoning_effort")), None)
-        # Of GPT-5.6 the source does not say that it has max; the server's own refusal lists it.
+        # The source does not list max for GPT-5.6, but the server's error message does.
         most = "max" if entry.get("supports_max_reasoning_effort") or name.startswith("gpt-5.6") else None
         most = most or ("xhigh" if entry.get("supports_xhigh_reasoning_effort") else None)
         facts["thinks"] = "optional" if off == "none" else "always"
         chat = "/v1/chat/completions" in entry.get("supported_endpoints", ())
-        # The server refuses tools together with an effort for these by chat completions.
+        # With chat completions the server refuses tools together with an effort for these models.
         if not chat or name >= "gpt-5.4":
             facts["wire"] = "openai_responses"
         values = {"low": "low", "medium": "medium", "high": "high"}
@@ -229,7 +229,8 @@ def _rates(given: Json) -> Json:
 
 
 def _agreed(ours: Json | None, theirs: Json | None, window: int | None) -> Json | None:
-    """What both say, or one alone; None where they differ. A tier beyond the window says nothing."""
+    """Return the price that both give, or that only one gives; None if they differ. A tier above the window is
+    ignored."""
     both = [price for price in (_within(ours, window), _within(theirs, window)) if price]
     if len(both) < 2:
         return both[0] if both else None
@@ -265,7 +266,7 @@ def read_overlay() -> Json:
 def make(
     genai: bytes, litellm: bytes, *, dated: str, sources: tuple[str, ...] = (), before: Data | None = None
 ) -> Made:
-    """Merge the two documents into the catalog's data, as of the day `dated` (YYYY-MM-DD). `before`: as of `Maker`.
+    """Merge the two documents into the catalog's data, as of the day `dated` (YYYY-MM-DD). before: as in `Maker`.
     Raises `msgspec.MsgspecError`, or another `ValueError`, for documents of another shape."""
     overlay = {**read_overlay(), "dated": dated}
     day = datetime.date.fromisoformat(dated)

@@ -1,4 +1,4 @@
-"""The catalog: what is known of providers and their models, from a dated file that is read when first asked for."""
+"""The catalog: facts about providers and their models, from a dated file that is read at first use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d)$")
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`usd` is the worth of one unit in dollars. `source` says who published them for the day `dated`."""
+    """Currency rates. usd: the worth of one unit in dollars. source: published them for the day `dated`."""
 
     dated: str
     source: str
@@ -30,7 +30,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file. `dated` is the day (YYYY-MM-DD) of its facts, `sources` say where these are from."""
+    """The file. dated: the day (YYYY-MM-DD) of its facts. sources: where the facts come from."""
 
     dated: str
     sources: tuple[str, ...]
@@ -40,7 +40,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Catalog:
-    """What is known. Nothing in it changes; may be used by all threads."""
+    """The catalog's facts. Immutable; safe to use from any thread."""
 
     def __init__(self, data: Data, *, digest: str = "", refreshed: str | None = None) -> None:
         self._data = data
@@ -71,13 +71,13 @@ class Catalog:
         return self._data.accounts
 
     def rate(self, currency: str) -> float | None:
-        """What one unit is worth in dollars; None for a currency that the file does not have."""
+        """Return the worth of one unit in dollars; None for a currency that the file does not have."""
         return 1.0 if currency == "USD" else self._data.rates.usd.get(currency)
 
     def card(self, account: str, model: str, rate: Rate | None = None) -> Card | None:
-        """By the exact name, another known name of the same model, or one of these with a day behind it (`-20260120`,
-        `-2026-01-20`). Letters count alike in both cases. None where the catalog has no such model: what a name is
-        like says nothing. `rate` comes before the file's own."""
+        """Find a model by its exact name, an alias, or one of these with a date appended (`-20260120`, `-2026-01-20`),
+        ignoring case. Returns None if the catalog has no such model: a similar name proves nothing. rate: overrides the
+        file's rates."""
         found = self._find(account, model)
         if found is None:
             return None
@@ -85,13 +85,13 @@ class Catalog:
         return self._card(account, model, name, facts, rate or self.rate)
 
     def cards(self, account: str | None = None, rate: Rate | None = None) -> Iterator[Card]:
-        """Of one account or of all, in the order of the file, each model once."""
+        """Yield the cards of one account or of all, in file order, each model once."""
         for name in self.accounts if account is None else [account]:
             for model, facts in self._models(name).items():
                 yield self._card(name, model, model, facts, rate or self.rate)
 
     def ground(self, account: str) -> Profile:
-        """The common ground of a known account's models; its price is 0 or unknown."""
+        """Return the default profile of a known account's models; its price is 0 or unknown."""
         at = self.accounts[account]
         base = Profile(wire=at.wire, price=FREE if at.free else None)
         return at.facts.over(base, self.rate)
@@ -115,7 +115,7 @@ class Catalog:
     def _card(self, account: str, model: str, name: str, facts: ModelFacts, rate: Rate) -> Card:
         ground = _EMBEDS if facts.kind == "embedding" else self.ground(account)
         profile = msgspec.structs.replace(ground, family=family_of(name))
-        # A model of another account that is served here too is spoken to by this account's wire.
+        # A model shared from another account uses this account's wire.
         facts = facts.on(datetime.datetime.now(datetime.UTC).date().isoformat())
         own = name in self.accounts[account].models
         wire = facts.wire if own and facts.wire else self.accounts[account].wire
@@ -135,18 +135,18 @@ class Catalog:
 
 
 decoding = threading.Lock()
-"""Held while catalog types are decoded: two threads that decode a type for the first time at the same time can bring
-the process down (msgspec 0.22)."""
+"""Hold this while decoding catalog types. Two threads that decode the same type for the first time can crash the
+process (msgspec 0.22)."""
 
 
 def catalog() -> Catalog:
-    """The packaged catalog of this version. A home may have a refreshed one: see `ModelsConfig.known`."""
+    """Return the packaged catalog of this version. A home may have a refreshed one: see `ModelsConfig.known`."""
     with decoding:
         return read()
 
 
 @functools.cache
 def read() -> Catalog:
-    """For `catalog` alone."""
+    """Read the packaged catalog; called only by `catalog`."""
     data = Path(__file__).with_name("data.json").read_bytes()
     return Catalog(msgspec.json.decode(data, type=Data), digest=hashlib.sha256(data).hexdigest())

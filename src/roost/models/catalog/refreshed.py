@@ -1,4 +1,4 @@
-"""Reads and writes `models-data.json` of a home: newer facts about the packaged catalog's models.
+"""Read and write `models-data.json` of a home: newer facts about the packaged catalog's models.
 
 The file holds prices and abilities. Addresses, keys and currency rates always come from the packaged catalog.
 """
@@ -22,7 +22,7 @@ FILE = "models-data.json"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A document that the facts were taken from. `place`: URL or file. `dated`: the day (YYYY-MM-DD) of its facts."""
+    """A document that facts were taken from. place: URL or file. dated: the day (YYYY-MM-DD) of its facts."""
 
     name: str
     place: str
@@ -32,15 +32,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`models` by account and name."""
+    """The facts. models: by account and name."""
 
     traits: dict[str, Trait]
     models: dict[str, dict[str, ModelFacts]]
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file. `dated` is the day of its facts, `made` the time (UTC, ISO 8601) of the refresh. `base` is the digest
-    of the packaged catalog that it was made with: it counts with no other. `sha256` is that of `table` as it stands."""
+    """The file. dated: the day of its facts. made: the time (UTC, ISO 8601) of the refresh. base: digest of the
+    packaged catalog that it was made with; it is valid with no other. sha256: digest of the bytes of `table`."""
 
     version: Literal[1] = 1
     dated: str
@@ -52,14 +52,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Reading(NamedTuple):
-    """`catalog` is None where the packaged one counts. `fault`: why the file, which is there, does not."""
+    """catalog: None when the packaged one is used. fault: why an existing file is not used."""
 
     catalog: Catalog | None
     fault: str | None = None
 
 
 def encode(data: Data, sources: tuple[Source, ...], *, made: str) -> bytes:
-    """The file's bytes."""
+    """Return the file's bytes."""
     models = {name: account.models for name, account in data.accounts.items()}
     table = msgspec.json.encode(Table(traits=data.traits, models=models))
     return msgspec.json.encode(
@@ -75,7 +75,7 @@ def encode(data: Data, sources: tuple[Source, ...], *, made: str) -> bytes:
 
 
 def decode(raw: bytes) -> Catalog:
-    """The packaged catalog with the file's facts in the place of its own. Raises `ValueError` for a file that is
+    """Return the packaged catalog with its facts replaced by the file's. Raises `ValueError` for a file that is
     damaged, or that was made with another packaged catalog."""
     packaged = catalog()
     with decoding:
@@ -95,7 +95,7 @@ def decode(raw: bytes) -> Catalog:
         refreshed=header.made,
     )
     try:
-        for _ in made.cards():  # every name in it leads somewhere
+        for _ in made.cards():  # every trait that it names must exist
             pass
     except KeyError as error:
         raise ValueError(f"it names a trait that it does not have: {error}") from error
@@ -103,8 +103,8 @@ def decode(raw: bytes) -> Catalog:
 
 
 def read_home(home: Path) -> Reading:
-    """The refreshed catalog of this home, where there is one that can be used. The same object until the file changes.
-    Logs once why a file is not used. Blocks for a moment."""
+    """Return the refreshed catalog of this home, if it has a usable one; the same object until the file changes. Logs
+    once why a file is not used. Blocks briefly."""
     path = home / FILE
     try:
         found = path.stat()
@@ -119,7 +119,7 @@ _one_reader = threading.Lock()
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, stamp: tuple[int, int, int]) -> Reading:
-    """For `read_home` alone."""
+    """Read the file; called only by `read_home`."""
     try:
         return Reading(decode(path.read_bytes()))
     except (OSError, ValueError) as error:  # msgspec's errors are of this kind

@@ -1,4 +1,4 @@
-"""The two published sources, each read into the shape of `roost.models.catalog.facts.ModelFacts`."""
+"""The two published sources, each converted to the shape of `roost.models.catalog.facts.ModelFacts`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Litellm:
 
     @staticmethod
     def facts(entry: Json) -> Json:
-        """Only what is said; a limit of the answer that is the whole window says nothing."""
+        """Return only stated facts. An answer limit equal to the whole window is not a fact."""
         facts: Json = {}
         window, answer = entry.get("max_input_tokens"), entry.get("max_output_tokens")
         if window:
@@ -143,8 +143,8 @@ class GenaiProvider(msgspec.Struct, frozen=True):
 
 
 class GenaiPrices:
-    """The `data.json` of genai-prices. `day` is the day whose prices count as those of today. Raises
-    `msgspec.MsgspecError` for another shape."""
+    """The `data.json` of genai-prices. day: the day whose prices count as today's. Raises `msgspec.MsgspecError` for
+    another shape."""
 
     def __init__(self, document: bytes, day: datetime.date) -> None:
         providers = msgspec.json.decode(document, type=list[GenaiProvider])
@@ -152,7 +152,7 @@ class GenaiPrices:
         self._day = day
 
     def prices(self, provider: str, name: str) -> dict[str, Json]:
-        """By the day from which each counts; the first is the one of today. Prices by the hour count as the dearest."""
+        """Return prices by the day from which each applies; "" is today. Of prices by the hour, the highest is used."""
         model = self._find(provider, name)
         if model is None:
             return {}
@@ -196,7 +196,8 @@ def _genai_price(prices: Amounts) -> Json | None:
 
 
 def _whole(price: Json, tiers: list[Json]) -> Json:
-    """Some hosts name what keeping costs beside the input's price: that is not the price of a token written."""
+    """Complete a price. Some hosts give a storage fee below the input price as the cache-write price; that is
+    dropped."""
     price.setdefault("output", 0.0)
     for one in (price, *tiers):
         if one.get("written", one.get("input", 0)) < one.get("input", 0):

@@ -1,4 +1,4 @@
-"""Compilers by the name of their family, and families by the names of models. A family is one file and a line here."""
+"""Compilers by family name, and families by model name. A family is one file and one line here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAMILIES: dict[str, str] = {
     "deepseek_v4_flash": f"{_HERE}deepseek_v4:FLASH",
     "minimax_m3": f"{_HERE}minimax_m3:COMPILER",
 }
-"""The module and the name in it of each family's compiler."""
+"""The module and the attribute of each family's compiler."""
 
 MODELS: tuple[tuple[str, str], ...] = (
     (r"glm-?[\d.p]+v", "glm_5v_turbo"),
@@ -35,11 +35,11 @@ MODELS: tuple[tuple[str, str], ...] = (
     (r"deepseek", "deepseek"),
     (r"minimax-?m[3-9]", "minimax_m3"),
 )
-"""What the name of a model holds, in lower case and with `-` for `_`, and its family; the first that fits counts."""
+"""Patterns of model names (lower case, `-` for `_`) and their families; the first match counts."""
 
 
 def compiler(name: str = "default") -> Compiler:
-    """Raises `ConfigError` where no family has this name."""
+    """Return the compiler of a family. Raises `ConfigError` for an unknown family."""
     place = FAMILIES.get(name)
     if place is None:
         raise ConfigError(f"no compiler {name!r}: use one of {', '.join(FAMILIES)}")
@@ -49,6 +49,6 @@ def compiler(name: str = "default") -> Compiler:
 
 
 def family_of(model: str) -> str:
-    """The family of a model with this name, at any provider; `default` where none is known."""
+    """Return the family of a model with this name, at any provider; `default` if unknown."""
     name = model.lower().replace("_", "-")
     return next((family for pattern, family in MODELS if re.search(pattern, name)), "default")

@@ -1,5 +1,5 @@
-"""Claude: everything of the system in XML tags, apart from the conversation. Documents come as numbered ones, which
-sets them off from the instructions (platform.claude.com, Prompting best practices)."""
+"""Claude: the whole system prompt in XML tags, separate from the conversation. Documents are numbered, which separates
+them from the instructions (platform.claude.com, Prompting best practices)."""
 
 from __future__ import annotations
 

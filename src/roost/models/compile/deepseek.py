@@ -1,4 +1,4 @@
-"""DeepSeek V3 and R1: as few words as will do."""
+"""DeepSeek V3 and R1: as few words as possible."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""DeepSeek V4: laid out for its prompt cache, which holds whole prefixes and makes them cheap (api-docs.deepseek.com,
-Context Caching). What changes least comes first, and nothing is ever added to a message that was sent before."""
+"""DeepSeek V4: arranged for its prompt cache, which stores whole prefixes and makes them cheap (api-docs.deepseek.com,
+Context Caching). The most stable parts come first, and a sent message is never extended."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ EFFORTS: dict[Variant, Efforts] = {
     "flash": dict.fromkeys(TALK, "off"),
     "pro": dict.fromkeys(THOUGHT, "max"),
 }
-"""The model thinks by default, at effort high; it has max besides (api-docs.deepseek.com, Thinking Mode)."""
+"""The model thinks by default, at effort high; it also has max (api-docs.deepseek.com, Thinking Mode)."""
 WORDS: dict[Variant, tuple[str, ...]] = {"flash": ("deepseek",), "pro": ()}
 
 
 class DeepSeekV4:
-    """`flash` is quick: short words, and no thinking in small talk. `pro` thinks hardest where a mistake costs most."""
+    """`flash` is fast: short texts, and no thinking in small talk. `pro` thinks hardest where a mistake costs most."""
 
     def __init__(self, variant: Variant) -> None:
         self._variant: Variant = variant
@@ -36,7 +36,7 @@ class DeepSeekV4:
         known = (fenced("document", text, f' index="{number}"') for number, text in enumerate(request.context, 1))
         later = (task(request, *WORDS[self._variant]), form(request))
         prompt = made(request, [request.instruction, rules(request), *known], later, efforts=EFFORTS[self._variant])
-        # The tools stand before all else: their order must not depend on who lists them.
+        # The tools come first in the prompt, so their order must not depend on the caller.
         return msgspec.structs.replace(prompt, tools=tuple(sorted(prompt.tools, key=lambda tool: tool.name)))
 
 

@@ -1,4 +1,4 @@
-"""The shape that every model understands: the instruction, what is known, the rules, and the conversation."""
+"""The shape that every model understands: the instruction, the context, the rules, and the conversation."""
 
 from __future__ import annotations
 

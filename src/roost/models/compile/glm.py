@@ -1,5 +1,5 @@
-"""GLM: what counts most comes last. The rules and the shape of the answer close the system, and they are said again,
-with the task in a sentence, behind the newest words of the user's."""
+"""GLM: the most important parts come last. The rules and the answer's form end the system prompt, and are repeated,
+with the task in one sentence, after the user's newest message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from roost.models.request import Request
 
 
 class Glm:
-    """`words` are the families whose texts it takes, the nearest first."""
+    """words: the families whose texts it uses, in order of preference."""
 
     def __init__(self, name: str = "glm", *, words: tuple[str, ...] = ("glm",), efforts: Efforts | None = None) -> None:
         self._name = name

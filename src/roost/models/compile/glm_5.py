@@ -1,5 +1,5 @@
-"""GLM-5: GLM for work over hours, which judges itself and changes its strategy. Thinking can be switched in each turn
-(docs.z.ai, Thinking Mode): small talk goes without."""
+"""GLM-5: GLM for work over hours, which evaluates itself and changes its strategy. Thinking can be switched per turn
+(docs.z.ai, Thinking Mode), and is off in small talk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GLM-5.2: GLM-5 with a window of a million tokens, two depths of thinking, and thinking that is kept."""
+"""GLM-5.2: GLM-5 with a window of a million tokens, two depths of thinking, and preserved thinking."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ DEPTHS: Efforts = {
     **dict.fromkeys(THOUGHT, "max"),
     **dict.fromkeys(("execute", "sub_agent", "code_generation"), "high"),
 }
-"""High or Max, the two that the model has besides off (docs.bigmodel.cn, Migrate to GLM-5.2)."""
+"""High or Max, the two depths of the model besides off (docs.bigmodel.cn, Migrate to GLM-5.2)."""
 _TITLE = 80
-"""Characters of a document's first line that its title has at most."""
+"""Limit in characters of a document's title, taken from its first line."""
 
 
 class Glm52(Glm):
-    """Where the profile says that all reasoning goes back, the knob `clear_thinking` is false: the server must be told
-    to keep what it is sent (docs.z.ai, Thinking Mode). What the request says of either is kept."""
+    """If the profile sends all reasoning back, the knob `clear_thinking` is false: the server must be told to keep it
+    (docs.z.ai, Thinking Mode). Explicit knobs of the request win."""
 
     def __init__(self) -> None:
         super().__init__("glm_52", words=("glm_52", "glm_5", "glm"), efforts=DEPTHS)
 
     def known(self, request: Request) -> list[str]:
-        """With several documents their titles come first: in a long window the model looks up by them."""
+        """Return the documents. Several documents are preceded by their titles, which help the model find them in a
+        long window."""
         known = super().known(request)
         if len(known) < 2:
             return known

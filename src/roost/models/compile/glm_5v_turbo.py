@@ -1,4 +1,4 @@
-"""GLM-5V-Turbo: GLM-5 that sees. Media come before the words about them, with numbers to name them by."""
+"""GLM-5V-Turbo: GLM-5 with vision. Media come before the text about them, with numbers to refer to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media in a conversation, for the families that see."""
+"""Media in a conversation, for families with vision."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _KINDS: dict[type, MediaKind] = {Image: "image", Audio: "audio", Video: "video",
 
 
 def numbered(messages: Sequence[Message], profile: Profile) -> tuple[Message, ...]:
-    """The media of the user's that the model takes, each behind its number and name: "[Image 2: page.png]".
+    """Put a number and name before each of the user's media that the model accepts: "[Image 2: page.png]".
 
-    A number counts the media of its kind from the start of the conversation, so that it stays when the conversation
-    grows. Media that follow all text of their message come before it; media among text stay where they are.
+    Media are counted per kind from the start of the conversation, so that numbers stay when it grows. Media that follow
+    all text of their message move before it; media between text stay.
     """
     counts = dict.fromkeys(_KINDS.values(), 0)
 
@@ -54,7 +54,7 @@ def numbered(messages: Sequence[Message], profile: Profile) -> tuple[Message, ..
 
 
 def in_full(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Files that are text and at hand become that text, whole. What is not valid UTF-8 stays a file."""
+    """Replace text files that have data by their whole text. Data that is not valid UTF-8 stays a file."""
     return tuple(
         _with(message, message.parts, lambda part: (as_text(part),))
         if not isinstance(message, AssistantMessage) and _has_media(message)
@@ -82,7 +82,7 @@ def _media_first(parts: Sequence[Part]) -> Sequence[Part]:
 
 
 def as_text(part: Part) -> Part:
-    """A file that is text and at hand as that text; anything else as it is."""
+    """Return a text file that has data as that text; any other part unchanged."""
     if not isinstance(part, File) or not part.data or not _is_text(part.media_type):
         return part
     try:

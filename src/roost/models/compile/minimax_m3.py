@@ -1,5 +1,5 @@
-"""MiniMax M3: all material in full, because its sparse attention finds in a million tokens what counts; pictures and
-videos by number; and how to work on a screen, where there are tools for one. Headings are Markdown."""
+"""MiniMax M3: all material in full, because its sparse attention finds the relevant parts in a million tokens; pictures
+and videos by number; and instructions for working on a screen, if there are tools for one. Headings are Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roost.models.prompt import Compiler, Prompt
 from roost.models.request import Request, ToolSpec
 
 _SCREEN = re.compile(r"(^|[_.-])(desktop|computer|screen|screenshot|mouse)($|[_.-])")
-"""In the name of a tool: it works on a screen."""
+"""Matches the name of a tool that works on a screen."""
 
 
 class MiniMaxM3:

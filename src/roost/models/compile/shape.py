@@ -1,4 +1,4 @@
-"""What the families' compilers are built of."""
+"""Building blocks of the families' compilers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from roost.models.prompt import Prompt
 from roost.models.request import Effort, Intent, Request
 
 Efforts: TypeAlias = Mapping[Intent, Effort]
-"""How hard a family thinks about what it is asked for where the request does not say; what is not in it is left to the
-model."""
+"""Effort by intent, for requests that name none; an intent that is missing leaves it to the model."""
 
 TALK: tuple[Intent, ...] = ("chat", "chat_friendly")
 THOUGHT: tuple[Intent, ...] = ("design", "plan", "replan", "review")
-"""Small talk, which needs little thought, and what others will build on, which needs most."""
+"""TALK: small talk, which needs little thought. THOUGHT: results that later work builds on, which need most."""
 
 
 def made(
     request: Request, stable: Iterable[str], later: Iterable[str] = (), *, efforts: Efforts | None = None
 ) -> Prompt:
-    """The request with these blocks as its system, `stable` those that stay the same; empty ones are left out."""
+    """Make a prompt from the request with these system blocks. stable: those that never change. Empty blocks are left
+    out."""
     first = tuple(filter(None, stable))
     return Prompt(
         system=(*first, *filter(None, later)),
@@ -41,7 +41,7 @@ def made(
 
 
 def asked(request: Request, efforts: Efforts) -> dict[str, Any]:
-    """The settings that a request names, and the effort that its intent is worth. What is named wins."""
+    """Return the request's settings, with the effort for its intent unless the request names one."""
     effort = request.effort
     if effort is None and request.intent is not None and "effort" not in request.knobs:
         effort = efforts.get(request.intent)
@@ -50,7 +50,7 @@ def asked(request: Request, efforts: Efforts) -> dict[str, Any]:
 
 
 def task(request: Request, *families: str) -> str:
-    """What the call is for, in the words of the first of these families that has its own."""
+    """Return the text for the request's intent, from the first of these families that has its own."""
     return words(request.intent, *families) if request.intent is not None else ""
 
 
@@ -64,7 +64,7 @@ def form(request: Request, heading: str = "The answer: ") -> str:
 
 
 def fenced(tag: str, text: str, attributes: str = "") -> str:
-    """`text`, unchanged, between tags that do not occur in it: nothing in it can end it early."""
+    """Put `text`, unchanged, between tags that do not occur in it, so that it cannot close them."""
     name, number = tag, 1
     while f"</{name}" in text or f"<{name}" in text:
         number += 1
@@ -73,10 +73,10 @@ def fenced(tag: str, text: str, attributes: str = "") -> str:
 
 
 def reminded(prompt: Prompt, *again: str) -> Prompt:
-    """`prompt` with these words said again behind the newest words of the user's, where these are the last.
+    """Repeat these texts after the user's newest message, if it is the last message.
 
-    Between a call and what follows it nothing is added: words of the user's would end the turn there, and the reasoning
-    of a turn that goes on must be kept. The message so changed will be sent plain next time and is not stable.
+    Between a call and its continuation nothing is added: a user's message there would end the turn, and the reasoning
+    of a running turn must be kept. The changed message is sent unchanged in the next request, so it is not stable.
     """
     text = "\n".join(filter(None, again))
     last = prompt.messages[-1] if prompt.messages else None

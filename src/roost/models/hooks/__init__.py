@@ -1,12 +1,13 @@
-"""What an account does to a call beyond its wire: three hooks, in a class that a user can write.
+"""Account hooks: three hooks that adapt a call beyond its wire, in a class that a user can write.
 
     # models.toml:  [accounts.office]  hooks = "office_hooks:Office"
     class Office(AccountHooks):
         def request(self, call, *, model, stream):
             return with_headers(call, {"X-Team": "blue"})
 
-An account names its class in `hooks`: one of `BUILT_IN`, `module:Class`, or `/path/to/file.py:Class`. It is imported
-when the account's first model is made, and built with the environment (`env`) and the account's key helper, if any.
+An account names its class in `hooks`: one of `BUILT_IN`, `module:Class`, or `/path/to/file.py:Class`. The class is
+imported when the account's first model is made, and constructed with the environment (`env`) and the account's key
+helper, if any.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ BUILT_IN: Mapping[str, str] = {
 
 
 class AccountHooks:
-    """The hooks of one account; this class changes nothing. Holds no state of a call; used from one event loop, by
-    several calls at once. A hook raises `ConfigError` for what the user must set; the call then fails as `auth`."""
+    """The hooks of one account; this base class changes nothing. Holds no state of a call; several calls on one event
+    loop use it at once. A hook raises `ConfigError` for a missing setting; the call then fails as `auth`."""
 
     def __init__(self, *, env: Mapping[str, str] | None = None, helper: Helper | None = None) -> None:
         self.env: Mapping[str, str] = env or {}
         self.helper = helper
 
     async def endpoint(self, endpoint: Endpoint) -> Endpoint:
-        """Return the endpoint with the key of this moment. Called before each call."""
+        """Return the endpoint with the current key. Called before each call."""
         if self.helper is None:
             return endpoint
         found = await self.helper.current()
         return msgspec.structs.replace(endpoint, key=found.value)
 
     def request(self, call: HttpCall, *, model: str, stream: bool) -> HttpCall:
-        """Return the call as it is to be sent: another URL, further headers, a changed body, a signature."""
+        """Return the call to send: another URL, further headers, a changed body, a signature."""
         return call
 
     def frame(self, frame: SSEEvent) -> SSEEvent:
@@ -60,7 +61,7 @@ class AccountHooks:
 
 
 def make_hooks(name: str, *, env: Mapping[str, str], helper: Helper | None, where: str) -> AccountHooks:
-    """Build the class that `name` stands for: "" is `AccountHooks` itself. Raises `ConfigError`."""
+    """Build the hooks class called `name`; "" is `AccountHooks` itself. Raises `ConfigError`."""
     place = BUILT_IN.get(name, name) if name else f"{__name__}:AccountHooks"
     module, colon, attribute = place.rpartition(":")
     if not colon:
@@ -84,7 +85,7 @@ def _module(name: str) -> ModuleType:
 
 
 def with_headers(call: HttpCall, headers: Mapping[str, str], *, without: tuple[str, ...] = ()) -> HttpCall:
-    """Return the call with these headers laid over its own, and some of its own left out (any case)."""
+    """Return the call with these headers merged over its own, and the headers `without` removed (in any case)."""
     gone = {name.lower() for name in (*without, *headers)}
     kept = {name: value for name, value in call.headers.items() if name.lower() not in gone}
     return HttpCall(call.method, call.url, {**kept, **headers}, call.body)

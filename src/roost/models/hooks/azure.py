@@ -15,7 +15,7 @@ _OPERATIONS = ("chat/completions", "responses", "embeddings")
 
 
 class Azure(AccountHooks):
-    """A key goes into `api-key`; what a key helper prints is an Entra token and goes into `Authorization`."""
+    """A key goes into `api-key`. The output of a key helper is an Entra token and goes into `Authorization`."""
 
     def request(self, call: HttpCall, *, model: str, stream: bool) -> HttpCall:
         call = HttpCall(call.method, self._url(call.url, model), call.headers, call.body)

@@ -22,14 +22,14 @@ from roost.models.wire import Endpoint
 _ACCESS_KEY = re.compile(r"A[KS]IA[A-Z0-9]{12,}")
 _REGION = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
 _SERVED_BELOW_OPENAI = ("openai.gpt-5", "openai.gpt-6")
-"""Beginnings of the names of models that the endpoint serves below `/openai/v1` in place of `/v1`."""
+"""Prefixes of the names of models that the endpoint serves below `/openai/v1` instead of `/v1`."""
 
 
 class Bedrock(AccountHooks):
     def __init__(self, *, env: Mapping[str, str] | None = None, helper: Helper | None = None) -> None:
         super().__init__(env=env, helper=helper)
         self._keys: dict[str, AwsKeys] = {}
-        """By their ids: those of the last moment, since a call may still be under way with the ones before."""
+        """The newest two, by id: a call in flight may still use the previous keys."""
 
     async def endpoint(self, endpoint: Endpoint) -> Endpoint:
         key, fields = endpoint.key, {}

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 
 class AwsKeys(NamedTuple):
-    """`token` belongs to temporary keys."""
+    """AWS keys. token: only of temporary keys."""
 
     id: str
     secret: str
@@ -29,8 +29,8 @@ def sign(
     service: str,
     now: datetime.datetime | None = None,
 ) -> dict[str, str]:
-    """Return the headers that authenticate a request, `Authorization` among them. All of `headers` are signed, and must
-    be sent as they are."""
+    """Return the headers that authenticate a request, including `Authorization`. All of `headers` are signed, so they
+    must be sent unchanged."""
     moment = (now or datetime.datetime.now(datetime.UTC)).strftime("%Y%m%dT%H%M%SZ")
     parts = urlsplit(url)
     added = {"X-Amz-Date": moment} | ({"X-Amz-Security-Token": keys.token} if keys.token else {})

@@ -1,1 +1,1 @@
-"""Images, sound, videos and files of a request, checked and made to fit; and what is known of their bytes."""
+"""Check and convert images, sound, videos and files of a request."""

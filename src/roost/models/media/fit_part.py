@@ -1,4 +1,4 @@
-"""One piece of media, checked against what a model takes and made to fit where that can be done."""
+"""Check one media part against a model's limits, and convert it to fit if possible."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from roost.models.wire_body import kind_of
 
 _SCHEMES = frozenset({"http", "https", "gs"})
 _LOOSE: frozenset[MediaKind] = frozenset({"audio", "video", "file"})
-"""Kinds of which some formats cannot be told by their first bytes."""
+"""Kinds with formats that the first bytes do not identify."""
 
 
 class Unfit(Exception):
-    """The part cannot be sent. `code`: `unsupported` by this model, or `bad_request` where no model could take it."""
+    """The part cannot be sent. code: `unsupported` by this model, or `bad_request` if no model can accept it."""
 
     def __init__(self, code: str, why: str) -> None:
         super().__init__(why)
@@ -36,7 +36,8 @@ class Unfit(Exception):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What became of a part: `part` in place of it (None: it stays) because of `why`, or what is wrong with it."""
+    """The result for a part. part: its replacement, None if it stays. why: the reason. wrong: the error code if it
+    cannot be sent."""
 
     why: str = ""
     part: Media | None = None
@@ -44,8 +45,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Verdicts:
-    """Verdicts by the content, so that a picture in a long conversation is looked at and scaled once. For threads.
-    Keeps the newest, up to `most` bytes of made media."""
+    """Cache of verdicts by content, so that a picture in a long conversation is checked and scaled once. Thread safe.
+    Keeps the newest entries, up to `most` bytes of converted media."""
 
     def __init__(self, most: int = 64 * 1024 * 1024, entries: int = 4_096) -> None:
         self._most = most
@@ -90,7 +91,8 @@ def _key(part: Media, limit: MediaLimit, still: bool) -> bytes:
 
 
 def judged(part: Media, limit: MediaLimit, *, still: bool = False) -> Verdict:
-    """Raises nothing: what cannot be sent has `wrong`. Takes long where a picture must be scaled."""
+    """Check and convert a part. Raises nothing: the verdict of a part that cannot be sent has `wrong`. Slow if a
+    picture must be scaled."""
     try:
         return _judged(part, limit, still)
     except Unfit as error:
@@ -101,7 +103,7 @@ def _judged(part: Media, limit: MediaLimit, still: bool) -> Verdict:
     if not part.data:
         return _at_url(part, limit, still)
     if part.url is not None:
-        # What was looked at is what goes.
+        # Send the data that was checked, not the URL.
         part = msgspec.structs.replace(part, url=None)
         verdict = _judged(part, limit, still)
         return verdict if verdict.part is not None else msgspec.structs.replace(verdict, part=part)
@@ -147,13 +149,13 @@ def _at_url(part: Media, limit: MediaLimit, still: bool) -> Verdict:
 
 
 def _inside(host: str) -> bool:
-    """Whether a host is this machine or its network: a provider cannot, and a server here must not, fetch from it. Of a
-    name that stands for such an address nobody can tell without asking for it."""
+    """Whether a host is this machine or its network: a provider cannot fetch from there, and a local server must not. A
+    name that resolves to such an address is not detected, since nothing is resolved here."""
     host = unicodedata.normalize("NFKC", host).rstrip(".")
     if ":" in host:
         return not is_public(host)
     try:
-        # As clients read it: 127.1, 0x7f.1, 2130706433.
+        # Parse it as clients do: 127.1, 0x7f.1, 2130706433.
         return not is_public(socket.inet_ntoa(socket.inet_aton(host)))
     except (OSError, ValueError):
         return "." not in host or host.endswith((".localhost", ".local", ".internal"))
@@ -167,7 +169,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _real_type(data: bytes, part: Media, kind: MediaKind, limit: MediaLimit) -> str:
-    """What the bytes are, or what is declared where they do not say."""
+    """Return the type of the bytes, or the declared one if the bytes do not tell."""
     found, declared = sniff(data, kind), canonical(part.media_type)
     if found is None:
         if declared in limit.types or (kind in _LOOSE and declared and declared != "application/pdf"):
@@ -175,7 +177,7 @@ def _real_type(data: bytes, part: Media, kind: MediaKind, limit: MediaLimit) -> 
         raise Unfit("bad_request", f"its bytes are not {declared or f'of any {kind} that is known'}")
     family = found.partition("/")[0]
     if kind == "file":
-        # A document may be of any type; only a false PDF is wrong.
+        # A document may have any type; only a false PDF is an error.
         if declared == "application/pdf" != found:
             raise Unfit("bad_request", f"it says application/pdf and is {found}")
         return found if found == "application/pdf" or not declared else declared
@@ -185,7 +187,7 @@ def _real_type(data: bytes, part: Media, kind: MediaKind, limit: MediaLimit) -> 
 
 
 def _picture(part: Media, data: bytes, real: str, limit: MediaLimit, still: bool) -> Verdict | None:
-    """The picture as it must be; None where it is fine."""
+    """Convert a picture; None if it already fits."""
     size = dimensions(data)
     if size is not None and size[0] * size[1] > PIXELS:
         raise Unfit("unsupported", f"its {size[0]} x {size[1]} pixels are more than are read; scale it down")
@@ -217,7 +219,7 @@ def _need_short(data: bytes, most: float) -> None:
     try:
         seconds = TinyTag.get(file_obj=io.BytesIO(data), tags=False).duration
     except (TinyTagException, OSError, ValueError, ArithmeticError, LookupError):
-        # A container that it does not know: the provider will say.
+        # An unknown container: the provider decides.
         return
     if seconds is not None and seconds > most:
         raise Unfit("unsupported", f"it plays {seconds:.0f} s and at most {most:g} s are taken")

@@ -1,4 +1,4 @@
-"""Pictures made to fit: scaled, turned upright, in a format that the provider reads. Needs Pillow."""
+"""Convert pictures: scale, turn upright, change the format. Needs Pillow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image as Pil
 
 PIXELS = 80_000_000
-"""More is never decoded: a few kilobytes can claim gigabytes. Below the number from which Pillow warns."""
+"""Larger pictures are never decoded: a few kilobytes can claim gigabytes. Below the limit at which Pillow warns."""
 _LEAST_SIDE = 64
 _SHRINK = 0.9
 _QUALITIES = (88, 70)
@@ -21,13 +21,13 @@ _NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 
 
 class CannotScale(Exception):
-    """`str` says why, and what would help."""
+    """`str` gives the reason and a remedy."""
 
 
 def rescaled(data: bytes, *, side: int | None, most: int | None, types: tuple[str, ...]) -> tuple[str, bytes]:
-    """(media type, bytes) of the picture, at most `side` pixels and `most` bytes large, in one of `types` (empty: any
-    of PNG, JPEG, WebP). Its first image where it is animated, upright as its EXIF says, without the EXIF. Raises
-    `CannotScale`. Takes long: call it in a thread."""
+    """Return (media type, bytes) of the picture, at most `side` pixels and `most` bytes large, in one of `types`
+    (empty: any of PNG, JPEG, WebP). Takes the first image of an animation, upright as its EXIF says, without the EXIF.
+    Raises `CannotScale`. Slow: call it in a thread."""
     try:
         from PIL import Image, ImageOps
     except ImportError:
@@ -43,7 +43,7 @@ def rescaled(data: bytes, *, side: int | None, most: int | None, types: tuple[st
             return _fit(picture, opened.format or "", side=side, most=most, types=types)
     except CannotScale:
         raise
-    except Exception as error:  # a decoder of foreign bytes raises whatever it likes
+    except Exception as error:  # decoders raise any error on foreign bytes
         raise CannotScale(f"it cannot be read as a picture ({type(error).__name__}: {error})") from error
 
 
@@ -53,7 +53,7 @@ def _need_sane(size: tuple[int, int]) -> None:
 
 
 def _plain(picture: Pil.Image) -> Pil.Image:
-    """RGB, RGBA or L, whatever it was."""
+    """Convert to RGB, RGBA or L."""
     if picture.mode.startswith("I;16"):
         picture = picture.convert("I")
     if picture.mode == "I":
@@ -84,7 +84,7 @@ def _fit(
             least = out.tell()
             if most is None or least <= most:
                 return media_type, out.getvalue()
-        # What is still too heavy has about as many bytes as pixels.
+        # An image still too large has about as many bytes as pixels.
         target = int(target * min(_SHRINK, ((most or 0) / max(1, least)) ** 0.5))
         original = "JPEG"
         if target < _LEAST_SIDE:
@@ -96,7 +96,7 @@ def _scaled(size: tuple[int, int], by: float) -> tuple[int, int]:
 
 
 def _attempts(picture: Pil.Image, original: str, formats: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is sharp stays sharp where there is room for it."""
+    """Yield formats to try: lossless first, unless the original is JPEG."""
     if "image/png" in formats and (original != "JPEG" or formats == ["image/png"]):
         yield "image/png", {}
     lossy = ["image/jpeg", "image/webp"]
@@ -109,7 +109,7 @@ def _attempts(picture: Pil.Image, original: str, formats: list[str]) -> Iterator
 
 
 def _opaque(picture: Pil.Image, media_type: str) -> Pil.Image:
-    """JPEG has no transparency: what was clear becomes white."""
+    """Replace transparency by white for JPEG, which has none."""
     if picture.mode != "RGBA" or media_type != "image/jpeg":
         return picture
     from PIL import Image

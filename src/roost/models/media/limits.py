@@ -1,17 +1,18 @@
-"""How much media the protocols take, as data; what a model's profile says comes before it.
+"""Media limits of the protocols, as data; a model's profile overrides them.
 
-The providers' own pages, as they were in August to November 2026, and what their servers answered to others then:
+Sources: the providers' own pages from August to November 2026, and published answers of their servers.
 
 - Anthropic, platform.claude.com/docs/en/build-with-claude/vision: 10 MB of base64 a picture (the server refuses with
-  "exceeds 10 MB maximum"; Bedrock and Google Cloud take 5), 8,000 pixels, 600 pictures, 100 where the window is 200,000
-  tokens, 32 MB a request, the first image of an animation. From the 21st picture on less than 8,000 pixels, for which
-  the page calls 2,000 safe.
+  "exceeds 10 MB maximum"; Bedrock and Google Cloud take 5), 8,000 pixels, 600 pictures, 100 with a window of 200,000
+  tokens, 32 MB a request, only the first image of an animation. From the 21st picture on the limit is below 8,000
+  pixels; the page calls 2,000 safe.
 - OpenAI, developers.openai.com/api/docs/guides/images-vision and .../file-inputs: 512 MB and 1,500 pictures a request,
   no animated GIF, 50 MB of files together, sound as wav or mp3. The newest models refuse a picture of more than 30,000
-  squares of 32 pixels, which is `side` for a square one. Of the bytes of one picture or recording nothing is said.
+  squares of 32 pixels; for a square picture this is `side`. No limit is stated for the bytes of one picture or
+  recording.
 - Google, ai.google.dev/gemini-api/docs/file-input-methods, .../image-understanding and .../video-understanding: 100 MB
   a request in line (an older page says 20; 23 went through), 50 MB a PDF, 3,600 pictures, 10 videos, no GIF.
-- GLM and MiniMax: nothing is known but what their wires carry. That they take no animation is an assumption.
+- GLM and MiniMax: only the kinds that their wires carry are known. That they accept no animation is an assumption.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def _from_base64(size: int) -> int:
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`kinds`: what the protocol can carry. `total`: bytes before base64 of all media of a request. `crowd`: from more
-    pictures than the first number on, their longest side is the second. `still`: no picture may be animated. `own`: a
-    model's own earlier media go back to it."""
+    """A protocol's limits. kinds: the media that it can carry. total: bytes before base64 of all media of a request.
+    crowd: (n, side): with more than `n` pictures the longest side is limited to `side`. still: animations are not
+    accepted. own: a model's own earlier media are sent back to it."""
 
     kinds: dict[MediaKind, MediaLimit]
     total: int | None = None
@@ -49,7 +50,7 @@ LIMITS: dict[str, Limits] = {
             "image": MediaLimit(types=_PICTURES, count=600, bytes=_from_base64(10 * _MB), side=8_000, urls=True),
             "file": MediaLimit(types=_PDF, bytes=_from_base64(30 * _MB), urls=True),
         },
-        # A request is at most 32 MB; the rest is for words.
+        # A request may have 32 MB; the rest is for text.
         total=_from_base64(30 * _MB),
         crowd=(20, 2_000),
     ),
@@ -72,7 +73,7 @@ LIMITS: dict[str, Limits] = {
         still=True,
     ),
     "glm": Limits(
-        # A document goes by its URL alone.
+        # A document is accepted only by URL.
         kinds={"image": MediaLimit(urls=True), "video": MediaLimit(urls=True), "file": MediaLimit(bytes=0, urls=True)},
         still=True,
     ),
@@ -94,8 +95,7 @@ _SMALL_WINDOW = 200_000
 
 
 def limits_of(wire: str | None, profile: Profile) -> Limits:
-    """Those of the wire, with the kinds that the profile speaks of as it says. A wire that is not listed has no limits
-    of its own."""
+    """Return the wire's limits, overridden per kind by the profile's. An unlisted wire has no limits of its own."""
     wire = wire or profile.wire or ""
     limits = LIMITS.get(wire, _ANY)
     kinds = dict(limits.kinds)

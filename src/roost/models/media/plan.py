@@ -1,4 +1,4 @@
-"""A whole request's media: what goes, what is made to fit, and what a note stands for."""
+"""Plan a request's media: sent, converted, or replaced by a note."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ Place: TypeAlias = tuple[int, int]
 
 
 class Slot(msgspec.Struct):
-    """A part of a request on its way. `fresh`: the user's newest, which is refused rather than left out. `sent` is what
-    goes in its place; `why` and `how` are for the notice."""
+    """A media part of a request. fresh: in the user's newest messages, so it fails the call instead of being left out.
+    sent: the replacement. how, why: for the notice."""
 
     place: Place
     part: Media
@@ -47,7 +47,7 @@ class Slot(msgspec.Struct):
 
 
 def has_media(messages: Sequence[Message]) -> bool:
-    for message in messages:  # every step of every session comes by here
+    for message in messages:  # runs in every step of every session
         for part in message.parts:
             if type(part) in _TYPES:
                 return True
@@ -57,8 +57,8 @@ def has_media(messages: Sequence[Message]) -> bool:
 def planned(
     messages: Sequence[Message], limits: Limits, verdicts: Verdicts, since: int = 0
 ) -> tuple[tuple[Message, ...], list[dict[str, Any]]]:
-    """(the messages that fit, what was changed of them for people). Raises `Unfit` for a part of the user's newest.
-    `since` as of `Request`."""
+    """Return the messages that fit, and the changes for people to read. Raises `Unfit` for a part of the user's newest
+    messages. since: as in `Request`."""
     slots = list(_slots(messages, limits, since))
     pictures = sum(isinstance(slot.sent, Image) for slot in slots)
     for slot in slots:
@@ -83,7 +83,7 @@ def _slots(messages: Sequence[Message], limits: Limits, since: int) -> Iterable[
 
 
 def _fresh(messages: Sequence[Message], since: int) -> range:
-    """The user's newest messages: the last one, and those directly before it in the same turn."""
+    """Return the range of the user's newest messages: the last one, and those directly before it in the same turn."""
     last = next((at for at in range(len(messages) - 1, -1, -1) if isinstance(messages[at], UserMessage)), -1)
     first = last
     while first > 0 and isinstance(messages[first - 1], UserMessage):
@@ -126,7 +126,7 @@ def _leave_out(slot: Slot, verdict: Verdict) -> None:
 
 
 def _make_room(slots: Sequence[Slot], limits: Limits) -> None:
-    """Leave out the oldest where together they are too many or too large."""
+    """Leave out the oldest media if they are too many or too large together."""
     for kind, limit in limits.kinds.items():
         of_kind = [slot for slot in slots if isinstance(slot.sent, MEDIA) and kind_of(slot.sent) == kind]
         _drop(of_kind, [1] * len(of_kind), limit.count, _PLURAL[kind])
@@ -140,7 +140,7 @@ def _drop(slots: Sequence[Slot], weights: Sequence[int], most: int | None, what:
     total = sum(weights)
     if most is None or total <= most:
         return
-    # In blocks: with each newer picture another older one would go, and no prompt cache would ever be met.
+    # Drop in blocks. Dropping one old picture for each new one would invalidate the prompt cache every time.
     block = max(1, most // _BLOCKS)
     goal = -(-(total - most) // block) * block
     why = f"a request takes at most {most:,} {what}"
@@ -177,7 +177,7 @@ def _with(messages: Sequence[Message], slots: Iterable[Slot]) -> tuple[Message, 
 
 
 def _own(parts: Sequence[AssistantPart], inner: dict[int, Text | Media]) -> Iterable[AssistantPart]:
-    """A signature goes with the very part that it proves, not with a note in its place."""
+    """Drop a signature whose part was replaced by a note: it proves only the original part."""
     for index, part in enumerate(parts):
         if isinstance(part, Thinking) and not part.text and index + 1 in inner:
             continue

@@ -1,4 +1,4 @@
-"""What bytes are, by their first ones: for media, nobody's word is taken for it."""
+"""Detect media types by their first bytes; declared types are not trusted."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _SAME = {
     "video/mov": "video/quicktime", "video/x-msvideo": "video/avi", "application/x-pdf": "application/pdf",
 }  # fmt: skip
 _SIZED = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
-"""JPEG's frame headers."""
+"""JPEG frame headers."""
 
 
 def canonical(media_type: str) -> str:
-    """One name for each type, in lower case and without parameters."""
+    """Return the one name used for each type, in lower case and without parameters."""
     plain = media_type.partition(";")[0].strip().lower()
     return _SAME.get(plain, plain)
 
 
 def sniff(data: bytes, kind: MediaKind) -> str | None:
-    """The media type; None where the first bytes do not say. Boxes that hold sound or pictures alike are what `kind`
-    says."""
+    """Return the media type; None if the first bytes do not tell. Containers for both sound and pictures get the type
+    of `kind`."""
     if data[4:8] == b"ftyp":
         either = "video/mp4" if kind != "audio" else "audio/mp4"
         return _BRANDS.get(data[8:12], either)
@@ -69,7 +69,7 @@ def sniff(data: bytes, kind: MediaKind) -> str | None:
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a picture in pixels, from its header alone; None for a format that is not read here."""
+    """Return (width, height) of a picture in pixels, from its header alone; None for an unsupported format."""
     try:
         if data.startswith(b"\x89PNG"):
             return struct.unpack(">II", data[16:24])
@@ -85,7 +85,7 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
 
 
 def animated(data: bytes) -> bool:
-    """Whether a GIF or a WebP moves."""
+    """Whether a GIF or a WebP is animated."""
     if data.startswith(b"GIF8"):
         return data.count(b"\x21\xf9\x04") > 1
     return data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & 2)

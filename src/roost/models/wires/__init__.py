@@ -19,7 +19,7 @@ WIRES: dict[str, str] = {
 
 
 def wire(name: str, options: Options | None = None) -> Wire:
-    """Raises `ConfigError` where no wire has this name or it does not know an option."""
+    """Make the wire with this name. Raises `ConfigError` for an unknown name or option."""
     module = WIRES.get(name)
     if module is None:
         raise ConfigError(f"no wire {name!r}: use one of {', '.join(WIRES)}")

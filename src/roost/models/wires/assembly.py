@@ -1,4 +1,4 @@
-"""What the answers of all wires have in common: parts that grow, and the judgement at the end."""
+"""The common part of all wires' answers: parts that grow, and the final outcome."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from roost.models.wires.stops import Stops
 
 _MOST_DOLLARS = 100_000
 _LONGEST_NAME = 256
-"""Characters of a call's id or name. No provider's is longer, and both are kept in every log."""
+"""Limit in characters of a call's id or name. No provider exceeds it, and every log stores both."""
 
 
 def origin_of(wire: str, profile: Profile) -> str:
-    """Who can read a signature: one family of models behind one wire."""
+    """Return the reader of a signature: one model family behind one wire."""
     return f"{wire}/{profile.family}"
 
 
@@ -72,8 +72,8 @@ class OpenCall:
 
 
 class OpenMedia:
-    """`pieces` of base64, each whole in itself. Sound without a container (PCM of 16 bits, low byte first) gets one, so
-    that others can play it."""
+    """pieces: of base64, each complete in itself. Sound without a container (16-bit PCM, little-endian) gets one, so
+    that other programs can play it."""
 
     __slots__ = ("media_type", "pieces")
 
@@ -82,7 +82,7 @@ class OpenMedia:
         self.pieces: list[str] = []
 
     def part(self) -> Image | Audio | Video | None:
-        """None for a type that is none of these. Raises `ValueError`."""
+        """Return the part, None for a type that is no image, sound or video. Raises `ValueError`."""
         family = self.media_type.partition("/")[0].lower()
         kind = {"image": Image, "audio": Audio, "video": Video}.get(family)
         if kind is None:
@@ -96,7 +96,7 @@ class OpenMedia:
 
 _RAW = {"audio/l16", "audio/pcm", "audio/pcm16"}
 _RATE = 24_000
-"""Samples a second where nothing says it: what OpenAI's and Google's models speak with."""
+"""Default samples per second: that of OpenAI's and Google's models."""
 
 
 def _rate(media_type: str) -> int:
@@ -108,7 +108,7 @@ def _rate(media_type: str) -> int:
 
 
 def _wav(samples: bytes, rate: int) -> bytes:
-    """A WAVE file of one channel of signed 16-bit samples."""
+    """Make a WAVE file of one channel of signed 16-bit samples."""
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, rate * 2, 2, 16)
     body = head + struct.pack("<4sI", b"data", len(samples)) + samples
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body
@@ -118,11 +118,11 @@ Open: TypeAlias = OpenText | OpenThinking | OpenCall | OpenMedia
 
 
 class Assembly:
-    """The base of a wire's `Answer`, which adds `feed` and `whole`: open parts in the order they shall have, feed them
-    pieces, set `stop`, `usage` and the rest as the server says them. A part to which nothing was said is left out.
+    """The base of a wire's `Answer`, which adds `feed` and `whole`. Open parts in their final order, feed them pieces,
+    and set `stop`, `usage` and the rest as the server reports them. An empty part is left out.
 
-    `stop` set means finished. `refused`: the model would not, whatever `stop` says; `why` is its reason. `usage` is the
-    server's count, `dollars` what the server says it cost, `id` its name for the answer. `over`: see `Answer`.
+    stop: set means finished. refused: the model refused, whatever `stop` says. why: its reason. usage: the server's
+    count. dollars: the server's cost. id: the server's name for the answer. over: see `Answer`.
     """
 
     error: ErrorData | None
@@ -179,7 +179,7 @@ class Assembly:
         return part
 
     def show(self, url: str) -> None:
-        """A picture that came as a data URL; another URL is left out, because it will not be there for long."""
+        """Add a picture from a data URL. Another URL is ignored, because it expires soon."""
         head, comma, data = url.partition(",")
         if comma and head.startswith("data:") and head.endswith(";base64"):
             self.open_media(head[5:-7]).pieces.append(data)
@@ -196,7 +196,7 @@ class Assembly:
             events.append(ThinkingDelta(piece))
 
     def argue(self, part: OpenCall, arguments: str, events: list[ModelEvent], *, name: str | None = None) -> None:
-        """A piece of a call's arguments; the first `name` counts."""
+        """Add a piece of a call's arguments; the first `name` counts."""
         named = None
         if name and not part.name:
             named = part.name = name[:_LONGEST_NAME].encode("utf-8", "replace").decode()
@@ -205,18 +205,18 @@ class Assembly:
             events.append(CallDelta(part.number, arguments, named))
 
     def broke_off(self, error: Any) -> None:
-        """The server sent this error where an answer should be."""
+        """Record an error that the server sent in place of an answer."""
         self.error = stream_error(error, where=self.where)
 
     def unreadable(self, data: bytes, error: Exception) -> None:
-        """What came is not of this wire. After the end it does not matter."""
+        """Record a frame that is not of this wire. After the end of the answer it is ignored."""
         if not self.finished:
             shown = data[:80].decode("utf-8", "replace")
             what = f"{self.where} sent a frame that cannot be read: {error}: {shown}"
             self.error = body_error(data, where=self.where) or ErrorData("malformed", what, True)
 
     def rest(self) -> list[ModelEvent]:
-        """What was held back, because more might have come: the beginning of a stop word, half a character."""
+        """Return text held back until now: the possible start of a stop word, half a character."""
         if self._spoken is None or not self.finished:
             return []
         pieces = self._spoken.pieces
@@ -224,7 +224,7 @@ class Assembly:
         return [TextDelta(piece)] if piece else []
 
     def end(self) -> Completed | Failed:
-        """The outcome, once no more frames come."""
+        """Return the outcome, once no more frames come."""
         if self.error is not None:
             return Failed(self.error, self.spent() if self.usage else None)
         if self.stop is None:
@@ -251,7 +251,7 @@ class Assembly:
         return Completed(parts, "tool_calls" if calls else "end", self.spent())
 
     def _cut(self) -> str | None:
-        """The name of the call that is not whole."""
+        """Return the name of the incomplete call, if any."""
         halves = (call for call in self.calls if call.name and not is_json_object(call.arguments.text()))
         return next((call.name for call in halves), None)
 
@@ -287,20 +287,20 @@ class Assembly:
                         parts.append(media)
                 case OpenCall():
                     arguments = part.arguments.text()
-                    # The limit may have cut the last call: what is not whole must not look as if it were.
+                    # The limit may have cut the last call; an incomplete call must not look complete.
                     if part.name and not (cut and not is_json_object(arguments)):
                         parts.append(ToolCall(ids.unique(part.id), part.name, arguments or "{}"))
         return tuple(parts)
 
 
 class CallIds:
-    """Ids of calls that no other call of the conversation has."""
+    """Makes call ids that are unique in the conversation."""
 
     def __init__(self, prompt: Prompt) -> None:
         self._taken = set(_calls(prompt))
 
     def unique(self, call: str) -> str:
-        """`call` where it is free, else a new one."""
+        """Return `call` if it is unused, else a new id."""
         call = call.encode("utf-8", "replace").decode()
         if not call or call in self._taken or len(call) > _LONGEST_NAME or not call.isprintable():
             call = new_id("call")
@@ -320,8 +320,8 @@ def counted(
     written: float | None = 0,
     thinking: float | None = 0,
 ) -> Usage | None:
-    """A usage from what a server says, which may be missing or at odds with itself. `given` holds all input, cached and
-    written too. None where it cannot be true: then nobody knows, and it is estimated."""
+    """Make a usage from a server's counts, which may be missing or inconsistent. given: all input, including cached and
+    written tokens. Returns None for impossible counts: the usage is then unknown and gets estimated."""
     all_in, out = given or 0, output or 0
     if not (0 <= all_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
         return None

@@ -1,4 +1,4 @@
-"""What a server says when it refuses, as data with stable codes. Every wire may use it."""
+"""Convert a server's error responses to data with stable codes. For all wires."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _WRONG = re.compile(
     r" (model|parameter|name)|missing required",
     re.IGNORECASE,
 )
-"""Words of a server that will say the same again."""
+"""Phrases of permanent errors, which a retry would repeat."""
 _SAID = ("error", "message", "detail", "msg", "error_msg", "errorMessage")
-"""The fields in which servers put their words."""
+"""The fields in which servers put their messages."""
 
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
-    """The error of an answer whose status is not 2xx. `where` names the model in the message."""
+    """Return the error of a non-2xx response. where: names the model in the message."""
     said, codes = describe(body)
     code, retryable = classify(status, f"{codes} {said}")
     if headers.get("x-should-retry", "").strip().lower() == "false":
@@ -48,15 +48,15 @@ def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: s
 
 
 def stream_error(error: Any, *, where: str) -> ErrorData:
-    """The error of an `error` object that came inside a 200 stream."""
+    """Return the error of an `error` object inside a 200 stream."""
     said, codes = describe(encode({"error": error}))
     code, retryable = classify(_status(codes, said), f"{codes} {said}")
     return ErrorData(code, f"{where} broke off: {said or 'no explanation'}"[:MAX_MESSAGE], retryable)
 
 
 def body_error(body: bytes, *, where: str) -> ErrorData | None:
-    """The error of a document that came with the status 200 in place of an answer, such as `{"code": 20012, "message":
-    "Model does not exist"}` or `{"detail": ...}`; None where it does not say one."""
+    """Return the error of a document sent with status 200 in place of an answer, such as `{"code": 20012, "message":
+    "Model does not exist"}` or `{"detail": ...}`; None if it is no error."""
     try:
         read = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -69,7 +69,8 @@ def body_error(body: bytes, *, where: str) -> ErrorData | None:
 
 
 def judged(error: ErrorData, verdict: tuple[str, bool] | None, headers: Mapping[str, str] | None = None) -> ErrorData:
-    """`error` with the code and the worth of another try that the server's own number for it has; None leaves both."""
+    """Return `error` with the code and retryability that `verdict` (from the server's own error number) gives; None
+    changes nothing."""
     if verdict is None:
         return error
     code, retryable = verdict
@@ -77,7 +78,7 @@ def judged(error: ErrorData, verdict: tuple[str, bool] | None, headers: Mapping[
 
 
 def describe(body: bytes) -> tuple[str, str]:
-    """(the message for people, the codes) of an error body of any of the usual shapes."""
+    """Return (message for people, codes) of an error body of any common shape."""
     try:
         data = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -117,7 +118,7 @@ def _status(codes: str, said: str) -> int:
 
 
 def classify(status: int, said: str) -> tuple[str, bool]:
-    """(the code, whether another try may help) of a status and of all that was said with it."""
+    """Return (code, whether a retry may help) for a status and the server's message."""
     if status == 402 or _QUOTA.search(said):
         return "quota", False
     if status == 429:
@@ -146,7 +147,7 @@ def _hint(code: str, status: int) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from now, from `Retry-After-Ms`, or `Retry-After` in seconds or as a date."""
+    """Return seconds from now, from `Retry-After-Ms`, or `Retry-After` in seconds or as a date."""
     milliseconds, value = headers.get("Retry-After-Ms"), headers.get("Retry-After")
     try:
         if milliseconds:

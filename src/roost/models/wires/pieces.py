@@ -1,4 +1,4 @@
-"""Text as it comes: in pieces, with halves of characters, from servers that escape as they like."""
+"""Decode streamed text: in pieces, with split characters, in any escaping."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import msgspec
 
 T = TypeVar("T")
 MOST_PARTS = 1_000_000
-"""Objects and lists of one document. Each takes some hundred bytes of memory, and two on the wire."""
+"""Limit of objects and lists in one document. Each takes some hundred bytes of memory, and two on the wire."""
 
 
 class Pieces:
-    """Text in pieces. Surrogate pairs that a server split are joined, lone ones replaced: valid UTF-8 comes out."""
+    """Text in pieces. Surrogate pairs split by a server are joined and lone surrogates replaced, so the output is valid
+    UTF-8."""
 
     __slots__ = ("_high", "_pieces")
 
@@ -22,7 +23,7 @@ class Pieces:
         self._high = ""
 
     def add(self, piece: str) -> str:
-        """What can be shown now."""
+        """Add a piece and return the text that can be shown now."""
         if piece.isascii() and not self._high:
             self._pieces.append(piece)
             return piece
@@ -34,7 +35,7 @@ class Pieces:
         return piece
 
     def rest(self) -> str:
-        """What stands for the half of a character that waits for its other half, when nothing more comes."""
+        """End the text; return a replacement for half a character that is still waiting, if any."""
         rest, self._high = "\ufffd" if self._high else "", ""
         self._pieces.append(rest)
         return rest
@@ -44,8 +45,8 @@ class Pieces:
 
 
 def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """As the decoder does, but half surrogates and bytes that are not UTF-8 are read as far as possible. Raises
-    `ValueError` or `RecursionError`."""
+    """Decode like `decoder`, but tolerate lone surrogates and bytes that are not UTF-8. Raises `ValueError` or
+    `RecursionError`."""
     if len(data) > MOST_PARTS and data.count(b"{") + data.count(b"[") > MOST_PARTS:
         raise ValueError(f"it has more than {MOST_PARTS} parts")
     try:
@@ -53,5 +54,5 @@ def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Servers that escape may split a surrogate pair over two frames; the strict decoder refuses halves.
+        # A server that escapes may split a surrogate pair over two frames, which the strict decoder refuses.
         return msgspec.convert(json.loads(data.decode("utf-8", "replace")), decoder.type)

@@ -1,5 +1,5 @@
-"""Stop words where the server does not keep to them: some protocols have none (OpenAI's Responses), some servers take
-them and go on (MiniMax), some take only a few (Gemini)."""
+"""Stop words for servers that do not apply them: some protocols have none (OpenAI's Responses), some servers accept and
+ignore them (MiniMax), some accept only a few (Gemini)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 
 class Stops:
-    """Lets through what comes before the first of `words`; what may be the beginning of one is held back. The rest of
-    the answer still comes, and is paid for: only then are its tokens known. `over` once a word came."""
+    """Passes text before the first of `words`, and holds back a possible start of one. The rest of the answer is still
+    read and paid for, because only its end reports the token counts. over: a stop word occurred."""
 
     __slots__ = ("_held", "_words", "over")
 
@@ -30,11 +30,11 @@ class Stops:
         return text[: len(text) - keep]
 
     def rest(self) -> str:
-        """What was held back and is no stop word after all."""
+        """Return the text that was held back and is no stop word after all."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, word: str) -> int:
-    """How many characters at the end of `text` are the beginning of `word`."""
+    """Return how many characters at the end of `text` are a prefix of `word`."""
     return next((size for size in range(min(len(word) - 1, len(text)), 0, -1) if text.endswith(word[:size])), 0)

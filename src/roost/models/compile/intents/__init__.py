@@ -1,7 +1,7 @@
-"""What a model is told that a call is for: one text file an intent, for everybody or for one family alone.
+"""Texts that state the intent of a call to the model: one file per intent, for all families or for one.
 
-`INTENT.txt` holds for all families, `FAMILY/INTENT.txt` in its place for one. The first line of each says the task in a
-sentence, so that it can be said again alone.
+`INTENT.txt` applies to all families; `FAMILY/INTENT.txt` replaces it for one. The first line of each states the task in
+one sentence, so that it can be repeated alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ INTENTS: tuple[Intent, ...] = get_args(Intent)
 
 
 def words(name: str, *families: str) -> str:
-    """The text called `name` of the first of these families that has its own, else everybody's; "" where there is none.
+    """Return the text `name` of the first of these families that has its own, else the general one; "" if there is
+    none.
 
-    Read at the first use, once.
+    Read once, at first use.
     """
     for folder in (*families, ""):
         if (text := _read(folder, name)) is not None:

@@ -1,4 +1,4 @@
-"""Builds one answer from the events of an Anthropic message, streamed or whole."""
+"""Build one answer from the events of an Anthropic message, streamed or whole."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ _decoder = msgspec.json.Decoder(Frame)
 
 
 class AnthropicAnswer(Assembly):
-    """A wire that shares the protocol adds to the frame that `decoder` reads, and looks at it first in `broken`."""
+    """A wire that shares the protocol extends the frame that `decoder` reads, and checks it first in `broken`."""
 
     wire: ClassVar[str] = NAME
     decoder: ClassVar[msgspec.json.Decoder[Any]] = _decoder
@@ -116,7 +116,7 @@ class AnthropicAnswer(Assembly):
             case "message_stop":
                 self.over = True
             case _:
-                pass  # pings, ends of blocks, and what is not yet known
+                pass  # pings, ends of blocks, unknown events
         return events
 
     def whole(self, body: bytes) -> list[ModelEvent]:
@@ -138,7 +138,7 @@ class AnthropicAnswer(Assembly):
         return None if self.broken(frame) else frame
 
     def broken(self, frame: Any) -> bool:
-        """Whether the frame says an error, which is then noted."""
+        """Whether the frame reports an error, which is then recorded."""
         if frame.error:
             self.broke_off(frame.error)
         return bool(frame.error)
@@ -160,7 +160,7 @@ class AnthropicAnswer(Assembly):
                 given = encode(block.input).decode() if block.input else ""
                 self.argue(part, given, events, name=block.name)
             case _:
-                pass  # tools that the server runs by itself: what matters of them is said in text
+                pass  # the server's own tools: the text has their results
 
     def _grow(self, index: int, delta: _Delta, events: list[ModelEvent]) -> None:
         part = self._blocks.get(index)
@@ -181,7 +181,7 @@ class AnthropicAnswer(Assembly):
             self.why = details.explanation or details.category or self.why
 
     def _count(self, usage: _Usage | None) -> None:
-        """The counts of a stream are totals, and those that are missing stay as they were."""
+        """Take the stream's counts, which are totals; missing ones keep their value."""
         if usage is None:
             return
         counts = self._counts

@@ -43,33 +43,33 @@ KNOBS = {
     "speed": Knob(field="speed"),
     "cache": Knob(field="cache_control", default={"type": "ephemeral"}),
 }
-"""As the newest models have them: these take no temperature, and think as much as the effort allows. The default of
-`cache` is the mark that is set at the end of what stays the same."""
+"""Knobs of the newest models: they accept no temperature, and think as much as the effort allows. The default of
+`cache` is the mark at the end of the stable part."""
 LEAST_BUDGET = 1_024
 VERSION, SAMPLING_VERSION = "2026-10-21", "2023-06-01"
-"""Of the protocol: the newest, and the last that takes the settings of `SAMPLING`, which only older models have."""
+"""Protocol versions: the newest, and the last that accepts the settings of `SAMPLING`, which only older models have."""
 SAMPLING = ("temperature", "top_p", "top_k")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a server departs from Anthropic's own. `version` None takes the newest that has what is sent."""
+    """A server's deviations from Anthropic's own. version: None takes the newest that supports the request."""
 
     version: str | None = None
     betas: tuple[str, ...] = ()
     bearer: bool = False
-    """The key goes into `Authorization` and not into `x-api-key`."""
+    """Send the key in `Authorization` instead of `x-api-key`."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What another wire, named `wire`, changes of this one where it shares the protocol. `media` are the kinds of parts
-    that have a block."""
+    """Deviations of another wire, named `wire`, that shares the protocol. media: the kinds of parts that have a
+    block."""
 
     wire: str = NAME
     knobs: Mapping[str, Knob] = msgspec.field(default_factory=lambda: KNOBS)
     media: tuple[type[Media], ...] = (Image, File)
     thinks_alone: bool = True
-    """A request with thinking may have none of `SAMPLING`."""
+    """A request with thinking must not have settings of `SAMPLING`."""
 
 
 OWN = Terms()
@@ -79,7 +79,7 @@ def body_of(prompt: Prompt, model: str, profile: Profile, *, stream: bool, terms
     knobs = knobs_of(profile, terms.knobs)
     cache = knobs.pop("cache", None)
     if prompt.tool_choice == "required" and profile.thinks == "always" and terms.thinks_alone:
-        # A model that always thinks refuses a forced call, as every other one does while it thinks.
+        # A model refuses a forced call while it thinks, so one that always thinks is asked in words.
         prompt = msgspec.structs.replace(prompt, tool_choice="auto", system=(*prompt.system, MUST_CALL))
     body: Json = {"model": model, "max_tokens": prompt.max_output or profile.max_output}
     if stream:
@@ -105,10 +105,10 @@ def body_of(prompt: Prompt, model: str, profile: Profile, *, stream: bool, terms
 
 
 def compile_messages(messages: Sequence[Message], profile: Profile, terms: Terms = OWN) -> tuple[list[Json], list[int]]:
-    """The messages of the body, and for each given message the place of the one that it is in.
+    """Return the messages of the body, and for each given message the index of the one that contains it.
 
-    Results and what the user says after them become one message of the user's, results first: the order of the
-    conversation is that already. Reasoning goes back where this family signed it, and nowhere else.
+    Results and the user's following messages become one user message, results first, as in the conversation. Reasoning
+    is sent back only if this family signed it.
     """
     origin = origin_of(terms.wire, profile)
     wire: list[Json] = []
@@ -143,7 +143,7 @@ def _assistant(message: AssistantMessage, origin: str) -> list[Json]:
                 blocks.append(_text(named(part)))
             case _:
                 pass
-    # Reasoning alone is no message; what follows it must be said or called.
+    # Reasoning alone is not a valid message; text or a call must follow it.
     return blocks if any(block["type"] in ("text", "tool_use") for block in blocks) else []
 
 
@@ -195,12 +195,12 @@ def _text(text: str) -> Json:
 
 
 def _allow(body: Json, prompt: Prompt, terms: Terms) -> None:
-    """Leave out thinking where the server would refuse it, and make room for its budget."""
+    """Remove thinking where the server would refuse it, and make room for its budget."""
     thinking: Json = body.get("thinking") or {}
     if thinking.get("type") not in ("enabled", "adaptive"):
         return
     forced = bool(prompt.tools) and prompt.tool_choice == "required"
-    # With a budget the running turn must have begun with thinking of this family.
+    # With a budget, the running turn must start with thinking of this family.
     unsigned = thinking["type"] == "enabled" and _calls_unthought(body["messages"])
     if forced or unsigned:
         del body["thinking"]
@@ -227,8 +227,8 @@ def _calls_unthought(messages: list[Json]) -> bool:
 
 
 def _mark(body: Json, prompt: Prompt, places: list[int], mark: Any) -> None:
-    """Set cache marks: behind the stable system blocks (which covers the tools before them), and behind the stable
-    messages, there at the last two of the user's, so that the mark of the request before is met."""
+    """Set cache marks: after the stable system blocks (which also covers the tools before them), and after the last two
+    stable user messages, so that the mark of the previous request is found."""
     system: list[Json] = body.get("system") or []
     tools: list[Json] = body.get("tools") or []
     if 0 < prompt.stable_system <= len(system):
@@ -240,7 +240,7 @@ def _mark(body: Json, prompt: Prompt, places: list[int], mark: Any) -> None:
     messages: list[Json] = body["messages"]
     whole = places[prompt.stable - 1]
     if prompt.stable < len(places) and places[prompt.stable] == whole:
-        # The message goes on behind what is stable.
+        # The message continues after the stable part.
         whole -= 1
     said = [message for message in messages[: whole + 1] if message["role"] == "user"]
     for message in said[-2:]:
@@ -248,7 +248,7 @@ def _mark(body: Json, prompt: Prompt, places: list[int], mark: Any) -> None:
 
 
 def _closed(schema: Any) -> Any:
-    """The schema with its objects closed, which the server demands."""
+    """Return the schema with its objects closed, which the server requires."""
     if isinstance(schema, list):
         return [_closed(item) for item in cast("list[Any]", schema)]
     if not isinstance(schema, dict):

@@ -21,7 +21,7 @@ _VERSIONED = re.compile(r"/v\d\w*$")
 
 
 class Gemini:
-    """A base URL that ends in a version (`/v1`) keeps it, another one gets `VERSION`."""
+    """A base URL that ends in a version (`/v1`) keeps it; otherwise `VERSION` is added."""
 
     name = NAME
     knobs: Mapping[str, Knob] = KNOBS

@@ -1,4 +1,4 @@
-"""Builds one answer from Gemini's responses, streamed or whole: every frame is a piece of one."""
+"""Build one answer from Gemini's responses, streamed or whole; every frame is a piece of the answer."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ _decoder = msgspec.json.Decoder(_Frame)
 
 
 class GeminiAnswer(Assembly):
-    """The protocol has no end mark: the answer is over with its body. A signature becomes reasoning without text
-    before the part that it came with."""
+    """The protocol has no end mark: the answer ends with its body. A signature becomes reasoning without text before
+    the part that it came with."""
 
     error: ErrorData | None
 
@@ -121,14 +121,14 @@ class GeminiAnswer(Assembly):
         call, signature = part.function_call, part.thought_signature
         if part.thought:
             if part.inline_data is not None:
-                return  # a sketch on the way to the picture
+                return  # an intermediate sketch of the picture
             if not isinstance(self._last, OpenThinking):
                 self._last = self.open_thinking()
             self._last.signature = signature or self._last.signature
             self.think(self._last, part.text or "", events)
             return
         if signature:
-            # What is signed is not joined with what is not.
+            # Signed text is not joined with unsigned text.
             self.open_thinking().signature = signature
             self._last = None
         if call is not None:
@@ -143,7 +143,7 @@ class GeminiAnswer(Assembly):
             self._last = None if signature else text
 
     def _show(self, media: _Data) -> None:
-        """Sound comes in pieces, a picture whole."""
+        """Add media. Sound comes in pieces, a picture as a whole."""
         last = self._last
         if not (isinstance(last, OpenMedia) and last.media_type == media.mime_type):
             last = self.open_media(media.mime_type)
@@ -159,7 +159,7 @@ class GeminiAnswer(Assembly):
             wrong = reason == "MISSING_THOUGHT_SIGNATURE"
             self.error = ErrorData("bad_request" if wrong else "malformed", text, not wrong)
         else:
-            # Other servers of this protocol have names of their own for a good end.
+            # Other servers of this protocol have their own names for a good end.
             self.stop = "length" if reason == "MAX_TOKENS" else "end"
 
     def _refuse(self, reason: str, message: str | None) -> None:

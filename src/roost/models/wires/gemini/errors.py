@@ -1,4 +1,4 @@
-"""What Gemini says when it refuses, where it differs from the common reading."""
+"""Gemini's error responses, where they differ from the common ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
 def gemini_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
-    """The error of an answer whose status is not 2xx."""
+    """Return the error of a non-2xx response."""
     return _read(http_error(status, headers, body, where=where), status, body)
 
 
 def gemini_stream_error(error: Any, *, where: str) -> ErrorData:
-    """The error of an `error` object that came inside a 200 answer."""
+    """Return the error of an `error` object inside a 200 response."""
     status = cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None
     body = encode({"error": error})
     return _read(stream_error(error, where=where), status if isinstance(status, int) else 500, body)
@@ -32,14 +32,14 @@ def gemini_stream_error(error: Any, *, where: str) -> ErrorData:
 def _read(error: ErrorData, status: int, body: bytes) -> ErrorData:
     said = body.decode("utf-8", "replace")
     if status == 400 and _KEY.search(said):
-        # A wrong key is a bad request here.
+        # Gemini reports a wrong key as a bad request.
         hint = "" if error.code == "auth" else ". Check the key of this account"
         return ErrorData("auth", error.message + hint)
     if status == 400 and _OVERFLOW.search(said):
         return ErrorData("context_overflow", error.message)
     wait = _wait(body)
     if status == 429 and wait is not None and "PerDay" not in said:
-        # The limit of a minute is called a quota too; what comes back by itself is none.
+        # Gemini also calls the limit per minute a quota; it recovers by itself.
         return ErrorData("rate_limited", error.message, True, error.retry_after or wait)
     if error.retryable and error.retry_after is None and wait is not None:
         return msgspec.structs.replace(error, retry_after=wait)
@@ -47,7 +47,7 @@ def _read(error: ErrorData, status: int, body: bytes) -> ErrorData:
 
 
 def _wait(body: bytes) -> float | None:
-    """Seconds of the `RetryInfo` among the details."""
+    """Return the seconds of the `RetryInfo` among the details."""
     try:
         data = msgspec.json.decode(body)
     except (ValueError, RecursionError):

@@ -49,15 +49,16 @@ KNOBS = {
     "audio": Knob(field=f"{_CONFIG}.speechConfig"),
     "image": Knob(field=f"{_CONFIG}.imageConfig"),
 }
-"""As the newest models have them, which cannot be kept from thinking altogether."""
+"""Knobs of the newest models, whose thinking cannot be switched off."""
 UNSIGNED = "skip_thought_signature_validator"
-"""What Google's guide to thought signatures gives for calls that another model made."""
+"""The value that Google's guide to thought signatures gives for calls made by another model."""
 MAX_STOPS = 5
 _STARTS = re.compile(r"[A-Za-z_]")
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a model departs from the newest ones. `schema_with_tools`: it may be asked for JSON while it has tools."""
+    """A model's deviations from the newest ones. schema_with_tools: JSON output can be requested together with
+    tools."""
 
     schema_with_tools: bool = True
 
@@ -90,7 +91,7 @@ def body_of(prompt: Prompt, profile: Profile, quirks: Quirks) -> Json:
     turn(body, knobs_of(profile, KNOBS), prompt.knobs)
     thinking: Json = config.get("thinkingConfig") or {}
     if "thinkingBudget" in thinking:
-        # The server takes one of the two.
+        # The server accepts only one of the two.
         thinking.pop("thinkingLevel", None)
     if not config:
         del body[_CONFIG]
@@ -98,9 +99,10 @@ def body_of(prompt: Prompt, profile: Profile, quirks: Quirks) -> Json:
 
 
 def compile_contents(messages: Sequence[Message], profile: Profile) -> list[Json]:
-    """The results of a message's calls are one content, in the order of the calls, because pairs are found by it; what
-    a result shows comes behind it. A call that another family made gets `UNSIGNED` where the profile says that the
-    model must be sent its own reasoning: in older turns too, which need it not, so that they stay as they were."""
+    """Make the contents. All results of one message's calls form one content, in the order of the calls, because Gemini
+    pairs them by position; media of results follow. A call made by another family gets `UNSIGNED` if the profile says
+    that the model must be sent its own reasoning. Older turns get it too, although not required, so that they never
+    change."""
     origin = None if profile.thinking_back == "none" else origin_of(NAME, profile)
     insists = profile.thinking_back in ("turn", "all")
     contents: list[Json] = []
@@ -126,7 +128,7 @@ def compile_contents(messages: Sequence[Message], profile: Profile) -> list[Json
 
 def _add(contents: list[Json], role: str, parts: list[Json]) -> None:
     last = contents[-1] if contents else None
-    # Results stand alone: their number must be that of the calls before them.
+    # Results are separate contents: their number must equal that of the calls before.
     if last is not None and last["role"] == role and "functionResponse" not in last["parts"][0]:
         last["parts"] += parts
     else:
@@ -151,8 +153,8 @@ def _result(message: ToolMessage, profile: Profile) -> Json:
 
 
 def _assistant(message: AssistantMessage, origin: str | None, profile: Profile) -> list[Json]:
-    """A signature goes back on the very part that it came with. A picture goes back to a model that sees, which may be
-    asked to change it."""
+    """Make the parts of an assistant message. A signature is sent back on exactly the part that it came with. A picture
+    is sent back to a model with vision, which may be asked to change it."""
     parts: list[Json] = []
     signature: str | None = None
     for part in message.parts:
@@ -181,7 +183,7 @@ def _assistant(message: AssistantMessage, origin: str | None, profile: Profile) 
         signature = None
     if signature:
         parts.append(_signed({"text": ""}, signature))
-    # A signature alone is no message.
+    # A signature alone is not a valid message.
     return parts if any("text" not in part or (part["text"] and not part.get("thought")) for part in parts) else []
 
 
@@ -213,6 +215,6 @@ def _media(part: Media) -> Json:
 
 
 def function_name(name: str) -> str:
-    """A name as this protocol takes it: it does not begin with a digit or a dash."""
+    """Return the name as this protocol accepts it: it must not start with a digit or a dash."""
     name = tool_name(name)
     return name if _STARTS.match(name) else f"_{name}"[:64]

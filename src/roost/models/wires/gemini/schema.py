@@ -1,4 +1,4 @@
-"""A JSON schema in the dialect that Gemini reads."""
+"""Convert a JSON schema to the dialect of Gemini."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ KEPT = {
     "$id", "$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum", "items", "prefixItems",
     "minItems", "maxItems", "minimum", "maximum", "anyOf", "oneOf", "properties", "additionalProperties", "required",
 }  # fmt: skip
-"""What `parametersJsonSchema` and `responseJsonSchema` take, by the reference of `GenerationConfig`."""
+"""Keywords of `parametersJsonSchema` and `responseJsonSchema`, by the reference of `GenerationConfig`."""
 _NAMED = ("properties", "$defs")
 _LISTS = ("anyOf", "oneOf", "prefixItems")
 
 
 def fitted(schema: Any) -> Any:
-    """`schema` without what Gemini refuses. It allows at least all that `schema` allows: a restriction that has no
-    place is left out, and of `allOf` the parts are merged as far as they are objects' fields."""
+    """Return `schema` without the keywords that Gemini refuses. The result allows at least everything that `schema`
+    allows: unsupported restrictions are dropped, and the parts of `allOf` are merged as far as they are object
+    fields."""
     if not isinstance(schema, dict):
         return {} if schema is True else schema
     node = _renamed(cast("Json", schema))
     if "$ref" in node:
-        # Nothing may stand beside a reference but definitions.
+        # Beside a reference only definitions are allowed.
         return {key: _fit(key, value) for key, value in node.items() if key in ("$ref", "$defs", "$id", "$anchor")}
     return {key: _fit(key, value) for key, value in node.items() if key in KEPT and _fine(key, value)}
 
@@ -52,7 +53,7 @@ def _merged(node: Json, more: Json) -> Json:
 
 def _fine(key: str, value: Any) -> bool:
     if key == "enum":
-        # Of strings and of numbers alone.
+        # Only strings and numbers are allowed.
         return isinstance(value, list) and all(
             isinstance(item, str | int | float) and not isinstance(item, bool) for item in cast("list[Any]", value)
         )

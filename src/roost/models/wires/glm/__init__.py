@@ -1,4 +1,4 @@
-"""GLM's own wire, of open.bigmodel.cn and api.z.ai: chat completions with thinking, at once or as a task."""
+"""GLM's own wire, for open.bigmodel.cn and api.z.ai: chat completions with thinking, synchronous or as a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = "api/paas/v4"
 
 
 class Glm:
-    """A base URL with `/paas/` in it, as that of a coding plan, is taken as it is; another one gets `ROOT`."""
+    """A base URL that contains `/paas/`, as that of a coding plan, is used unchanged; otherwise `ROOT` is added."""
 
     name = NAME
     knobs: Mapping[str, Knob] = KNOBS

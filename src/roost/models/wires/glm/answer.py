@@ -1,4 +1,4 @@
-"""Builds one answer from the frames of a GLM chat completion: streamed, whole, or fetched when it is made."""
+"""Build one answer from the frames of a GLM chat completion: streamed, whole, or fetched as a finished task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from roost.models.wires.glm.request import NAME, Quirks
 from roost.models.wires.openai_chat.answer import STOPS, Frame, OpenAIChatAnswer
 
 _SOON = 0.25
-"""Seconds until a task is asked about first; each time after that is half as long again."""
+"""Seconds before the first status request for a task; each later wait is half as long again."""
 
 
 class Filtered(msgspec.Struct):
@@ -26,7 +26,7 @@ class Filtered(msgspec.Struct):
 
 
 class GlmFrame(Frame):
-    """`task_status` and `id` are those of a task that was handed in: PROCESSING, SUCCESS or FAIL."""
+    """task_status, id: of a submitted task: PROCESSING, SUCCESS or FAIL."""
 
     id: str | None = None
     request_id: str | None = None
@@ -58,7 +58,7 @@ class GlmAnswer(OpenAIChatAnswer):
 
     def _take_task(self, frame: GlmFrame) -> list[ModelEvent]:
         self.follow = None
-        # The answer carries an id of its own: the task keeps that under which it was handed in.
+        # The answer has its own id; the task keeps the one from its submission.
         self._task = self._task or frame.id or ""
         if frame.task_status == "FAIL" and not frame.error:
             self.error = ErrorData("overloaded", f"{self.where} could not finish the task {self._task}", True)
@@ -78,7 +78,7 @@ class GlmAnswer(OpenAIChatAnswer):
             return
         self._after = min(max(_SOON, self._after * 1.5), quirks.poll)
         self._waited += self._after
-        # Quoted, because the call carries the key: an id leads nowhere but to its own result.
+        # Quoted, because the call carries the key: an id must not lead to any other path.
         place = f"../../async-result/{quote(self._task, safe='', errors='replace')}"
         self.follow = Follow(HttpCall("GET", place, {}), self._after)
 

@@ -1,6 +1,6 @@
-"""What GLM says when it refuses: its own numbers.
+"""GLM's error responses, by its own error numbers.
 
-From docs.z.ai and docs.bigmodel.cn (Errors), read in November 2026. Nothing says when a limit ends but the message.
+From docs.z.ai and docs.bigmodel.cn (Errors), read in November 2026. Only the message says when a limit ends.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ CODES: dict[int, tuple[str, bool]] = {
     **_each((1302, 1303), "rate_limited", True),
     **_each((1120, 1200, 1230, 1234, 1305, 1312), "overloaded", True),
 }
-"""(the code, whether another try may help). 1113 is an account without money, 1308 to 1321 are plans that are used up
-or do not have the model: they come with the status 429 as the rates do, which come back by themselves. 1210 to 1222 are
-requests that are not valid, whose words say more."""
+"""(code, whether a retry may help). 1113 is an account without money. 1308 to 1321 are plans that are used up or lack
+the model; they have status 429 like rate limits, which recover by themselves. 1210 to 1222 are invalid requests, whose
+messages say more."""
 
 
 def glm_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
-    """The error of an answer whose status is not 2xx."""
+    """Return the error of a non-2xx response."""
     return judged(http_error(status, headers, body, where=where), CODES.get(_number(body)), headers)
 
 
 def glm_stream_error(error: Any, *, where: str) -> ErrorData:
-    """The error of an `error` object that came inside a 200 answer."""
+    """Return the error of an `error` object inside a 200 response."""
     body = encode({"error": error})
     number = _number(body)
     invalid = classify(400, describe(body)[0]) if 1210 <= number < 1230 else None

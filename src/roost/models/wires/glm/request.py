@@ -1,7 +1,7 @@
 """The body of a GLM chat completion.
 
-Facts from docs.z.ai and docs.bigmodel.cn (Chat Completion, Thinking Mode, Tool Streaming), read in November 2026: of
-`tool_choice` only auto, of `response_format` only JSON without a schema, one stop word, no options of a stream.
+Facts from docs.z.ai and docs.bigmodel.cn (Chat Completion, Thinking Mode, Tool Streaming), read in November 2026:
+`tool_choice` only auto, `response_format` only JSON without a schema, one stop word, no stream options.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from roost.models.wires.openai_chat import request as chat
 
 NAME = "glm"
 STOPS, PLACES = 1, 2
-"""Stop words, and decimal places of the sampling's settings, that a request may have."""
+"""Limits of a request: stop words, and decimal places of sampling settings."""
 _THINKS = {"type": "enabled"}
 KNOBS = {
     "temperature": Knob(field="temperature", low=0, high=1),
@@ -32,14 +32,14 @@ KNOBS = {
     ),
     "clear_thinking": Knob(field="thinking.clear_thinking"),
 }
-"""As GLM-5.2 has them. `clear_thinking` False: the server keeps the reasoning of earlier turns, which is then sent with
-every request."""
+"""Knobs of GLM-5.2. clear_thinking: False makes the server keep the reasoning of earlier turns, which every request
+then sends."""
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
-    """`async`: a request without `stream` is handed in, and its answer fetched when it is made: asked for after
-    `poll` seconds at the latest and for `wait` seconds at most. `tool_stream`: the arguments of calls come in pieces,
-    which models before GLM-4.6 do not know."""
+    """async: a request without `stream` is submitted as a task and its answer fetched when ready. poll: the longest
+    wait between two status requests, in seconds. wait: the longest total wait in seconds. tool_stream: arguments of
+    calls come in pieces; models before GLM-4.6 do not support this."""
 
     asynchronous: bool = False
     poll: float = 2.0
@@ -48,7 +48,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def media_part(part: Media) -> Json | None:
-    """A document goes by its URL, or not at all."""
+    """Return the part. A document is sent only by URL."""
     if not isinstance(part, File):
         return chat.media_part(part)
     return {"type": "file_url", "file_url": {"url": part.url}} if part.url and not part.data else None
@@ -86,8 +86,8 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
 
 
 def _back(prompt: Prompt, profile: Profile) -> ThinkingBack:
-    """All of it where the server is told to keep it; else what the profile says, or that of the running turn, which
-    calls of tools need."""
+    """Return all reasoning if the server is told to keep it; else the profile's setting, or that of the running turn,
+    which tool calls require."""
     knob = knobs_of(profile, KNOBS).get("clear_thinking")
     kept: Literal[False] | None = None
     if knob is not None:

@@ -1,4 +1,4 @@
-"""MiniMax's own wire, of api.minimax.io and api.minimaxi.com: its interfaces of text, of chat and of messages."""
+"""MiniMax's own wire, for api.minimax.io and api.minimaxi.com: its text, chat and messages interfaces."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from roost.models.wires.minimax.errors import minimax_error
 from roost.models.wires.minimax.request import KNOBS, NAME, PATHS, Quirks, body_of
 
 VERSION = "2023-06-01"
-"""Of the protocol that the messages follow; the documentation names none."""
+"""Version of the protocol that the messages interface follows; the documentation names none."""
 
 
 class MiniMax:
-    """The base URL is the server's, with `/v1` or `/anthropic` behind it or without. The settings that a model has
-    differ by interface."""
+    """The base URL is the server's, with or without `/v1` or `/anthropic`. A model's settings depend on the
+    interface."""
 
     name = NAME
 

@@ -1,4 +1,4 @@
-"""Builds one answer from the frames of MiniMax's interfaces, streamed or whole."""
+"""Build one answer from the frames of MiniMax's interfaces, streamed or whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChatFrame(Frame):
 
 
 class ChatAnswer(OpenAIChatAnswer):
-    """After the deltas of a stream the whole message comes once more, which adds nothing."""
+    """A stream repeats the whole message after its deltas; the repetition is ignored."""
 
     error: ErrorData | None
     wire = NAME
@@ -49,7 +49,7 @@ class ChatAnswer(OpenAIChatAnswer):
         return super().take(frame)
 
     def thought(self, delta: Delta) -> str | None:
-        # Both hold the same; which of them a stream has is the server's choice.
+        # Both fields hold the same; the server chooses which one a stream has.
         plain = super().thought(delta)
         if plain and not self._detailed:
             return plain
@@ -68,14 +68,14 @@ class ChatAnswer(OpenAIChatAnswer):
 
 
 class Growing:
-    """Text that comes in pieces, or with all of it in each piece, as the documentation's examples read it."""
+    """Text that comes in pieces, or cumulatively in each piece, as the documentation's examples read it."""
 
     def __init__(self) -> None:
         self._all = ""
         self._grows: bool | None = None
 
     def more(self, piece: str) -> str:
-        """What is new in `piece`."""
+        """Return the new text in `piece`."""
         if self._all and self._grows is not False and not (self._grows and piece == self._all):
             self._grows = len(piece) > len(self._all) and piece.startswith(self._all)
         new = piece[len(self._all) :] if self._grows else piece

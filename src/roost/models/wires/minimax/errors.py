@@ -1,4 +1,4 @@
-"""What MiniMax says when it refuses: its own numbers, in `base_resp` or behind the words of an error.
+"""MiniMax's error responses, by its own error numbers, in `base_resp` or at the end of an error message.
 
 From platform.minimax.io and platform.minimaxi.com (Error Codes, Text Generation), read in November 2026.
 """
@@ -46,23 +46,23 @@ CODES: dict[int, tuple[str, bool]] = {
     **_each((1026, 1027), "refused"),
     1042: ("bad_request", False),
 }
-"""(the code, whether another try may help). 1039 is a limit of tokens a minute, 2056 one of five hours, 2061 a plan
-that does not have the model. 2013 is a request that is not valid or does not fit into the window, as its words say."""
+"""(code, whether a retry may help). 1039 is a limit of tokens per minute, 2056 one of five hours, 2061 a plan without
+the model. 2013 is a request that is invalid or exceeds the window, as its message says."""
 
 
 def minimax_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
-    """The error of an answer whose status is not 2xx."""
+    """Return the error of a non-2xx response."""
     if (base := _base_resp(body)) is not None:
         told = {"error": {"message": f"{base.status_msg} ({base.status_code})"}}
         body = encode(told)
     number = _number(describe(body)[0])
-    # That something is wrong the status says better.
+    # For an unknown error the HTTP status is more precise.
     verdict = None if number == UNKNOWN else CODES.get(number)
     return judged(http_error(status, headers, body, where=where), verdict, headers)
 
 
 def minimax_stream_error(error: Any, *, where: str) -> ErrorData:
-    """The error of an `error` object that came inside a 200 answer."""
+    """Return the error of an `error` object inside a 200 response."""
     said = describe(encode({"error": error}))[0]
     return judged(stream_error(error, where=where), _known(_number(said), said))
 

@@ -1,11 +1,11 @@
 """The bodies of MiniMax's interfaces.
 
 Facts from platform.minimax.io and platform.minimaxi.com (Text Generation, Chat Completions, Messages, Compatible
-Anthropic API, Error Codes), read in November 2026. Of all three: a temperature above 0, no schema for the answer, stop
-words without effect. `text` is `/v1/text/chatcompletion_v2`: pictures, `tool_choice` auto or none, and no setting for
-thinking. `chat` is `/v1/chat/completions`, the same with videos and with thinking, which `reasoning_split` keeps apart
-from the text. `messages` is `/anthropic/v1/messages`: signed thinking, cache marks, every `tool_choice`, pictures and
-videos as blocks, no documents.
+Anthropic API, Error Codes), read in November 2026. All three: a temperature above 0, no schema for the answer, stop
+words without effect. `text` is `/v1/text/chatcompletion_v2`: pictures, `tool_choice` auto or none, no setting for
+thinking. `chat` is `/v1/chat/completions`: the same plus videos and thinking, which `reasoning_split` separates from
+the text. `messages` is `/anthropic/v1/messages`: signed thinking, cache marks, every `tool_choice`, pictures and videos
+as blocks, no documents.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SAMPLING = {
     "top_p": Knob(field="top_p", low=0.01, high=1),
 }
 _THINKING = {"effort": Knob(field="thinking.type", values={"off": "disabled", "high": "adaptive"})}
-"""As M3 has it, which thinks or does not; M2 thinks always."""
+"""Knobs of M3, whose thinking is on or off; M2 always thinks."""
 KNOBS: dict[str, dict[str, Knob]] = {
     "messages": {**_SAMPLING, **_THINKING, "cache": anthropic.KNOBS["cache"]},
     "chat": {**_SAMPLING, **_THINKING},
@@ -41,7 +41,7 @@ KNOBS: dict[str, dict[str, Knob]] = {
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which of the three interfaces is spoken to."""
+    """interface: which of the three interfaces to use."""
 
     interface: Literal["messages", "chat", "text"] = "messages"
 
@@ -59,7 +59,7 @@ def _plain(text: str) -> Json:
 
 
 def _details(text: str) -> Json:
-    """Reasoning as the server sends it."""
+    """Return reasoning in the server's form."""
     detail = {
         "type": "reasoning.text",
         "id": "reasoning-text-1",
@@ -79,7 +79,8 @@ BLOCKS = anthropic.Terms(wire=NAME, knobs=KNOBS["messages"], media=(Image, Video
 
 
 def body_of(prompt: Prompt, model: str, profile: Profile, interface: str, *, stream: bool) -> Json:
-    """All reasoning goes back, where the profile does not say otherwise: the server asks for whole answers."""
+    """Make the body. All reasoning is sent back unless the profile says otherwise: the server requires complete
+    answers."""
     schema = prompt.output_schema
     system = prompt.system if schema is None else (*prompt.system, in_words(schema))
     plain = msgspec.structs.replace(prompt, system=system, output_schema=None, stop=())

@@ -1,4 +1,4 @@
-"""The OpenAI chat completions wire: any server that speaks it, by its base URL."""
+"""The OpenAI chat completions wire, for any server of this protocol, by its base URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds one answer from the frames of an OpenAI chat completion, streamed or whole."""
+"""Build one answer from the frames of an OpenAI chat completion, streamed or whole."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ STOPS: dict[str, StopReason] = {
     "refusal": "refusal",
     "safety": "refusal",
 }
-"""What servers of this protocol say at a good end. Another reason is a failure: it may mean half an answer."""
+"""Finish reasons of a good end. Any other reason is a failure: the answer may be incomplete."""
 _FINE = {None, 0, 200, "0", "200", "success", "ok"}
-"""The values of `code` that are no error."""
+"""Values of `code` that are no error."""
 
 
 class Function(msgspec.Struct):
@@ -48,7 +48,7 @@ class Call(msgspec.Struct):
     id: str | None = None
     function: Function | None = None
     extra_content: Any = None
-    """Google's: the signature of the call."""
+    """Google's signature of the call."""
 
 
 class Sound(msgspec.Struct):
@@ -73,7 +73,7 @@ class Delta(msgspec.Struct):
     tool_calls: list[Call] | None = None
     audio: Sound | None = None
     images: list[Shown] | None = None
-    """Pictures, from the few servers that send them."""
+    """Pictures; few servers send them."""
 
 
 class CountDetails(msgspec.Struct):
@@ -82,7 +82,7 @@ class CountDetails(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """Some servers write `12.0`: an answer is not thrown away for that."""
+    """Token counts. Floats, because some servers write `12.0`."""
 
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
@@ -91,11 +91,11 @@ class Counts(msgspec.Struct):
     prompt_cache_hit_tokens: float | None = None
     cached_tokens: float | None = None
     cost: float | None = None
-    """Dollars, from the few servers that say it."""
+    """Dollars; few servers report it."""
 
 
 class Choice(msgspec.Struct):
-    """`usage` is where Kimi counts."""
+    """usage: Kimi reports its counts here."""
 
     index: int | None = 0
     delta: Delta | None = None
@@ -110,7 +110,7 @@ class Groq(msgspec.Struct):
 
 
 class Frame(msgspec.Struct):
-    """`code` and the words beside it are an error of a server that answers 200 to everything."""
+    """A frame. code and the fields after it: an error of a server that always answers 200."""
 
     id: Any = None
     choices: list[Choice] | None = None
@@ -129,9 +129,9 @@ _LONGEST_ID = 256
 
 
 class OpenAIChatAnswer(Assembly):
-    """Thinking comes first, then the text, then the calls, however the server mixes them.
+    """Orders thinking, text and calls, in whatever order the server sends them.
 
-    A wire that shares the protocol adds to the frame that `decoder` reads, and to what is made of its pieces.
+    A wire that shares the protocol extends the frame that `decoder` reads, and the handling of its pieces.
     """
 
     error: ErrorData | None
@@ -148,7 +148,7 @@ class OpenAIChatAnswer(Assembly):
         quirks: Quirks | None = None,
         origin: str | None = None,
     ) -> None:
-        """With an `origin` the server's own forms of reasoning are kept, to be sent back there."""
+        """With an `origin`, the server's own forms of reasoning are kept, to be sent back to it."""
         super().__init__(self.wire, prompt, profile, where=where)
         self.origin = origin or self.origin
         self._details = Details() if origin else None
@@ -180,7 +180,7 @@ class OpenAIChatAnswer(Assembly):
         return self.take(frame)
 
     def take(self, frame: Any) -> list[ModelEvent]:
-        """What a frame, streamed or whole, adds."""
+        """Add a frame, streamed or whole."""
         if self.id is None and isinstance(frame.id, str) and len(frame.id) <= _LONGEST_ID:
             self.id = frame.id
         if error := frame.error or _odd_error(frame):
@@ -195,7 +195,7 @@ class OpenAIChatAnswer(Assembly):
                 return events
             if delta := choice.delta or choice.message:
                 if choice.index:
-                    # One answer was asked for: a second choice holds the calls that belong to the first (Copilot).
+                    # One choice was requested: a second one holds calls of the first (Copilot).
                     self._take_calls(delta, events, choice.index)
                     choice.finish_reason = choice.finish_reason if delta.tool_calls else None
                 else:
@@ -214,7 +214,7 @@ class OpenAIChatAnswer(Assembly):
             self.error = ErrorData("malformed", what, True)
 
     def _close(self) -> None:
-        """Take the server's end mark for the finish reason that it did not send, where nothing is cut."""
+        """Accept the server's end mark in place of a missing finish reason, if no call is cut."""
         whole = all(call.name and is_json_object(call.arguments.text() or "{}") for call in self.calls)
         if not self.finished and self.error is None and self.spoken and whole:
             self.stop = "end"
@@ -278,11 +278,11 @@ class OpenAIChatAnswer(Assembly):
         self._take_calls(delta, events)
 
     def thought(self, delta: Delta) -> str | None:
-        """The piece of reasoning in `delta`."""
+        """Return the piece of reasoning in `delta`."""
         return delta.reasoning_content or delta.reasoning
 
     def _hear(self, audio: Sound, events: list[ModelEvent]) -> None:
-        """What is spoken is text too. The answer does not say its format: it is the one that was asked for."""
+        """Add sound, and its transcript as text. The answer does not state the format; it is the requested one."""
         if audio.transcript:
             self.say(self._text, audio.transcript, events)
         if audio.data:
@@ -312,10 +312,10 @@ class OpenAIChatAnswer(Assembly):
         self.argue(known, arguments or "", events, name=function.name)
 
     def _find(self, call: Call, function: Function, choice: int) -> OpenCall | None:
-        """Return the call that this piece belongs to, None where it begins one.
+        """Return the call that this piece belongs to, None if it starts a new one.
 
-        Servers number calls, or name them, or neither. A piece with a name begins a call, unless the name only stands
-        in every piece: then what came of the call so far is not yet whole.
+        Servers number calls, or give them ids, or neither. A piece with a name starts a call, unless the server repeats
+        the name in every piece: then the call's arguments so far are incomplete.
         """
         if call.index is not None:
             known = self._by_index.get((choice, call.index))
@@ -346,7 +346,7 @@ def _format_of(audio: Any) -> str:
 
 
 def _from_parts(parts: list[Any]) -> tuple[str, str]:
-    """(text, thinking) of content that came as a list of parts."""
+    """Return (text, thinking) of content given as a list of parts."""
     text, thinking = "", ""
     for part in parts:
         if not isinstance(part, dict):

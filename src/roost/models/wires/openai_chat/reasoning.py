@@ -1,9 +1,10 @@
-"""Reasoning that a chat completions server wants back: what it sends, how it is kept, and how it goes back.
+"""Reasoning that a chat completions server wants back: its forms, their storage, and how they are sent back.
 
-Three forms are in use. Plain text (`reasoning_content`) is kept as the text of a `Thinking` part. OpenRouter sends
-`reasoning_details`, a list of objects that may hold signatures or encrypted data: it is kept as JSON in the signature
-of the `Thinking` part and goes back on the message. Google's compatible endpoint signs each call in `extra_content`:
-that is kept as JSON in the signature of an empty `Thinking` part directly before the call, and goes back on the call.
+There are three forms. Plain text (`reasoning_content`) is stored as the text of a `Thinking` part. OpenRouter sends
+`reasoning_details`, a list of objects that may hold signatures or encrypted data: it is stored as JSON in the signature
+of the `Thinking` part and sent back on the message. Google's compatible endpoint signs each call in `extra_content`:
+that is stored as JSON in the signature of an empty `Thinking` part directly before the call, and sent back on the
+call.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from roost.models.wire import Endpoint
 from roost.models.wire_body import Json, clean, encode
 
 Unsigned: TypeAlias = Literal["google", "openrouter"]
-"""How a call that Google did not sign is marked, so that its models take it: in Google's form or in OpenRouter's."""
+"""How to mark a call that Google did not sign, so that its models accept it: in Google's form or in OpenRouter's."""
 
 SKIP = "skip_thought_signature_validator"
-"""What Google's guide to thought signatures gives for calls that another model made."""
+"""The value that Google's guide to thought signatures gives for calls made by another model."""
 _DETAILS, _EXTRA = "reasoning_details", "extra_content"
 _GROWING = ("text", "summary")
-"""The fields of a detail that a stream sends in pieces."""
+"""Fields of a detail that a stream sends in pieces."""
 
 BACK: tuple[tuple[re.Pattern[str], ThinkingBack], ...] = (
     (re.compile(r"deepseek-?(v[4-9]|flash|pro)"), "all"),
@@ -34,10 +35,12 @@ BACK: tuple[tuple[re.Pattern[str], ThinkingBack], ...] = (
     (re.compile(r"minimax-?m[2-9]"), "all"),
     (re.compile(r"glm-?(4[.p][5-9]|[5-9])"), "turn"),
 )
-"""Models that must be sent their own reasoning, by what their name holds; the first that fits counts.
+"""Models that must be sent their own reasoning, by name pattern; the first match counts.
 
-DeepSeek's guide to its thinking mode and Kimi's to preserved thinking want that of every earlier call of a tool, and
-refuse a request without the field (400). GLM wants that of the running turn and drops older reasoning by itself."""
+DeepSeek's guide to its thinking mode and Kimi's to preserved thinking require the reasoning of every earlier tool call,
+and refuse a request without the field (400). GLM requires that of the running turn, and drops older reasoning
+itself.
+"""
 
 
 def back_of(model: str) -> ThinkingBack:
@@ -56,18 +59,18 @@ def vendor(model: str) -> str:
 
 
 def reasoning_origin(wire: str, endpoint: Endpoint, model: str) -> str:
-    """Name the reader of a signature: one vendor's models behind one server."""
+    """Return the reader of a signature: one vendor's models behind one server."""
     return f"{wire}/{urlsplit(endpoint.base_url).netloc.lower().rpartition('@')[2]}/{vendor(model)}"
 
 
 class Details:
-    """Collect the `reasoning_details` of one answer. Pieces of one detail are joined, all else stays as it came."""
+    """Collects the `reasoning_details` of one answer. Pieces of one detail are joined; the rest is kept unchanged."""
 
     def __init__(self) -> None:
         self._all: list[Json] = []
 
     def add(self, given: Any) -> str:
-        """Take the details of a frame and return the text in them that a person may read."""
+        """Take the details of a frame and return their readable text."""
         shown = ""
         for one in cast("list[Any]", given) if isinstance(given, list) else ():
             if isinstance(one, dict):
@@ -96,18 +99,18 @@ def _continues(last: Json, detail: Json) -> bool:
     if kind not in ("reasoning.text", "reasoning.summary") or last.get("type") != kind:
         return False
     ids = {last.get("id"), detail.get("id")} - {None}
-    # A signature closes its block, also where the server gives no index.
+    # A signature ends its block, even if the server gives no index.
     return last.get("index") == detail.get("index") and len(ids) < 2 and not last.get("signature")
 
 
 def call_signature(extra: Any) -> str | None:
-    """Return what is to be kept of a call's `extra_content`."""
+    """Return the part of a call's `extra_content` to store."""
     return encode({_EXTRA: extra}).decode() if isinstance(extra, dict) and extra else None
 
 
 def kept(message: AssistantMessage, origin: str | None) -> tuple[list[Json], dict[str, Json]]:
-    """Return what `origin` sent with this message: the details of its reasoning, and the extra content of its calls by
-    their ids."""
+    """Return the data that `origin` sent with this message: the details of its reasoning, and the extra content of its
+    calls by their ids."""
     details: list[Json] = []
     extras: dict[str, Json] = {}
     waiting: Json | None = None

@@ -40,33 +40,33 @@ KNOBS = {
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a server departs from the common ground."""
+    """A server's deviations from the common protocol."""
 
     max_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     stream_usage: bool = True
     send_reasoning: bool = False
     """Reasoning of the running turn must be sent back with its tool calls."""
     reasoning_field: Literal["reasoning_content", "reasoning", "none"] = "reasoning_content"
-    """The field of an assistant's message that takes its reasoning; `none`: the server refuses every such field."""
+    """The field of an assistant message for its reasoning; `none`: the server refuses every such field."""
     think_tags: ThinkTags = "start"
     """Where reasoning may stand in the text, between `<think>` and `</think>`; see `Tags`."""
     text_calls: bool = False
-    """Calls may come as text (`<tool_call>`): the server runs the model without a parser for them. Off for others,
-    because a model may quote what a file holds."""
+    """Calls may come as text (`<tool_call>`), because the server runs the model without a parser for them. Off by
+    default, because a model may quote such text from a file."""
     forced_tools: bool = True
-    """The server takes `tool_choice` `required`; without it the model is asked in words."""
+    """The server accepts `tool_choice` `required`; without it the model is asked in words."""
     unsigned: Unsigned | None = None
-    """How calls that Google's models did not sign are marked for them."""
+    """How to mark calls that Google's models did not sign."""
     cache_marks: tuple[str, ...] = ()
-    """Vendors of models (`claude`) whose prompts are cached only where they are marked (`cache_control`)."""
+    """Vendors of models (`claude`) whose prompts are cached only at marks (`cache_control`)."""
     finish_reasons: dict[str, StopReason] = {}
-    """What the server's own finish reasons mean, where they are not the usual ones."""
+    """Meanings of the server's own unusual finish reasons."""
     short_ids: bool = False
     """Call ids must be nine letters or digits."""
 
 
 def media_part(part: Media) -> Json | None:
-    """A part as most servers take it; None where it cannot be sent."""
+    """Return the part in the common form; None if it cannot be sent."""
     match part:
         case Image():
             return {"type": "image_url", "image_url": {"url": location(part)}}
@@ -83,17 +83,17 @@ def media_part(part: Media) -> Json | None:
 
 
 MOST_STOPS = 4
-"""Stop words that OpenAI and most others take. The wire keeps to the others by itself."""
+"""Stop words that OpenAI and most others accept. The wire applies further ones itself."""
 _MARK = {"type": "ephemeral"}
 
 
 def reasoning_content(text: str) -> Json:
-    """The field of an assistant's message that holds its reasoning."""
+    """Return the field of an assistant message that holds its reasoning."""
     return {"reasoning_content": text}
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What another wire, named `wire`, changes of this one where it shares the protocol."""
+    """Deviations of another wire, named `wire`, that shares the protocol."""
 
     wire: str = NAME
     knobs: Mapping[str, Knob] = msgspec.field(default_factory=lambda: KNOBS)
@@ -114,7 +114,7 @@ def body_of(
     terms: Terms = OWN,
     origin: str | None = None,
 ) -> Json:
-    """`origin` names the reader of the signatures that go back; None sends none."""
+    """Make the body. origin: the reader of the signatures to send back; None sends none."""
     choice, blocks = prompt.tool_choice, prompt.system
     if choice == "required" and not _may_force(quirks, model, profile):
         choice, blocks = "auto", (*blocks, MUST_CALL)
@@ -154,13 +154,13 @@ def body_of(
 
 
 def _may_force(quirks: Quirks, model: str, profile: Profile) -> bool:
-    # Claude refuses a forced call while it thinks, and models that always think do so now.
+    # Claude refuses a forced call while it thinks, so a model that always thinks cannot be forced.
     return quirks.forced_tools and not (vendor(model) == "claude" and profile.thinks == "always")
 
 
 def _mark(messages: list[Json], prompt: Prompt, *, stable: bool) -> None:
-    """Set cache marks as Anthropic has them: behind the system (which covers the tools), and behind the last two of
-    the messages that are not the model's. All of these are sent as parts, so that none changes when a mark moves on."""
+    """Set cache marks as Anthropic does: after the system (which also covers the tools), and after the last two
+    messages that are not the model's. All of these are sent as parts, so that none changes when a mark moves."""
     given = [message for message in messages if message["role"] != "assistant"]
     for message in given:
         if isinstance(message["content"], str):
@@ -170,7 +170,7 @@ def _mark(messages: list[Json], prompt: Prompt, *, stable: bool) -> None:
         for message in system:
             message["content"][-1]["cache_control"] = _MARK
     said = given[len(system) :]
-    # Words that are only in this request stand at the end, and are not worth a place in the cache.
+    # Text that only this request has is at the end, and not worth caching.
     said = said if prompt.stable == len(prompt.messages) else said[:-1]
     for message in said[-2:]:
         message["content"][-1]["cache_control"] = _MARK
@@ -213,7 +213,7 @@ def compile_messages(
 
 
 def _back(profile: Profile, quirks: Quirks, model: str) -> ThinkingBack:
-    """What the profile says, else what models of this name want, else what the account's do."""
+    """Return the profile's setting, else that of models with this name, else the account's."""
     if quirks.reasoning_field == "none":
         return "none"
     if profile.thinking_back is not None:
@@ -241,7 +241,7 @@ def _part(part: Text | Media, profile: Profile, terms: Terms) -> Json:
 
 
 def _shown(media: list[Json]) -> Json:
-    # A tool's message takes text alone on this wire.
+    # A tool message accepts only text on this wire.
     what = "images" if all(part["type"] == "image_url" for part in media) else "media"
     return {"role": "user", "content": [{"type": "text", "text": f"The {what} of the tools:"}, *media]}
 
@@ -265,7 +265,7 @@ def _assistant(message: AssistantMessage, quirks: Quirks, terms: Terms, origin: 
 
 
 def _said(message: AssistantMessage) -> str:
-    """What the model said. Of what it showed a note goes back: this protocol takes no media of an assistant's."""
+    """Return the model's text. Its media become notes: this protocol accepts none in an assistant message."""
     return "\n".join(filter(None, (message.text, *map(named, message.media)))) if message.media else message.text
 
 

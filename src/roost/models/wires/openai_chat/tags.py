@@ -1,4 +1,4 @@
-"""Reasoning and calls that a server left in the text, because it runs the model without a parser for them."""
+"""Reasoning and calls inside the text, from a server that runs the model without a parser for them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import msgspec
 from roost.models.wire_body import Json, clean, encode, is_json_object
 
 ThinkTags: TypeAlias = Literal["none", "start", "open"]
-"""`start`: reasoning may stand between `<think>` and `</think>` at the beginning of the text. `open`: the prompt's
-template has opened the tag already, so the text begins with reasoning. `none`: tags are text."""
+"""start: reasoning may stand between `<think>` and `</think>` at the start of the text. open: the prompt template has
+already opened the tag, so the text starts with reasoning. none: tags are text."""
 
 _OPEN, _CLOSE = ("<think>", "<thought>", "<thinking>"), re.compile(r"</(?:think|thought|thinking)>")
 _LONGEST_CLOSE = len("</thinking>")
@@ -23,8 +23,8 @@ _PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?(?=</parameter>|<param
 
 
 class Tags:
-    """Split text, as it streams, into reasoning and text. With `tools`, schemas by name, calls of these
-    that end the text (`<tool_call>` of Hermes and Qwen, as JSON or as XML) are held back until `rest`."""
+    """Splits streamed text into reasoning and text. With `tools` (schemas by name), calls of these tools at the end of
+    the text (`<tool_call>` of Hermes and Qwen, as JSON or as XML) are held back until `rest`."""
 
     def __init__(self, think: ThinkTags, tools: Mapping[str, Json] | None = None) -> None:
         self._tools = tools or {}
@@ -34,7 +34,7 @@ class Tags:
             self._state = "think"
         self._line = True
         self._before = self._after = False
-        """Whether the space after the opening tag, or that after the closing one, may still come."""
+        """Whether the whitespace after the opening tag, or after the closing tag, may still come."""
 
     def take(self, piece: str) -> tuple[str, str]:
         """Return (reasoning, text) that can be shown now."""
@@ -56,8 +56,8 @@ class Tags:
         return thought, text
 
     def rest(self, *, finished: bool = True) -> tuple[str, str, list[tuple[str, str]]]:
-        """Return (reasoning, text, calls) of what was held back. Calls are (name, arguments); without `finished` they
-        may be cut and are given back as text."""
+        """Return (reasoning, text, calls) from the text held back. Calls are (name, arguments); without `finished` they
+        may be cut and are returned as text."""
         held, self._held = self._held, ""
         if self._state == "think":
             return held, "", []
@@ -83,7 +83,7 @@ class Tags:
         if found := _CLOSE.search(text):
             self._state, self._after = "text", True
             return text[: found.start()].removesuffix("\n"), text[found.end() :]
-        # What may be the beginning of the end, with the line feed before it.
+        # Hold back a possible closing tag, with the line feed before it.
         keep = next((n for n in range(min(_LONGEST_CLOSE, len(text)), 0, -1) if _may_close(text[-n:])), 0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], ""
@@ -142,7 +142,7 @@ def _may_close(end: str) -> bool:
 
 
 def _value(text: str, schema: Any) -> Any:
-    """Read a value of the XML form, which has no types: the tool's schema says whether it is text."""
+    """Parse a value of the XML form, which has no types; the tool's schema says whether it is a string."""
     if isinstance(schema, dict) and cast("Json", schema).get("type") == "string":
         return text
     try:

@@ -1,4 +1,4 @@
-"""The OpenAI Responses wire. Nothing is stored at the server: every request brings the whole conversation."""
+"""The OpenAI Responses wire. The server stores nothing: every request contains the whole conversation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds one answer from the events of an OpenAI response, streamed or whole."""
+"""Build one answer from the events of an OpenAI response, streamed or whole."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class OpenAIResponsesAnswer(Assembly):
             self.over = True
         elif said.type == "error" or (not said.type and said.error):
             self._fail(said.error or {"code": said.code, "message": said.message})
-        # The rest are states between, ends of parts, tools that the server runs, and what is not yet known.
+        # The rest: intermediate states, ends of parts, the server's own tools, unknown events.
         return events
 
     def whole(self, body: bytes) -> list[ModelEvent]:
@@ -136,7 +136,7 @@ class OpenAIResponsesAnswer(Assembly):
             return None
 
     def _start(self, index: int, item: _Item, events: list[ModelEvent]) -> None:
-        """What an item holds already when it begins is part of what its end repeats."""
+        """Open the part of an item. Content that the item already has is repeated in its end event."""
         match item.type:
             case "message":
                 self._items[index] = self.open_text()
@@ -165,7 +165,7 @@ class OpenAIResponsesAnswer(Assembly):
             self.think(part, piece, events)
 
     def _close(self, index: int, item: _Item, events: list[ModelEvent]) -> None:
-        """An item at its end is whole: what did not come in pieces is taken from here."""
+        """End an item. Its end event is complete, so content that did not come in pieces is taken from here."""
         if index not in self._items:
             self._start(index, item, events)
         part = self._items[index]
@@ -217,7 +217,8 @@ class OpenAIResponsesAnswer(Assembly):
         )
 
     def _fail(self, error: Any) -> None:
-        """The codes of this protocol are words; those that the common reading does not know get their meaning here."""
+        """Record an error. The codes of this protocol are words; those that `stream_error` does not know are translated
+        here."""
         if self.stop is not None:
             return
         if isinstance(error, dict):

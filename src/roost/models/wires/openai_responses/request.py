@@ -1,4 +1,4 @@
-"""The body of an OpenAI response: a list of items, where a call, its result and a piece of reasoning are one each."""
+"""The body of an OpenAI response: a list of items; calls, results and pieces of reasoning are separate items."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ KNOBS = {
     "speed": Knob(field="service_tier"),
     "image": Knob(),
 }
-"""As the newest models have them. `image` is an object of settings, maybe empty: the model may then make pictures."""
+"""Knobs of the newest models. image: an object of settings, possibly empty, that allows the model to make pictures."""
 LEAST_OUTPUT = 16
-"""Tokens: the server refuses a lower limit."""
+"""Tokens; the server refuses a lower limit."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a server departs from the common ground. `summary` asks for reasoning in words, which OpenAI gives to
-    verified organizations alone and refuses to others."""
+    """A server's deviations from the common protocol. summary: request readable reasoning, which OpenAI gives only to
+    verified organizations and refuses to others."""
 
     summary: Literal["auto", "concise", "detailed"] | None = None
 
@@ -57,7 +57,7 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
     knobs = knobs_of(profile, KNOBS)
     body: Json = {"model": model, "input": compile_items(prompt.messages, profile), "store": False}
     if profile.thinks != "never":
-        # A model that does not reason is refused with it.
+        # The server refuses this field for a model that does not reason.
         body["include"] = ["reasoning.encrypted_content"]
     else:
         knobs.pop("effort", None)
@@ -72,7 +72,7 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
                 "name": tool.name,
                 "description": tool.description,
                 "parameters": tool.schema,
-                "strict": False,  # left out it means true here
+                "strict": False,  # the server's default is true
             }
             for tool in prompt.tools
         ]
@@ -92,7 +92,7 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
 
 
 def compile_items(messages: Sequence[Message], profile: Profile) -> list[Json]:
-    """Reasoning goes back where this family signed it and something was said or called after it."""
+    """Make the items. Reasoning is sent back only if this family signed it and text or a call followed it."""
     origin = None if profile.thinking_back == "none" else origin_of(NAME, profile)
     last_user = max((i for i, message in enumerate(messages) if isinstance(message, UserMessage)), default=-1)
     items: list[Json] = []
@@ -137,7 +137,7 @@ def _assistant(message: AssistantMessage, origin: str | None) -> list[Json]:
 
 
 def _reasoning(part: Thinking) -> Json:
-    # Without its id: an id makes the server look for what it did not store.
+    # Without its id, because the server would look up an item that it did not store.
     summary = [{"type": "summary_text", "text": part.text}] if part.text else []
     return {"type": "reasoning", "summary": summary, "encrypted_content": part.signature}
 
