@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs behind it with Ctrl-C ignored, and programs that are started from there inherit that.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.stores.open import open_store
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import asyncpg
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig

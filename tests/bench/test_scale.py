@@ -23,7 +23,7 @@ from roost.log.inputs import MessageInput
 from roost.log.protocols import Change, NewSession
 from roost.log.store_protocol import Store
 from roost.stores.open import open_store
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 _SMALL: dict[str, Any] = {"sessions": 3000, "live_each": 30}
 

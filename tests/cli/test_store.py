@@ -20,7 +20,7 @@ from roost.log.events import Emitted, encode_event
 from roost.log.protocols import Append, NewSession
 from roost.stores.copy import checksum
 from roost.stores.open import open_store
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from .conftest import ROOST, Machine
 from .processes import Process

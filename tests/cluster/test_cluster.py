@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.cluster import ClusterReport, Plan, cluster_storm
-from tests.harness.postgres import PostgresServer, no_volume
+from tests.harness.cluster.report import ClusterReport
+from tests.harness.cluster.storm import Plan, cluster_storm
+from tests.harness.postgres.server import PostgresServer
+from tests.harness.postgres.volume import no_volume
 
 LEASE = 4.0
 BETWEEN = (0.2, 1.0)

@@ -16,7 +16,9 @@ import asyncpg
 import pytest
 
 from roost.errors import ConfigError
-from tests.harness.postgres import PostgresServer, find_binaries, no_volume
+from tests.harness.postgres.binaries import find_binaries
+from tests.harness.postgres.server import PostgresServer
+from tests.harness.postgres.volume import no_volume
 from tests.harness.postgres.watchdog import family
 
 
@@ -155,7 +157,8 @@ def test_a_setting_that_is_wrong_shows_the_servers_own_words() -> None:
 
 _OWNER = """
 import sys, time
-from tests.harness.postgres import PostgresServer, no_volume
+from tests.harness.postgres.server import PostgresServer
+from tests.harness.postgres.volume import no_volume
 server = PostgresServer(fsync=False, disk=None if no_volume() else 200)
 server.start()
 if "suspend" in sys.argv:

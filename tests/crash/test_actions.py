@@ -20,7 +20,7 @@ from tests.harness.crash.actions import ACTIONS, Action, Strike
 from tests.harness.crash.every import EVERY, kill_at_every_commit
 from tests.harness.crash.inside import strike
 from tests.harness.crash.killing import When
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 Lend: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
 """Lends the address of an empty store, or None: the home's own."""

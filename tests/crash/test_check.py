@@ -16,8 +16,9 @@ from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
 from roost.log.protocols import Append, NewSession, Snapshot
 from roost.stores.sqlite.store import SqliteJournal
-from tests.harness.crash import Effect, KillingJournal, Sent, check, effects, problems
-from tests.harness.crash.witness import Witness
+from tests.harness.crash.check import Sent, check, problems
+from tests.harness.crash.killing import KillingJournal
+from tests.harness.crash.witness import Effect, Witness, effects
 
 AT: dict[str, Any] = {"at": 1.0}
 KEY = "s:1:c"

@@ -18,7 +18,7 @@ from tests.harness.crash import scenarios
 from tests.harness.crash.inside import Scenario, crash_inside
 from tests.harness.crash.killing import When
 from tests.harness.crash.plans import AGENT, CAREFUL, agents, script
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 Store: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
 """Lends the address of an empty one, or None: the home's own."""

@@ -29,7 +29,7 @@ from tests.harness.crash.hands import Hands
 from tests.harness.crash.inside import CONFIG, crash_inside
 from tests.harness.crash.killing import When
 from tests.harness.crash.plans import AGENT, message
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 from tests.kernel.support import calling
 
 _AT_ONCE = 4

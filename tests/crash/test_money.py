@@ -23,7 +23,7 @@ from tests.harness.crash.inside import crash_inside
 from tests.harness.crash.killing import When
 from tests.harness.crash.plans import AGENT, script
 from tests.harness.crash.witness import witness_tools
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 Store: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
 _AT_ONCE = 4

@@ -14,7 +14,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from roost.log import events as ev
 from tests.crash.travels import Ground, Model, Strike
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """A crash leaves behind what a runtime would have closed."""

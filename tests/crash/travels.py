@@ -30,7 +30,7 @@ from roost.testing.scripted import Answer, ScriptedModel
 from roost.tools.function import tool
 from tests.harness.crash.killing import KillingJournal, When
 from tests.harness.crash.sights import ASIDE
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 from tests.kernel.filing import look, obey
 from tests.kernel.support import FAST
 from tests.kernel.undoing import sh

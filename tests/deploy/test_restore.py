@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.agent.definition import Agent
 from roost.errors import NotFound

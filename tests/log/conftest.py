@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from roost.stores.postgres.store import PostgresJournal
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 
 async def _prepare(url: str) -> None:

@@ -25,7 +25,7 @@ from roost.log.protocols import Claim
 from roost.log.store_protocol import Store
 from roost.stores.postgres.store import PostgresJournal
 from roost.testing.dispatch import DispatchConformance
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 from tests.log.dbos_node import agent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DBOS leaves coroutines behind when it is ended under way

@@ -16,7 +16,7 @@ from roost.stores import copy
 from roost.stores.open import open_store
 from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.facts import HERE, FactsConformance, ids, put
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 
 class TestSqlite(FactsConformance):

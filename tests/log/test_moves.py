@@ -11,7 +11,7 @@ import pytest
 from roost.log.store_protocol import Store
 from roost.stores.open import open_store
 from roost.testing.portable import PortableConformance
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 
 class Houses:

@@ -17,7 +17,7 @@ from roost.testing.journal_model import JournalMachine
 from roost.testing.portable import PortableConformance
 from roost.testing.shared import SharedConformance
 from roost.testing.shared_model import SharedMachine
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 _server = PostgresServer.shared()
 _databases: dict[Path, str] = {}

@@ -15,7 +15,8 @@ from roost.log.dispatch import NodeCard
 from roost.log.protocols import Append, Change, SessionQuery
 from roost.stores.postgres.store import PostgresJournal
 from roost.testing.stores import bodies, eventually, names, new, own, said
-from tests.harness.postgres import PostgresServer, no_volume
+from tests.harness.postgres.server import PostgresServer
+from tests.harness.postgres.volume import no_volume
 from tests.harness.proxy import TcpProxy
 
 from .asking import answers, beats

@@ -25,7 +25,7 @@ from roost.stores.postgres.migrate import MIGRATIONS, Migration, Step, migrate
 from roost.stores.postgres.store import PostgresJournal
 from roost.testing.forks import fork, grown, log_of
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from roost.log.dispatch import NodeCard
 from roost.log.protocols import Append, Change, NewSession
 from roost.stores.postgres.store import PostgresJournal
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 from tests.harness.proxy import TcpProxy
 
 from .asking import answers, beats

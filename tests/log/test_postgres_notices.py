@@ -10,7 +10,7 @@ import pytest
 from roost.log.protocols import Append, Change
 from roost.stores.postgres.store import PostgresJournal
 from roost.testing.stores import bodies, eventually, new, own, said
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 LOOK = Change("s", None, None)
 

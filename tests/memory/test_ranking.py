@@ -21,7 +21,7 @@ from roost.memory.rights import Memory
 from roost.memory.search import Found, Search
 from roost.stores.open import open_store
 from roost.stores.sqlite.store import SqliteJournal
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 from tests.memory.paraphrases import Pair, halves, pairs
 from tests.memory.test_corrections import HERE
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.models.http import HttpClient
 from roost.models.http_model import HttpModel

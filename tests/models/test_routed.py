@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 import pytest
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.errors import ConfigError, NotFound, StoreUnreachable
 from roost.log.content import Image, Text, UserMessage

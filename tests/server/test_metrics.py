@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig

@@ -2,6 +2,3 @@
 
 `python -m tests.harness.cluster --seconds 300` runs it against a PostgreSQL of its own.
 """
-
-from tests.harness.cluster.report import ClusterReport
-from tests.harness.cluster.storm import Plan, cluster_storm

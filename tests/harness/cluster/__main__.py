@@ -13,7 +13,8 @@ import msgspec
 from tests.harness.cluster.faults import FAULTS
 from tests.harness.cluster.report import ClusterReport
 from tests.harness.cluster.storm import Plan, cluster_storm
-from tests.harness.postgres import PostgresServer, no_volume
+from tests.harness.postgres.server import PostgresServer
+from tests.harness.postgres.volume import no_volume
 
 _DISK_MIB = 1024
 

@@ -12,7 +12,7 @@ import msgspec
 from tests.harness.cluster.nodes import Node, Nodes
 from tests.harness.cluster.report import Times
 from tests.harness.cluster.takeover import at_work, takeovers
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.log.protocols import SessionInfo
 from roost.log.store_protocol import Store

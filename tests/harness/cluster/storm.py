@@ -15,7 +15,7 @@ from tests.harness.cluster.report import ClusterReport, Times
 from tests.harness.cluster.users import Users, patiently
 from tests.harness.crash.daemon import Settings
 from tests.harness.crash.plans import PLANS, script
-from tests.harness.postgres import PostgresServer
+from tests.harness.postgres.server import PostgresServer
 
 from roost.log.store_protocol import Store
 from roost.stores.open import open_store

@@ -3,7 +3,3 @@
 `python -m tests.harness.crash --kills 300` runs it against real processes. `KillingJournal` and `check` are for tests
 of other journals and servers.
 """
-
-from tests.harness.crash.check import Sent, check, problems
-from tests.harness.crash.killing import KillingJournal
-from tests.harness.crash.witness import Effect, effects, witness_tools

@@ -206,21 +206,24 @@ class KillingJournal:
         whose = self._whose(charge.budget for charge in charges)
         return await self._commit(whose, "reserve", lambda: self._inner.reserve(id, charges, note))
 
-    async def progress(self, costs: Mapping[str, int]) -> None:
-        await self._commit(None, "progress", lambda: self._inner.progress(costs))
+    async def progress(self, costs: Mapping[str, int], provider_ids: Mapping[str, str] | None = None) -> None:
+        await self._commit(None, "progress", lambda: self._inner.progress(costs, provider_ids))
 
     async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
         whose = note.session if note.session in self._sessions else None
         return await self._commit(whose, "lose", lambda: self._inner.lose(id, cost, note, told=told))
 
-    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
-        return await self._commit(None, "correct", lambda: self._inner.correct(id, cost, by))
+    async def correct(self, id: str, cost: int, by: SettledBy, *, again: bool = True) -> LostCall | None:
+        return await self._commit(None, "correct", lambda: self._inner.correct(id, cost, by, again=again))
+
+    async def prune_lost(self, before: float) -> int:
+        return await self._commit(None, "prune_lost", lambda: self._inner.prune_lost(before))
 
     async def tell(self, ids: Sequence[str]) -> None:
         await self._commit(None, "tell", lambda: self._inner.tell(ids))
 
-    async def lost(self, prefix: str) -> list[LostCall]:
-        return await self._alive(lambda: self._inner.lost(prefix))
+    async def lost(self, prefix: str, *, started: tuple[float, float] | None = None) -> list[LostCall]:
+        return await self._alive(lambda: self._inner.lost(prefix, started=started))
 
     async def open_calls(self, prefix: str) -> list[OpenCall]:
         return await self._alive(lambda: self._inner.open_calls(prefix))
