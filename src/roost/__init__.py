@@ -61,7 +61,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Names are imported when they are first used, so that `import roost` costs next to nothing."""
+    """Import a public name at first use, so that `import roost` costs almost nothing."""
     where = _WHERE.get(name)
     if where is None:
         raise AttributeError(f"module 'roost' has no attribute {name!r}")

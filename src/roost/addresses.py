@@ -1,4 +1,5 @@
-"""Which addresses of the network are public, and finding them by name: for all that may reach only the outside."""
+"""Classify network addresses as public or not, and resolve names. For callers that may reach only the public
+internet."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a name. Raises `OSError`."""
+"""Returns the addresses of a name. Raises `OSError`."""
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NOT_PUBLIC_4 = [
     ipaddress.IPv4Network(text)
@@ -15,31 +16,31 @@ _NOT_PUBLIC_4 = [
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
         "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
         "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "168.63.129.16/32",  # public by number, and yet the host of a virtual machine at one cloud
+        "168.63.129.16/32",  # public by number, but the host of virtual machines at one cloud
     )
 ]  # fmt: skip
-"""IANA's registry of special addresses that are not globally reachable (RFC 6890), and multicast. Not asked of Python,
-whose table differs from version to version."""
+"""IANA's registry of special addresses that are not globally reachable (RFC 6890), and multicast. Python's own table is
+not used, because it differs between versions."""
 _GLOBAL_6 = ipaddress.IPv6Network("2000::/3")
-"""All that is assigned for global unicast. What lies outside is not public: loopback, translated (SIIT), local NAT64,
+"""All addresses assigned for global unicast. Those outside are not public: loopback, translated (SIIT), local NAT64,
 unique local, link-local, site-local, segment routing, multicast."""
 _NOT_PUBLIC_6 = [
     ipaddress.IPv6Network(text)
     for text in (
         "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
         "2001:db8::/32",
-        "2002::/16",  # 6to4, out of use, which would lead to any IPv4 address
+        "2002::/16",  # 6to4: obsolete, and would lead to any IPv4 address
         "3fff::/20",
     )
 ]
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""Its last 32 bits are an IPv4 address (RFC 6052). Networks without IPv4 give public hosts such addresses."""
+"""The last 32 bits are an IPv4 address (RFC 6052). Networks without IPv4 give public hosts such addresses."""
 _METADATA = frozenset(map(ipaddress.ip_address, ("192.0.0.192", "100.100.100.200", "168.63.129.16", "fd00:ec2::254")))
-"""Where clouds tell a machine its own secrets, beside the link-local addresses."""
+"""Metadata services of clouds, which reveal a machine's secrets, in addition to the link-local addresses."""
 
 
 def is_public(address: str) -> bool:
-    """Whether `address` is one of the open network: not private, loopback, link-local (where clouds have their
+    """Whether `address` is on the public internet: not private, loopback, link-local (where clouds have their
     metadata), shared, multicast or reserved, nor an IPv6 address that stands for such an IPv4 one."""
     ip = _meant(address)
     if ip is None:
@@ -50,13 +51,14 @@ def is_public(address: str) -> bool:
 
 
 def is_own(address: str) -> bool:
-    """Whether `address` leads to this machine, its link, or what its cloud tells it alone."""
+    """Whether `address` leads to this machine, its link, or its cloud's metadata service. True for an unreadable
+    address."""
     ip = _meant(address)
     return ip is None or ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip in _METADATA
 
 
 def _meant(address: str) -> _Address | None:
-    """The address, or the IPv4 one that it stands for."""
+    """Return the address, or the IPv4 address that it stands for; None if unreadable."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -69,7 +71,7 @@ def _meant(address: str) -> _Address | None:
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """By the machine's own resolver. Raises `OSError`."""
+    """Resolve a name with the machine's own resolver. Raises `OSError`."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
     except UnicodeError as error:  # a label that is empty or too long

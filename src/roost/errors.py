@@ -77,13 +77,13 @@ class StoreLost(StoreFailed):
 
 
 class StoreUnreachable(StoreFailed):
-    """The database does not answer. What was under way may or may not have been committed: it is safe to repeat."""
+    """The database does not answer. Work in progress may or may not have been committed; it is safe to repeat."""
 
     code, status = "store_unreachable", 503
 
 
 class UnknownEvent(RoostError):
-    """The log holds an event kind that this version does not know: a newer Roost wrote it."""
+    """The log holds an event kind that this version does not know; a newer Roost wrote it."""
 
     code, status = "unknown_event", 500
 
@@ -93,6 +93,6 @@ class ConfigError(RoostError):
 
 
 class SandboxError(RoostError):
-    """The sandbox cannot run commands. What a command itself does wrong is data, never this."""
+    """The sandbox cannot run commands. A failing command is data, never this error."""
 
     code, status = "sandbox_failed", 500

@@ -12,7 +12,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def new_id(prefix: str) -> str:
-    """`prefix_` and 24 characters, for example `ses_01k9z3v7h8...`."""
+    """Return `prefix_` and 24 characters, for example `ses_01k9z3v7h8...`."""
     number = (int(time.time() * 1000) << 72) | int.from_bytes(os.urandom(9), "big")
     digits: list[str] = []
     for _ in range(24):
@@ -27,5 +27,5 @@ def is_id(text: str) -> bool:
 
 
 def is_storable(text: str) -> bool:
-    """Whether every store can keep it in a column of text: PostgreSQL has no NUL there, UTF-8 no lone surrogates."""
+    """Whether every store can keep it as text: PostgreSQL has no NUL in text, UTF-8 no lone surrogates."""
     return _UNSTORABLE.search(text) is None

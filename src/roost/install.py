@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def install_extra(extra: str) -> str:
-    """Return the shell command that adds an extra to the Roost that runs: from the checkout or the address that it was
+    """Return the shell command that adds an extra to the running Roost, from the checkout or the address that it was
     installed from, since no package index has it. Reads one small file."""
     source, flag = _source(), ""
     if source is None:
@@ -20,7 +20,7 @@ def install_extra(extra: str) -> str:
 
 
 def _source() -> str | None:
-    """The folder or URL of the installation (PEP 610); None when unknown."""
+    """Return the folder or URL of the installation (PEP 610); None when unknown."""
     import json
     from importlib.metadata import PackageNotFoundError, distribution
     from urllib.parse import unquote, urlsplit

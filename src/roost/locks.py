@@ -1,4 +1,4 @@
-"""Which names are in use on this machine: the lock of a file is gone with the process that held it."""
+"""Locks by name between processes of one machine. The operating system releases a file lock when its process dies."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 
 class Locks:
-    """A folder of files, each locked by the process that holds its name. Thread safe for one holder. Nothing waits for
-    a lock."""
+    """A folder of files, each locked by the process that holds its name. One `Locks` is thread safe. No method waits
+    for a lock."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: dict[str, int] = {}
 
     def hold(self, name: str) -> None:
-        """Raises `OSError`, `BlockingIOError` when another process begins to hold the name just now."""
+        """Lock a name. Raises `OSError`; `BlockingIOError` when another process is about to lock it."""
         if name in self._held:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ class Locks:
         handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fresh.rename(self._folder / name)  # so that it is never there without its lock
+            fresh.rename(self._folder / name)  # the file never exists unlocked
         except BaseException:
             os.close(handle)
             raise
@@ -40,20 +40,21 @@ class Locks:
             os.close(handle)
 
     def names(self) -> list[str]:
-        """Every name that is held, or was when its process died."""
+        """Return every name that is locked, or was locked when its process died."""
         with contextlib.suppress(FileNotFoundError):
             return [name for name in os.listdir(self._folder) if not name.startswith(".")]
         return []
 
     @contextlib.contextmanager
     def taking(self, name: str) -> Generator[bool, None, None]:
-        """Whether nobody holds the name. If so, nobody else gets True meanwhile, and then the name is gone."""
+        """Yield whether the name is free. While True was yielded, no other process gets True; then the name is
+        removed."""
         try:
             handle = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             yield True
             return
-        except OSError:  # no free file descriptor, say: that is no sign of death
+        except OSError:  # such as no free file descriptor: no sign of death
             yield False
             return
         try:

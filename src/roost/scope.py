@@ -1,4 +1,4 @@
-"""Cutting off what a task awaits."""
+"""Deadlines and cuts for what a task awaits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ T = TypeVar("T")
 
 
 class Scope:
-    """What `asyncio.timeout` does, at a fraction of its price, and also on demand: after `seconds`, or when `cut` is
-    called, the task that made the scope is cancelled, once. The task says when it leaves::
+    """A cheaper `asyncio.timeout` that can also be triggered: after `seconds`, or when `cut` is called, the task that
+    created the scope is cancelled, once. The task calls `leave` at the end::
 
         scope = Scope(5.0)
         try:
             return await work()
         except asyncio.CancelledError:
             if scope.leave():
-                ...  # it was the cut, and not somebody's cancellation of the task
+                ...  # the scope cancelled the task, and no other caller did
             raise
         finally:
             scope.leave()
@@ -39,7 +39,8 @@ class Scope:
             self._handle = task.get_loop().call_later(seconds, self._cancel)
 
     def cut(self) -> None:
-        """Cancel as soon as the loop turns: never inside a step of the task itself, which may be leaving."""
+        """Cancel the task in the next pass of the loop; never during a step of the task itself, which may be
+        leaving."""
         if not self._cutting:
             self._cutting = True
             if self._handle is not None:
@@ -47,7 +48,7 @@ class Scope:
             self._handle = self._task.get_loop().call_soon(self._cancel)
 
     def leave(self) -> bool:
-        """Nothing is cut any more. Whether the cancellation that was caught is the cut's alone."""
+        """End the scope. Returns whether the caught cancellation came from the scope alone."""
         if self._handle is None:
             return False
         self._handle.cancel()
@@ -60,15 +61,15 @@ class Scope:
 
 
 class Allowed:
-    """So many `seconds` for one piece of work; its scope is made when the work first pauses. What never does, as many a
-    tool, pays for no timer, and could not be cut off by one either::
+    """A deadline of `seconds` for one piece of work. Its scope is created when the work first suspends: work that never
+    suspends, such as many tools, pays for no timer, and no timer could cancel it::
 
         allowed = Allowed(5.0)
         try:
             return await allowed.over(work())
         except asyncio.CancelledError:
             if allowed.leave():
-                ...  # its time was up
+                ...  # the deadline passed
             raise
         finally:
             allowed.leave()
@@ -98,7 +99,7 @@ class Allowed:
             return end.value
 
     def leave(self) -> bool:
-        """As of `Scope`."""
+        """As `Scope.leave`."""
         return self._scope is not None and self._scope.leave()
 
 

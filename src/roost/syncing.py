@@ -1,4 +1,4 @@
-"""What is on the disk for sure."""
+"""Force files to the disk."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """The file, or the names in the folder, are on the disk when this returns. Blocks. Raises `OSError`."""
+    """Sync the file, or the names in the folder, to the disk. Blocks. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
-    except OSError as error:  # some network file systems sync no folders; their servers do
+    except OSError as error:  # some network file systems cannot sync folders; their servers do
         if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
             raise
     finally:

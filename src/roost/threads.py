@@ -1,4 +1,4 @@
-"""Blocking work off the event loop, that nobody leaves half done."""
+"""Run blocking work in a thread, and never abandon it halfway."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ T = TypeVar("T")
 
 
 async def finished_in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread; raises what it raises. When cancelled, wait for it first: what it changes is then
-    changed, or never will be. For work that takes milliseconds."""
+    """Run `work` in a thread and return its result; raises its errors. When cancelled, wait for it first, so that its
+    changes are complete. For work that takes milliseconds."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
@@ -21,7 +21,7 @@ async def finished_in_thread(work: Callable[[], T]) -> T:
 
 
 async def settled(waiter: asyncio.Future[Any]) -> None:
-    """Wait until `waiter` is done, even if this task is cancelled again meanwhile; the first cancel is enough."""
+    """Wait until `waiter` is done, even if this task is cancelled again meanwhile."""
     while not waiter.done():
         try:
             await asyncio.wait([waiter])

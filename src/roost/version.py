@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VERSION = "0.1.0"
-"""As in pyproject.toml. To ask the installed package's metadata for it would cost a start 6 ms."""
+"""As in pyproject.toml. Reading the installed package's metadata would cost 6 ms at start."""
 
 
 def version() -> str:
