@@ -81,9 +81,9 @@ class Reconciler:
     """Compare unsettled lost calls with their providers' reports, and settle the certain ones.
 
     OpenRouter: a call with the provider's id is settled by that call's own cost. OpenAI and Anthropic report by the
-        minute: a call is settled by the model's reported usage beyond the logs, if all of that usage is Roost's: the
-        report covers one API key (`report_key_id` of the account), or the caller says that it is `ours`. A call is
-        never settled below zero, above its reservation, or where the logs are incomplete.
+    minute: a call is settled by the model's reported usage beyond the logs, if all of that usage is Roost's: the report
+    covers one API key (`report_key_id` of the account), or the caller says that it is `ours`. A call is never settled
+    below zero, above its reservation, or where the logs are incomplete.
     rate: the worth of a currency in dollars.
     now: wall time in seconds.
     """

@@ -42,10 +42,10 @@ class Models:
     """Resolve names to models, once each. Thread-safe; the models belong to one event loop.
 
     Names: `account/model`, `account` (its default model), `http://host:port/v1#model`, `local`, `local/name`, or a
-        prefix given to `register`. Accounts and models are the catalog's, overlaid by `config`. The process's
-        environment overrides the `.env` file at `dotenv`; a key or URL of `config` overrides both. The file may name
-        another server for the keys that it holds itself, and for no others. Methods raise `ConfigError`, which names
-        what to set; keys appear in no error, log line or repr.
+    prefix given to `register`. Accounts and models are the catalog's, overlaid by `config`. The process's environment
+    overrides the `.env` file at `dotenv`; a key or URL of `config` overrides both. The file may name another server for
+    the keys that it holds itself, and for no others. Methods raise `ConfigError`, which names what to set; keys appear
+    in no error, log line or repr.
     wrap: called once with each model and its card; returns the model to use.
     """
 

@@ -35,9 +35,8 @@ class Embedders:
     """Resolve names to embedders, once each. Thread-safe; the embedders belong to one event loop.
 
     Names: `account/model` with an account of `models`, `http://host:port/v1#model`, `local`; all but the last may end
-        in `@SIZE`, the number of dimensions to request. Prices and keys are those of `models`. Vectors are cached in
-        the file `cache` (`cache_file` by default), up to `embeddings.cache_mb` of the configuration; 0 turns the cache
-        off.
+    in `@SIZE`, the number of dimensions to request. Prices and keys are those of `models`. Vectors are cached in the
+    file `cache` (`cache_file` by default), up to `embeddings.cache_mb` of the configuration; 0 turns the cache off.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Which model answers a request: six steps, in order, and what each of them decided."""
+"""Choose the models for a request: six steps, in order, and what each of them decided."""

@@ -1,4 +1,4 @@
-"""Breakers: a model that fails, crawls, costs too much or gets nowhere is left alone for a while."""
+"""Circuit breakers: stop calling a model for a while that fails, is slow, costs too much or repeats itself."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from roost.routing.clock import Clock, LoopClock, Timer
 from roost.scope import Scope
 
 BAD = frozenset({"auth", "quota", "overloaded", "connection", "timeout", "malformed", "empty", "internal"})
-"""The failures that speak against a model. The others speak of the request, or of our own pace."""
+"""Failures that count against a model. The others are due to the request, or to our own pace."""
 _EMPTY_SECONDS = 60.0
-"""For so long `Breaker.trouble` believes that a budget which was seen spent still is."""
+"""Seconds for which `Breaker.trouble` assumes that a spent budget still is."""
 
 _log = logging.getLogger("roost.models")
 
 
 class Breaking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a model is left alone; None switches a rule off. Seconds, and whole nano-dollars.
+    """Rules that open a model's breaker; None switches a rule off. Times are in seconds, money in whole nano-dollars.
 
-    `failures` in a row, or `slow_calls` in a row whose first word took more than `slow`, open the breaker for
-    `cooldown`, which doubles up to `longest` each time that the one call which is then let through fails too.
-    `silence`: an answer that has begun and says nothing for so long is cut off and has failed. `repeats`: the
-    conversation ends in so many rounds of the same calls with the same results. `budget` is for all calls together,
-    told at each of the `marks`, and ends it at 100 %.
+    failures, slow_calls: this many failures in a row, or calls in a row whose first output took more than `slow`, open
+        the breaker for `cooldown`. Each time that the one call admitted then fails too, the cooldown doubles, up to
+        `longest`.
+    silence: an answer that has begun and sends nothing for so long is cut off and has failed.
+    repeats: fail a conversation that ends in so many rounds of the same calls with the same results.
+    budget: for all calls together, reported at each of the `marks`; at 100 % no call is made.
     """
 
     failures: int | None = 5
@@ -46,7 +47,7 @@ class Breaking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Circuit:
-    """Closed, open, or half-open: pure arithmetic on a clock's seconds. Half-open lets one call through at a time."""
+    """A circuit: closed, open, or half-open (one call at a time). Pure arithmetic on a clock's seconds."""
 
     def __init__(self, rules: Breaking) -> None:
         self._rules = rules
@@ -57,7 +58,8 @@ class Circuit:
         self.opened = 0
 
     def admit(self, now: float) -> Pass | None:
-        """None when the call must not be made. A pass is told how the call ended, exactly once."""
+        """Admit a call. Returns None when it must not be made. The caller reports the call's end to the pass, exactly
+        once."""
         if self._until is None:
             return Pass(self, self.opened)
         if self.shut(now):
@@ -66,11 +68,11 @@ class Circuit:
         return self._probe
 
     def shut(self, now: float) -> bool:
-        """Whether no call would be let through."""
+        """Return whether no call would be admitted."""
         return self._until is not None and (now < self._until or self._probe is not None)
 
     def left(self, now: float) -> float:
-        """Seconds after which to ask again, above zero."""
+        """Return the seconds after which to ask again, at least 1."""
         return max(1.0, (self._until or now) - now)
 
     @property
@@ -78,7 +80,8 @@ class Circuit:
         return self._until is None
 
     def ended(self, call: Pass, now: float, *, good: bool | None, slow: bool) -> bool:
-        """Whether this opens or closes the circuit. Calls from before it opened have no more say."""
+        """Record a call's end. Returns whether it opens or closes the circuit. Calls that began before it last opened
+        are ignored."""
         probe, self._probe = self._probe is call, None if self._probe is call else self._probe
         if good is None or (call.opened != self.opened):
             return False
@@ -110,13 +113,13 @@ class Pass:
         return self._circuit.ended(self, now, good=False, slow=False)
 
     def void(self, now: float) -> bool:
-        """The call says nothing about the model: cancelled, or the request's own fault."""
+        """Record a call that says nothing about the model: cancelled, or failed by the request's own fault."""
         return self._circuit.ended(self, now, good=None, slow=False)
 
 
 class Breaker:
-    """Of one model, for all sessions of a process. `spent` tells what its budget holds in nano-dollars, from a ledger;
-    without it the breaker adds up what it sees, from zero. A call whose cost is not known adds nothing."""
+    """The breaker of one model, for all sessions of a process. `spent` returns its budget's spending in nano-dollars
+    from a ledger; without it the breaker adds up the costs it sees, from zero. A call of unknown cost adds nothing."""
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class Breaker:
         return self._seen if self._ask is None else await self._ask()
 
     def trouble(self) -> str | None:
-        """Why a call would not be let through now, as far as is known without waiting; None: it would be."""
+        """Return why a call would not be admitted now, as far as is known without waiting; None when it would be."""
         now = self.clock.now()
         if self.circuit.shut(now):
             return f"failed too often or was too slow; left alone for {self.circuit.left(now):.0f} s"
@@ -147,28 +150,27 @@ class Breaker:
         self._seen += (usage and usage.cost) or 0
 
     async def marks(self, name: str) -> tuple[list[Notice], bool]:
-        """(a notice for each mark that is newly reached, whether nothing is left). `name` is the model's. Raises what
-        the ledger raises."""
+        """Return (a notice for each newly reached mark, whether the budget is spent). `name` is the model's. Raises
+        what the ledger raises."""
         if self.rules.budget is None:
             return [], False
         spent, budget = await self.spent(), self.rules.budget
         reached = [mark for mark in sorted(self.rules.marks) if self._told < mark and spent >= mark * budget]
-        # A new month may start below a mark that was reached before.
+        # A new month may start below a mark reached before.
         self._told = max((mark for mark in self.rules.marks if spent >= mark * budget), default=0.0)
         about = {"budget": f"model:{name}", "spent": spent, "limit": budget}
         told = [Notice("budget", {**about, "percent": round(mark * 100)}) for mark in reached]
         if spent >= budget:
-            # Not for longer: a new month begins, or somebody raises it, and then it must be asked again.
+            # Only for a while: a new month or a higher limit must be noticed.
             self._empty_until = self.clock.now() + _EMPTY_SECONDS
         return told, spent >= budget
 
 
 class Guarded(Wrapped):
-    """A model behind its breaker. A call that is not let through fails at once and costs nothing: `overloaded` with
+    """Guard a model by its breaker. A call that is not admitted fails at once and costs nothing: `overloaded` with
     `retry_after` while the breaker is open, `quota` when the budget is spent, `stuck` for a conversation that repeats
-    itself. Opening and closing are told with a notice `breaker`, the budget's marks with `budget`. Goes around the
-    limiter, whose notice `limit` starts the time to the first word anew, and inside of retry and chains.
-    """
+    itself. Notices report opening and closing (`breaker`) and the budget's marks (`budget`). This layer is outside the
+    limiter, whose notice `limit` restarts the time to the first output, and inside retry and chains."""
 
     def __init__(self, inner: Model, breaker: Breaker) -> None:
         super().__init__(inner)
@@ -189,7 +191,7 @@ class Guarded(Wrapped):
                     if first is None and is_delta(event):
                         first = breaker.clock.now()
                     elif isinstance(event, Notice) and event.kind == HEARD:
-                        continue  # a program's own model is under no limits, and nobody has taken it in
+                        continue  # a program's own model has no limits, so no layer consumed it
                     elif isinstance(event, Notice) and event.kind == "limit":
                         began = breaker.clock.now()
                     elif isinstance(event, Completed | Failed):
@@ -210,7 +212,7 @@ class Guarded(Wrapped):
                 call.void(breaker.clock.now())
 
     async def _ask(self, request: Request) -> tuple[list[ModelEvent], Pass | None]:
-        """What is told first, and the pass; without one that is all."""
+        """Return the events to yield first, and the pass; without a pass nothing else is yielded."""
         try:
             notices, spent = await self._breaker.marks(self.name)
         except RoostError as error:
@@ -253,13 +255,13 @@ class Guarded(Wrapped):
     async def _marks(self) -> list[Notice]:
         try:
             return (await self._breaker.marks(self.name))[0]
-        except RoostError as error:  # the next call tells them; this answer is there
+        except RoostError as error:  # the next call reports them; this answer is complete
             _log.debug("the budget of %s cannot be read: %s", self.name, error)
             return []
 
 
 def repeated(messages: tuple[Message, ...]) -> int:
-    """Of how many equal rounds (the same calls with the same results) the conversation's end consists."""
+    """Count the equal rounds (the same calls with the same results) at the conversation's end."""
     last: object = None
     count = 0
     results: dict[str, ToolMessage] = {}
@@ -290,7 +292,7 @@ class _Silent(Exception):
 
 
 class _Watch:
-    """Cuts a stream that has begun and then says nothing for `seconds`. One timer a call, set again when it fires."""
+    """Cut a stream that has begun and then sends nothing for `seconds`. One timer per call, set again when it fires."""
 
     def __init__(self, clock: Clock, seconds: float | None) -> None:
         self._clock = clock
@@ -301,7 +303,7 @@ class _Watch:
         self._since = 0.0
 
     def over(self, stream: AsyncGenerator[ModelEvent]) -> AsyncIterator[ModelEvent]:
-        """The events of `stream`; raises `_Silent`."""
+        """Yield the events of `stream`; raises `_Silent`."""
         self._stream = stream
         return stream if self._seconds is None else self
 
@@ -333,7 +335,7 @@ class _Watch:
     def _look(self) -> None:
         assert self._seconds is not None
         now = self._clock.now()
-        # While the reader is busy with what came, nobody waits for the model.
+        # While the reader processes an event, it does not wait for the model.
         since = now if self._scope is None else self._since
         if self._scope is not None and now >= since + self._seconds:
             self._scope.cut()

@@ -1,4 +1,4 @@
-"""The clock of whatever waits between model calls. `roost.testing.clock` has one that passes in no time."""
+"""The clock of code that waits between model calls. `roost.testing.clock` has one that passes in no time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Seconds from an arbitrary start; they only grow."""
+    """A clock in seconds from an arbitrary start, which only grow."""
 
     def now(self) -> float: ...
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """`callback` runs in the event loop when `when` has come, perhaps a little before (the resolution of the loop's
-        timers): look at `now` again."""
+        """Run `callback` in the event loop at `when`, perhaps a little earlier (the resolution of the loop's timers):
+        check `now` again."""
         ...
 
 
@@ -33,7 +33,7 @@ class LoopClock:
 
 
 class Alarm:
-    """Waits for a time on a clock; `ring` ends the wait early. For one waiter at a time."""
+    """Wait for a time on a clock; `ring` ends the wait early. For one waiter at a time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What a request is for, where nobody says: cheap rules over its last messages."""
+"""Guess the intent of a request without one, by cheap rules over its last messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from roost.log.content import Text, ToolMessage, UserMessage
 from roost.models.request import Intent, Request
 
 LONG = 1_500
-"""Characters of a task from which it is taken to need a plan."""
+"""Characters of a task from which it counts as needing a plan."""
 _PLAN = re.compile(r"\b(plan|design|architect\w*|road ?map|strategy|compare|research|step by step)\b|计划|规划|设计")
 _CODE = re.compile(
     r"```|\b(code|function|script|refactor|implement|bug|debug|compile|unit tests?|traceback|regex|sql)\b"
@@ -17,9 +17,9 @@ _CODE = re.compile(
 
 
 def guess(request: Request) -> Intent | None:
-    """Guess the intent of a request that offers tools; None, which counts as `chat`, for all others. The first rule
-    that fits: the newest message is the outcome of tools: `execute`; the newest task speaks of a plan or is long:
-    `plan`; it speaks of code: `code_generation`."""
+    """Guess the intent of a request that offers tools; None, which counts as `chat`, for all others. The first match
+    counts: the newest message is a tool's result: `execute`; the newest task mentions a plan or is long: `plan`; it
+    mentions code: `code_generation`."""
     if not request.tools or request.tool_choice == "none" or not request.messages:
         return None
     last = request.messages[-1]

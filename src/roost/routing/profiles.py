@@ -1,4 +1,4 @@
-"""The router's profiles: the built-in ones, the user's own over them, and which of them is in use."""
+"""The router's profiles: the built-in ones, overlaid by the user's own, and which of them is in use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roost.routing.route import ProfileEntry
 
 SETTING = "models.profile"
 FRESH = 2.0
-"""Seconds after which the setting is read again: so late may a node hear of a switch."""
+"""Seconds after which the setting is read again: the longest delay of a switch on another node."""
 
 _PRO, _FLASH = "deepseek/deepseek-v4-pro", "deepseek/deepseek-flash"
 _GLM = ("glm/glm-5.3", "glm-cn/glm-5.3", "glm/glm-5.2")
@@ -68,12 +68,12 @@ BUILT_IN: dict[str, ProfileEntry] = {
         effort="max",
     ),
 }
-"""A model of an account without a key is passed over, so whoever has one key has a chain of what that account serves.
-`local` is the last of each: it is asked before the dearer ones only where money is to be saved."""
+"""The built-in profiles. A model of an account without a key is skipped, so a user with one key gets a chain of that
+account's models. `local` is the last of each: it precedes the dearer ones only when money is to be saved."""
 
 
 class ProfileSettings(Protocol):
-    """What `models.toml` says of profiles: those of one's own, and the name of the one to begin with."""
+    """The profile settings of `models.toml`: the user's own profiles, and the name of the first one."""
 
     @property
     def profile(self) -> str: ...
@@ -89,8 +89,8 @@ def _all(config: ProfileSettings) -> dict[str, ProfileEntry]:
 
 
 class Profiles:
-    """`shared` holds the name of the one in use, for all nodes; without it each process has its own. Raises
-    `ConfigError` for a configured profile that is not there."""
+    """The profiles by name. `shared` holds the name in use, for all nodes; without it each process has its own. Raises
+    `ConfigError` for an unknown configured profile."""
 
     def __init__(
         self, config: ProfileSettings, *, shared: Shared | None = None, now: Callable[[], float] = time.monotonic
@@ -104,19 +104,19 @@ class Profiles:
 
     @property
     def name(self) -> str:
-        """Of the one in use, as it was last heard."""
+        """The name in use when last read."""
         return self._name
 
     def change(self, config: ProfileSettings) -> None:
-        """The next request is routed by these. Raises `ConfigError`, and nothing has changed."""
+        """Apply these settings from the next request on. Raises `ConfigError`, and changes nothing."""
         self.all, self._first = _all(config), config.profile
         if self._shared is None or self._name not in self.all:
             self._name = config.profile
         self._due = float("-inf")
 
     async def current(self) -> str:
-        """The name of the one in use. Where the store does not answer, the last that was heard; where another node has
-        switched to one that is not known here, the first."""
+        """Return the name in use. If the store does not answer, the last one read; if another node has switched to one
+        unknown here, the first."""
         if self._shared is None or (now := self._now()) < self._due:
             return self._name
         self._due, switches = now + FRESH, self._switches
@@ -124,12 +124,12 @@ class Profiles:
             named = await self._shared.setting(SETTING)
         except RoostError:
             return self._name
-        if switches == self._switches:  # what was read may be older than a switch meanwhile
+        if switches == self._switches:  # a switch during the read is newer than its result
             self._name = named if named in self.all else self._first
         return self._name
 
     async def use(self, name: str) -> None:
-        """Switch all nodes, for good. Raises `NotFound`, `StoreFailed`."""
+        """Switch all nodes permanently. Raises `NotFound`, `StoreFailed`."""
         self.get(name)
         if self._shared is not None:
             await self._shared.setting(SETTING, name, replace=True)
@@ -137,7 +137,7 @@ class Profiles:
         self._switches += 1
 
     def get(self, name: str) -> ProfileEntry:
-        """Raises `NotFound` with the names that there are."""
+        """Return a profile. Raises `NotFound` with the known names."""
         if (entry := self.all.get(name)) is None:
             known = ", ".join(self.all)
             raise NotFound(f"there is no profile {name!r}; use one of {known}", code="unknown_profile")

@@ -1,7 +1,9 @@
-"""Making good what a model could not finish: another model, the rest of a cut answer, one document for a stream.
+"""Recover from failures that a model cannot: another model, the rest of a cut answer, one document in place of a
+stream.
 
-Each is a model around a model; `stack` says in which order they stand, and `Degrading` is around several of those. A
-context overflow that no larger model takes comes back as `context_overflow`: the caller trims and asks again.
+Each is a wrapper around a model, in the order given by `roost.providers.model_stack.stacked`; `Degrading` wraps several
+stacks. A context overflow that no larger model accepts is returned as `context_overflow`: the caller trims and asks
+again.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ OTHERS_MAY = frozenset(
     {"auth", "quota", "rate_limited", "overloaded", "connection", "timeout", "malformed", "empty", "internal"}
     | {"unsupported", "stuck", "budget", "price_unknown"}
 )
-"""The failures after which another model is asked. One that costs less, or has a price, may fit into the budget."""
+"""Failures after which another model is asked. A cheaper one, or one with a price, may fit into the budget."""
 _BROKEN = frozenset({"connection", "malformed", "timeout"})
 _LEAST = 16
-"""Tokens of an answer, below which some providers take no limit."""
+"""Tokens of an answer below which some providers accept no limit."""
 _IN_PIECES = (
     "This call was cut off at the output limit of {tokens} tokens and was not run. Do not make it again as it was: do"
     " the same in several smaller calls, one after the other, each well below that limit."
@@ -45,7 +47,7 @@ _GO_ON = "Your answer was cut off. Go on exactly where it ends. Repeat nothing a
 
 
 class Chains(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The models to ask in order, by what a call is for; `default` for every other call."""
+    """The models to ask in order, by the call's intent; `default` for every other call."""
 
     default: tuple[str, ...]
     by: dict[Intent, tuple[str, ...]] = {}
@@ -55,13 +57,13 @@ class Chains(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Degrading:
-    """Asks the next model of the chain when one fails (FALLBACK), with a notice `fallback`, and with `restart` where
-    part of an answer was shown. After `context_overflow` only a model with a larger window is asked; models that cannot
-    take the user's newest media are passed over. The last failure is passed on. All but the last are told with
-    `meta["others"]` that they are not, so that nobody waits long for them.
+    """Ask the next model of a chain when one fails (FALLBACK).
 
-    Name and profile are those of the first model of the default chain. Closes all models. Raises `ConfigError` for a
-    chain that is empty or names no model of `models`.
+    A notice `fallback` reports it, and `restart` if part of an answer was shown. After `context_overflow` only a model
+    with a larger window is asked; models that cannot take the user's newest media are skipped. The last failure is
+    returned. All calls but the last have `meta["others"]`, so that they wait only briefly. Name and profile are those
+    of the first model of the default chain. Closes all models. Raises `ConfigError` for a chain that is empty or names
+    no model of `models`.
     """
 
     def __init__(self, models: Mapping[str, Model], chains: Chains) -> None:
@@ -90,7 +92,7 @@ class Degrading:
             await model.close()
 
     def over(self, wrap: Callable[[Model], Model]) -> Degrading:
-        """The same chains over what `wrap` makes of each model; itself where that changes none."""
+        """Return the same chains over the wrapped models; itself if no model changes."""
         models = {name: wrap(model) for name, model in self._models.items()}
         same = all(models[name] is model for name, model in self._models.items())
         return self if same else Degrading(models, self._chains)
@@ -132,9 +134,9 @@ def _with_others(request: Request, count: int) -> Request:
 
 
 class Batching(Wrapped):
-    """STREAMING_RETRY: a stream that breaks in the midst of an answer, or ends there with a failure that may pass, is
-    asked for once more, then the answer is asked for in one document. A notice `recovery`, then `restart`, come before
-    each. What breaks before anything was shown is left to retry."""
+    """Retry a broken stream (STREAMING_RETRY): one that breaks within an answer, or ends there with a transient
+    failure, is requested once more, then the answer is requested in one document. A notice `recovery`, then `restart`,
+    precede each. Failures before any output are left to retry."""
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         asks = [request, request, msgspec.structs.replace(request, stream=False)] if request.stream else [request]
@@ -161,13 +163,13 @@ def _broke_off(failed: Failed) -> bool:
 
 
 class Continuing(Wrapped):
-    """LENGTH: finish an answer that was cut off at the output limit, in up to `rounds` more calls, whose usage is
-    added. Each is told with a notice `recovery`.
+    """Finish an answer that was cut off at the output limit (LENGTH), in up to `rounds` more calls, whose usage is
+    added. A notice `recovery` reports each.
 
-    Text goes on where it ended. A tool call, a document of a schema or reasoning that was cut off is made anew, after
-    `restart`, with the model's whole limit where less was given. A call that is cut off at that limit is answered with
-    a result that says so, and the model makes a smaller one. A `max_output` of the request is a bound for all calls
-    together: at the bound the answer stays cut off. One without parts fails as `empty`.
+    Text continues where it ended. A tool call, a document of a schema or reasoning that was cut off is made anew, after
+    `restart`, with the model's whole limit if less was given. A call that is cut off at that limit gets a result that
+    says so, and the model makes a smaller one. A `max_output` of the request bounds all calls together: at the bound
+    the answer stays cut off. An answer without parts fails as `empty`.
     """
 
     def __init__(self, inner: Model, *, rounds: int = 3) -> None:
@@ -187,7 +189,7 @@ class Continuing(Wrapped):
             if end is None:
                 return
             if isinstance(end, Failed):
-                # What was said so far is a whole answer that was cut off: better than none.
+                # The text so far is a truncated answer: better than none.
                 yield end if not said else Completed(said, "length", usage + (end.usage or Usage(cost=0)))
                 return
             usage += end.usage
@@ -205,7 +207,7 @@ class Continuing(Wrapped):
 def _next(
     request: Request, ask: Request, parts: tuple[AssistantPart, ...], end: Completed, usage: Usage, profile: Profile
 ) -> tuple[Request, tuple[AssistantPart, ...], str] | None:
-    """(what to ask for next, what stays of the answer so far, how that is told); None when nothing helps."""
+    """Return (the next request, the part of the answer to keep, how the notice names it); None when nothing helps."""
     room = ask.max_output
     if request.max_output is not None:
         room = request.max_output - (usage.output or request.max_output)
@@ -213,12 +215,12 @@ def _next(
             return None
     called = any(isinstance(part, ToolCall) and is_json_object(part.arguments) for part in parts)
     cut = _cut(end)
-    # A document that must fit a schema would begin anew.
+    # A document for a schema would begin anew.
     if parts and isinstance(parts[-1], Text) and not called and not cut and request.output_schema is None:
         messages = (*request.messages, AssistantMessage(_sendable(parts)), UserMessage((Text(_GO_ON),)))
         return msgspec.structs.replace(ask, messages=messages, max_output=room), parts, "continue"
     if called:
-        # What is whole can be done; the model makes the rest anew when it sees the results.
+        # Complete calls can run; the model repeats the rest when it sees their results.
         return None
     if ask.max_output is None and end.usage.output < profile.max_output:
         return msgspec.structs.replace(request, max_output=profile.max_output), (), "more room"
@@ -233,7 +235,7 @@ def _next(
 
 
 def _cut(end: Completed) -> str | None:
-    """The name of the call that was cut off. A model may pass on a half call as it is."""
+    """Return the name of the call that was cut off. Some models pass a partial call as it is."""
     last = end.parts[-1] if end.parts else None
     if isinstance(last, ToolCall) and not is_json_object(last.arguments):
         return last.name
@@ -241,7 +243,7 @@ def _cut(end: Completed) -> str | None:
 
 
 def _sendable(parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
-    # Reasoning that is not finished by its provider's signature may not be sent back.
+    # Reasoning without its provider's final signature may not be sent back.
     return tuple(part for part in parts if not isinstance(part, Thinking) or part.signature is not None)
 
 
@@ -255,7 +257,7 @@ def _last(name: str, parts: tuple[AssistantPart, ...], end: Completed, usage: Us
 
 
 def joined(said: tuple[AssistantPart, ...], more: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
-    """One answer of two. Thinking about how to go on is no part of it; text that goes on becomes one part."""
+    """Join two answers. Drops reasoning of the second; continued text becomes one part."""
     if not said:
         return more
     rest = [part for part in more if not isinstance(part, Thinking)]

@@ -1,4 +1,4 @@
-"""What a request is, for the router."""
+"""Extract a request's features for the router."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from roost.routing.guess import guess
 from roost.routing.route import Features
 
 ANSWER_TOKENS = 4_096
-"""The room for an answer of a request that names no maximum."""
+"""Tokens assumed for an answer if a request names no maximum."""
 
 
 def features(request: Request) -> Features:

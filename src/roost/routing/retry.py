@@ -1,4 +1,4 @@
-"""Trying a model again."""
+"""Retry model calls."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from roost.routing.clock import Clock, LoopClock, sleep
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Seconds throughout.
+    """Rules for retries. Times are in seconds.
 
-    At most `tries` calls, and no wait that would end more than `seconds` after the first began. The wait before try
-    n + 1 is `base * 2 ** (n - 1)`, at most `longest`, of which the part `jitter` is left to chance; or what the
-    provider asks for (Retry-After) where that is more, and never less. One that asks for more than `patience` is not
-    waited for. Where another model may be asked instead (`meta["others"]`), `elsewhere` counts for `seconds`.
-    `restart`: also where part of the answer was shown already.
+    tries: the most calls.
+    seconds: no wait ends later than this after the first call began.
+    base, longest, jitter: the wait before try n + 1 is `base * 2 ** (n - 1)`, at most `longest`, of which the part
+        `jitter` is random. It is never shorter than a provider asks (Retry-After).
+    patience: a longer Retry-After is not waited for.
+    elsewhere: replaces `seconds` if another model may be asked (`meta["others"]`).
+    restart: retry also after part of the answer was shown.
     """
 
     tries: int = 5
@@ -34,19 +36,17 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     restart: bool = False
 
     def pause(self, failures: int, asked: float | None, chance: float) -> float:
-        """`failures` from 1; `chance` within 0 and 1."""
+        """Return the wait after `failures` (from 1); `asked`: the provider's Retry-After; `chance`: within 0 and 1."""
         backoff = min(self.base * 2.0 ** min(failures - 1, 60), self.longest)
         drawn = backoff * (1 - self.jitter * chance)
-        # Those who were told the same time shall not come back at the same moment.
+        # Jitter keeps callers with the same Retry-After from returning at the same moment.
         return drawn if asked is None else max(drawn, asked + backoff * self.jitter * chance)
 
 
 class Retrying(Wrapped):
-    """Tries again after a failure that is `retryable`, or an answer of nothing, and says so with a notice `retry`,
-    which holds what the failed try has cost. After part of an answer was shown it tries again only with
-    `Retry.restart`, and tells a notice `restart` before the new answer begins. The last failure is passed on as it is.
-    `chance` draws within 0 and 1.
-    """
+    """Retry after a `retryable` failure or an empty answer. A notice `retry` holds the cost of the failed try. After
+    part of an answer was shown it retries only with `Retry.restart`, and a notice `restart` precedes the new answer.
+    The last failure is returned unchanged. `chance` draws within 0 and 1."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Retrying(Wrapped):
                 yield Notice("restart")
 
     def _pause(self, failed: Failed, tried: int, shown: bool, latest: float) -> float | None:
-        """None when there is no further try."""
+        """Return the wait before the next try; None when there is none."""
         rules, error = self._rules, failed.error
         if not error.retryable or tried >= rules.tries or (shown and not rules.restart):
             return None
@@ -102,6 +102,6 @@ class Retrying(Wrapped):
 
 
 def told(failed: Failed) -> dict[str, Any]:
-    """What a notice says of a failure that is made good."""
+    """Return the notice's data for a failure that is recovered from."""
     usage = {} if failed.usage is None else {"usage": msgspec.to_builtins(failed.usage)}
     return {"code": failed.error.code, "message": failed.error.message, **usage}

@@ -1,4 +1,4 @@
-"""What the router is asked and what it answers."""
+"""The router's input and output."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from roost.models.request import Effort, Intent
 
 StepName: TypeAlias = Literal["multimodal", "context", "long_horizon", "intent", "cost", "degradation"]
 STEPS: tuple[StepName, ...] = ("multimodal", "context", "long_horizon", "intent", "cost", "degradation")
-"""In their order."""
+"""The steps in their order."""
 
 
 class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which models a profile of the router asks, by what a call is for; each a chain, the first preferred, named as
-    `account/model`. `chat` is the one for every intent that has none of its own. `effort` holds where the request names
-    none."""
+    """A profile of the router: a chain of models (`account/model`, the preferred one first) per intent. `chat` is for
+    every intent without a chain. `effort`: for requests that name none."""
 
     design: tuple[str, ...] = ()
     plan: tuple[str, ...] = ()
@@ -41,9 +40,9 @@ class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request is, for the router. `media` are the kinds that a model must take, `shown` those that are anywhere
-    in the conversation: a model that takes them is better, the others get notes in their place. `tokens` are estimated,
-    of the input; `room` is what the answer may have."""
+    """A request's features. `media`: kinds that the model must take. `shown`: kinds anywhere in the conversation; a
+    model that takes them is better, others get notes in their place. `tokens`: the estimated input. `room`: most tokens
+    of the answer."""
 
     media: frozenset[MediaKind] = frozenset()
     shown: frozenset[MediaKind] = frozenset()
@@ -56,24 +55,24 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(Protocol):
-    """How things are now; asked anew for every request. Reads what is known and never waits."""
+    """Model status and budget now; asked for every request. Reads known data and never waits."""
 
     def card(self, model: str) -> Card | None:
-        """None where the model cannot be asked at all: no such account, or no key for it."""
+        """Return a model's card; None where it cannot be used at all: no such account, or no key for it."""
         ...
 
     def trouble(self, model: str) -> str | None:
-        """Why the model should not be asked now: with a card, what will pass (its breaker is open, its provider asks to
-        wait); without one, what to set. None: nothing is against it."""
+        """Return why not to ask the model now; None when nothing is against it. With a card, a transient reason (its
+        breaker is open, its provider asks to wait); without one, what to set."""
         ...
 
     def constrained(self) -> str | None:
-        """Why money is to be saved: the month's spending is past the warning. None: it is not."""
+        """Return why to save money (the month's spending is past the warning); None when there is no need."""
         ...
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """`dropped` are names with the reason why each left the list at this step; `chain` is the list after it."""
+    """`dropped`: the names that left the list at this step, with reasons. `chain`: the list after it."""
 
     step: StepName
     said: str
@@ -82,8 +81,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """`chain` is whom to ask, the first first; empty when nobody can, and then `dropped` of the steps tells why.
-    `steps` is the whole trace, one for each of `STEPS`. `effort` is the profile's, for a request that names none."""
+    """`chain`: the models to ask in order; empty when none can take the request, and then the steps' `dropped` tells
+    why. `steps`: the trace, one for each of `STEPS`. `effort`: the profile's, for a request that names none."""
 
     profile: str
     chain: tuple[str, ...]

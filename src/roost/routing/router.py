@@ -1,4 +1,4 @@
-"""Which models to ask for a request, in which order, and why: six steps over the models of a profile."""
+"""Choose the models for a request, their order and the reasons: six steps over the models of a profile."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CHAINS = tuple(name for name in ProfileEntry.__struct_fields__ if name != "effo
 
 
 def route(features: Features, entry: ProfileEntry, standing: Standing, *, profile: str = "default") -> Route:
-    """Pure: the same three give the same route.
+    """Route a request. Pure: the same features, entry and standing give the same route.
 
-    Every model that the profile names, in any of its chains, may be asked: the chains say in which order. A step drops
-    who cannot take the request, or moves to the front whom it is for, behind those whom an earlier step moved there;
-    only `cost` moves in front of all. A model that is in trouble comes last, but it comes: by then the trouble may have
-    passed. What is dropped never comes back, so the chain is empty only if no model of the profile can take the
-    request. A name without a card takes no part in the judgement, and is dropped by the last step.
+    Any model in any chain of the profile may be chosen; the chains give the order. Each step drops models that cannot
+    take the request, or moves suitable ones to the front, behind those that earlier steps moved there; only `cost`
+    moves models in front of all. A model in trouble comes last but stays: the trouble may pass. A dropped model never
+    returns, so the chain is empty only if no model of the profile can take the request. A name without a card is
+    ignored until the last step drops it.
     """
     steps = _Chosen(features, entry, standing).steps()
     effort = entry.effort if entry.effort in EFFORTS else None
@@ -27,12 +27,12 @@ def route(features: Features, entry: ProfileEntry, standing: Standing, *, profil
 
 
 def named(entry: ProfileEntry) -> tuple[str, ...]:
-    """Every model that a profile names, once, in the order of its chains."""
+    """Return every model of a profile, once, in the order of its chains."""
     return tuple(dict.fromkeys(name for chain in _CHAINS for name in getattr(entry, chain)))
 
 
 def unfit(card: Card, features: Features) -> str | None:
-    """Why the model cannot take the request, whatever is preferred; None: it can."""
+    """Return why the model cannot take the request, whatever the preferences; None when it can."""
     return _deaf(card, features.media) or _short(card, features) or _unable(card, features)
 
 
@@ -53,7 +53,7 @@ def _unable(card: Card, features: Features) -> str | None:
 
 
 class _Chosen:
-    """The list while the steps work on it: who was moved to the front, and the rest in the order of the profile."""
+    """The list that the steps work on: the models moved to the front, and the rest in the profile's order."""
 
     def __init__(self, features: Features, entry: ProfileEntry, standing: Standing) -> None:
         self._features = features
@@ -127,7 +127,7 @@ class _Chosen:
         return said or "nothing is against any of them", dropped
 
     def _card(self, name: str) -> Card | None:
-        """Of a model that is still on the list."""
+        """Return the card of a model that is still on the list."""
         return self._cards[name] if name in self._front or name in self._rest else None
 
     def _has_schema(self, name: str) -> bool:
@@ -143,7 +143,7 @@ class _Chosen:
         return dropped
 
     def _prefer(self, names: Iterable[str]) -> list[str]:
-        """Move those of `names` that are still on the list to the end of the front."""
+        """Move those `names` that are still in the rest to the end of the front. Returns them."""
         moved = [name for name in dict.fromkeys(names) if name in self._rest]
         self._front += moved
         self._rest = [name for name in self._rest if name not in moved]

@@ -1,4 +1,4 @@
-"""TOOL_REPAIR: calls whose arguments are not JSON, or do not fit the tool's schema."""
+"""Repair tool calls (TOOL_REPAIR) whose arguments are not JSON, or do not fit the tool's schema."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from roost.models.tool_arguments import as_object, mend, misfit
 
 
 class Repairing(Wrapped):
-    """Mends what can be mended without guessing (`mend`); for the rest asks the model again, up to `rounds` times, with
-    what is wrong as the result of its calls. Each is told with a notice `repair`; before a new answer comes `restart`.
-    An answer that stays wrong, or whose repair fails, is passed on as it is: running its calls tells the model.
-    Calls of tools that the request does not name are left alone. The usage is the sum.
-    """
+    """Repair arguments without guessing (`mend`); for the rest ask the model again, up to `rounds` times, with the
+    fault as the result of its calls. A notice `repair` reports each; `restart` precedes a new answer. If an answer
+    stays wrong, or its repair fails, it is returned unchanged: running its calls tells the model. Calls of tools that
+    the request does not name are ignored. Usage is added up."""
 
     def __init__(self, inner: Model, *, rounds: int = 1) -> None:
         super().__init__(inner)
@@ -66,7 +65,7 @@ def _mended(answer: Completed, tools: dict[str, ToolSpec]) -> tuple[Completed, l
     for part in answer.parts:
         if isinstance(part, ToolCall) and part.name in tools and as_object(part.arguments) is None:
             better = mend(part.arguments)
-            # Cut arguments would become a shorter command: that is for the model to say.
+            # Cut arguments would become a shorter command, which the model must decide.
             if better is not None and answer.stop != "length":
                 part = ToolCall(part.id, part.name, better)
                 names.append(part.name)
@@ -75,7 +74,7 @@ def _mended(answer: Completed, tools: dict[str, ToolSpec]) -> tuple[Completed, l
 
 
 def _wrong(answer: Completed, tools: dict[str, ToolSpec]) -> dict[str, str]:
-    """What is wrong, by the ids of the calls."""
+    """Return the faults, by the calls' ids."""
     wrong: dict[str, str] = {}
     for call in _calls(answer):
         if (tool := tools.get(call.name)) is None:

@@ -1,4 +1,4 @@
-"""Rate limits: how much may go to a model, an account, in a span of time."""
+"""Rate limits of models and accounts."""
 
 from __future__ import annotations
 

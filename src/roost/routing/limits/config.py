@@ -1,4 +1,4 @@
-"""Limits as data."""
+"""Rate limits as data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from roost.routing.limits.gauges import Bucket, Gauge, Window
 class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """At most `amount` requests or tokens in `seconds`.
 
-    A `window` holds that in every span of `seconds`; a `bucket` refills evenly and lets `burst` (without one, `amount`)
-    go at once. Raises `ConfigError` for what no call could ever pass.
+    window: holds in every span of `seconds`.
+    bucket: refills evenly and lets `burst` (by default `amount`) pass at once.
+    Raises `ConfigError` for a limit that no call could pass.
     """
 
     unit: Unit = "requests"
@@ -46,10 +47,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of one account, or of one model at an account.
+    """The limits of one account, or of one model at an account.
 
-    `adaptive` also keeps to what the provider's headers say is left. `cluster` holds the limits for all nodes together,
-    as buckets. `patience` is the longest wait in seconds; a call that would wait longer fails as `rate_limited`.
+    adaptive: also obey what the provider's headers say is left.
+    cluster: hold the limits for all nodes together, as buckets.
+    patience: the longest wait in seconds; a call that would wait longer fails as `rate_limited`.
     """
 
     limits: tuple[Limit, ...] = ()

@@ -1,4 +1,4 @@
-"""How much may go now: pure arithmetic on a clock's seconds, without any waiting. `limiter` does the waiting."""
+"""Compute how much may pass now: pure arithmetic on a clock's seconds, without waiting, which `limiter` does."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections import deque
 from typing import Protocol
 
 _ROUNDING = 1e-9
-"""Of the capacity: what sums of floats may be off by."""
+"""Share of the capacity: the error of sums of floats."""
 
 
 class Gauge(Protocol):
-    """Amounts are requests or tokens. Times are of one clock, and only grow from call to call.
+    """A measure of what may pass. Amounts are requests or tokens. Times are of one clock, and only grow from call to
+    call.
 
-    `due` is the first time at which `amount` fits, `now` when it does already; it may be asked for any amount, and one
-    above `capacity` counts as all of it. `take` is called only when it is due, and returns what `change` takes to turn
-    what was taken into what was really used: less is given back, more is owed.
+    due: returns the first time at which `amount` fits, `now` if it does already. It accepts any amount; one above
+        `capacity` counts as all of it.
+    take: call it only when due. Returns a handle, with which `change` replaces the taken amount by the used one: the
+        surplus is given back, a deficit is owed.
     """
 
     @property
@@ -29,7 +31,7 @@ class Gauge(Protocol):
 
 
 class Taken:
-    """An amount that was taken at a time."""
+    """An amount taken at a time."""
 
     __slots__ = ("amount", "at")
 
@@ -39,8 +41,8 @@ class Taken:
 
 
 class Bucket:
-    """A token bucket: fills with `rate` a second up to `burst`, and starts full. In any span of T seconds at most
-    `burst + rate * T` go through."""
+    """A token bucket: refills by `rate` a second up to `burst`, and starts full. In any span of T seconds at most
+    `burst + rate * T` pass."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self.capacity = burst
@@ -58,7 +60,7 @@ class Bucket:
         if short <= self.capacity * _ROUNDING:
             return now
         when = now + short / self._rate
-        # A time so near that the clock cannot tell it from now would never come.
+        # The clock must be able to tell the time from now, or it would never come.
         return max(when, math.nextafter(now, math.inf))
 
     def take(self, amount: float, now: float) -> Taken:
@@ -74,8 +76,8 @@ class Bucket:
 
 
 class Window:
-    """A sliding window: in no span `(t - seconds, t]` does more than `capacity` go through. Exact: every taking is
-    kept until it is `seconds` old."""
+    """A sliding window: at most `capacity` passes in any span `(t - seconds, t]`. Exact: each taken amount is kept
+    until it is `seconds` old."""
 
     def __init__(self, capacity: float, seconds: float) -> None:
         self.capacity = capacity
@@ -113,11 +115,11 @@ class Window:
 
 
 class Told:
-    """What the provider says is left, from the headers of its answers. Before it has said anything all goes.
+    """The amount left by the provider's headers. Before the first headers everything passes.
 
-    The provider has not seen what was sent since, so whatever is under way counts against what it says is left. OpenAI
-    and Anthropic refill evenly and name the time when all is there again, so what is left grows towards the limit until
-    then; without a known limit it stays. Afterwards all goes until the next answer tells more.
+    Calls in flight count against it, since the provider has not seen them. OpenAI and Anthropic refill evenly and name
+    the time of a full refill, so the amount grows towards the limit until then; without a known limit it stays. After
+    that time everything passes until the next headers.
     """
 
     def __init__(self) -> None:
@@ -143,13 +145,13 @@ class Told:
         return taken
 
     def change(self, taken: Taken, used: float, now: float) -> None:
-        """The call has ended. What the provider did not count in an answer of its own, it has counted since."""
+        """Record the end of a call. If no answer of its own counted it, the provider has counted it since."""
         if taken in self._busy:
             del self._busy[taken]
             self._left -= used
 
     def hear(self, taken: Taken, *, left: float, limit: float | None, now: float, reset: float) -> None:
-        """The answer to `taken` says so: of `limit`, `left` are left, and all of it at the time `reset`."""
+        """Record an answer's headers: `left` of `limit` are left, and all of it at the time `reset`."""
         self._busy.pop(taken, None)
         self._left, self._heard, self._reset = left, now, reset
         if limit is not None and limit >= max(left, 1.0):

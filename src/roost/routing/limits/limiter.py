@@ -1,4 +1,4 @@
-"""Waiting until a call may go, in the order of asking."""
+"""Wait until a call may pass, in the order of the requests."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from roost.routing.limits.gauges import Gauge, Taken, Told
 from roost.scope import Scope
 
 _PIECES = 8
-"""A large amount is taken from a bucket of the cluster in so many pieces at least, once it was refused as a whole."""
+"""Least number of pieces in which a large amount is taken from a cluster's bucket, once it was refused as a whole."""
 
 _CLOSED = 3600.0
-"""Seconds for which one answer may shut everybody out: then somebody asks again."""
+"""Most seconds for which one answer may block all calls: then one call tries again."""
 _SMALL: Mapping[Unit, float] = {"requests": 1.0, "tokens": 0.0}
 _NOTHING: Mapping[Unit, float] = {"requests": 0.0, "tokens": 0.0}
 
 
 class TooLong(RoostError):
-    """The wait would outlast the patience. Nothing was taken. `after` is in seconds."""
+    """The wait would exceed the patience. Nothing was taken. `after` is in seconds."""
 
     code, status = "rate_limited", 429
 
@@ -35,7 +35,8 @@ class TooLong(RoostError):
 
 
 class Permit:
-    """That a call may go. `waited` is in seconds. Told once how many tokens were used, or that nothing was."""
+    """The permit of a call. `waited` is in seconds. The caller reports once how many tokens were used, or that nothing
+    was."""
 
     def __init__(self, limiter: Limiter, taken: list[tuple[Unit, Gauge, Taken]], waited: float) -> None:
         self._limiter = limiter
@@ -43,15 +44,15 @@ class Permit:
         self.waited = waited
 
     def hear(self, headers: Mapping[str, str]) -> None:
-        """The provider answered with these headers."""
+        """Pass the headers of the provider's answer."""
         self._limiter.hear(headers, self._taken)
 
     def done(self, tokens: float | None) -> None:
-        """The call has ended and used so many tokens; None when that is not known. Telling twice changes nothing."""
+        """Record that the call has ended and used so many tokens; None when unknown. Idempotent."""
         self._finish({} if tokens is None else {"tokens": tokens})
 
     def unused(self) -> None:
-        """The call was never sent: everything is given back."""
+        """Give everything back: the call was never sent."""
         self._finish(_NOTHING)
 
     def _finish(self, used: Mapping[Unit, float]) -> None:
@@ -62,11 +63,11 @@ class Permit:
 class Limiter:
     """The limits of one account, or of one model at an account, in one process.
 
-    Exact: no span of time holds more than its limits allow. Fair: whoever asks first goes first, whatever the amounts,
-    so a large call is not overtaken for ever by small ones. Whoever is cancelled while waiting has taken nothing.
-    With `cluster`, `shared` is asked once the local limits have let a call go, under `name`, which is the same on all
-    nodes. There the estimate stands: nothing is given back, so all nodes together never take more than the limits.
-    A large amount that others do not leave room for is gathered in pieces, and its call goes with the last of them.
+    Exact: no span of time holds more than its limits allow. Fair: the first request passes first, whatever the amounts,
+    so small calls cannot overtake a large one for ever. A request cancelled while waiting has taken nothing.
+    With `cluster`, `shared` is asked after the local limits, under `name`, which is the same on all nodes. The estimate
+    stands there: nothing is given back, so all nodes together never exceed the limits. A large amount that finds no
+    space beside other nodes' calls is gathered in pieces, and its call passes with the last one.
     """
 
     def __init__(self, name: str, limits: Limits, *, clock: Clock | None = None, shared: Shared | None = None) -> None:
@@ -81,7 +82,7 @@ class Limiter:
         self._alarm = Alarm(self._clock)
 
     async def acquire(self, tokens: float, *, patience: float | None = None) -> Permit:
-        """Wait for a request of so many tokens, estimated, no longer than `patience` in seconds and that of the limits.
+        """Wait until a request of so many estimated tokens may pass, at most `patience` seconds and the limits' own.
         Raises `TooLong`, and what `shared` raises."""
         began = self._clock.now()
         amounts: dict[Unit, float] = {"requests": 1.0, "tokens": max(0.0, tokens)}
@@ -90,7 +91,7 @@ class Limiter:
         scope = Scope()
         timer = None if patience is None else self._clock.call_at(latest, scope.cut)
         try:
-            # asyncio's lock is given to its waiters in the order of their coming.
+            # asyncio's lock serves its waiters in order of arrival.
             async with self._turn:
                 taken = await self._local(amounts, latest)
                 try:
@@ -133,8 +134,8 @@ class Limiter:
             left = piece = min(amounts[limit.unit], limit.most)
             bucket = f"limit:{self.name}:{place}:{limit.unit}"
             while left > 0:
-                # A window of the cluster is a bucket of half its size: full, it lets that much go at once, and as much
-                # again in the time of the window.
+                # A window of the cluster is a bucket of half its size: a full one lets that much pass at once, and as
+                # much again within the window.
                 share = 0.5 if limit.kind == "window" else 1.0
                 burst = limit.most * share
                 piece = min(piece, left, burst)
@@ -142,7 +143,7 @@ class Limiter:
                 if wait == 0.0:
                     left -= piece
                     continue
-                # Other nodes take small amounts meanwhile: the whole might never be there at once, a piece will.
+                # Other nodes take small amounts meanwhile: the whole might never be free at once, a piece will.
                 piece = min(piece, max(1.0, burst / _PIECES))
                 await sleep(self._clock, wait)
 
@@ -160,12 +161,13 @@ class Limiter:
         self._alarm.ring()
 
     def close_for(self, seconds: float) -> None:
-        """The provider asks to be left alone so long (Retry-After); an hour of it is believed."""
+        """Block calls for the provider's Retry-After, at most an hour."""
         if self._limits.adaptive:
             self._closed_until = max(self._closed_until, self._clock.now() + min(seconds, _CLOSED))
             self._alarm.ring()
 
     def wait(self) -> float:
-        """Seconds after which a small call might go, as far as this process knows; those that wait already go first."""
+        """Return the seconds after which a small call might pass, as far as this process knows; waiting calls pass
+        first."""
         now = self._clock.now()
         return self._due(_SMALL, now) - now

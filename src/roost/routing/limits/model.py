@@ -1,4 +1,4 @@
-"""A model that waits for its limits."""
+"""A model that waits for its rate limits."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from roost.routing.limits.config import Limits
 from roost.routing.limits.limiter import Limiter, Permit, TooLong
 
 ELSEWHERE = 5.0
-"""Seconds that are waited for the limits of a model while there is another."""
+"""Longest wait in seconds for a model's limits when another model may be asked."""
 _NOTABLE = 0.5
-"""Seconds of waiting from which the log is told."""
+"""Seconds of waiting from which a notice is logged."""
 _ANSWER_TOKENS = 4_096
 
 
 class Limiters:
     """One limiter for each account, and for each model at an account, by the names `account` and `account/model`.
-    `other` tells the limits of a model that is not named, when it is first asked for; None for none."""
+    `other` returns the limits of an unnamed model at its first use; None for none."""
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class Limiters:
         self._other = other
 
     def change(self, limits: Mapping[str, Limits]) -> None:
-        """From now on these hold, and what `other` says now. One whose limits stay as they are goes on counting; calls
-        that wait, wait for those that they asked."""
+        """Apply these limits, and `other`'s present ones. A limiter with unchanged limits keeps its counts; waiting
+        calls keep waiting for their old limiter."""
         known, self._all = self._all, dict[str, Limiter]()
         for name, each in limits.items():
             kept = known.get(name)
@@ -56,7 +56,7 @@ class Limiters:
         return Limiter(name, limits, clock=self._clock, shared=self._shared)
 
     def of(self, account: str, model: str) -> tuple[Limiter, ...]:
-        """Those that hold for a call, the model's own first; maybe none."""
+        """Return the limiters of a call, the model's own first; possibly none."""
         own = f"{account}/{model}"
         if self._other is not None and own not in self._all and (limits := self._other(own)) is not None:
             self._all[own] = Limiter(own, limits, clock=self._clock, shared=self._shared)
@@ -64,13 +64,13 @@ class Limiters:
 
 
 class Limited(Wrapped):
-    """Lets calls of `inner` go as the limiters allow, in the order of asking.
+    """Let calls of `inner` pass as the limiters allow, in order of arrival.
 
-    A wait of half a second or more is told with a notice `limit`. A wait that would outlast the patience of a limiter,
-    or `ELSEWHERE` where another model may be asked instead (`meta["others"]`), fails as `rate_limited` with
-    `retry_after`, before anything is sent. A call that was not sent for another reason is given back. Goes around
-    `Charging` and inside of retry: every attempt is a call, and nothing is reserved while it waits. `estimate` is the
-    tokens of a request, input and answer; the usage takes its place once it is known.
+    A notice `limit` reports a wait of half a second or more. A wait that would exceed a limiter's patience, or
+    `ELSEWHERE` when another model may be asked (`meta["others"]`), fails as `rate_limited` with `retry_after`, before
+    anything is sent. A call that is not sent for another reason is given back. This layer is outside `Charging` and
+    inside retry: every attempt is a call, and nothing is reserved while it waits.
+    estimate: returns a request's tokens, input and answer; the usage replaces it once known.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Limited(Wrapped):
         except TooLong as error:
             return Failed(ErrorData("rate_limited", f"{self.name}: {error}", True, error.after), sent=False)
         except RoostError as error:
-            # Nothing is sent without the word of the cluster.
+            # Send nothing without the cluster's permit.
             why = f"{self.name}: cannot ask the store for its limits: {error}"
             return Failed(ErrorData("overloaded", why, True), sent=False)
         return None
@@ -137,13 +137,13 @@ def _used(event: Completed | Failed) -> float | None:
     usage = event.usage
     if usage is None or usage == Usage():
         return None
-    # What is read from a prompt cache does not count against the limits of those who say so (Anthropic's documentation
-    # of rate limits); where it does, the headers tell.
+    # Tokens read from a prompt cache do not count against the limits of providers that say so (Anthropic's
+    # documentation of rate limits); elsewhere the headers correct it.
     return max(0, usage.input - usage.cached) + usage.output
 
 
 def estimate_tokens(request: Request, profile: Profile) -> float:
-    """Of input and answer, a third more than the estimate that plans the context: too much waits a little, too little
-    is refused. The answer counts with as many as it may have, up to 4,096 where the request names no maximum."""
+    """Estimate the tokens of input and answer, a third above the estimate that plans the context: too much waits a
+    little, too little is refused. The answer counts at its maximum, up to 4,096 if the request names none."""
     answer = request.max_output or min(profile.max_output, _ANSWER_TOKENS)
     return margin(estimate_request(request, media=MEDIA)) + answer
