@@ -104,7 +104,7 @@ Message: TypeAlias = UserMessage | AssistantMessage | ToolMessage
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Tokens as the provider counted them. cost: nano-dollars (1e-9 USD); None means unknown, never zero.
 
-    `input` includes `cached` (read from a prompt cache) and `written` (written to one); `output` includes
+    `input` includes `cached` (read from a prompt cache) and `written` (written to one). `output` includes
     `thinking`.
     """
 

@@ -97,7 +97,7 @@ class DbosDispatcher:
         return await self._store.ready(limit=limit)
 
     async def close(self) -> None:
-        """Stop. DBOS keeps running workflows and gives them to another node. Safe to call twice."""
+        """Stop. Running workflows stay with DBOS, which gives them to another node. Safe to call twice."""
         self._unwatch()
         for task in list(self._tasks):
             task.cancel()

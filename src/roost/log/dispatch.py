@@ -78,7 +78,7 @@ class Dispatcher(Protocol):
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         """Claim sessions that have work and no living owner; each gets a new epoch. Work is a pending input that the
-        state admits, an unfinished turn, or an unfinished background command.
+        state admits, or an unfinished turn, compaction or background command.
 
         Only sessions that fit the node's newest card: it offers all that they need, it reads their format, and it is
         not `draining`. For `HEAD_START`, sessions whose files are at another home are left to living nodes of that home
@@ -114,8 +114,8 @@ class Dispatcher(Protocol):
 
 
 async def has_work(journal: Journal, info: SessionInfo) -> bool:
-    """Whether a session without owner has work, by the rule of `claim`: an unfinished turn, or a pending input that its
-    state admits."""
+    """Whether a session without owner has work, by the rule of `claim`: its phase is `working` (an unfinished turn,
+    compaction or background command), or it has a pending input that its state admits."""
     if info.state == "running" and info.phase == "working":
         return True
     least = admits(info.state, info.phase)

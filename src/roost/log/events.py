@@ -270,8 +270,9 @@ class PlanChanged(_Event, frozen=True, tag="plan.changed"):
 
 
 class LoopStalled(_Event, frozen=True, tag="loop.stalled"):
-    """The turn makes no progress after model call `step`: the pattern `kind`, `count` times. action: `hint` is shown to
-    the model beside the newest result, as it is for more `effort` and another `model`; `end` ends the turn."""
+    """The turn makes no progress after model call `step`: the pattern `kind` occurred `count` times. action: show the
+    `hint` to the model beside the newest result, do the same with more `effort` or another `model`, or `end` the
+    turn."""
 
     turn: int
     step: int
@@ -333,8 +334,8 @@ class ContextElided(_Event, frozen=True, tag="context.elided"):
 
 
 class CompactionStarted(_Event, frozen=True, tag="compaction.started"):
-    """Intent: `model` is about to be asked for a summary of the oldest `messages`. attempt: counts from 1; a higher
-    number follows attempts that a crash left without an outcome in the log."""
+    """Intent: `model` is about to be asked for a summary of the oldest `messages`. attempt: from 1; a crash left the
+    earlier attempts without an outcome in the log."""
 
     model: str
     messages: int
@@ -524,8 +525,8 @@ class CheckpointDropped(_Event, frozen=True, tag="checkpoint.dropped"):
 
 class SessionRolledBack(_Event, frozen=True, tag="session.rolled_back"):
     """The session is as it was after event `to`: its conversation and, in the same commit, its changes of the memory.
-    Its private files are restored next to the snapshot `files` (`workspace.restored`); empty means no files, None means
-    they stay. why_no_files: why they stay, or are older than the conversation. Counters, usage and timers are not
+    After that its private files are restored to the snapshot `files` (`workspace.restored`); empty means no files, None
+    means they stay. why_no_files: why they stay, or are older than the conversation. Counters, usage and timers are not
     rolled back."""
 
     to: int
@@ -735,7 +736,7 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def event_type(event: Event | type[Event]) -> str:
-    """The tag, for example `turn.completed`."""
+    """Return the tag, for example `turn.completed`."""
     return str(event.__struct_config__.tag)
 
 

@@ -60,12 +60,14 @@ class RecalledFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 class PutFact(msgspec.Struct, frozen=True, tag="put"):
     """Add a fact. This ends the facts that it supersedes, the current fact with its key, and proposals with the same
-    text. A proposal ends only proposals. If the id exists already, nothing changes.
+    text, category and key. A proposal ends only proposals: those that it supersedes and those with its key. If the id
+    exists already, nothing changes.
 
     The fact is a duplicate if the space has a current fact with this text, category and, if given, key; an existing
-    proposal counts only for a proposal. It is too late if it supersedes a proposal that was answered, or an ended fact
-    whose key is not its own. A duplicate is not added. For a late fact, `change_facts` refuses all changes. In a
-    session's append, whose events describe the fact, a duplicate or late fact is added and ended at once.
+    proposal makes only a proposal a duplicate. The fact is too late if it supersedes a proposal that was answered, or
+    an ended fact whose key is not its own; a proposal is never too late. A duplicate is not added. For a late fact,
+    `change_facts` refuses all changes. In a session's append, whose events describe the fact, a duplicate or late fact
+    is added and ended at once.
 
     In the private space (`session:ID`) of a session that does not exist nothing is added: `change_facts` refuses all
     changes, an append ignores this one.

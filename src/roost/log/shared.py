@@ -93,8 +93,8 @@ class LostCall(msgspec.Struct, frozen=True, kw_only=True):
 
 class Shared(Protocol):
     async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
-        """Set a value that all nodes see, and return the value in force. The first value stays for ever, unless a later
-        call passes `replace`."""
+        """Set a value that all nodes see, and return the value in force; `value` None only reads. The first value stays
+        for ever, unless a later call passes `replace`."""
         ...
 
     async def hold(self, name: str, node: str) -> int | None:

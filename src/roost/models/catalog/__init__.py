@@ -1,1 +1,1 @@
-"""What is known of models and of the accounts that serve them, as dated data."""
+"""Facts about models and the accounts that serve them, as dated data."""

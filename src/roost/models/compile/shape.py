@@ -76,7 +76,7 @@ def reminded(prompt: Prompt, *again: str) -> Prompt:
     """Repeat these texts after the user's newest message, if it is the last message.
 
     Between a call and its continuation nothing is added: a user's message there would end the turn, and the reasoning
-    of a running turn must be kept. The changed message is sent unchanged in the next request, so it is not stable.
+    of a running turn must be kept. The next request sends this message without the repetition, so it is not stable.
     """
     text = "\n".join(filter(None, again))
     last = prompt.messages[-1] if prompt.messages else None

@@ -72,8 +72,8 @@ class OpenCall:
 
 
 class OpenMedia:
-    """pieces: of base64, each complete in itself. Sound without a container (16-bit PCM, little-endian) gets one, so
-    that other programs can play it."""
+    """Media in `pieces` of base64, each complete in itself. Sound without a container (16-bit PCM, little-endian) gets
+    one, so that other programs can play it."""
 
     __slots__ = ("media_type", "pieces")
 

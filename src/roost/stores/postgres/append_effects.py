@@ -89,7 +89,7 @@ async def keep(link: Link, checkpoints: Sequence[tuple[int, CheckpointRow]]) -> 
 
 
 def perhaps_delivered(append: Append) -> list[Delivered]:
-    """Return deliveries of an append that is known to be written, with contents unknown."""
+    """Return unspecific changes for the deliveries of an append, when only its commit is known."""
     return [Delivered(Change(delivery.session, None, None), None) for delivery in append.deliver]
 
 

@@ -31,7 +31,7 @@ def delete(
     connection.execute("INSERT OR IGNORE INTO garbage VALUES (?)", (s,))
     for table in ("sessions", "timers", "snapshots", "checkpoints"):
         connection.execute(f"DELETE FROM {table} WHERE s = ?", (s,))
-    for part in ("taken = 0", "key IS NOT NULL"):  # each by its partial index
+    for part in ("taken = 0", "key IS NOT NULL"):  # one partial index each
         connection.execute(f"DELETE FROM inbox WHERE s = ? AND {part}", (s,))
     forget_session(connection, session)
     group.numbers.pop(session, None)

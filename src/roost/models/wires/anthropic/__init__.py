@@ -44,5 +44,5 @@ class Anthropic:
 
 
 def make(options: Options) -> Wire:
-    """`options` are the fields of `Quirks`."""
+    """Make the wire. options: the fields of `Quirks`."""
     return Anthropic(msgspec.convert(options, Quirks))

@@ -49,5 +49,5 @@ class Gemini:
 
 
 def make(options: Options) -> Wire:
-    """`options` are the fields of `Quirks`."""
+    """Make the wire. options: the fields of `Quirks`."""
     return Gemini(msgspec.convert(options, Quirks))

@@ -51,5 +51,5 @@ def _base(endpoint: Endpoint) -> str:
 
 
 def make(options: Options) -> Wire:
-    """`options` are the fields of `Quirks`."""
+    """Make the wire. options: the fields of `Quirks`."""
     return Glm(msgspec.convert(options, Quirks))

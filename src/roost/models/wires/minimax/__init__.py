@@ -54,5 +54,5 @@ class MiniMax:
 
 
 def make(options: Options) -> Wire:
-    """`options` are the fields of `Quirks`."""
+    """Make the wire. options: the fields of `Quirks`."""
     return MiniMax(msgspec.convert(options, Quirks))

@@ -42,5 +42,5 @@ class OpenAIChat:
 
 
 def make(options: Options) -> Wire:
-    """`options` are the fields of `Quirks`."""
+    """Make the wire. options: the fields of `Quirks`."""
     return OpenAIChat(msgspec.convert(options, Quirks))

@@ -185,7 +185,8 @@ def compile_messages(
     model: str = "",
     origin: str | None = None,
 ) -> list[Json]:
-    """Calls whose arguments are not a JSON object are sent as one that carries the text, because servers parse them."""
+    """Make the messages. Arguments that are not a JSON object are sent as one that contains the text, because servers
+    parse them."""
     quirks, profile = quirks or Quirks(), profile or Profile()
     back = _back(profile, quirks, model)
     last_user = max((i for i, message in enumerate(messages) if isinstance(message, UserMessage)), default=-1)

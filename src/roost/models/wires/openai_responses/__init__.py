@@ -41,5 +41,5 @@ class OpenAIResponses:
 
 
 def make(options: Options) -> Wire:
-    """`options` are the fields of `Quirks`."""
+    """Make the wire. options: the fields of `Quirks`."""
     return OpenAIResponses(msgspec.convert(options, Quirks))
