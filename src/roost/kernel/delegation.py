@@ -28,6 +28,7 @@ _PAGES = 50
 
 
 def may_call(caller: AgentSpec, callee: AgentSpec) -> bool:
+    """Return whether both definitions allow the call."""
     return why_not(caller, callee) is None
 
 
@@ -62,6 +63,7 @@ class AgentKin:
         self._kin, self._spec = kin, spec
 
     def refusal(self, agent: str) -> str | None:
+        """Return why the agent may not be called, for the model; None when it may."""
         callees = {one.spec.name: one.spec for one in self._kin.agents.all()}
         if agent in callees and may_call(self._spec, callees[agent]):
             return None
@@ -71,10 +73,12 @@ class AgentKin:
         )
 
     def callable(self) -> list[Known]:
+        """List the agents that this agent may call."""
         specs = [one.spec for one in self._kin.agents.all()]
         return [Known(one.name, one.description) for one in specs if may_call(self._spec, one)]
 
     async def make(self, order: ChildOrder) -> str:
+        """Create a child session; idempotent by `order.key`. Returns its id. Raises `Invalid` when it ended already."""
         info = await self._kin.sessions.create(
             order.agent,
             workspace=order.workspace,
@@ -88,6 +92,7 @@ class AgentKin:
         return info.id
 
     async def reach(self, to: str, user: str | None) -> SessionInfo:
+        """Find a session of the same user by its id, or an agent's newest one by name. Raises `NotFound`."""
         if is_id(to):
             try:
                 info = await self._kin.journal.get(to)
@@ -101,6 +106,7 @@ class AgentKin:
         return await children_of(self._kin.journal, session)
 
     async def look_after(self, session: str, children: Sequence[str]) -> None:
+        """Reconcile children with the store: report those that were deleted, stopped or failed without a report."""
         journal = self._kin.journal
         over: dict[str, ChildOutcome] = {}
         for start in range(0, len(children), _PAGE):

@@ -30,6 +30,8 @@ _BATCH = 200
 
 
 class Removal:
+    """Delete the sessions of a node, and clean up the files of deleted ones. Belongs to the kernel's event loop."""
+
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._gone: list[str] = []
@@ -197,6 +199,7 @@ class Removal:
                 log.error("session %s: its files are in the bin and cannot be brought back: %s", session, error)
 
     async def empty_bin(self) -> None:
+        """Remove the files of the deleted sessions that `undo` found in the bin."""
         if self._kernel.place.tidy:
             for session in self._gone:
                 await self._empty(session)

@@ -95,11 +95,13 @@ class Hub:
         self._partial: dict[str, _Partial] = {}
 
     def push(self, session: str, step: int, after: int, kind: DeltaKind, text: str) -> None:
+        """Add text to the step in progress and send it to the readers."""
         if not text:
             return
         self._add(session, self._own(session, step, after), kind, text)
 
     def progress(self, session: str, step: int, after: int, progress: request.Progress) -> None:
+        """Replace the step's progress and send it to the readers, except relays."""
         partial = self._own(session, step, after)
         body = _encode(Progress(step, after, progress.stage, progress.done, progress.total))
         partial.progress = body
@@ -128,6 +130,7 @@ class Hub:
             self._add(session, partial, piece.kind, text)
 
     def clear(self, session: str) -> None:
+        """Drop the deltas of a session whose step has ended."""
         self._partial.pop(session, None)
         for listener in self._listeners.get(session, ()):
             if listener.relays:
@@ -140,6 +143,7 @@ class Hub:
             del self._partial[session]
 
     def join(self, session: str, woken: asyncio.Event, *, relays: bool = False) -> Listener:
+        """Add a reader. It gets the deltas from the beginning of the step in progress."""
         listener = Listener(woken, relays=relays)
         self._listeners.setdefault(session, set()).add(listener)
         if self.audience is not None and not relays:

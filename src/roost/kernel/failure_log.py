@@ -22,6 +22,7 @@ class Trouble:
         self._timer: asyncio.TimerHandle | None = None
 
     def failed(self, what: str, error: Exception) -> None:
+        """Log `error`, unless `what` failed with the same kind of error before."""
         expected = isinstance(error, RoostError)
         kind = error.code if isinstance(error, RoostError) else type(error).__name__
         if self._failing.get(what) != kind:
@@ -29,6 +30,7 @@ class Trouble:
             self._log.error("%s: %s", what, error, exc_info=None if expected else error)
 
     def worked(self, what: str) -> None:
+        """Log the recovery, if `what` has failed before."""
         if self._failing and self._failing.pop(what, None) is not None:
             self._log.warning("%s: works again", what)
 

@@ -213,7 +213,7 @@ class Kernel:
         return unknown_parts(info.needs, python_parts(self.agents)) if info.needs else []
 
     async def unknown_everywhere(self, info: SessionInfo) -> list[str]:
-        """Return the Python parts of the session's agent that every running node lacks. Raises `StoreFailed`."""
+        """Return the Python parts of the session's agent that no running node has. Raises `StoreFailed`."""
         if not self.unknown_parts(info):
             return []
         if unknown_parts(info.needs, self.offered) or not unknown_parts(info.needs, self._offers):
@@ -241,6 +241,7 @@ class Kernel:
             await asyncio.wait([task])
 
     async def retry_parked(self) -> None:
+        """Resume parked sessions, and held ones whose delay has passed (when draining, all). Raises `StoreFailed`."""
         await self.ailing.offer_held()
         for session in self.ailing.held if self.draining else self.ailing.due_again():
             self.park(session)

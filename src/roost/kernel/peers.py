@@ -52,6 +52,8 @@ class PeerFailed(RoostError):
 
 
 class Peers(Protocol):
+    """The requests that a node may send to others."""
+
     def deltas(self, node: NodeInfo, session: str) -> AsyncGenerator[list[Piece]]:
         """Stream the deltas of a session from its owner's hub, from the start of the step in progress. An empty list is
         a sign of life. Ends when the session leaves that node. Raises `PeerFailed`."""

@@ -26,6 +26,8 @@ _AGENT, _CHECK = "agent:", "check:"
 
 
 class PartsUnknown(Conflict):
+    """A session needs Python parts of its agent that no running node knows."""
+
     code = "agent_parts_unknown"
 
     def __init__(self, session: str, unknown: Iterable[str]) -> None:

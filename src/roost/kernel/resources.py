@@ -72,6 +72,7 @@ class Agents:
         self._agents: dict[str, Agent] = {}
 
     def add(self, agent: Agent) -> None:
+        """Add an agent, or replace the one of its name. Raises `ConfigError` for tools that do not exist."""
         missing = [name for name in agent.spec.tools if name not in BUILTIN and name not in agent.own_tools]
         if missing:
             raise ConfigError(
@@ -94,6 +95,7 @@ class Agents:
         return sorted(agent.spec.name for agent in (*changed, *gone))
 
     def get(self, name: str) -> Agent:
+        """Return the agent of a name. Raises `Invalid` (`unknown_agent`)."""
         agent = self._agents.get(name)
         if agent is None:
             known = ", ".join(sorted(self._agents)) or "none"
@@ -177,6 +179,7 @@ class Workshop:
             os.rename(self.private(session), self._bin / session)
 
     def bring_back(self, session: str) -> None:
+        """Restore a session's private files from the bin, if they are there."""
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._bin / session, self.private(session))
 
@@ -260,6 +263,7 @@ class Workshop:
             self._sandboxes.owners.release(self._real / session)
 
     def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
+        """Build the resources of a session that wakes: model, tools, gate, workspace and sandbox."""
         tools, files = self._tools(spec), self.workspace(session, workspace)
 
         def place() -> SandboxSpec:

@@ -127,6 +127,7 @@ class Sandboxes:
             await sandbox.sleep(live)
 
     async def rest(self, live: LiveSession) -> None:
+        """Close the session's sandbox, after `suspend` and before the session is released."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
             await sandbox.rest()
@@ -237,6 +238,7 @@ class SessionSandbox:
         return terminal
 
     async def sleep(self, live: LiveSession) -> None:
+        """Suspend the sandbox if the agent asks for it and the backend can; else leave it to `rest`."""
         if self._isolation.suspend and self._guest is not None and await lay_down(live, self._guest, self._notes):
             await self.close()
 

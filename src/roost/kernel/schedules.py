@@ -49,6 +49,8 @@ class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Schedules:
+    """Operations on schedules. Orders are inputs of the session, and take effect when it processes them."""
+
     def __init__(self, sessions: Sessions, journal: Journal) -> None:
         self._sessions = sessions
         self._journal = journal

@@ -118,6 +118,9 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sessions(Travels):
+    """Operations on the sessions of the store, on whichever node they run. Raises `StoreFailed` when the store
+    fails."""
+
     def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
         """Return an agent as this node knows it, or by `definition`, optionally with another `model`. A definition may
         use the Python tools known here under the name, and keeps the hooks and guardrails. Raises `Invalid`."""

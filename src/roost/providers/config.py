@@ -1,4 +1,4 @@
-"""`models.toml`: accounts, models, limits, profiles and budgets of one's own, as data.
+"""`models.toml`: the user's accounts, models, limits, profiles and budgets, as data.
 
     default = "auto"                            # what an agent without a model gets
 
@@ -19,8 +19,8 @@
     month = 500
     currency = "CNY"
 
-It is read from the home (`~/.roost/models.toml`) and from the file that `ROOST_MODELS` names; never from the folder
-that one happens to be in, since it says where keys are sent.
+It is read from the home (`~/.roost/models.toml`) and from the file that `ROOST_MODELS` names; never from the present
+folder, since it says where keys are sent.
 """
 
 from __future__ import annotations

@@ -102,6 +102,8 @@ class Circuit:
 
 
 class Pass:
+    """The admission of one call by a circuit. Report the call's end once: `good`, `bad` or `void`."""
+
     def __init__(self, circuit: Circuit, opened: int) -> None:
         self._circuit = circuit
         self.opened = opened

@@ -36,6 +36,8 @@ def folder_of(home: Path) -> tuple[int, int]:
 
 
 class Home:
+    """The daemon's files in a home folder. All methods block."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None

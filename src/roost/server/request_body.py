@@ -25,6 +25,8 @@ _LINGER_BYTES = 48 * BODY_BYTES
 
 
 class BodyTooLarge(Refused):
+    """The body exceeds its limit."""
+
     def __init__(self, limit: int) -> None:
         super().__init__(413, "too_large", f"the body has more than {limit} bytes", [(b"connection", b"close")])
 

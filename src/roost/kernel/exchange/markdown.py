@@ -16,6 +16,8 @@ _LONG = 20_000
 
 
 class Transcript:
+    """Write a conversation as Markdown, from the events that count, fed in order."""
+
     def __init__(self, info: SessionInfo, report: Report) -> None:
         self._info = info
         self._report = report

@@ -60,7 +60,7 @@ class Bucket:
         if short <= self.capacity * _ROUNDING:
             return now
         when = now + short / self._rate
-        # The clock must be able to tell the time from now, or it would never come.
+        # A time too near for the clock to tell from now would never come.
         return max(when, math.nextafter(now, math.inf))
 
     def take(self, amount: float, now: float) -> Taken:
