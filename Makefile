@@ -16,10 +16,12 @@ run: $(READY)   ## set up, fetch the local model once, and ask an agent about a 
 chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
-test: $(READY)  ## set up and pass the tests; what is skipped is listed with reasons
-	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not engines"
+LONG := soak or engines or postgres or crash or cluster or local or bench or deploy or matrix
 
-test-all: $(READY) ## the tests, and the contracts of every sandbox that this machine has
+test: $(READY)  ## set up and pass the tests that a contributor needs, in minutes; skips are listed with reasons
+	$(BIN)/pytest -n 2 --dist loadfile -m "not ($(LONG))"
+
+test-all: $(READY) ## all tests: PostgreSQL, crashes, clusters, the local model, every sandbox that this machine has
 	$(BIN)/pytest -n 2 --dist loadfile -m "not soak"
 
 test-fresh:     ## the tests on a bare Debian made by debootstrap; needs root

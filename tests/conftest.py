@@ -17,6 +17,40 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_TIERS = {
+    "tests/crash/": "crash",
+    "tests/cluster/": "cluster",
+    "tests/local/": "local",
+    "tests/bench/": "bench",
+    "tests/deploy/": "deploy",
+    "tests/models/test_matrix.py": "matrix",  # every wire × every behaviour; each wire has tests of its own besides
+    "tests/models/test_faults.py": "matrix",  # every wire × every fault × streamed or whole
+    "tests/models/test_minimax_ends.py": "matrix",
+    "tests/models/test_peers.py": "matrix",  # the same questions to servers that others wrote
+    "tests/server/test_openapi.py": "matrix",  # generated requests to every operation
+}
+"""The marker of all tests below a path. `make test` leaves these out, and whatever needs PostgreSQL."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its tier."""
+    for item in items:
+        path = item.location[0]
+        for start, marker in _TIERS.items():
+            if path.startswith(start):
+                item.add_marker(marker)
+        if _needs_postgres(item):
+            item.add_marker("postgres")
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function):
+        return False
+    used = {"postgres", "database", "_postgres"} & set(item.fixturenames)
+    chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return bool(used) or "postgres" in item.location[0] or any(value == "postgres" for value in chosen)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once() -> Iterator[None]:
     """Processes that tests start keep what they compile, also where PYTHONDONTWRITEBYTECODE says otherwise: a start

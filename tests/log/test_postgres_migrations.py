@@ -182,7 +182,7 @@ asyncio.run(PostgresJournal.open(sys.argv[1], migrations=[*MIGRATIONS, Migration
 
 async def test_a_migration_cut_off_is_resumed(url: str, admin: asyncpg.Connection) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", _KILLED % 60, url)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not await admin.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'roost-open' AND wait_event = 'PgSleep'"
         ):
