@@ -1,1 +1,1 @@
-"""A model provider that runs here and speaks the wires of the real ones, for development and tests."""
+"""A local model provider that speaks the real providers' protocols, for development and tests."""

@@ -1,4 +1,4 @@
-"""Answers of a script: what a scripted model and the stub provider say."""
+"""Scripted answers of a scripted model and the stub provider."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _USAGE = Usage(input=100, output=20)
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A tool call of a script. `arguments` is an object, or the text itself, which may be invalid JSON. Without `id`
-    the call gets one that follows from the transcript alone."""
+    """A scripted tool call. `arguments`: an object, or raw text, which may be invalid JSON. Without `id` the call gets
+    one that follows from the transcript alone."""
 
     name: str
     arguments: dict[str, Any] | str = {}
@@ -25,8 +25,8 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model says. `delay` is in seconds before the first delta, `pace` between deltas of `piece` characters.
-    With `error` nothing is said: the call fails after `delay`."""
+    """One scripted answer. `delay`: seconds before the first delta. `pace`: seconds between deltas of `piece`
+    characters. With `error` the call fails after `delay`, without any content."""
 
     text: str = ""
     thinking: str = ""

@@ -1,4 +1,4 @@
-"""One request's connection, down to its transport: what the faults of the stub provider need."""
+"""One request's connection, with access to its transport, for the faults of the stub provider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodin
 
 
 class Line:
-    """One request's connection. `gone` once the client hung up; `left` if it did so on its own account."""
+    """One request's connection. `gone`: the client hung up. `left`: it did so by itself, not after `abort`."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
@@ -31,7 +31,7 @@ class Line:
         return self.gone and not self._aborted
 
     async def wait(self, seconds: float) -> bool:
-        """Whether the client hung up meanwhile."""
+        """Wait, and return whether the client hung up meanwhile."""
         if seconds > 0:
             await asyncio.wait({self._hangup}, timeout=seconds)
         return self.gone
@@ -50,14 +50,14 @@ class Line:
         await response(self._scope, self._receive, self._send)
 
     async def behead(self, at: int) -> bool:
-        """The first `at` bytes of a head, then a reset."""
+        """Send the first `at` bytes of a head, then a reset."""
         self._transport.write(_HEAD[:at])
         return await self.abort(reset=True)
 
     async def abort(self, *, reset: bool) -> bool:
-        """Ends the connection without an end of the answer."""
+        """End the connection without ending the answer."""
         self._aborted = True
-        # What was written must reach the client before the reset may overtake it.
+        # Written data must reach the client before the reset can overtake it.
         await asyncio.sleep(0.005)
         if reset:
             linger = struct.pack("ii", 1, 0)

@@ -1,4 +1,4 @@
-"""A stub provider: a server that speaks every wire by a script, with faults, and checks what it is sent.
+"""A stub provider: a server that speaks every wire by a script, with faults, and checks its requests.
 
     roost stub --port 8900 --script script.json
 
@@ -41,8 +41,8 @@ _DEAF_SECONDS = 3600.0
 class Provider:
     """The ASGI application. With `key`, a request without it is answered 401.
 
-    `bodies` keeps the last requests, `said` the last answer, a write each, as it was before any fault at a place of it.
-    `speaks` are the protocols; None means all of `roost.stub.dialects`. `reports` are served beside them.
+    `bodies`: the last requests. `said`: the writes of the last answer, before any fault in its body. `speaks`: the
+    protocols; None means all of `roost.stub.dialects`. `reports`: served beside them.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class Provider:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A fault of the connection needs the connection: the server's own `send` is bound to it.
+        # Faults of the connection need the transport: the server's own `send` is bound to it.
         scope["roost.transport"] = getattr(getattr(send, "__self__", None), "transport", None)
         await self._app(scope, receive, send)
 
     def accept(self, raw: bytes, request: Request, dialect: Dialect) -> Asked | Response:
-        """A valid request, or the refusal."""
+        """Return a valid request, or the refusal."""
         self.stats.requests += 1
         self._peers.add(request.client)
         self.stats.connections = len(self._peers)
@@ -101,7 +101,7 @@ class Provider:
         return dialect.asked(body, request.url.path)
 
     def reply(self, asked: Asked) -> tuple[Reply, Fault | None, float]:
-        """What to say, what goes wrong, and how long to wait before."""
+        """Return the reply, the fault, and the seconds to wait before."""
         script = self._script
         reply = script.reply(asked.messages) if isinstance(script, Script) else script(asked.body)
         fault = self._due(reply.fault, asked)
@@ -152,7 +152,7 @@ class Provider:
 
 
 class _Chat:
-    """An endpoint, below the level of response objects: faults need the single writes."""
+    """An endpoint, below the level of response objects: faults need single writes."""
 
     def __init__(self, provider: Provider, dialect: Dialect) -> None:
         self._provider = provider
@@ -161,7 +161,7 @@ class _Chat:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._serve(scope, receive, send)
-        except asyncio.CancelledError:  # the server ends: what is half written or half read must not hold it
+        except asyncio.CancelledError:  # the server ends: half-read or half-written data must not delay it
             scope["roost.transport"].abort()
             raise
 
@@ -223,7 +223,7 @@ class ProviderServer:
 
     @property
     def url(self) -> str:
-        """The base URL, `/v1` included, which wires whose base is the bare server take too."""
+        """The base URL, `/v1` included; wires whose base is the bare server accept it too."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property
@@ -242,5 +242,5 @@ class ProviderServer:
 
 
 def serve(provider: Provider, listener: socket.socket) -> None:
-    """Until a signal ends it."""
+    """Serve until a signal ends it."""
     server(provider).run(sockets=[listener])

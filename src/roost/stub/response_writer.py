@@ -1,4 +1,4 @@
-"""How an answer of the stub provider goes out: cut into writes, and broken where the script says so."""
+"""Send an answer of the stub provider: cut into writes, and broken where the script says so."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from roost.stub.stats import Meter
 
 EVENTS, JSON = "text/event-stream", "application/json"
 INSTEAD: frozenset[FaultKind] = frozenset({"status", "html", "empty", "redirect"})
-"""Faults that stand in an answer's place."""
+"""Faults that replace the answer."""
 _ENDS: frozenset[FaultKind] = frozenset({"reset", "close", "short", "stall"})
 _END = b"data: [DONE]\n\n"
 _PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
 _NOISE = b": " + b"." * 16_380 + b"\n\n"
-"""A comment, which a reader of events drops."""
+"""A comment, which readers of events ignore."""
 _FINISH = {"finish_reason", "stop_reason", "finishReason", "status"}
 
 
 class Body(msgspec.Struct, frozen=True):
-    """An answer in its writes. `documents` are sent with their length."""
+    """An answer in its writes. JSON documents are sent with their length."""
 
     writes: list[bytes]
     kind: str = EVENTS
@@ -60,7 +60,7 @@ def _retry(fault: Fault) -> dict[str, str]:
 
 
 def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None) -> Body:
-    """What would be sent, but for the faults at a place of it."""
+    """Return the body, without faults at a position in it."""
     reply = _stopped(reply, asked.body)
     if (asked.stream and kind != "json") or (not asked.stream and kind == "stream"):
         frames = dialect.frames(reply, asked, finish=kind != "no_finish")
@@ -71,7 +71,7 @@ def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None
 
 
 def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None) -> Body:
-    """`body` with the faults that change what is in it, in the writes that it shall have."""
+    """Return `body` with the faults that change its content, cut into writes."""
     writes, kind = body.writes, body.kind
     at = 0 if fault is None else place(fault, body.size)
     match fault.kind if fault else None:
@@ -91,7 +91,7 @@ def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None)
 
 
 def _stopped(reply: Reply, body: dict[str, Any]) -> Reply:
-    """An answer ends before the first stop word of the request, whatever its protocol calls them."""
+    """End the answer before the first stop word of the request, under any protocol's name for them."""
     config = cast("dict[str, Any]", body.get("generationConfig") or {})
     asked = body.get("stop") or body.get("stop_sequences") or config.get("stopSequences") or ()
     words = [asked] if isinstance(asked, str) else cast("list[str]", asked)
@@ -104,7 +104,7 @@ def place(fault: Fault, size: int) -> int:
 
 
 async def send(body: Body, fault: Fault | None, pace: float, line: Line, meter: Meter) -> bool:
-    """Whether it was written to its end."""
+    """Send the body. Returns whether it was written to its end."""
     kind = fault.kind if fault else None
     if fault is not None and kind in ("reset", "close") and not place(fault, body.size):
         return await line.abort(reset=kind == "reset")
@@ -132,7 +132,7 @@ async def send(body: Body, fault: Fault | None, pace: float, line: Line, meter: 
 
 
 def _steps(body: Body, fault: Fault | None) -> Iterator[bytes | Fault]:
-    """The writes, and among them the fault that comes at a place of them."""
+    """Yield the writes, and the fault at its position among them."""
     if fault is None or fault.kind not in (*_ENDS, "flood"):
         yield from body.writes
         return
@@ -147,7 +147,7 @@ def _steps(body: Body, fault: Fault | None) -> Iterator[bytes | Fault]:
 
 
 def _halves(writes: list[bytes], at: int, *, frames: bool) -> tuple[list[bytes], list[bytes]]:
-    """What comes before byte `at` and what from there on; with `frames` no write is split."""
+    """Split the writes at byte `at`; with `frames` no write is split."""
     passed = 0
     for index, write in enumerate(writes):
         if passed + len(write) >= at:
@@ -158,7 +158,7 @@ def _halves(writes: list[bytes], at: int, *, frames: bool) -> tuple[list[bytes],
 
 
 def _broken(frames: list[bytes], at: int) -> bytes:
-    """Half of the frame that holds byte `at`."""
+    """Return half of the frame that holds byte `at`."""
     passed = 0
     for frame in frames:
         passed += len(frame)
@@ -168,7 +168,7 @@ def _broken(frames: list[bytes], at: int) -> bytes:
 
 
 def _put(frame: bytes, frames: list[bytes], at: int, *, last: bool = False) -> list[bytes]:
-    """`frame` after the one that holds byte `at`, but never behind the end; nothing follows where it is the `last`."""
+    """Insert `frame` after the one that holds byte `at`, but never after the end. `last`: drop all that follows."""
     passed, index = 0, len(frames) - 1
     for number, other in enumerate(frames):
         passed += len(other)
@@ -189,7 +189,7 @@ def _cut(frames: list[bytes], size: int) -> list[bytes]:
 
 
 def _unfinished(document: bytes) -> bytes:
-    """The document without the word that says how it ended, whatever its protocol calls it."""
+    """Return the document without its finish reason, under any protocol's name for it."""
 
     def strip(value: Any, depth: int) -> Any:
         if depth == 3:

@@ -1,5 +1,5 @@
-"""What the stub provider says, as data: a function of the request's messages alone, so that a request that is repeated
-after a crash gets the same answer."""
+"""Scripts of the stub provider, as data. An answer depends on the request's messages alone, so that a request that is
+repeated after a crash gets the same answer."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _NOTE = re.compile(r"\n*\[Now\b[^\n]*(?:\nFiles: [^\n]*)?\]$")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What goes wrong.
+    """A failure to simulate.
 
-    `at` is a byte of the body, negative from its end: `reset` (RST), `close` (FIN without an end), `short` (an end as
-    if that were all) and `stall` (for `seconds`) come there, `malformed` puts a broken frame after the frame that holds
-    it (a broken byte there into a document), `flood` `size` bytes of comments, `error` the protocol's own with `status`
-    and `message`, and ends there; a `reset` or `close` at 0 comes before the status line, `head` is a reset after `at`
-    bytes of the head. `trickle` spreads the body over `seconds`. `status` answers with `status` and `retry_after` or,
-    as a date so many seconds from now, `retry_date`; `redirect` leads to the address in `message`. `empty` is a body of
-    nothing, `html` another page, `plain` the right body under a wrong content type, `json` a whole answer to a request
-    for a stream, `stream` the reverse, `no_finish` an answer without a finish reason. The first `times` requests with
-    the same messages get it; 0 means every one.
+    `at` is a byte of the body, negative from its end. At it come `reset` (RST), `close` (FIN without an end), `short`
+    (an end as if that were all) and `stall` (for `seconds`); `malformed` puts a broken frame after the frame that holds
+    it (a broken byte there into a document), `flood` `size` bytes of comments, and `error` the protocol's own error
+    with `status` and `message`, and ends there. A `reset` or `close` at 0 comes before the status line; `head` is a
+    reset after `at` bytes of the head. `trickle` spreads the body over `seconds`. `status` answers with `status` and
+    `retry_after` or, as a date so many seconds from now, `retry_date`; `redirect` leads to the address in `message`.
+    `empty` is an empty body, `html` another page, `plain` the right body under a wrong content type, `json` a complete
+    document for a streaming request, `stream` the reverse, `no_finish` an answer without a finish reason. The first
+    `times` requests with the same messages get the fault; 0 means all.
     """
 
     kind: FaultKind
@@ -49,25 +49,25 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Reply(Answer, frozen=True, kw_only=True):
     """An answer on the wire. `{input}`, `{result}` and `{step}` in its texts become the last user's text, the last
-    tool's result and the number of answers since that user's message. `sealed` is reasoning that the provider keeps to
-    itself, as the bytes that it hands out; not every protocol has it."""
+    tool's result and the number of answers since that user's message. `sealed`: encrypted reasoning, as the bytes that
+    the provider returns; not every protocol has it."""
 
     sealed: str = ""
     fault: Fault | None = None
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The n-th request of a turn whose user text contains `when` gets the n-th answer; the last one from then on."""
+    """Answers for turns whose user text contains `when`: the n-th request gets the n-th answer, later ones the last."""
 
     answers: tuple[Reply, ...]
     when: str = ""
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first rule that fits counts. Each request waits a random time between the two seconds of `delay`, seeded by
-    `seed` and its messages. `chunk` is the size of a write in bytes, None for a write a frame. A share `fault_rate` of
-    the requests meets one of `faults`, by chance and not by messages. A request of more than `deaf` bytes is not read:
-    the client waits until it gives up."""
+    """A provider's behaviour. The first matching rule counts. Each request waits a random time between the two seconds
+    of `delay`, seeded by `seed` and its messages. `chunk`: bytes per write; None is one write per frame. A share
+    `fault_rate` of the requests meets one of `faults`, by chance and not by messages. A request of more than `deaf`
+    bytes is not read: the client waits until it gives up."""
 
     rules: tuple[Rule, ...] = (Rule(answers=(Reply(text="You said: {input}"),)),)
     seed: int = 0
@@ -91,7 +91,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def load(data: bytes) -> Script:
-    """A script from JSON. Raises `ConfigError` that says where it is wrong."""
+    """Decode a script from JSON. Raises `ConfigError` that says where it is wrong."""
     try:
         return msgspec.json.decode(data, type=Script)
     except msgspec.MsgspecError as error:
@@ -103,8 +103,8 @@ def digest(messages: Any) -> str:
 
 
 def last_user(messages: list[dict[str, Any]]) -> tuple[str, int]:
-    """Return the text of the last user's message, and how often the assistant spoke since. The note on time and files
-    that Roost puts behind a message (`roost.agent.surroundings`) is left out: the user did not say it."""
+    """Return the text of the last user's message, and the number of assistant messages since. The note on time and
+    files that Roost appends to a message (`roost.agent.surroundings`) is removed: the user did not write it."""
     said = 0
     for message in reversed(messages):
         if message["role"] == "user":

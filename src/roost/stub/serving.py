@@ -1,4 +1,4 @@
-"""The stub provider's server: as uvicorn's own, but it ends at once when it is told to."""
+"""The stub provider's server: uvicorn's, except that it stops at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 _TICK = 0.1
-"""Seconds: uvicorn's own."""
+"""Seconds; uvicorn's own value."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raises `OSError` where the address cannot be had."""
+    """Listen at the address. Raises `OSError` where it is not available."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -25,7 +25,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def server(app: Any) -> Any:
-    """`run(sockets=[...])` serves until a signal or, from any thread, `tell()` ends it."""
+    """Return a server: `run(sockets=[...])` serves until a signal or, from any thread, `tell()` ends it."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -35,7 +35,7 @@ def server(app: Any) -> Any:
         def tell(self) -> None:
             self.should_exit = True
             if self.told is not None:
-                with suppress(RuntimeError):  # it has ended already
+                with suppress(RuntimeError):  # the loop has ended already
                     self.loop.call_soon_threadsafe(self.told.set)
 
         async def main_loop(self) -> None:
@@ -60,7 +60,7 @@ def server(app: Any) -> Any:
 
 
 async def _end(state: Any) -> None:
-    """Nobody is waited for: a script may be silent for an hour."""
+    """End all connections without waiting: a script may be silent for an hour."""
     for connection in list(state.connections):
         connection.shutdown()
     for task in list(state.tasks):

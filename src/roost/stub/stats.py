@@ -1,4 +1,4 @@
-"""What the stub provider counts."""
+"""Counters of the stub provider."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from roost.log.content import Usage
 
 
 class Served(msgspec.Struct):
-    """Of one model: what a bill would hold, in tokens.
+    """Usage of one model as a bill would show it, in tokens.
 
-    `calls` are the answers that were begun, `cut` those of them that were not written to their end. An answer's input
-    counts when it is begun, its output in the share of its body that was written, rounded up. Refusals and what a fault
-    put in an answer's place are free.
+    `calls`: answers that were started. `cut`: those of them that were not written to their end. An answer's input
+    counts at its start, its output in the share of its body that was written, rounded up. Refusals, and faults that
+    replace an answer, are free.
     """
 
     calls: int = 0
@@ -26,8 +26,8 @@ class Served(msgspec.Struct):
 
 
 class Stats(msgspec.Struct):
-    """`left`: clients that went away before their answer was whole. `open`: requests in progress. `connections`: how
-    many different ones brought requests. `sent`: bytes of bodies handed to the system. `served` is by model."""
+    """`left`: clients that hung up before their answer was complete. `open`: requests in progress. `connections`:
+    number of different ones with requests. `sent`: bytes of bodies handed to the system. `served`: by model."""
 
     requests: int = 0
     connections: int = 0
@@ -42,7 +42,7 @@ class Stats(msgspec.Struct):
 
 
 class Meter:
-    """Counts one answer while it is written: `add` before each write, so that nobody knows more than the count."""
+    """Counts one answer while it is written: call `add` before each write, so that the count is never behind."""
 
     def __init__(self, stats: Stats, model: str, usage: Usage, size: int) -> None:
         self._stats, self._usage, self._size = stats, usage, size

@@ -1,4 +1,4 @@
-"""The usage reports of the stub provider, as strict as the real ones: of OpenRouter, OpenAI and Anthropic."""
+"""Usage reports of the stub provider (OpenRouter, OpenAI and Anthropic), as strict as the real ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from roost.log.content import Usage
 
 _WIDTHS = {"1m": 60, "1h": 3_600, "1d": 86_400}
 _LIMITS = {"1m": (60, 1_440), "1h": (24, 168), "1d": (7, 31)}
-"""(buckets of a page without `limit`, at most)."""
+"""Buckets of a page: without `limit`, and at most."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One that was billed. `dollars` is its price, `at` the wall time at which it is counted."""
+    """A billed call. `dollars`: its price. `at`: wall time at which it is counted."""
 
     at: float
     model: str
@@ -32,9 +32,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageReports:
-    """What was billed, for the report endpoints of a stub provider. OpenAI's and Anthropic's take `admin_key`,
-    OpenRouter's `key`. A page has at most `most` buckets, whatever the request asks for. `currency` is that of the cost
-    reports. Add to `calls` at any time."""
+    """Report endpoints over billed calls. OpenAI's and Anthropic's require `admin_key`, OpenRouter's `key`. `most`:
+    most buckets of a page, whatever the request asks for. `currency`: of the cost reports. Calls may be added to
+    `calls` at any time."""
 
     def __init__(
         self, calls: Iterable[Call] = (), *, admin_key: str = "admin", key: str = "key", most: int = 10_000
@@ -189,7 +189,7 @@ class UsageReports:
     def _page(
         self, asked: _Asked, results: Callable[[list[Call]], list[dict[str, Any]]]
     ) -> tuple[list[tuple[int, int, list[dict[str, Any]]]], str | None]:
-        """(buckets with their calls, the following page). Buckets without a call have no results."""
+        """Return the buckets with their calls, and the next page. Buckets without a call have no results."""
         first = asked.begin // asked.width * asked.width
         count = math.ceil((asked.end - first) / asked.width)
         until = min(count, asked.after + min(asked.limit, self.most))

@@ -1,4 +1,4 @@
-"""The protocols that the stub provider speaks. One is one file and one line here."""
+"""The protocols that the stub provider speaks. Each is one file and one line here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIALECTS: dict[str, str] = {
     "glm": "roost.stub.dialects.glm",
     "minimax": "roost.stub.dialects.minimax",
 }
-"""The module that holds the `DIALECT`, by the name of its wire, and in `MORE` those of the wire's other interfaces."""
+"""Name of a wire to the module with its `DIALECT`, and in `MORE` those of the wire's other interfaces."""
 
 
 EMBEDDINGS: tuple[str, ...] = (
@@ -24,7 +24,7 @@ EMBEDDINGS: tuple[str, ...] = (
     "roost.stub.dialects.embed_google",
     "roost.stub.dialects.embed_cohere",
 )
-"""The modules of those that make embeddings; their paths come first, being the narrower ones."""
+"""Modules of embeddings protocols; their paths come first, as they are narrower."""
 
 
 def dialects() -> list[Dialect]:

@@ -43,7 +43,7 @@ class Anthropic:
         messages: list[dict[str, Any]] = []
         for message in body["messages"]:
             if message["role"] == "system":
-                continue  # what the client is told midway is nobody's turn
+                continue  # instructions in mid-conversation belong to no turn
             messages += _plain(message["role"], message["content"])
         return Asked(body["model"], bool(body.get("stream")), messages, body)
 
@@ -79,7 +79,7 @@ DIALECT: Dialect = Anthropic()
 
 
 def signed(thinking: str) -> str:
-    """The stub's proof of a piece of reasoning: what comes back with another one was changed on the way."""
+    """Return the stub's signature of reasoning, so that changed reasoning is detected when it comes back."""
     return "sig_" + hashlib.sha256(thinking.encode("utf-8", "replace")).hexdigest()[:32]
 
 
@@ -105,14 +105,14 @@ def _text(content: Any) -> str:
 
 
 def _blocks(reply: Reply, asked: Asked) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """(what a block starts as, what is added to it)."""
+    """Return pairs: the start of a block, and its deltas."""
     sealed = [({"type": "redacted_thinking", "data": reply.sealed}, cast("list[dict[str, Any]]", []))]
     parts = [_block(part, reply.piece) for part in reply.parts(len(asked.messages)) if isinstance(part, _SAID)]
     return (sealed if reply.sealed else []) + parts
 
 
 _SAID = (Text, Thinking, ToolCall)
-"""The protocol has no media in answers."""
+"""Parts of answers that the protocol has; it has no media."""
 
 
 def _block(part: Text | Thinking | ToolCall, size: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:

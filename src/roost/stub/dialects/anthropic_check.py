@@ -1,4 +1,4 @@
-"""The strict check that Anthropic makes on a request, so that a test can make it too."""
+"""Check a request as strictly as Anthropic does, for tests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _KEYS = {
     "output_config", "cache_control", "metadata", "service_tier", "speed", "inference_geo", "container",
 }  # fmt: skip
 _BETAS = {"context_management": "context-management-", "mcp_servers": "mcp-client-"}
-"""Fields that are taken where the header `anthropic-beta` names their beta."""
+"""Fields that are accepted when the header `anthropic-beta` names their beta."""
 _MIDWAY = "mid-conversation-system-"
-"""The beta that takes messages of the role system after the first of the user's."""
+"""The beta that accepts messages of the role system after the user's first one."""
 _ALWAYS = re.compile(r"claude-(opus-5-5|sonnet-5-5|fable-5)")
 """Models that always think."""
 _USER = {"text", "image", "document", "tool_result"}
@@ -24,7 +24,7 @@ _UNMARKED = {"thinking", "redacted_thinking"}
 
 NEWEST, OLDER = "2026-10-21", "2023-06-01"
 _SAMPLING = {"temperature", "top_p", "top_k"}
-"""Settings that the newest version of the protocol refuses."""
+"""Settings that the newest protocol version refuses."""
 
 Signed = Callable[[str], str]
 
@@ -32,8 +32,8 @@ Signed = Callable[[str], str]
 def check_anthropic_request(
     body: dict[str, Any], signed: Signed | None = None, *, version: str = NEWEST, betas: str = ""
 ) -> None:
-    """Raise `AssertionError` with the reason. `signed` gives the signature that a piece of reasoning must have;
-    `betas` is the header of that name."""
+    """Raise `AssertionError` with the reason. `signed`: returns the signature that reasoning must have. `betas`: the
+    header of that name."""
     _need(version in (NEWEST, OLDER), f"anthropic-version: {version!r} is not a valid version")
     known = _KEYS if version == NEWEST else _KEYS | _SAMPLING
     known = known | {field for field, beta in _BETAS.items() if beta in betas}
@@ -59,7 +59,7 @@ def _check_tools(body: dict[str, Any]) -> None:
     _need(len(names) == len(set(names)), "tools: tool names must be unique")
     for tool in tools:
         _need(_NAME.fullmatch(str(tool.get("name"))) is not None, f"tools: the name {tool.get('name')!r} is invalid")
-        # Those of a dated type (`web_search_20250305`, `bash_20250124`) are the server's, which knows their schema.
+        # Tools of a dated type (`web_search_20250305`, `bash_20250124`) are the server's, which knows their schema.
         own = str(tool.get("type", "custom")) != "custom"
         whole = own or _dict(tool.get("input_schema")).get("type") == "object"
         _need(whole, "tools: input_schema.type must be object")

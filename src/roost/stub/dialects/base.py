@@ -1,4 +1,4 @@
-"""What the stub provider must know of a protocol to speak it."""
+"""The interface of a protocol that the stub provider speaks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from roost.stub.script import Reply
 class Asked(msgspec.Struct, frozen=True):
     """A request as a script sees it, whatever its protocol.
 
-    `messages` have the roles system, user, assistant and tool (a result each), and text as `content`: what they say
-    and how many they are decides the answer and its call ids.
+    `messages` have the roles system, user, assistant and tool (one per result), and text as `content`: their text and
+    number decide the answer and its call ids.
     """
 
     model: str
@@ -29,8 +29,8 @@ class Dialect(Protocol):
     """One protocol, from the server's side.
 
     `path` is a route, with parameters in braces where the protocol has them. `check` raises `AssertionError` with the
-    reason where a strict provider would refuse the request. `frames` are the whole body of a stream, a write each;
-    without `finish` it lacks the end and the usage. `error` is the JSON of a refusal, `error_frame` the error in
+    reason where a strict provider would refuse the request. `frames` are the whole body of a stream, one per write;
+    without `finish` the end and the usage are missing. `error` is the JSON of a refusal, `error_frame` an error in
     mid-stream. Header names are in lower case.
     """
 
@@ -57,13 +57,13 @@ class Dialect(Protocol):
 
 @runtime_checkable
 class Routed(Protocol):
-    """A dialect with routes beside that of its `path`. With `key`, a request without it shall be refused."""
+    """A dialect with routes beside its `path`. With `key`, a request without it must be refused."""
 
     def routes(self, key: str | None) -> Sequence[Route]: ...
 
 
 @runtime_checkable
 class Priced(Protocol):
-    """A dialect whose requests say what they cost, whatever the reply says."""
+    """A dialect whose requests determine their usage, whatever the reply says."""
 
     def usage(self, asked: Asked) -> Usage: ...

@@ -1,4 +1,4 @@
-"""What the protocols for embeddings have in common, from the server's side."""
+"""The common part of embeddings protocols, from the server's side."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Json = dict[str, Any]
 
 _TOKEN = re.compile(r"\w{1,6}|[^\w\s]")
 _OTHER = 32
-"""Numbers in a vector of a model that nobody knows."""
+"""Size of the vectors of an unknown model."""
 
 
 class Embeds(Protocol):
-    """Most of a `Dialect`: there is no stream, and what a request costs is what it says. A reply counts by its fault
-    and its delay alone. Who derives has `body`, `error` and the rest."""
+    """Most of a `Dialect`: no stream, and usage by the request. Of a reply only fault and delay matter. Subclasses add
+    `body`, `error` and the rest."""
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("authorization", "").removeprefix("Bearer ")
@@ -49,12 +49,12 @@ def texts_asked(model: str, texts: list[str], body: Json) -> Asked:
 
 
 def tokens(text: str) -> int:
-    """As the stub counts them: up to six letters, or a sign."""
+    """Count tokens as the stub does: up to six letters, or one sign."""
     return len(_TOKEN.findall(text)) or 1
 
 
 def vector(text: str, size: int) -> list[float]:
-    """Of the text alone, within -1 and 1; its length is not 1."""
+    """Return numbers within -1 and 1 that depend on the text alone; the length of the vector is not 1."""
     raw = hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(size * 2)
     return [int.from_bytes(raw[at : at + 2], "little", signed=True) / 32768 for at in range(0, size * 2, 2)]
 

@@ -68,7 +68,7 @@ DIALECT: Dialect = Gemini()
 
 
 def signed(part: Json) -> str:
-    """The stub's signature of a part: what comes back with another one, or on another part, was changed."""
+    """Return the stub's signature of a part, so that a changed or moved part is detected when it comes back."""
     call = part.get("functionCall")
     said: Any = [call["name"], call.get("args")] if call else part.get("text", "")
     return base64.b64encode(hashlib.sha256(msgspec.json.encode(said, order="sorted")).digest()).decode()
@@ -84,7 +84,7 @@ def _plain(content: Json) -> list[Json]:
 
 
 def _parts(reply: Reply, asked: Asked, size: int) -> list[Json]:
-    """As the model sends them: the first call is signed, or a part without text at the end."""
+    """Return parts as the model sends them: the first call is signed, else a part without text at the end."""
     parts: list[Json] = []
     thinks, signs = bool(reply.thinking or reply.sealed), False
     for part in reply.parts(len(asked.messages)):

@@ -1,4 +1,4 @@
-"""The strict check that Google makes on a Gemini request, so that a test can make it too."""
+"""Check a Gemini request as strictly as Google does, for tests."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Signed = Callable[[Json], str]
 
 
 def check_gemini_request(body: Json, signed: Signed | None = None, *, insists: bool = False) -> None:
-    """Raises `AssertionError` with the reason. `signed` gives the signature that a part must have where it has one;
-    with `insists` the first call of each step of the running turn must have one, as the newest models want it."""
+    """Raise `AssertionError` with the reason. `signed`: returns the signature that a part must have if it has any.
+    `insists`: the first call of each step of the running turn must have one, as the newest models require."""
     _need(not set(body) - _KEYS, f'Unknown name "{sorted(set(body) - _KEYS)}": Cannot find field.')
     if (system := body.get("systemInstruction")) is not None:
         parts = _list(_dict(system).get("parts"))
@@ -130,7 +130,7 @@ def _check_proof(part: Json, proof: str, signed: Signed | None) -> None:
 
 
 def _check_turns(contents: list[Json]) -> None:
-    """The rules of function calling, on contents of one role that are joined as the server joins them."""
+    """Check the rules of function calling. Contents of one role have been joined as the server joins them."""
     calls: list[tuple[str, Any]] = []
     before = ""
     for content in contents:

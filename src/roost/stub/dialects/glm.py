@@ -1,4 +1,4 @@
-"""GLM's protocol, from the server's side: at once, and as a task that is handed in and fetched."""
+"""GLM's protocol, from the server's side: direct answers, and tasks that are submitted and fetched later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REASONS = {"content_filter": "sensitive"}
 
 
 class Glm(OpenAIChat):
-    """The message of an error may begin with a number of GLM's own (`1113: ...`), which becomes its code."""
+    """An error message may begin with a number of GLM's own (`1113: ...`), which becomes the error's code."""
 
     name = "glm"
     path = f"{ROOT}/chat/completions"
@@ -55,7 +55,7 @@ class Glm(OpenAIChat):
 
 
 class Task(msgspec.Struct):
-    """`due` is on the monotonic clock. `polls` counts how often it was asked about."""
+    """A submitted task. `due`: when it is done, on the monotonic clock. `polls`: number of status requests."""
 
     result: Json
     due: float
@@ -63,7 +63,7 @@ class Task(msgspec.Struct):
 
 
 class GlmTasks(Glm):
-    """A task takes as long as its answer would to stream. With an `error` in its reply it fails."""
+    """A task takes as long as streaming its answer would. With an `error` in its reply it fails."""
 
     path = f"{ROOT}/async/chat/completions"
 
@@ -122,7 +122,7 @@ def _own(said: Json, asked: Asked) -> Json:
 
 
 def _joined(frames: list[Json]) -> list[Json]:
-    """Each call in one frame: without `tool_stream` arguments do not come in pieces."""
+    """Join each call in one frame: without `tool_stream` arguments do not come in pieces."""
     whole: list[Json] = []
     calls: dict[int, Json] = {}
     for frame in frames:

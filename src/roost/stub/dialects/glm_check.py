@@ -1,4 +1,4 @@
-"""The strict check that GLM makes on a request, so that a test can make it too.
+"""Check a request as strictly as GLM does, for tests.
 
 From the schema in docs.z.ai and docs.bigmodel.cn (Chat Completion), read in November 2026.
 """
@@ -21,7 +21,7 @@ MAX_TOOLS = 128
 
 
 def check_glm_request(body: dict[str, Any]) -> None:
-    """Raises `AssertionError` with the reason."""
+    """Raise `AssertionError` with the reason."""
     _need(not set(body) - _KEYS, f"1210: unknown parameters {sorted(set(body) - _KEYS)}")
     for key in ("temperature", "top_p"):
         _need(round(body.get(key, 0), 2) == body.get(key, 0), f"1214: {key} has more than two decimal places")
@@ -47,7 +47,7 @@ def _check_thinking(body: dict[str, Any]) -> None:
 
 
 def _check_message(message: dict[str, Any]) -> dict[str, Any]:
-    """The message as the protocol that this one is made after has it."""
+    """Return the message in the OpenAI protocol, which this one is modelled on."""
     content = message.get("content")
     if "reasoning_content" in message:
         _need(message.get("role") == "assistant" and bool(message["reasoning_content"]), "1214: reasoning_content")

@@ -22,7 +22,7 @@ _NUMBERS = {400: 2013, 401: 1004, 402: 1008, 403: 1004, 408: 1001, 413: 2013, 42
 
 
 class Messages(Anthropic):
-    """The message of an error may begin with a number of MiniMax's own (`1008: ...`), which then stands behind it."""
+    """An error message may begin with a number of MiniMax's own (`1008: ...`), which is then moved behind it."""
 
     name = "minimax"
     path = "/anthropic/v1/messages"
@@ -60,8 +60,8 @@ class Messages(Anthropic):
 
 
 class Text(OpenAIChat):
-    """An error is in `base_resp`, whatever the status; the number is as in `Messages`. A stream ends with the whole
-    message."""
+    """Errors are in `base_resp`, whatever the status; their numbers are as in `Messages`. A stream ends with the
+    complete message."""
 
     name = "minimax"
     path = "/v1/text/chatcompletion_v2"
@@ -97,8 +97,8 @@ class Text(OpenAIChat):
 
 
 class Chat(Text):
-    """Reasoning comes in `reasoning_details`, in a stream with all of it in each piece, as the documentation's examples
-    read it. Its path is that of the OpenAI protocol: a provider speaks one of the two."""
+    """Reasoning is in `reasoning_details`; in a stream each piece repeats all of it so far, as the documentation's
+    examples read it. The path is that of the OpenAI protocol: a provider speaks one of the two."""
 
     path = "/v1/chat/completions"
 
@@ -132,12 +132,12 @@ MORE: tuple[Dialect, ...] = (TEXT,)
 
 
 def signed(thinking: str) -> str:
-    """The stub's proof of a piece of reasoning, which is not Anthropic's."""
+    """Return the stub's signature of reasoning, different from Anthropic's."""
     return hashlib.sha256(b"minimax" + thinking.encode("utf-8", "replace")).hexdigest()
 
 
 def _unsealed(reply: Reply) -> Reply:
-    # All reasoning is shown here.
+    # This protocol shows all reasoning.
     return msgspec.structs.replace(reply, sealed="")
 
 

@@ -1,7 +1,7 @@
-"""The strict checks that MiniMax's interfaces make on a request, so that a test can make them too.
+"""Check a request as strictly as MiniMax's interfaces do, for tests.
 
-From the schemas in platform.minimax.io and platform.minimaxi.com, read in November 2026. What the server takes and does
-not heed, as stop words, is refused here: a test shall see that it would do nothing.
+From the schemas in platform.minimax.io and platform.minimaxi.com, read in November 2026. Fields that the server accepts
+and ignores, such as stop words, are refused here: a test must see that they have no effect.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _MESSAGES = {
 
 
 def check_text_request(body: dict[str, Any]) -> None:
-    """Raises `AssertionError` with the reason."""
+    """Raise `AssertionError` with the reason."""
     _check_chat(body, _TEXT, {"text", "image_url"}, "reasoning_content")
 
 
 def check_chat_request(body: dict[str, Any]) -> None:
-    """Raises `AssertionError` with the reason."""
+    """Raise `AssertionError` with the reason."""
     _check_chat(body, _CHAT, {"text", "image_url", "video_url"}, "reasoning_details")
 
 
 def check_messages_request(body: dict[str, Any], signed: Signed) -> None:
-    """Raises `AssertionError` with the reason. `signed` gives the signature that a piece of reasoning must have."""
+    """Raise `AssertionError` with the reason. `signed`: returns the signature that reasoning must have."""
     _check_common(body, _MESSAGES)
     _need("budget_tokens" not in _dict(body.get("thinking")), "thinking has no budget")
     plain = {**body, "messages": [_check_blocks(_dict(message)) for message in _list(body.get("messages"))]}
@@ -63,7 +63,7 @@ def _check_common(body: dict[str, Any], keys: set[str]) -> None:
 
 
 def _check_blocks(message: dict[str, Any]) -> dict[str, Any]:
-    """The message as the protocol that this one is made after has it."""
+    """Return the message in Anthropic's protocol, which this one is modelled on."""
     content = message.get("content")
     if not isinstance(content, list):
         return message

@@ -31,7 +31,7 @@ class OpenAIChat:
         return Asked(body["model"], bool(body.get("stream")), body["messages"], body)
 
     def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
-        """`[DONE]` is the last, with and without `finish`."""
+        """Return the frames. `[DONE]` is the last, with and without `finish`."""
         head = {"id": _id(asked), "object": "chat.completion.chunk", "created": 0, "model": asked.model}
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
         index = 0
@@ -91,7 +91,7 @@ def _deltas(part: AssistantPart, index: int, size: int) -> list[dict[str, Any]]:
             rest = [{"function": {"arguments": piece}} for piece in pieces(part.arguments, size)]
             return [{"tool_calls": [{"index": index, **piece}]} for piece in (start, *rest)]
         case Audio():
-            # In pieces of whole samples, as the server sends them.
+            # Cut between samples, as the server does.
             half = len(part.data) // 8 * 4
             said: list[dict[str, Any]] = [
                 {"id": "audio_1", "data": piece} for piece in (part.data[:half], part.data[half:])

@@ -13,7 +13,7 @@ _PARTS = {"text", "image_url", "input_audio", "audio_url", "video_url", "file"}
 
 
 def check_openai_request(body: dict[str, Any]) -> None:
-    """Raises `AssertionError` with the reason where `body` is not a chat completion request that every server takes."""
+    """Raise `AssertionError` with the reason unless every server would accept this chat completion request."""
     need(isinstance(body.get("model"), str) and bool(body["model"]), "no model is named")
     wire = [_object(message) for message in _list(body.get("messages"))]
     need(bool(wire), "there are no messages")

@@ -70,7 +70,7 @@ DIALECT: Dialect = OpenAIResponses()
 
 
 def signed(thinking: str) -> str:
-    """The stub's encrypted form of a piece of reasoning: what comes back with another one was changed on the way."""
+    """Return the stub's encrypted form of reasoning, so that changed reasoning is detected when it comes back."""
     return "gAAAA" + hashlib.sha256(thinking.encode("utf-8", "replace")).hexdigest()
 
 
@@ -140,7 +140,7 @@ def _item_frames(item: Frame, size: int) -> list[Frame]:
         case "image_generation_call":
             start, frames = {"result": None, "status": "in_progress"}, []
         case _:
-            # What an item begins with is not all of it.
+            # The added item is incomplete: the rest comes as deltas.
             start = {"summary": [], "encrypted_content": item["encrypted_content"][:8]}
             frames = [frame for at, part in enumerate(item["summary"]) for frame in _thought(part, at, size)]
     added: Frame = {"type": "response.output_item.added", "item": {**item, **start}}

@@ -1,4 +1,4 @@
-"""The strict check that OpenAI makes on a Responses request, so that a test can make it too."""
+"""Check a Responses request as strictly as OpenAI does, for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ITEMS: dict[str, tuple[set[str], set[str]]] = {
     "function_call": ({"type", "call_id", "name", "arguments"}, {"id", "status", "namespace", "caller"}),
     "function_call_output": ({"type", "call_id", "output"}, {"id", "status"}),
 }
-"""The fields that an item must have, and those that it may have too."""
+"""Required fields of an item, and optional ones."""
 _PARTS = {
     "user": {"input_text", "input_image", "input_file"},
     "system": {"input_text"},
@@ -30,7 +30,7 @@ _HOSTED = {
     "apply_patch", "code_interpreter", "computer", "computer_use_preview", "file_search", "image_generation",
     "local_shell", "mcp", "namespace", "shell", "tool_search", "web_search", "web_search_preview",
 }  # fmt: skip
-"""Tools that the server has by itself, or that hold others; those of `custom` take any text."""
+"""Tools of the server itself, or that contain others; those of `custom` accept any text."""
 _SERVED = {
     "additional_tools", "agent_message", "apply_patch_call", "code_interpreter_call", "compaction",
     "compaction_trigger", "computer_call", "computer_call_output", "custom_tool_call", "custom_tool_call_output",
@@ -38,7 +38,7 @@ _SERVED = {
     "mcp_approval_request", "mcp_approval_response", "mcp_call", "mcp_list_tools", "shell_call", "shell_call_output",
     "apply_patch_call_output", "tool_search_call", "tool_search_output", "web_search_call",
 }  # fmt: skip
-"""Items of these tools, which are not looked into."""
+"""Items of these tools; their fields are not checked."""
 _EFFORTS = {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FILE = re.compile(r"data:[^;,]+;base64,.+", re.DOTALL)
@@ -47,7 +47,7 @@ Signed = Callable[[str], str]
 
 
 def check_responses_request(body: dict[str, Any], signed: Signed | None = None) -> None:
-    """Raises `AssertionError` with the reason. `signed` gives the encrypted content of a summary's text."""
+    """Raise `AssertionError` with the reason. `signed`: returns the encrypted content of a summary's text."""
     _need(not set(body) - _KEYS, f"Unknown parameter: {sorted(set(body) - _KEYS)}")
     _need(isinstance(body.get("model"), str) and bool(body["model"]), "Missing required parameter: 'model'")
     limit = body.get("max_output_tokens")
@@ -103,7 +103,7 @@ def _check_items(items: list[dict[str, Any]], signed: Signed | None, *, stored: 
         needed, more = _ITEMS[kind]
         _need(needed <= set(item), f"{where}: missing {needed - set(item)}")
         _need(set(item) <= needed | more, f"{where}: unknown parameter {set(item) - needed - more}")
-        # An id alone means what the server keeps; beside the content itself it is only a name.
+        # An id alone refers to an item that the server stores; beside the content it is only a name.
         lost = kind == "reasoning" and "id" in item and not item.get("encrypted_content")
         _need(stored or not lost, f"{where}: item with id {item.get('id')!r} not found: it is not stored")
         match kind:
@@ -160,7 +160,7 @@ def _check_content(content: Any, kinds: set[str], where: str) -> None:
 
 
 def closed(schema: dict[str, Any]) -> bool:
-    """Whether every object of the schema is closed and requires all that it has."""
+    """Return whether every object of the schema is closed and requires all of its properties."""
     if schema.get("type") == "object":
         properties = _dict(schema.get("properties", {}))
         if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(properties):

@@ -1,9 +1,9 @@
-"""Chat completions servers that depart from OpenAI's, each under a path of its own, as strict as they are.
+"""Chat completions servers that differ from OpenAI's, each under its own path, as strict as the real ones.
 
-`/openrouter/v1` sends and wants `reasoning_details` (Gemini: encrypted and signed for each message with calls; Claude:
-signed text), `/gemini/v1beta/openai` signs calls in `extra_content` and takes no field that it does not know,
-`/deepseek/v1` and `/kimi/v1` want `reasoning_content` with earlier messages, `/plain/v1` is a server without parsers,
-which leaves reasoning and calls in the text. From the providers' documentation and public issues, November 2026.
+`/openrouter/v1` sends and requires `reasoning_details` (Gemini: encrypted and signed for each message with calls;
+Claude: signed text), `/gemini/v1beta/openai` signs calls in `extra_content` and refuses unknown fields, `/deepseek/v1`
+and `/kimi/v1` require `reasoning_content` with earlier messages, `/plain/v1` is a server without parsers, which leaves
+reasoning and calls in the text. From the providers' documentation and public issues, November 2026.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _MISSING = "Function call is missing a thought_signature in functionCall parts. 
 
 
 def proof(text: str) -> str:
-    """Return the stub's signature of a text or a call: what comes back with another one was changed on the way."""
+    """Return the stub's signature of a text or a call, so that a changed one is detected when it comes back."""
     return "proof_" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 class _Server(OpenAIChat):
-    """Turns OpenAI's answer into that of the server: `turned` changes a message or a delta in place."""
+    """Turns OpenAI's answer into the server's: `turned` changes a message or a delta in place."""
 
     _extra: frozenset[str] = frozenset()
-    """Fields of messages that this server takes beside OpenAI's."""
+    """Fields of messages that this server accepts beside OpenAI's."""
 
     def check(self, body: Json, headers: Mapping[str, str]) -> None:
         messages = [_dict(message) for message in body.get("messages") or ()]
@@ -43,7 +43,7 @@ class _Server(OpenAIChat):
         check_openai_request({**body, "messages": plain})
 
     def check_history(self, body: Json, messages: list[Json]) -> None:
-        """Raise `AssertionError` with the server's own words."""
+        """Raise `AssertionError` with the server's own message."""
 
     def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
         frames: list[bytes] = []
@@ -87,7 +87,7 @@ class OpenRouter(_Server):
         frames = super().frames(reply, asked, finish=finish)
         last = max((at for at, frame in enumerate(frames) if b'"reasoning"' in frame), default=None)
         if last is not None and "claude" in asked.model:
-            # The signature comes by itself, behind the words that it is for.
+            # The signature comes in a frame of its own, after the text that it signs.
             said = msgspec.json.decode(frames[last].removeprefix(b"data: "))
             detail = {"type": "reasoning.text", "signature": proof(reply.thinking), "format": _format(asked.model)}
             said["choices"][0]["delta"] = {"reasoning_details": [{**detail, "index": 0}]}
@@ -155,7 +155,7 @@ class DeepSeek(_Server):
 
 
 class Kimi(DeepSeek):
-    """Counts inside of the choice."""
+    """Reports usage inside the choice."""
 
     name, path = "openai_chat by Moonshot", "/kimi/v1/chat/completions"
     _words = "thinking is enabled but reasoning_content is missing in assistant tool call message"
@@ -172,7 +172,7 @@ class Kimi(DeepSeek):
 
 
 class Plain(_Server):
-    """Calls are in the last words, as Hermes and Qwen write them."""
+    """Calls are in the text of the answer, as Hermes and Qwen write them."""
 
     name, path = "openai_chat without parsers", "/plain/v1/chat/completions"
 
@@ -202,7 +202,7 @@ _FORMATS = {"claude": "anthropic-claude-v1", "gemini": "google-gemini-v1", "gpt"
 
 
 def _runs(messages: list[Json], at: int) -> bool:
-    """Whether the message is of the running turn, which alone is looked at."""
+    """Return whether the message belongs to the running turn; only that turn is checked."""
     return not any(message.get("role") == "user" for message in messages[at:])
 
 
