@@ -28,7 +28,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     @property
     def address(self) -> tuple[str, int, bool]:
-        """(host, port, whether TLS)."""
+        """The address: (host, port, whether TLS)."""
         parts = urlsplit(self.url)
         secure = parts.scheme == "https"
         return parts.hostname or "127.0.0.1", parts.port or (443 if secure else 80), secure

@@ -47,7 +47,7 @@ class Travels(ABC):
 
     @abstractmethod
     async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
-        """As `Journal.accept`."""
+        """Put an input into the inbox. Raises as `Journal.accept`."""
 
     async def checkpoint(
         self, session: str, label: str | None = None, *, key: str | None = None, wait: float = 10.0

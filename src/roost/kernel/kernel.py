@@ -353,7 +353,7 @@ class Kernel:
                 early.extend(change.inbox)
 
     def _take_child(self, session: str, record: Record) -> None:
-        """With `only`, also run the children of its sessions."""
+        """Add a child to `only` when its parent is there, so that this node also runs it."""
         only, event = self.config.only, record.event
         if only is not None and session in only and isinstance(event, ev.ChildStarted):
             only.add(event.child)

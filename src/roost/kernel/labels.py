@@ -35,13 +35,13 @@ def masked_names(
 
 
 def check_title(title: str | None) -> None:
-    """Raises `Invalid` (`bad_title`)."""
+    """Check a title. Raises `Invalid` (`bad_title`)."""
     if title is not None and (len(title) > TITLE or _UNFIT.search(title) or (title and not _is_seen(title))):
         raise Invalid(f"a title has at most {TITLE} characters, {_ONE_LINE}", code="bad_title")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Raises `Invalid` (`bad_label`)."""
+    """Check a session's labels. Raises `Invalid` (`bad_label`)."""
     if len(labels) > _LABELS:
         raise Invalid(f"a session has at most {_LABELS} labels, not {len(labels)}", code="bad_label")
     for key, value in labels.items():

@@ -410,7 +410,7 @@ class SessionHandle:
         scope: ev.GrantScope | None = None,
         asked: int | None = None,
     ) -> Accepted:
-        """As `Sessions.approve`."""
+        """Answer a waiting call, as `Sessions.approve`."""
         return await self._sessions.approve(
             self.id, call, decision, note=note, arguments=arguments, always=always, scope=scope, asked=asked
         )

@@ -380,7 +380,7 @@ class Sessions(Travels):
         return LastTurn(event.turn, event.outcome, event.reason) if isinstance(event, ev.TurnCompleted) else None
 
     async def inspect(self, session: str) -> SessionView:
-        """Raises `NotFound`."""
+        """Return a session's state by its committed log. Raises `NotFound`."""
         info, state = await self._state(session)
         (info,) = await self._with_turns([info])
         return SessionView(

@@ -60,10 +60,10 @@ class Degrading:
     """Ask the next model of a chain when one fails (FALLBACK).
 
     A notice `fallback` reports it, and `restart` if part of an answer was shown. After `context_overflow` only a model
-    with a larger window is asked; models that cannot take the user's newest media are skipped. The last failure is
-    returned. All calls but the last have `meta["others"]`, so that they wait only briefly. Name and profile are those
-    of the first model of the default chain. Closes all models. Raises `ConfigError` for a chain that is empty or names
-    no model of `models`.
+    with a larger window is asked. Models that cannot take the user's newest media are skipped; if none can, only the
+    first is asked. The last failure is returned. All calls but the last have `meta["others"]`, so that they wait only
+    briefly. Name and profile are those of the first model of the default chain. Closes all models. Raises `ConfigError`
+    for a chain that is empty or names a model that `models` lacks.
     """
 
     def __init__(self, models: Mapping[str, Model], chains: Chains) -> None:
