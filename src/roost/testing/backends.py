@@ -1,12 +1,12 @@
-"""The contract of a Backend of level 1 or 2 as tests, with hostile ones.
+"""Conformance suite of a level 1 or 2 Backend, with hostile commands.
 
     class TestMine(BackendContract):
         @pytest.fixture
         def backend(self): return MyBackend(...)
         maker = "my.module:MyBackend"
 
-The fixtures: `backend`, and `tmp_path` (pytest's own). `maker` names what makes the same backend in another process. A
-backend that cannot run here is the fixture's to skip.
+Fixtures: `backend`, and `tmp_path` (pytest's own). `maker` names the callable that makes the same backend in another
+process. The fixture must skip a backend that cannot run here.
 """
 
 from __future__ import annotations
@@ -95,16 +95,16 @@ get = r.build_opener(r.ProxyHandler({'http': os.environ['http_proxy']})).open
 try: print(get(sys.argv[1], timeout=10).read().decode())
 except Exception as e: print('refused', getattr(e, 'code', e))
 """
-"""What a program inside does to reach the URL that it is given, by the way out that it is told of."""
+"""A program that fetches the URL in its argument from inside, through the proxy in its environment."""
 
 
 class BackendContract:
     maker = ""
     not_held: Set[str] = frozenset()
-    """Attempts of `roost.testing.escapes` that get something."""
+    """Attempts of `roost.testing.escapes` that succeed without reaching this machine."""
 
     def arguments(self, backend: Backend) -> Sequence[str]:
-        """What `maker` is to be called with to make `backend`."""
+        """Return the arguments of `maker` that make `backend`."""
         return ()
 
     async def test_the_probe_runs_a_guest_and_is_remembered(self, backend: Backend) -> None:
@@ -121,7 +121,7 @@ class BackendContract:
         assert {name: what for name, what in got.items() if what is not None and name not in self.not_held} == {}
 
     async def test_no_way_out_on_another_event_loop(self, backend: Backend, tmp_path: Path) -> None:
-        """uvloop leaves copies of a program's standard streams open in it, and what its own process was given."""
+        """uvloop leaks copies of a program's standard streams, and inherited descriptors, into its children."""
         if find_spec("uvloop") is None:
             return
         given = os.open(os.devnull, os.O_RDONLY)
@@ -197,7 +197,7 @@ class BackendContract:
             deaf = await shell(guest, tmp_path, _DEAF, Quota(wall_seconds=0.5))
             assert deaf.killed_by == "wall_seconds"
             assert deaf.seconds < 5
-            for _ in range(250):  # what was killed is counted until it is fetched
+            for _ in range(250):  # killed processes count until they are reaped
                 if (await guest.usage()).pids <= 1:
                     break
                 await asyncio.sleep(0.02)
@@ -345,7 +345,7 @@ class BackendContract:
         assert await backend.reap(marker) == 0
 
     async def test_chaos_leaves_nothing(self, backend: Backend, tmp_path: Path, rounds: int = 12) -> None:
-        """Made, used, cancelled at any moment, closed."""
+        """Make sandboxes, use them, cancel at any moment, close."""
 
         async def one(number: int) -> None:
             async with made(backend, tmp_path) as guest:
@@ -363,7 +363,7 @@ class BackendContract:
 
 
 async def inherited(backend: Backend, workspace: Path) -> list[str]:
-    """The descriptors of a command, of one in the background and of one with a terminal."""
+    """Return the open descriptors of a command, of a background command and of one on a terminal."""
     look, cwd = [os.path.realpath(sys.executable), "-I", "-S", "-c", _OPEN], str(workspace)
     async with made(backend, workspace) as guest:
         found = [(await guest.exec(look, cwd=cwd)).stdout]
@@ -375,7 +375,7 @@ async def inherited(backend: Backend, workspace: Path) -> list[str]:
 
 
 async def attempt_all(backend: Backend, folder: Path) -> dict[str, str | None]:
-    """What each attempt of `roost.testing.escapes` got."""
+    """Return what each attempt of `roost.testing.escapes` got."""
     (workspace := folder / "workspace").mkdir()
     with target(folder, workspace) as setting:
         async with made(backend, workspace) as guest:
@@ -392,8 +392,8 @@ async def attempt(sandbox: Sandbox, workspace: Path, setting: Mapping[str, Any])
 
 @contextmanager
 def target(folder: Path, workspace: Path | None = None) -> Generator[dict[str, Any]]:
-    """What there is outside to be reached, as `roost.testing.escapes` takes it, but for a process. Programs outside
-    listen in the workspace too."""
+    """Set up targets outside a sandbox and yield them as settings for `roost.testing.escapes`, without `pid`. Programs
+    outside also listen on sockets in the workspace."""
     (secret := folder / "secret").write_text("the secret")
     name = f"roost-test-{secrets.token_hex(6)}"
     with (

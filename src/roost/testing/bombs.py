@@ -1,6 +1,6 @@
-"""Commands that take all that they can get of processes, memory, disk, processor or output, or that do not end.
+"""Commands that use all processes, memory, disk, processor or output that they can get, or that do not end.
 
-Each ends by a limit, or by its time. They are small enough for a machine on which nothing holds them back.
+Each ends by a limit, or by its time. They are small enough for a machine without any limits.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ BOUNDS = Bounds(
     workspace_bytes=192 * 1024**2,
     workspace_files=1000,
 )
-"""Of the sandbox that they are meant for, and of its workspace."""
+"""Limits of the sandbox that they are meant for, and of its workspace."""
 _LASTING = 60
 _MORE = 8.0
-"""Seconds that the end of a command may take."""
+"""Seconds that killing a command may take."""
 _FORKS = """
 import os, time
 for n in range(300):
@@ -45,8 +45,8 @@ _BUSY = "for n in 1 2 3 4; do (while :; do :; done) & done; wait"
 
 
 class Bomb(msgspec.Struct, frozen=True):
-    """`script` is for a shell, in the workspace. `ends`: what may be its end, as `killed_by` or `limits` name it, or
-    `exit` for an ordinary exit after some of its calls failed, or `cut` for output that was cut."""
+    """`script`: for a shell, in the workspace. `ends`: acceptable ends, as `killed_by` or `limits` name them, or
+    `exit` for an ordinary exit after failed calls, or `cut` for truncated output."""
 
     name: str
     script: str
@@ -55,8 +55,8 @@ class Bomb(msgspec.Struct, frozen=True):
 
 
 def bombs(seconds: float = 3.0, *, level: int = 1) -> list[Bomb]:
-    """All of them for a level; each gets `seconds` of time. At level 0 `/tmp` is the machine's own and stays as it is,
-    and memory is held for each process alone."""
+    """Return all bombs for a level; each gets `seconds` of time. At level 0 `/tmp` is the machine's own and is spared,
+    and memory is limited for each process alone."""
 
     def bomb(name: str, script: str, *ends: str, file_bytes: int | None = None) -> Bomb:
         memory = 512 * 1024**2 if level == 0 else None
@@ -64,7 +64,7 @@ def bombs(seconds: float = 3.0, *, level: int = 1) -> list[Bomb]:
         return Bomb(name, script, frozenset((*ends, "wall_seconds")), quota)
 
     def lasting(name: str, script: str, end: str) -> Bomb:
-        """Time is no end of it."""
+        """A bomb that must end by its limit, not by time."""
         return Bomb(name, script, frozenset({end}), Quota(wall_seconds=_LASTING * seconds))
 
     some = [
@@ -86,7 +86,7 @@ def bombs(seconds: float = 3.0, *, level: int = 1) -> list[Bomb]:
 
 
 def ended(bomb: Bomb, result: ExecResult) -> str | None:
-    """None when it ended as it should; else what is wrong, in words."""
+    """Return None when the bomb ended as it should, else the problem."""
     if result.seconds > bomb.quota.wall_seconds + _MORE:
         return f"it ran for {result.seconds:.1f} s"
     how = {*result.limits, *([result.killed_by] if result.killed_by else ["exit"])}

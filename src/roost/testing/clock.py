@@ -1,4 +1,4 @@
-"""A clock that passes in no time."""
+"""A fake clock: waits take no real time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _SETTLE = 25
-"""Rounds of the event loop in which whatever a timer woke comes to rest."""
+"""Rounds of the event loop after a timer, in which woken work settles."""
 
 
 class _Timer:
@@ -22,9 +22,8 @@ class _Timer:
 
 
 class FakeClock:
-    """Keeps the contract of `roost.routing.clock.Clock`. Time stands still but in `run` and `advance`, which let the
-    timers fire one by one, each at its exact time, and let their work settle in between. Not for work that does real
-    I/O."""
+    """Implements `roost.routing.clock.Clock`. Time passes only in `run` and `advance`: they fire the timers one by one,
+    each at its exact time, and let their work settle in between. Not for work that does real I/O."""
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
@@ -36,7 +35,7 @@ class FakeClock:
 
     @property
     def due(self) -> float | None:
-        """When the next timer fires; None where none is set."""
+        """Time of the next timer; None where none is set."""
         return min((when for when, _, timer in self._timers if timer.callback is not None), default=None)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> _Timer:
@@ -46,7 +45,8 @@ class FakeClock:
         return timer
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns; time passes as it needs. Raises `AssertionError` when it waits for no timer."""
+        """Run `work` and return its result; time passes as it needs. Raises `AssertionError` when it waits without a
+        timer."""
         task = asyncio.ensure_future(work)
         try:
             while True:
@@ -70,7 +70,7 @@ class FakeClock:
             await asyncio.sleep(0)
 
     def _fire(self, until: float | None) -> bool:
-        """The next timer, whose time it becomes. False when there is none up to `until`."""
+        """Fire the next timer and set the time to it. False when there is none up to `until`."""
         while self._timers and (until is None or self._timers[0][0] <= until):
             when, _, timer = heapq.heappop(self._timers)
             if timer.callback is not None:

@@ -1,4 +1,4 @@
-"""The conformance suite of what an append brings for other sessions, and of checkpoints. Subclass it as
+"""Conformance suite of deliveries to other sessions in an append, and of checkpoints. Subclass it as
 `JournalConformance`."""
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DeliveryConformance(Opens):
                 await journal.accept("parent", said("other"), key="end")
 
     async def test_what_is_delivered_is_work(self, tmp_path: Path) -> None:
-        """Also with the release of the one that delivers to itself."""
+        """Also in the release of a session that delivers to itself."""
         async with self.journal(tmp_path) as journal:
             for name in ("child", "parent"):
                 await new(journal, name)
@@ -124,7 +124,7 @@ class DeliveryConformance(Opens):
             assert (await said_to(journal, "parent"))[-1] == said("end")
 
     async def test_deliveries_both_ways_at_once(self, tmp_path: Path) -> None:
-        """Every one arrives, and none waits for another for ever, whoever writes."""
+        """Every delivery arrives, and no writer waits for another forever."""
         async with self.two(tmp_path) as journals:
             names = [f"s{number}" for number in range(6)]
             for name in names:

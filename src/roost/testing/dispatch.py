@@ -1,4 +1,4 @@
-"""The conformance suite of the Dispatcher protocol, on two openers of one store, as two processes would be:
+"""Conformance suite of the Dispatcher protocol, on two openers of one store, as two processes would be:
 
 class TestMyDispatch(DispatchConformance):
     async def open(self, folder: Path) -> Store: ...
@@ -26,7 +26,7 @@ from roost.testing.stores import PATIENCE, Opens, bodies, created, eventually, n
 
 
 async def waiting(store: Store, session: str, *needs: str) -> None:
-    """A session that has something to do."""
+    """Create a session with work waiting."""
     await store.create(NewSession(id=session, agent="a", version="1", needs=needs), [created()])
     await store.accept(session, said())
 
@@ -42,7 +42,7 @@ async def claimed(store: Store, node: str, **options: Any) -> list[str]:
 
 
 async def soon(store: Store, node: str) -> Claim:
-    """The one claim that this node gets before long."""
+    """Return the one claim that this node gets soon."""
     (claim,) = await eventually(lambda: store.claim(node))
     return claim
 
@@ -52,7 +52,7 @@ async def release(store: Store, claim: Claim) -> None:
 
 
 class _Placement(Opens):
-    """Which node a session goes to."""
+    """Placement: which node a session goes to."""
 
     async def test_a_session_goes_where_all_that_it_needs_is_offered(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):
@@ -161,7 +161,7 @@ class _Placement(Opens):
 
 
 class _Owning(_Placement):
-    """Keeping a session, losing it and giving it back."""
+    """Ownership: keep a session, lose it, give it back."""
 
     async def test_a_dead_node_loses_what_it_held(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):
@@ -183,7 +183,7 @@ class _Owning(_Placement):
                 await here.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("zombie")))
 
     async def test_a_beat_in_time_keeps_it(self, tmp_path: Path) -> None:
-        """On a machine that stands still for longer than a lease it may be lost for once."""
+        """A machine that stalls for longer than a lease may lose it once, so longer leases are tried."""
         async with self.two(tmp_path) as (here, there):
             for number in range(5):
                 owner, session, ttl = f"owner{number}", f"s{number}", 0.7 * 2**number
@@ -384,7 +384,7 @@ class DispatchConformance(_Owning):
             assert await there.ready(limit=1) == ["one"]
             await beat(here, "a", ttl=0.3)
             assert await claimed(here, "a") == ["one"]
-            assert (await there.backlog()).sessions in (1, 2)  # 2 when this machine took longer than its lease
+            assert (await there.backlog()).sessions in (1, 2)  # 2 when this machine was slower than its lease
             await here.accept("paused", ControlInput("resume"))
 
             async def count() -> int:

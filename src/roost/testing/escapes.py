@@ -1,13 +1,13 @@
-"""Attempts to get out of a sandbox, run inside it: `python -I -S - SETTING < escapes.py`. Standard library only.
+"""Attempts to escape from a sandbox, run inside it: `python -I -S - SETTING < escapes.py`. Standard library only.
 
-`python -m roost.testing.isolation` makes them at every level of this machine, and shows what each holds (`walls.py`).
+`python -m roost.testing.isolation` makes them at every level of this machine, and shows what each denies.
 
 SETTING is JSON: `secret` (a file outside the workspace), `port` (where a program outside listens on 127.0.0.1),
 `socket` (the name of an abstract Unix socket outside), `pid` (a process outside), `writes` (folders that must not be
-writable), `homes` (of people outside), and, where there is no wall, `bare`. It prints JSON: for each attempt None when
-it was denied, else what it got. Nothing is changed outside, even where an attempt succeeds: files are opened and not
-written, calls are made with arguments that name nothing, and with `bare` each attempt has mounts of its own, and nobody
-but `pid` is traced. Each is a process of its own, so that none makes it easier or harder for the next.
+writable), `homes` (of users outside), and, without an isolation boundary, `bare`. It prints JSON: for each attempt None
+when it was denied, else what it got. Nothing is changed outside, even by a successful attempt: files are opened and not
+written, calls have arguments that name nothing, and with `bare` each attempt has mounts of its own, and only `pid` is
+traced. Each runs in a process of its own, so that none helps or hinders the next.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _NUMBERS = {  # x86-64, 64-bit Arm
 }  # fmt: skip
 _NEW_USER, _NEW_MOUNTS, _NEW_NAME = 0x10000000, 0x00020000, 0x04000000
 _ours: set[int] = set()
-"""Descriptors over which an attempt tells its outcome."""
+"""Descriptors over which an attempt reports its outcome."""
 
 
 def call(name: str, *arguments: Any) -> str:
-    """What the call returned. Raises `OSError`."""
+    """Make a system call and return its result. Raises `OSError`."""
     number = _NUMBERS[name][_ARM]
     got = _libc.syscall(number, *[each if not isinstance(each, int) else ctypes.c_long(each) for each in arguments])
     if got < 0:
@@ -59,7 +59,7 @@ def opened(path: str, flags: int = os.O_RDONLY) -> str:
 
 
 def forked(name: str, *arguments: Any) -> str:
-    """A call that would start a process, made so that only the child can be new."""
+    """Make a call that would start a process; a new process exits at once."""
     got = call(name, *arguments)
     if got == "returned 0":
         os._exit(0)
@@ -140,7 +140,7 @@ def capable() -> str:
 
 
 def descriptors() -> str:
-    """Other than the usual ones. A kernel may refuse to list them."""
+    """Return open descriptors other than the usual ones. A kernel may refuse to list them, so each is tried."""
     if found := [fd for fd in range(3, 4096) if fd not in _ours and is_open(fd)]:
         return str(found)
     raise OSError("none")
@@ -155,7 +155,7 @@ def is_open(fd: int) -> bool:
 
 
 def marked(make: Callable[[str], object], bits: int = 0o6000) -> str:
-    """A file with the set-user-id or set-group-id bit, which outside belongs to the daemon's user."""
+    """Try to make a file with the set-user-id or set-group-id bit; outside it would belong to the daemon's user."""
     try:
         make("marked")
         mode = os.stat("marked").st_mode
@@ -180,7 +180,7 @@ def created(flags: int, mode: int) -> Callable[[str], None]:
 
 
 def linked_later(path: str) -> None:
-    """A file without a name, which gets one."""
+    """Make a file without a name, then link it."""
     fd = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o4755)
     os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
@@ -191,7 +191,7 @@ def opened_by_struct(path: str) -> None:
 
 
 def given_rights(path: str) -> str:
-    """`cap_setuid` for all who run the file, as version 2 of the attribute has it."""
+    """Try to give `cap_setuid` to all users of a file, in version 2 of the attribute."""
     rights = b"\x01\x00\x00\x02\x80" + bytes(15)
     try:
         with open(path, "w"):
@@ -202,7 +202,7 @@ def given_rights(path: str) -> str:
 
 
 def known(name: str) -> str:
-    """Held is a call that the kernel seems not to have."""
+    """Try a call that must look unknown to the kernel (ENOSYS)."""
     try:
         return call(name, -1, 0, 0, 0, 0, 0)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the conformance suite of the Facts protocol does with a store."""
+"""Short helpers for the conformance suite of the Facts protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ids(store: Store, query: str, *spaces: str) -> list[str]:
 
 
 async def append(store: Store, claim: Claim, head: int, *changes: FactChange) -> int:
-    """One event for each change."""
+    """Append one event for each change."""
     write = Append(
         session=claim.info.id,
         epoch=claim.epoch,

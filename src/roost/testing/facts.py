@@ -1,4 +1,4 @@
-"""The conformance suite of the Facts protocol:
+"""Conformance suite of the Facts protocol:
 
 class TestMyFacts(FactsConformance):
     async def open(self, folder: Path) -> Store: ...
@@ -282,7 +282,7 @@ class _Search(Opens):
             assert await ids(store, "tea", "user:none") == []
 
     async def test_words_that_many_facts_have(self, tmp_path: Path) -> None:
-        """More than are looked at: the rare word finds it, and the common ones tell two apart."""
+        """More facts than the search examines: the rare word finds it, and the common ones decide between two."""
         async with self.journal(tmp_path) as store:
             many = [put(f"n{n}", f"common thing {n}") for n in range(COMMON + 10)]
             await store.change_facts([*many, put("x", "rare common thing"), put("y", "rare bird song")], by="p")
@@ -334,4 +334,4 @@ async def _broken(rows: list[StoredFact]) -> AsyncIterator[list[StoredFact]]:
 
 
 class FactsConformance(_Changes, _Purging, FactsOnce, _Sessions, _Search, _Moving):
-    """All of it."""
+    """All parts of the suite."""

@@ -1,4 +1,4 @@
-"""The part of the conformance suite of the Facts protocol that is about facts which do not pile up."""
+"""The part of the conformance suite of the Facts protocol about duplicates."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FactsOnce(Opens):
             assert (await here.spaces())[0] == Space(HERE, 3, 1)
 
     async def test_in_a_sessions_commit_it_comes_and_goes(self, tmp_path: Path) -> None:
-        """What its events say came was there; nothing of it keeps the session from going on."""
+        """Changes of known or missing facts are recorded without effect, and do not fail the session's commit."""
         async with self.journal(tmp_path) as store:
             await store.change_facts([put("a"), put("k", "tea", key="k")], by="p")
             await store.change_facts([put("b", "new", supersedes=("a",))], by="p")

@@ -1,4 +1,4 @@
-"""The conformance suite of forks: logs that begin as another one's. Subclass it as `JournalConformance`."""
+"""Conformance suite of forks: logs that begin as another one's. Subclass it as `JournalConformance`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from roost.testing.stores import Opens, names, new, own, said
 
 
 async def grown(journal: Store, session: str, count: int = 10, **more: object) -> None:
-    """A session of `count` events, of which all but the first are called by its name and their number."""
+    """Create a session of `count` events; all but the first are named by the session and their number."""
     await new(journal, session)
     await more_of(journal, session, count - 1, **more)
 
@@ -31,14 +31,14 @@ async def more_of(journal: Store, session: str, count: int, **more: object) -> N
 
 
 async def fork(journal: Store, source: str, at: int, session: str, *, key: str | None = None) -> SessionInfo:
-    """With one event of its own, called by its name and number."""
+    """Fork a session; the fork has one event of its own, named by the fork and its number."""
     fresh = NewSession(id=session, agent="agent", version="1", parent=source)
     begins = [Emitted(at=2.0, name=f"{session}{at + 1}")]
     return await journal.fork(source, at, fresh, Snapshot(at + 1, 3, session.encode()), begins, key=key)
 
 
 async def log_of(journal: Store, session: str) -> list[str]:
-    """Also checks that the positions have no gap."""
+    """Return the names of a session's events, after checking that positions have no gap."""
     found = [record async for page in _pages(journal, session) for record in page]
     assert [record.seq for record in found] == list(range(1, len(found) + 1))
     assert len(found) == (await journal.get(session)).head
@@ -203,7 +203,7 @@ class ForkConformance(Opens):
             assert seen == [8, 9, 10, 11, 12]
 
     async def test_forks_and_deletions_at_once(self, tmp_path: Path) -> None:
-        """A fork that was made is whole, whatever is deleted meanwhile."""
+        """A fork is complete once it is made, whatever is deleted meanwhile."""
         async with self.two(tmp_path) as (here, there):
             for number in range(8):
                 await grown(here, f"s{number}", 5)

@@ -35,12 +35,12 @@ _ANSWERED_INSIDE = {
     "docker": {"user"},
     "oci (runc)": {"user"},
 }  # fmt: skip
-"""What a sandbox's own kernel lets be done to itself, and user 0 of a container without any capability: nothing of this
-machine is reached."""
+"""Attempts that succeed inside a sandbox without reaching this machine: its own kernel allows them, or they reach user
+0 of a container without any capability."""
 
 
 class Wall(msgspec.Struct):
-    """What one backend held of what was tried. `through` and `loose` are what it did not hold, in words."""
+    """Results of one backend. `through` and `loose`: attempts and bombs that it did not contain, in words."""
 
     name: str
     level: int
@@ -94,7 +94,7 @@ def _backends(*, emulate: bool) -> list[tuple[str, Backend]]:
 
 
 async def _told(wall: Wall, backend: Backend | None, skip_bombs: bool) -> Wall:
-    """Raises nothing that a backend does wrong: that is what is to be shown."""
+    """Fill in the results. Raises nothing for a fault of the backend: the results must show it."""
     with tempfile.TemporaryDirectory(prefix="roost-walls-") as place:
         folder = Path(place)
         try:
@@ -118,7 +118,7 @@ async def _told(wall: Wall, backend: Backend | None, skip_bombs: bool) -> Wall:
 
 
 async def _without_wall(folder: Path) -> dict[str, str | None]:
-    """At level 0, with a process of ours as the one outside."""
+    """Attempt all at level 0, against a decoy process as the one outside."""
     (workspace := folder / "workspace").mkdir()
     sandbox = ProcessSandbox(marker=f"walls-{secrets.token_hex(4)}")
     with target(folder, workspace) as setting, _decoy() as pid:
@@ -138,8 +138,8 @@ def _decoy() -> Generator[int]:
 
 
 async def explode(backend: Backend | None, bomb: Bomb, folder: Path) -> str | None:
-    """None when it was held: it ended, as data, in time, the sandbox is usable or says that it has ended, and nothing
-    is left of it."""
+    """Return None when the bomb was contained: it ended, as data, in time, the sandbox is usable or says that it has
+    ended, and nothing of it is left."""
     base = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=folder))
     (base / "tmp").mkdir()
     (workspace := base / "work").mkdir()

@@ -1,9 +1,9 @@
-"""The conformance suite of the Journal protocol. Subclass it, say how to open a journal, and run it with pytest:
+"""Conformance suite of the Journal protocol. Subclass it, say how to open a journal, and run it with pytest:
 
     class TestMyJournal(JournalConformance):
         async def open(self, folder: Path) -> Store: ...
 
-`open` called twice with one folder opens the same store twice, as two processes would.
+`open` called twice with one folder must open the same store twice, as two processes would.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class JournalConformance(ReaderConformance):
             assert await journal.snapshot("s") == Snapshot(2, 1, b"state")
 
     async def test_many_sessions_at_once(self, tmp_path: Path) -> None:
-        """Concurrent owners share commits; one that is refused harms no other."""
+        """Concurrent owners share commits; a refused append harms no other."""
 
         async def write(journal: Store, session: str) -> None:
             claim = await own(journal, session)
@@ -211,7 +211,7 @@ class JournalConformance(ReaderConformance):
             assert item.input == said("kept")
             assert (await journal.accept("s", said("kept"), key="k")).duplicate
 
-    # The same append again, after an answer that was lost
+    # An append repeated after its answer was lost
 
     async def test_an_append_that_is_in_the_log_is_not_written_again(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:

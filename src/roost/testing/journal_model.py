@@ -31,7 +31,7 @@ _NODES = st.sampled_from(["n1", "n2"])
 
 
 class _Model:
-    """`log` without its first event. `base`: what a fork was forked from, and at which event."""
+    """`log`: without its first event. `base`: the source of a fork, and the event that it was forked at."""
 
     def __init__(self, log: list[bytes] | None = None, base: tuple[_Model, int] | None = None) -> None:
         self.log = log or []
@@ -54,7 +54,7 @@ class _Model:
 
 
 def _state(log: list[bytes]) -> Snapshot:
-    """The same for the same log."""
+    """Return a state that depends on the log alone."""
     return Snapshot(len(log) + 1, 1, b"".join(log[-2:]))
 
 

@@ -1,4 +1,4 @@
-"""What of a sandbox is still on this machine: processes, mounts, control groups, loop devices, files."""
+"""Find what sandboxes left on this machine: processes, mounts, control groups, loop devices, files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ GROUPS = "/sys/fs/cgroup"
 
 
 def left(base: Path, marker: str) -> list[str]:
-    """Of sandboxes with this `marker` whose workspaces and temporary files lie below `base`, where `tmp` is the folder
-    for temporary files. In words, for a person. Blocks."""
+    """List the remains of sandboxes with this `marker`, in words for a person. Blocks. `base`: the folder with their
+    workspaces and, in `tmp`, their temporary files."""
     found = [f"process {pid}: {what}" for pid, what in processes(base, marker)]
     found += [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if str(base) in line]
     found += [f"control group: {path}" for path in groups(marker)]
@@ -22,8 +22,8 @@ def left(base: Path, marker: str) -> list[str]:
 
 
 def processes(base: Path, marker: str) -> Iterator[tuple[int, str]]:
-    """Those that were started with the marker, are in a control group of it, name `base`, or see a mount of it: every
-    process of a sandbox does one of these, whatever it did to hide. Not the caller and its ancestors."""
+    """Yield processes that were started with the marker, are in a control group of it, name `base`, or see a mount of
+    it: every process of a sandbox does one of these, even when it hides. Skips the caller and its ancestors."""
     mine, spaces = _line_of(os.getpid()), dict[str, bool]()
     own = _link("self", "ns/mnt")
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -43,7 +43,7 @@ def processes(base: Path, marker: str) -> Iterator[tuple[int, str]]:
 
 
 def groups(marker: str) -> list[Path]:
-    """Ours, and those that a runtime made for the container."""
+    """Return Roost's control groups, and those that a runtime made for the container."""
     wanted = _hash(marker)
     return [Path(place, name) for place, names, _ in os.walk(GROUPS) for name in names if wanted in name]
 
@@ -80,7 +80,7 @@ def _link(pid: str, name: str) -> str:
 
 
 def _zombie(pid: str) -> bool:
-    """Dead, and its parent has not looked yet."""
+    """True for a dead process that its parent has not reaped."""
     return _bytes(pid, "stat").rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"], [])
 
 

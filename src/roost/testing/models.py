@@ -1,4 +1,4 @@
-"""Short forms for a test of any `Model`: ask it, and check that its stream keeps the contract."""
+"""Helpers for tests of any `Model`: ask it, and check that its stream keeps the contract."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def user(text: str) -> UserMessage:
 
 
 def ask(*messages: Message, **options: Any) -> Request:
-    """A request with a short instruction; without messages the user says hello."""
+    """Return a request with a short instruction; without messages the user says hello."""
     return Request(instruction="Be brief.", messages=messages or (user("Hello"),), **options)
 
 
 async def run(model: Model, request: Request | None = None) -> tuple[list[ModelEvent], Completed | Failed]:
-    """(the deltas, the end). Raises `AssertionError` where the stream breaks the contract of `Model`: not exactly one
-    end, an end that is not last, call ids that are not unique, or nothing said."""
+    """Return the deltas and the end. Raises `AssertionError` where the stream breaks the contract of `Model`: not
+    exactly one end, an end that is not last, call ids that are not unique, or an empty answer."""
     events = [event async for event in model.stream(request or ask())]
     ends = [event for event in events if isinstance(event, Completed | Failed)]
     if len(ends) != 1 or events[-1] is not ends[0]:

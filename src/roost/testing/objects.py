@@ -1,10 +1,10 @@
-"""The contract of `Objects` as tests. Any object store must pass them.
+"""Conformance suite of `Objects`. Every object store must pass it.
 
     class TestMine(ObjectsContract):
         @pytest.fixture
         def objects(self): return MyObjects(...)
 
-The fixture gives a store that holds nothing.
+The fixture returns an empty store.
 """
 
 from __future__ import annotations

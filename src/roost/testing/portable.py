@@ -1,11 +1,11 @@
-"""The conformance suite of the Portable protocol: content moves from one store to another and is the same there.
+"""Conformance suite of the Portable protocol: content copied to another store is the same there.
 
     class TestMyPortable(PortableConformance):
         async def open(self, folder: Path) -> Store: ...
 
-        async def open_other(self, folder: Path) -> Store: ...  # where it moves to; without it, the same kind
+        async def open_other(self, folder: Path) -> Store: ...  # the target; without it, the same kind
 
-Folders are different for different stores.
+Different folders mean different stores.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ TIMER = TimerInput("wake", (Text("up"),))
 
 
 async def lived(store: Store, session: str = "s") -> list[int]:
-    """A session with a bit of everything. Returns its inputs: taken, taken with a key, waiting, waiting with a key."""
+    """Create a session with content of every kind. Returns its inputs: taken, taken with a key, waiting, waiting with a
+    key."""
     fresh = NewSession(
         id=session,
         agent="clerk",
@@ -74,7 +75,7 @@ async def lived(store: Store, session: str = "s") -> list[int]:
 
 
 async def pages(store: Store, dump: SessionDump, size: int = 2) -> AsyncGenerator[list[Record]]:
-    """The events that belong to a dump."""
+    """Yield the events that belong to a dump."""
     after = 0
     while after < dump.info.head:
         records = await store.read(dump.info.id, after=after, limit=min(size, dump.info.head - after))
@@ -89,7 +90,7 @@ async def move(source: Store, target: Store, session: str = "s") -> SessionDump:
 
 
 async def content(store: Store, session: str = "s") -> tuple[SessionDump, list[bytes]]:
-    """All that must be the same wherever it is."""
+    """Return all content that must be equal in every store."""
     dump = await store.dump(session)
     info = msgspec.structs.replace(dump.info, owner=None)
     log = [record.body async for page in pages(store, dump, 1000) for record in page]
@@ -106,7 +107,7 @@ class _Moves(Opens):
 
     @contextlib.asynccontextmanager
     async def houses(self, folder: Path) -> AsyncGenerator[tuple[Store, Store]]:
-        """Where it is and where it moves to."""
+        """Yield the source store and the target store."""
         target = await self.open_other(folder / "to")
         try:
             async with self.journal(folder / "from") as source:
@@ -148,7 +149,7 @@ class _Moves(Opens):
             assert await target.snapshot("s", at=2) == Snapshot(2, 9, b"\x00then")
 
     async def test_a_fork_moves_whole(self, tmp_path: Path) -> None:
-        """Also without its source, and it is the same there."""
+        """The fork is the same there, also without its source."""
         async with self.houses(tmp_path) as (source, target):
             await lived(source)
             fresh = NewSession(id="f", agent="clerk", version="7", parent="s")
@@ -192,7 +193,7 @@ class _Moves(Opens):
             assert [one.id for one in await target.find(SessionQuery(label=("user", "ann")))] == ["s"]
 
     async def test_new_inputs_are_numbered_after_all_former_ones(self, tmp_path: Path) -> None:
-        """Also when the inbox that moves is empty, and no event names them."""
+        """Also when the copied inbox is empty and no event names the inputs."""
         async with self.houses(tmp_path) as (source, target):
             await new(source, "s")
             ids = [(await source.accept("s", said())).id for _ in range(5)]
@@ -261,7 +262,7 @@ class PortableConformance(_Moves):
                     await new(source, session)
             assert await ids_of(source) == sessions
 
-    # What does not fit
+    # Conflicts
 
     async def test_what_is_there_is_not_replaced(self, tmp_path: Path) -> None:
         async with self.houses(tmp_path) as (source, target):
@@ -294,7 +295,7 @@ class PortableConformance(_Moves):
             await move(source, target)
             assert await content(target) == await content(source)
 
-    # What ends in the middle
+    # Interrupted copies
 
     async def test_nothing_is_seen_before_all_of_it_is_there(self, tmp_path: Path) -> None:
         async with self.houses(tmp_path) as (source, target):
@@ -361,7 +362,7 @@ class PortableConformance(_Moves):
                 await move(source, target)
             assert await content(target) == await content(source)
 
-    # What is one for all nodes
+    # Content shared by all nodes
 
     async def test_budgets_and_settings_move(self, tmp_path: Path) -> None:
         async with self.houses(tmp_path) as (source, target):

@@ -1,4 +1,4 @@
-"""The part of the Journal's conformance suite that is about readers."""
+"""The part of the Journal's conformance suite about readers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ReaderConformance(Opens):
             assert got == list(range(2, head + 1))
 
     async def test_slow_reader_misses_nothing_of_a_session_that_comes_and_goes(self, tmp_path: Path) -> None:
-        """What this journal wrote is heard at once, what the other one wrote in between a moment later."""
+        """The reader hears of this journal's writes at once, and of the other one's a moment later."""
         async with self.two(tmp_path) as (here, there):
             await new(here, "s")
             tail, head = here.tail("s"), 1

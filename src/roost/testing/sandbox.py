@@ -1,11 +1,11 @@
-"""The contract of a Sandbox as tests. Any isolation level must pass them.
+"""Conformance suite of a Sandbox. Every isolation level must pass it.
 
     class TestMine(SandboxContract):
         @pytest.fixture
         def sandbox(self): return MySandbox(...)
 
-The fixtures: `sandbox`, and `tmp_path` (pytest's own), a folder that the sandbox's commands can use. Needs a POSIX
-shell and the usual small programs inside the sandbox, and pytest's asyncio mode `auto`.
+Fixtures: `sandbox`, and `tmp_path` (pytest's own), a folder that the sandbox's commands can use. Needs a POSIX shell
+and the usual small programs inside the sandbox, and pytest's asyncio mode `auto`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ async def _run(sandbox: Sandbox, folder: Path, script: str, quota: Quota | None 
 
 
 async def _silent(file: Path, seconds: float = 0.4) -> bool:
-    """Whether nothing writes to `file` any more. The processes that tests leave behind write to it all the time, which
-    tells of them at every isolation level."""
+    """True when no process writes to `file` any more. Processes that tests leave behind write to it continuously, which
+    reveals them at every isolation level."""
     before = file.stat().st_size if file.exists() else 0
     await asyncio.sleep(seconds)
     return (file.stat().st_size if file.exists() else 0) == before
@@ -51,7 +51,7 @@ _DETACHED = {
 
 class SandboxContract:
     knows_kin = True
-    """Also of a process whose parent is dead and whose session is its own it knows whose it is. gVisor does not."""
+    """The sandbox knows which command an orphan with its own session belongs to. gVisor does not."""
 
     async def test_output_and_exit_code(self, sandbox: Sandbox, tmp_path: Path) -> None:
         result = await _run(sandbox, tmp_path, "echo out; echo err >&2; pwd; exit 7")
@@ -97,7 +97,7 @@ class SandboxContract:
         assert "bytes cut" in result.stdout
 
     async def test_wall_time(self, sandbox: Sandbox, tmp_path: Path) -> None:
-        for seconds in (0.4, 2.0, 10.0):  # a slow machine may not have come to the first word
+        for seconds in (0.4, 2.0, 10.0):  # a slow machine may need longer for the first output
             result = await _run(sandbox, tmp_path, f"echo early; trap '' TERM; {_BEAT}", Quota(wall_seconds=seconds))
             if result.stdout:
                 break

@@ -1,4 +1,4 @@
-"""A model that follows a script, in this process. It costs next to nothing, so that a bench measures the rest."""
+"""A model that follows a script, in this process. It costs next to nothing, so that benchmarks measure the rest."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from roost.stub.answers import Call as Call
 from roost.stub.answers import pieces
 
 Script: TypeAlias = Sequence[Answer | str] | Callable[[Request], Answer | str]
-"""One answer for each call in order, or a function of the request."""
+"""One answer per call, in order, or a function of the request."""
 
 
 def by_step(answers: Sequence[Answer | str]) -> Callable[[Request], Answer | str]:
-    """A script that is a function of the transcript alone: the n-th model call of each turn gets the n-th answer, the
-    last one from then on. A repeated request gets the same answer."""
+    """Return a script that depends on the transcript alone: the n-th model call of each turn gets the n-th answer,
+    later ones the last. A repeated request gets the same answer."""
 
     def answer(request: Request) -> Answer | str:
         said = 0
@@ -44,10 +44,10 @@ def by_step(answers: Sequence[Answer | str]) -> Callable[[Request], Answer | str
 
 
 class ScriptedModel:
-    """A `Model` whose answers are a list, one for each call in order, or a function of the request.
+    """A `Model` whose answers are a list, one per call in order, or a function of the request.
 
-    After the end of a list every call fails with the code `script_over`. `deltas` says whether pieces are streamed
-    before the whole. `calls` counts the calls, `requests` keeps the last `keep` of them.
+    After the end of a list every call fails with the code `script_over`. `deltas`: stream pieces before the whole.
+    `calls`: number of calls. `requests`: the last `keep` requests.
     """
 
     def __init__(

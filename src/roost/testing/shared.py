@@ -1,4 +1,4 @@
-"""The conformance suite of the Shared protocol, on two openers of one store, as two processes would be:
+"""Conformance suite of the Shared protocol, on two openers of one store, as two processes would be:
 
 class TestMyShared(SharedConformance):
     async def open(self, folder: Path) -> Store: ...
@@ -18,7 +18,7 @@ from roost.log.shared import Balance, CallNote, Charge, Shared
 from roost.testing.stores import PATIENCE, Opens, eventually
 
 _NEVER = 1e-6
-"""Of a bucket that does not fill while a test looks."""
+"""Rate of a bucket that does not fill during a test."""
 _NAMES = (
     "turn:a",
     "turn:ab",
@@ -406,7 +406,7 @@ class SharedConformance(_Calls):
                 await here.take("b", 6, rate=1000.0, burst=5)
 
     async def test_what_a_bucket_could_never_give_is_refused(self, tmp_path: Path) -> None:
-        """Also while there is enough in it: that the last of it is gone is no moment to find out."""
+        """Also while the bucket holds enough: an invalid amount must not only fail once the bucket is empty."""
         async with self.journal(tmp_path) as store:
             for amount, rate in ((1, 0.0), (1, -1.0), (1, float("nan")), (-1, 1.0), (float("nan"), 1.0)):
                 with pytest.raises(Invalid):

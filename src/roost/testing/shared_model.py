@@ -1,4 +1,4 @@
-"""A state machine over what is one for all nodes: random operations beside a model in memory, on two openers.
+"""A state machine over the state shared by all nodes: random operations beside a model in memory, on two openers.
 
 class MyMachine(SharedMachine):
     async def open(self, folder): ...

@@ -1,4 +1,4 @@
-"""The contract of `Snapshots` as tests. Any means of keeping a workspace's states must pass them.
+"""Conformance suite of `Snapshots`. Every way to save a workspace's states must pass it.
 
     class TestMine(SnapshotsContract):
         @pytest.fixture
@@ -6,7 +6,7 @@
         @pytest.fixture
         def places(self, tmp_path): return lambda name: Place(tmp_path / name, tmp_path / "memory" / name)
 
-`places` makes places by name, none of which is there yet.
+`places` makes places by name; none of them exists yet.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from roost.workspace.views import FolderView
 
 STOP = Event()
 SETTLED = 0.05
-"""Seconds after which what was written is known by its times."""
+"""Seconds after which a file's times identify its content."""
 _IMAGE = 2 * 1024**3
 _NO_NEWLINE = "\n\\ No newline at end of file\n"
 _DATA_AT = 700 * 1024**2 + 8192
@@ -37,7 +37,7 @@ Places = Callable[[str], Place]
 
 
 def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Everything that a snapshot promises to keep."""
+    """Return everything that a snapshot promises to keep."""
     found: dict[bytes, tuple[object, ...]] = {}
     top = os.fsencode(folder)
     for parent, folders, files in os.walk(top):
@@ -69,7 +69,7 @@ def write(place: Place, path: str, data: bytes | str) -> Path:
 
 
 def furnish(place: Place) -> None:
-    """One of each kind of thing."""
+    """Make one file of each kind."""
     write(place, "readme", "hello")
     write(place, "deep/er/file", "text\n" * 1000)
     write(place, "empty", "")
@@ -85,7 +85,7 @@ def furnish(place: Place) -> None:
 
 
 def _upset(place: Place) -> None:
-    """As much as a command can do."""
+    """Change the files in every way that a command can."""
     (place.folder / "closed").chmod(0o700)
     (place.folder / "closed/file").unlink()
     (place.folder / "closed").rmdir()

@@ -1,4 +1,4 @@
-"""What the conformance suites of a store have in common: how it is opened, and short ways to fill it."""
+"""The common part of the stores' conformance suites: how to open a store, and helpers to fill it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from roost.log.store_protocol import Store
 T = TypeVar("T")
 NODE = "node-a"
 PATIENCE = 10.0
-"""Seconds for what must happen soon, on a machine that is busy."""
+"""Seconds to wait for expected events on a busy machine."""
 
 
 def created(agent: str = "agent") -> SessionCreated:
@@ -46,7 +46,7 @@ async def own(journal: Store, session: str, node: str = NODE) -> Claim:
 
 
 async def eventually(check: Callable[[], Awaitable[T]]) -> T:
-    """Ask again until the answer is true, and return it."""
+    """Call `check` until its answer is true, and return the answer."""
     async with asyncio.timeout(PATIENCE):
         while True:
             answer = await check()
@@ -60,8 +60,8 @@ def names(records: list[Record]) -> list[str]:
 
 
 class Opens:
-    """A suite's subclass says how to open a store. `open` called twice with one folder opens the same store twice, as
-    two processes would."""
+    """A subclass says how to open a store. `open` called twice with one folder must open the same store twice, as two
+    processes would."""
 
     async def open(self, folder: Path) -> Store:
         raise AssertionError("say in a subclass how to open a store")

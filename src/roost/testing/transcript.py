@@ -1,4 +1,4 @@
-"""The strict check that model providers make on a transcript, so that a test can make it too."""
+"""Check a transcript as strictly as model providers do, for tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _ALL = Profile(images=True, audio=True, video=True, files=True)
 
 
 def check_transcript(messages: Sequence[Message], *, provider: Literal["openai"] = "openai") -> None:
-    """Raises `AssertionError` with the reason where a provider would refuse `messages`. An empty transcript passes.
+    """Raise `AssertionError` with the reason where a provider would refuse `messages`. An empty transcript passes.
 
-    The first message is the user's; every call is answered exactly once, directly after its message and before anything
-    else; no result is an orphan; call ids are unique in the whole transcript; no message is empty; and what the wire of
-    `provider` makes of it passes that wire's own check.
+    The first message must be the user's; every call must be answered exactly once, directly after its message and
+    before anything else; no result may be an orphan; call ids must be unique in the whole transcript; no message may be
+    empty; and the request made by the wire of `provider` must pass that wire's own check.
     """
     need(not messages or isinstance(messages[0], UserMessage), "the first message is not the user's")
     open_calls: dict[str, ToolCall] = {}

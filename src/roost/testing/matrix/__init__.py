@@ -1,7 +1,7 @@
-"""The conformance matrix of wires: behaviours, by the wires that must show them.
+"""The conformance matrix: behaviours, and the wires that must show them.
 
-`WireConformance` is the suite for a wire of one's own; `python -m roost.testing.matrix` prints the table of all, and
-can be pointed at a real server.
+`WireConformance` is the suite for your own wire; `python -m roost.testing.matrix` prints the table of all wires, and
+can test a real server.
 """
 
 from __future__ import annotations

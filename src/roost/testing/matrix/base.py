@@ -1,4 +1,4 @@
-"""What the behaviours are made of, and the cells of the table."""
+"""The types of behaviours, and of the cells of the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Check: TypeAlias = Callable[[Ground], Awaitable[None]]
 
 
 class Behaviour(msgspec.Struct, frozen=True):
-    """`check` raises `AssertionError` where a wire does not behave. Without `live` it needs a script."""
+    """`check` raises `AssertionError` where a wire misbehaves. Unless `live`, it needs a script."""
 
     name: str
     check: Check
@@ -38,14 +38,14 @@ known: dict[str, Behaviour] = {}
 
 
 def _told(error: Exception) -> str:
-    """The error, and the line of the behaviour that it came from."""
+    """Describe the error, with the line of the behaviour that it came from."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     said = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0][:500]
     return f"{said} at {place.filename.rpartition('/')[2]}:{place.lineno}: {place.line}"
 
 
 def behaviour(*, live: bool = False) -> Callable[[Check], Check]:
-    """Registers a check under its function's name."""
+    """Register a check under its function's name."""
 
     def add(check: Check) -> Check:
         name = check.__name__
@@ -56,7 +56,7 @@ def behaviour(*, live: bool = False) -> Callable[[Check], Check]:
 
 
 async def tried(one: Behaviour, subject: Subject, others: Sequence[Subject], real: Real | None = None) -> Cell:
-    """Raises nothing but cancellation: what goes wrong is in the cell."""
+    """Test one behaviour. Raises nothing but cancellation: errors go into the cell."""
     began = time.monotonic()
 
     def cell(verdict: Verdict, why: str = "") -> Cell:
@@ -74,7 +74,7 @@ async def tried(one: Behaviour, subject: Subject, others: Sequence[Subject], rea
         return cell("skip", str(reason))
     except TimeoutError:
         return cell("fail", f"it took more than {DEADLINE:.0f} seconds")
-    except Exception as error:  # a behaviour that breaks down is a cell that fails
+    except Exception as error:  # any error of a behaviour fails its cell
         return cell("fail", _told(error))
     finally:
         await ground.close()

@@ -1,4 +1,4 @@
-"""How a call ends when it does not end well."""
+"""Behaviours of calls that are cancelled, cut off or refused."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from roost.testing.models import ask, run, user
 from roost.testing.scripted import Call
 
 AT_ONCE = 1.0
-"""Seconds within which the provider must know that nobody listens."""
+"""Seconds within which the provider must notice that the reader is gone."""
 
 
 @behaviour(live=True)
 async def abort(ground: Ground) -> None:
-    """Cancelling the task or closing the stream, before the first word and in the midst, ends the call at once."""
+    """Cancelling the task or closing the stream ends the call at once, before the first word and in the middle."""
     waiting = Reply(text="never", delay=30.0)
     talking = Reply(text="word " * 2000, pace=0.02, piece=5)
     for reply in (waiting, talking):
         for close in (True, False):
             if reply is waiting and close:
-                continue  # nothing has come that the reader could leave at
+                continue  # the reader cannot close a stream before anything has come
             async with ground.place(reply) as place:
                 await _leave(place, close=close, first=reply is talking)
 
@@ -70,7 +70,7 @@ async def _leave(place: Place, *, close: bool, first: bool) -> None:
 
 @behaviour()
 async def empty_answer(ground: Ground) -> None:
-    """An answer that says nothing is a failure that may be tried again, not an empty message."""
+    """An empty answer is a retryable failure, not an empty message."""
     for reply in (Reply(), Reply(thinking="only thought")):
         async with ground.place(reply) as place:
             for stream in (True, False):
@@ -80,7 +80,7 @@ async def empty_answer(ground: Ground) -> None:
 
 @behaviour()
 async def refusal(ground: Ground) -> None:
-    """A refusal is one, whether something was said before or not."""
+    """A refusal is reported as one, with and without text before it."""
     async with ground.place(Reply(text="I would rather not.", stop="refusal")) as place:
         for stream in (True, False):
             end = await place.completed(ask(stream=stream))
@@ -108,19 +108,19 @@ async def length(ground: Ground) -> None:
         async with ground.place(cut) as place:
             end = await place.completed(ask(tools=TOOLS))
             whole = [part for part in end.parts if isinstance(part, ToolCall)]
-            # A protocol whose arguments are objects has none that is half.
+            # A protocol whose arguments are objects cannot carry half of one.
             assert all(part.arguments.endswith("}") for part in whole)
             assert end.stop == "length"
 
 
 @behaviour()
 async def cut_call(ground: Ground) -> None:
-    """A call that the output limit cut off, and that stands alone, is told as that: the answer is no failure, and the
-    half call is not among its parts. The result that tells the model so can be sent."""
+    """A lone call that the output limit cut off is reported as cut: the answer is no failure, and the half call is not
+    among its parts. The result that tells the model so can be sent."""
     cut = Reply(calls=(Call("look", '{"path": "a/ve'),), stop="length", piece=4)
     whole = Reply(text="done")
     async with ground.place(lambda body: whole if "was cut off" in str(body) else cut) as place:
-        # Only a stream can hold half an object.
+        # Only a stream can carry half an object.
         end = await place.completed(ask(tools=TOOLS))
         halves = [part for part in end.parts if isinstance(part, ToolCall) and not part.arguments.endswith("}")]
         assert not halves
@@ -133,7 +133,7 @@ async def cut_call(ground: Ground) -> None:
 
 @behaviour()
 async def overflow(ground: Ground) -> None:
-    """A request that is too long for the model is known as that, whatever the words, before and in the stream."""
+    """A request that is too long for the model is recognized under any wording, before and in the stream."""
     for words in ground.subject.overflow:
         await _fails(ground, Fault(kind="status", status=400, message=words), "context_overflow", retryable=False)
         await _fails(ground, Fault(kind="error", status=400, message=words, at=1), "context_overflow", retryable=False)
@@ -142,7 +142,7 @@ async def overflow(ground: Ground) -> None:
 
 @behaviour()
 async def refused_calls(ground: Ground) -> None:
-    """What a status means, and when to come again."""
+    """Statuses map to codes, and `retry-after` is passed on."""
     kinds: list[tuple[int, str, str, bool]] = [
         (401, "Incorrect API key", "auth", False),
         (402, "insufficient balance", "quota", False),
@@ -159,7 +159,7 @@ async def refused_calls(ground: Ground) -> None:
 
 @behaviour()
 async def keys(ground: Ground) -> None:
-    """The key is where the protocol has it, and in no message."""
+    """The key is sent where the protocol expects it, and is in no error message."""
     async with ground.place(Reply(text="hi"), key="secret-key-1234") as place:
         await place.completed(ask(), key="secret-key-1234")
         error = (await place.failed(ask(), key="wrong-key-5678")).error

@@ -7,6 +7,6 @@ from roost.testing.matrix.base import Behaviour, known
 
 
 def behaviours() -> list[Behaviour]:
-    """All of them, in the order of the table."""
+    """Return all behaviours, in the order of the table."""
     modules = [module.__name__ for module in (talking, tools, history, ends)]
     return sorted(known.values(), key=lambda one: modules.index(one.check.__module__))

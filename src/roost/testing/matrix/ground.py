@@ -1,4 +1,4 @@
-"""Where the behaviours of a wire are tried: at the stub provider by a script, or at a server that is there."""
+"""The place where behaviours are tested: the stub provider with a script, or a real server."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from roost.testing.models import run
 DEADLINE = 60.0
 """Seconds that one behaviour may take."""
 _SHORT = 16
-"""Tokens of a real model's answer."""
+"""Most tokens of a real model's answer."""
 
 
 class NotHere(Exception):
-    """The behaviour cannot be tried on this ground; the message says why."""
+    """The behaviour cannot be tested on this ground; the message says why."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A wire, and the server's side of its protocol; `more` are those of its other interfaces. `overflow` are words
-    with which its servers refuse, by 400, a request that is too long. `lacks` names behaviours that the protocol has no
-    way to show, with the reason."""
+    """A wire, and the server's side of its protocol; `more`: those of its other interfaces. `overflow`: messages with
+    which its servers refuse, by 400, a request that is too long. `lacks`: behaviours that the protocol cannot show,
+    with the reason."""
 
     name: str
     wire: Callable[[], Wire]
@@ -47,7 +47,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Real(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that is there. `profile` is what its model can do."""
+    """A real server. `profile`: abilities of its model."""
 
     url: str
     model: str
@@ -56,7 +56,7 @@ class Real(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subjects() -> list[Subject]:
-    """Every wire that is registered. Raises `AssertionError` for one whose protocol the stub does not speak."""
+    """Return every registered wire. Raises `AssertionError` for one whose protocol the stub does not speak."""
     return [subject(name) for name in WIRES]
 
 
@@ -67,7 +67,7 @@ def subject(
     dialect: Dialect | None = None,
     lacks: dict[str, str] | None = None,
 ) -> Subject:
-    """A registered wire. With `options` it may be another interface of it, whose `dialect` is not the wire's first."""
+    """Return a registered wire. `options` may select another interface of it, with its own `dialect`."""
     if name not in DIALECTS:
         raise AssertionError(f"the stub does not speak {name!r}: add its dialect to roost.stub.dialects")
     module = importlib.import_module(DIALECTS[name])
@@ -81,7 +81,7 @@ def subject(
 
 
 class Place:
-    """One server and the models behind it. `scripted`: what is said is known."""
+    """One server and the models behind it. `scripted`: the answers are known."""
 
     def __init__(self, ground: Ground, url: str, server: ProviderServer | None) -> None:
         self._ground = ground
@@ -90,8 +90,8 @@ class Place:
         self.scripted = server is not None
 
     def model(self, *, key: str | None = None, wire: Wire | None = None, **profile: Any) -> HttpModel:
-        """`profile` changes what the model can do, as fields of `Profile`. Another `wire` than the ground's only at
-        the stub."""
+        """Make a model. `profile`: fields of `Profile` to change. `wire`: another one than the ground's, only at the
+        stub."""
         ground = self._ground
         real = ground.real
         fields = msgspec.structs.replace(real.profile if real else Profile(), **({} if real else profile))
@@ -106,7 +106,7 @@ class Place:
     async def run(self, request: Request, **profile: Any) -> tuple[list[ModelEvent], Completed | Failed]:
         if self.scripted:
             return await run(self.model(**profile), request)
-        # A real model takes its time, and a real server may close a connection that it has just said to keep.
+        # A real model is slow, and a real server may close a connection that it has just promised to keep.
         request = msgspec.structs.replace(request, max_output=request.max_output or _SHORT)
         events, end = await run(self.model(), request)
         if isinstance(end, Failed) and end.error.code == "connection":
@@ -142,21 +142,21 @@ class Place:
 
 
 class Ground:
-    """Of one behaviour of one wire."""
+    """The servers for one behaviour of one wire."""
 
     def __init__(self, subject: Subject, others: Sequence[Subject], real: Real | None = None) -> None:
         self.subject = subject
         self.others = others
         self.real = real
-        # Longer than the behaviours wait, so that nothing but what they look at ends a call.
+        # Longer than the behaviours wait, so that only the tested cause ends a call.
         self.client = HttpClient(connect_timeout=5.0, idle_timeout=DEADLINE)
 
     @asynccontextmanager
     async def place(
         self, script: Reply | Script | Callable[[dict[str, Any]], Reply] | None = None, *, key: str | None = None
     ) -> AsyncGenerator[Place]:
-        """A server; the real one where there is one. Raises `AssertionError` at the end where the stub was sent what a
-        strict provider refuses."""
+        """Yield a server; the real one where there is one. Raises `AssertionError` at the end when the stub received a
+        request that a strict provider refuses."""
         if self.real is not None:
             yield Place(self, self.real.url, None)
             return

@@ -1,4 +1,4 @@
-"""What was said before: own reasoning that goes back as it was, and conversations that another provider began."""
+"""Behaviours of conversations: own reasoning that is sent back unchanged, and histories of another provider."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def proofs(messages: list[Message]) -> Iterator[str]:
 
 @behaviour()
 async def thinking(ground: Ground) -> None:
-    """Reasoning comes apart from the text, and in the running turn what the provider signed goes back unchanged."""
+    """Reasoning comes apart from the text, and in the running turn signed reasoning is sent back unchanged."""
     async with ground.place(FULL) as place:
         for stream in (True, False):
             end = await place.completed(ask(tools=TOOLS, stream=stream, effort="high"))
@@ -43,11 +43,11 @@ async def thinking(ground: Ground) -> None:
 
 @behaviour()
 async def handover(ground: Ground) -> None:
-    """A conversation goes to every other provider in the midst of a turn, and comes back; nobody is shown what another
-    one signed."""
+    """A conversation moves to every other provider in mid-turn, and back; no provider gets reasoning that another one
+    signed."""
     for other in ground.others:
         if other.dialect is not ground.subject.dialect and other.dialect.path == ground.subject.dialect.path:
-            continue  # one server speaks one of the two
+            continue  # the two share a path, so one server speaks only one of them
         async with ground.place(FULL) as place:
             await _hand(place, ground.subject, other)
 
@@ -82,7 +82,7 @@ def _foreign(talk: list[Message], subject: Subject) -> Iterator[str]:
 
 @behaviour(live=True)
 async def from_another_provider(ground: Ground) -> None:
-    """Reasoning that others signed, in a conversation that goes on here."""
+    """A history with reasoning that other providers signed is accepted, and that reasoning is not sent."""
     said = (Thinking("deep", "other's", "elsewhere/other"), Thinking("", "sealed", "elsewhere/other", redacted=True))
     history = (
         user("1"),

@@ -1,4 +1,4 @@
-"""The suite, for pytest."""
+"""The conformance suite of a wire, for pytest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WireConformance:
             def subject(self) -> Subject:
                 return Subject(name="mine", wire=MyWire, dialect=MyDialect())
 
-    `others` are the wires that conversations are handed to, by default all that are registered.
+    `others`: wires that conversations move to, by default all that are registered.
     """
 
     def subject(self) -> Subject:
@@ -28,7 +28,7 @@ class WireConformance:
         return subjects()
 
     def real(self) -> Real | None:
-        """The server to try it at, instead of the stub."""
+        """Return the server to test instead of the stub."""
         return None
 
     @pytest.mark.parametrize("behaviour", behaviours(), ids=lambda one: one.name)

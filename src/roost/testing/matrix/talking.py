@@ -1,4 +1,4 @@
-"""Text: streamed, in one piece, of any letters, with its count and its price."""
+"""Behaviours of text: streamed and whole, any characters, usage and cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HALF = "\ud83d"
 
 @behaviour(live=True)
 async def text(ground: Ground) -> None:
-    """The deltas are the whole, and there is one end."""
+    """The deltas add up to the whole answer, and there is one end."""
     said = "One thing after the other, and then nothing more. " * 4
     async with ground.place(Reply(text=said, piece=7)) as place:
         events, end = await place.run(ask(user("Say a sentence.")))
@@ -35,7 +35,7 @@ async def text(ground: Ground) -> None:
 
 @behaviour(live=True)
 async def batch(ground: Ground) -> None:
-    """Without a stream the same comes in one document."""
+    """Without streaming the same answer comes in one document."""
     async with ground.place(Reply(text="all at once", thinking="hm", usage=Usage(30, 20, 10, thinking=5))) as place:
         end = await place.completed(ask(user("Say a sentence."), stream=False))
         assert any(isinstance(part, Text) and part.text for part in end.parts)
@@ -52,7 +52,7 @@ def _shown(end: Completed) -> list[str]:
 
 @behaviour(live=True)
 async def unicode(ground: Ground) -> None:
-    """Any letters there and back, whatever the places where the answer is cut: here after every third byte."""
+    """Any characters survive in both directions, wherever the answer is cut: here after every third byte."""
     answers = (Reply(text=LETTERS, thinking=LETTERS, piece=1),)
     async with ground.place(Script(rules=(Rule(answers=answers),), chunk=3)) as place:
         history = (user(LETTERS), AssistantMessage((Text(LETTERS),)), user(LETTERS + " Go on."))
@@ -64,7 +64,7 @@ async def unicode(ground: Ground) -> None:
 
 @behaviour(live=True)
 async def surrogates(ground: Ground) -> None:
-    """Halves of characters, which no UTF-8 can carry, are replaced wherever they stand."""
+    """Lone surrogates, which UTF-8 cannot carry, are replaced everywhere."""
     call = ToolCall("c1", "look", json.dumps({"path": f"a{HALF}", HALF: 1}))
     raw = ToolCall("c2", "look", '{"path": "b' + HALF + '"}')
     results = (ToolMessage("c1", "look", (Text(f"seen {HALF}"),)), ToolMessage("c2", "look", (Text(HALF),), error=True))
@@ -96,7 +96,7 @@ async def stop(ground: Ground) -> None:
 
 
 async def _nearly_stopped(ground: Ground) -> None:
-    """What ends like the beginning of a stop word is shown in the end, wherever the answer is cut."""
+    """Text that ends like the beginning of a stop word is shown in the end, wherever the answer is cut."""
     text = "one thr thre"
     sizes = iter(range(1, len(text) + 1))
     async with ground.place(lambda body: Reply(text=text, piece=next(sizes))) as place:
@@ -109,7 +109,7 @@ async def _nearly_stopped(ground: Ground) -> None:
 
 @behaviour(live=True)
 async def usage(ground: Ground) -> None:
-    """Tokens as the provider counts them, those of the cache and of thinking too, and what they cost."""
+    """Tokens as the provider counts them, cached and thinking ones too, and their cost."""
     spent = Usage(1000, 50, 400, thinking=9)
     price = Price(input=3000, output=15000, cached=300)
     async with ground.place(Reply(text="hi", thinking="hm", usage=spent)) as place:

@@ -1,4 +1,4 @@
-"""Calls and what comes of them; pictures."""
+"""Behaviours of calls and results, and of pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOOLS = (ToolSpec("look", "Looks at a file.", PATH), ToolSpec("go", "Goes somewh
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """A PNG of one pixel."""
 DEEP = 60
-"""Levels of an argument's nesting; servers of the field refuse from about 100 on."""
+"""Levels of nested arguments; known servers refuse from about 100 on."""
 
 
 def calls_of(end: Completed) -> list[ToolCall]:
@@ -26,14 +26,14 @@ def calls_of(end: Completed) -> list[ToolCall]:
 
 
 def answered(end: Completed, text: str = "ok") -> list[Message]:
-    """The answer, and a result of each of its calls."""
+    """Return the answer, and a result for each of its calls."""
     results = (ToolMessage(call.id, call.name, (Text(text),)) for call in calls_of(end))
     return [AssistantMessage(end.parts), *results]
 
 
 @behaviour()
 async def calls(ground: Ground) -> None:
-    """A call's name, its arguments in pieces, the reason of the stop; and the result goes back to it."""
+    """A call's name, its arguments in pieces, the stop reason; and its result is sent back."""
     arguments = {"path": "ä/b c", "n": [1, None, 2.5, True]}
     async with ground.place(Reply(text="let me see", calls=(Call("look", arguments),), piece=5)) as place:
         for stream in (True, False):
@@ -51,7 +51,7 @@ async def calls(ground: Ground) -> None:
 
 @behaviour()
 async def parallel_calls(ground: Ground) -> None:
-    """Several calls at once, two of them alike: own ids, own arguments; results in another order than the calls."""
+    """Several calls at once, two of them equal: own ids, own arguments; results in another order than the calls."""
     made = (Call("look", {"path": "a"}), Call("look", {"path": "a"}), Call("go", {"path": "b"}))
     async with ground.place(Reply(calls=made, piece=3)) as place:
         for stream in (True, False):
@@ -78,7 +78,7 @@ async def call_without_arguments(ground: Ground) -> None:
 
 @behaviour()
 async def huge_arguments(ground: Ground) -> None:
-    """A megabyte, and many levels, there and back."""
+    """A megabyte of arguments, and many levels, survive in both directions."""
     nested: Any = "end"
     for _ in range(DEEP):
         nested = {"in": nested}
@@ -94,7 +94,7 @@ async def huge_arguments(ground: Ground) -> None:
 
 @behaviour(live=True)
 async def call_without_result(ground: Ground) -> None:
-    """A call that gave nothing, failed, or was interrupted has a result that every server takes."""
+    """A call without output, a failed and an interrupted one have a result that every server accepts."""
     made = tuple(ToolCall(f"c{number}", "look", "{}") for number in range(4))
     results = (
         ToolMessage("c0", "look", ()),
@@ -110,7 +110,7 @@ async def call_without_result(ground: Ground) -> None:
 
 @behaviour(live=True)
 async def odd_calls_in_the_past(ground: Ground) -> None:
-    """Ids, names and arguments that another provider let pass."""
+    """Ids, names and arguments that another provider allowed are accepted in a history."""
     made = (
         ToolCall("functions.f:0", "rm -rf /", "{bad"),
         ToolCall("x" * 300, "1g", "[1]"),
@@ -124,7 +124,7 @@ async def odd_calls_in_the_past(ground: Ground) -> None:
 
 @behaviour(live=True)
 async def images(ground: Ground) -> None:
-    """Pictures of the user and of a tool go to a model that sees; another one is told that they were there."""
+    """Pictures of the user and of a tool are sent to a model that sees; another model gets their names."""
     picture = Image("image/png", PICTURE, name="dot.png")
     seen = UserMessage((Text("What is this?"), picture))
     call = AssistantMessage((ToolCall("c1", "look", "{}"),))
