@@ -65,8 +65,8 @@ async def _load(
 async def _past_rollbacks(
     journal: Journal, session: str, snapshot: Snapshot | None, tail: Sequence[Record]
 ) -> tuple[Snapshot | None, list[Record]]:
-    """Fold a tail that has rollbacks. Each rollback writes a state snapshot, so the tail has one only if that snapshot
-    is of another version, or older than the position wanted."""
+    """Fold a tail that has rollbacks. Each rollback writes a state snapshot, so the tail has a rollback only if that
+    snapshot has another version, or if an older position is wanted, whose snapshot a newer one has replaced."""
     places = [place for place, record in enumerate(tail) if record.body.startswith(_ROLLED_BACK)]
     if not places:
         return snapshot, list(tail)
