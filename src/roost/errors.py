@@ -25,10 +25,14 @@ class RoostError(Exception):
 
 
 class NotFound(RoostError):
+    """No session, fact or other object has this name."""
+
     code, status = "not_found", 404
 
 
 class Conflict(RoostError):
+    """The request contradicts the present state; `code` names the conflict."""
+
     code, status = "conflict", 409
 
 
@@ -67,6 +71,8 @@ class StoreFailed(RoostError):
 
 
 class StoreCorrupt(StoreFailed):
+    """Stored data is damaged. The message says how to restore it."""
+
     code, status = "store_corrupt", 500
 
 
@@ -89,6 +95,8 @@ class UnknownEvent(RoostError):
 
 
 class ConfigError(RoostError):
+    """The configuration is wrong or incomplete. The message says what to set."""
+
     code, status = "config", 400
 
 

@@ -11,6 +11,8 @@ log = logging.getLogger("roost.journal")
 
 
 class Watchers:
+    """The listeners of one journal."""
+
     def __init__(self) -> None:
         self._all: dict[int, Callable[[Change], None]] = {}
         self._one: dict[str, dict[int, Callable[[Change], None]]] = {}

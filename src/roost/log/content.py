@@ -70,10 +70,14 @@ ResultPart: TypeAlias = Text | Image | Audio | Video | File
 
 
 class UserMessage(_Shape, frozen=True, tag="user"):
+    """A message of the user, or of a program in the user's place."""
+
     parts: tuple[UserPart, ...]
 
 
 class AssistantMessage(_Shape, frozen=True, tag="assistant"):
+    """A message of the model."""
+
     parts: tuple[AssistantPart, ...]
 
     @property

@@ -70,6 +70,8 @@ class Backlog(NamedTuple):
 
 
 class Dispatcher(Protocol):
+    """Gives sessions to the nodes that ask for them."""
+
     async def beat(self, card: NodeCard, *, ttl: float) -> None:
         """Renew the node's lease: `card.id` lives for `ttl` more seconds by the store's clock. The first heartbeat
         registers the node. A node that misses its heartbeat, or whose process is gone where the store can tell, loses

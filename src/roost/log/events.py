@@ -99,11 +99,15 @@ class SessionCreated(_Event, frozen=True, tag="session.created"):
 
 
 class StateChanged(_Event, frozen=True, tag="session.state"):
+    """The session has a new state. reason: why."""
+
     state: SessionState
     reason: str | None = None
 
 
 class ControlApplied(_Event, frozen=True, tag="control.applied"):
+    """A control took effect. input: the id of its inbox item."""
+
     action: ControlAction
     input: int
 
@@ -118,6 +122,8 @@ class InputReceived(_Event, frozen=True, tag="input.received"):
 
 
 class TurnStarted(_Event, frozen=True, tag="turn.started"):
+    """A turn began. turn: counts the turns of the session. input: the id of the inbox item that began it."""
+
     turn: int
     input: int
 
@@ -133,6 +139,8 @@ class ModelStarted(_Event, frozen=True, tag="model.started"):
 
 
 class ModelCompleted(_Event, frozen=True, tag="model.completed"):
+    """The answer of a model call. seconds: duration of the call and of the checks after it."""
+
     step: int
     parts: tuple[AssistantPart, ...]
     stop: StopReason = "end"
@@ -187,6 +195,8 @@ class ToolStarted(_Event, frozen=True, tag="tool.started"):
 
 
 class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
+    """The outcome of a tool call. parts: what the model sees. seconds: how long the call ran."""
+
     call: str
     outcome: ToolOutcome
     parts: tuple[ResultPart, ...] = ()
@@ -299,16 +309,22 @@ class PolicyDecided(_Event, frozen=True, tag="policy.decided"):
 
 
 class TimerSet(_Event, frozen=True, tag="timer.set"):
+    """A durable timer was set or moved. due: wall time, seconds."""
+
     timer: str
     due: float
 
 
 class TimerFired(_Event, frozen=True, tag="timer.fired"):
+    """A durable timer came due. input: the id of the inbox item that it made."""
+
     timer: str
     input: int
 
 
 class TimerCleared(_Event, frozen=True, tag="timer.cleared"):
+    """A durable timer was removed."""
+
     timer: str
 
 

@@ -137,11 +137,15 @@ class Purged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hit(NamedTuple):
+    """A fact found by a search. score: relevance, comparable only within one search."""
+
     fact: Fact
     score: float
 
 
 class Facts(Protocol):
+    """The part of a store that keeps facts."""
+
     async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
         """Write all changes or none, without a session. Returns how many facts were added or ended. Raises
         `StoreFailed`; as described in `PutFact`, `Conflict` with code `fact_ended` when a superseded fact has ended,

@@ -75,6 +75,8 @@ class TimerInput(_Input, frozen=True, tag="timer"):
 
 
 class EmitInput(_Input, frozen=True, tag="emit"):
+    """A program's own event, which enters the log as `Emitted`."""
+
     name: str
     data: Any = None
 
@@ -127,6 +129,8 @@ class CheckpointInput(_Input, frozen=True, tag="checkpoint"):
 
 
 class DropCheckpointInput(_Input, frozen=True, tag="checkpoint.drop"):
+    """Drop the checkpoint at the position `checkpoint`."""
+
     checkpoint: int
 
 

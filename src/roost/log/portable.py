@@ -36,6 +36,8 @@ class StoredInput(NamedTuple):
 
 
 class StoredTimer(NamedTuple):
+    """A timer row. due: wall time, seconds. body: its encoded input."""
+
     id: str
     due: float
     body: bytes
@@ -66,6 +68,8 @@ class SharedDump(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Portable(Protocol):
+    """The part of a store that copies its content to another store."""
+
     def sessions(self) -> AsyncIterator[str]:
         """Yield the id of every session, oldest first."""
         ...

@@ -146,6 +146,9 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session to create. id: unique in the store. agent, version: the pinned definition. needs: tags that a node must
+    offer."""
+
     id: str
     agent: str
     version: str
@@ -227,6 +230,9 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal(Protocol):
+    """The part of a store that keeps sessions: their logs, inboxes, timers and index. The module states the general
+    contract."""
+
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
         """Create a session with its first events. With a `key` seen before, return the session that it made then.
         Raises `Conflict` when the id is taken."""

@@ -28,6 +28,8 @@ class Charge(NamedTuple):
 
 
 class Balance(NamedTuple):
+    """Amounts on a budget, spent and reserved, in whole units."""
+
     spent: int
     reserved: int
 
@@ -92,6 +94,8 @@ class LostCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shared(Protocol):
+    """The part of a store that keeps cluster-wide state."""
+
     async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
         """Set a value that all nodes see, and return the value in force; `value` None only reads. The first value stays
         for ever, unless a later call passes `replace`."""

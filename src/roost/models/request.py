@@ -120,10 +120,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextDelta(msgspec.Struct, frozen=True):
+    """A piece of the answer's text."""
+
     text: str
 
 
 class ThinkingDelta(msgspec.Struct, frozen=True):
+    """A piece of the reasoning that the model shows."""
+
     text: str
 
 

@@ -26,6 +26,8 @@ _SERVED_BELOW_OPENAI = ("openai.gpt-5", "openai.gpt-6")
 
 
 class Bedrock(AccountHooks):
+    """Signs each request with AWS keys, or sends an API key as it is."""
+
     def __init__(self, *, env: Mapping[str, str] | None = None, helper: Helper | None = None) -> None:
         super().__init__(env=env, helper=helper)
         self._keys: dict[str, AwsKeys] = {}

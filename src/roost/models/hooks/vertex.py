@@ -16,6 +16,8 @@ _GEMINI = re.compile(r"/v1beta/models/([^/:]+):(\w+)")
 
 
 class Vertex(AccountHooks):
+    """Rewrites the URL to the project's form, and sends the key in `Authorization`."""
+
     def request(self, call: HttpCall, *, model: str, stream: bool) -> HttpCall:
         key = next((call.headers[name] for name in ("x-goog-api-key", "x-api-key") if name in call.headers), None)
         if key is not None:

@@ -44,6 +44,8 @@ def origin_of(wire: str, profile: Profile) -> str:
 
 
 class OpenText:
+    """Text that grows."""
+
     __slots__ = ("pieces",)
 
     def __init__(self) -> None:
@@ -62,6 +64,8 @@ class OpenThinking:
 
 
 class OpenCall:
+    """A tool call that grows. number: its index among the calls of the answer."""
+
     __slots__ = ("arguments", "id", "name", "number")
 
     def __init__(self, number: int, call: str) -> None:

@@ -35,6 +35,8 @@ class GlmFrame(Frame):
 
 
 class GlmAnswer(OpenAIChatAnswer):
+    """Adds tasks to the common answer: a submitted task is polled until its answer is ready."""
+
     error: ErrorData | None
     wire = NAME
     decoder = msgspec.json.Decoder(GlmFrame)
