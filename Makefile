@@ -5,7 +5,7 @@ READY  := $(VENV)/.ready
 DIR    ?= examples/trip
 ASK    ?= Who has the train tickets?
 
-.PHONY: run chat test test-all test-fresh check format lock bench soak eval clean help
+.PHONY: run chat test test-all test-fresh check format lock docs bench soak eval clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ check: $(READY) ## format, lint, types, layers, dependencies
 format: $(READY) ## put the code into shape
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
+
+docs: $(READY)  ## build the site of the docs into build/site; a broken link fails
+	$(BIN)/mkdocs build
 
 bench: $(READY) ## measure beside the peers; writes bench/RESULTS.md
 	$(BIN)/python -m bench

@@ -1,4 +1,4 @@
-"""The README's examples are run as they stand there, against a stub provider."""
+"""The examples of the README and of the first pages are run as they stand there, against a stub provider."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ _SCRIPT = Script(
             when="Ghent",
             answers=(Reply(calls=(Call("distance", {"a": "Ghent", "b": "Brussels"}),)), Reply(text="{result}")),
         ),
+        Rule(
+            when="How many lines",
+            answers=(Reply(calls=(Call("count_lines", {"path": "notes.txt"}),)), Reply(text="{result}")),
+        ),
         Rule(answers=(Reply(text="You said: {input}"),)),
     )
 )
@@ -38,8 +42,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def blocks(language: str) -> list[str]:
-    return [text for kind, text in _BLOCK.findall((ROOT / "README.md").read_text()) if kind == language]
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    return [text for kind, text in _BLOCK.findall((ROOT / page).read_text()) if kind == language]
 
 
 @pytest.fixture
@@ -57,20 +61,31 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def test_the_python_example(tmp_path: Path, environment: dict[str, str]) -> None:
-    (example,) = blocks("python")
+@pytest.mark.parametrize(
+    ("page", "answer"),
+    [("README.md", "56 km"), ("docs/start/tutorial.md", "56 km"), ("docs/extend/first-tool.md", "2 lines")],
+)
+def test_the_python_example(page: str, answer: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    (example,) = blocks("python", page)
+    (tmp_path / "notes.txt").write_text("one\ntwo\n")
     done = subprocess.run(
         [sys.executable, "-c", example], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    assert done.stdout.strip() == "56 km", done.stderr
+    assert done.stdout.strip() == answer, done.stderr
 
 
-def test_the_agent_file(tmp_path: Path) -> None:
-    (example,) = blocks("markdown")
+@pytest.mark.parametrize("page", ["README.md", "docs/start/first-agent.md", "docs/guides/agents.md"])
+def test_the_agent_file(page: str, tmp_path: Path) -> None:
+    (example,) = blocks("markdown", page)
     (tmp_path / "clerk.md").write_text(example)
     (agent,) = load_agents([tmp_path])
     assert (agent.spec.name, agent.spec.permissions) == ("clerk", "read_only")
     assert "grep" in agent.spec.tools
+
+
+@pytest.mark.parametrize("page", ["first-sandbox.md", "first-event.md", "account-hooks.md"])
+def test_the_python_of_a_page_can_be_imported(page: str) -> None:
+    exec(compile("\n".join(blocks("python", f"docs/extend/{page}")), page, "exec"), {"__name__": "page"})
 
 
 def test_the_agents_of_the_examples() -> None:
