@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 _FIRST = 100_000
-"""Objects that are made before the garbage collector first looks through them. Modules make 70,000, which stay: as
-Python has it, it looks through them again and again, for a sixth of what a start costs."""
+"""Allocations before the first garbage collection. Imports make 70,000 objects that stay: with Python's own threshold
+the collector examines them again and again, for a sixth of the time of a start."""
 
 
 def main() -> NoReturn:
@@ -18,20 +18,20 @@ def main() -> NoReturn:
         from roost.cli.main import run
 
         code = run()
-    except KeyboardInterrupt:  # while the modules are read
+    except KeyboardInterrupt:  # during imports
         code = 130
     sys.exit(code)
 
 
 def _put_off() -> None:
-    """The first collection; those that follow come as Python has it."""
+    """Delay the first collection; later ones use Python's own threshold."""
     import gc
 
     usual = gc.get_threshold()
 
     def seen(phase: str, info: dict[str, int]) -> None:
         gc.callbacks.remove(seen)
-        if gc.get_threshold()[0] == _FIRST:  # else somebody has set another since
+        if gc.get_threshold()[0] == _FIRST:  # else other code has set a threshold since
             gc.set_threshold(*usual)
 
     gc.callbacks.append(seen)

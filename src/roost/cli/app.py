@@ -1,4 +1,4 @@
-"""What every command has at hand: the home, the daemon, the agents of this folder."""
+"""The state that every command shares: the home, the daemon, the agents of this folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class App:
-    """The global options, and what follows from them. Nothing is opened before it is asked for."""
+    """The global options and their consequences. Nothing is opened before it is needed."""
 
     def __init__(self) -> None:
         self._home: Path | None = None
@@ -27,13 +27,13 @@ class App:
         self.store_meant = False
 
     def set_home(self, home: Path) -> None:
-        """Also for what this process starts."""
+        """Set the home, for child processes too."""
         self._home = home.expanduser().absolute()
         os.environ["ROOST_HOME"] = str(self._home)
 
     def set_store(self, address: str) -> None:
-        """Named on the command line: this store is meant, whatever the home's daemon works on. Also for what this
-        process starts."""
+        """Set the store given on the command line: it is used whatever store the home's daemon works on. Also set for
+        child processes."""
         self.store, self.store_meant = address, True
         os.environ["ROOST_STORE"] = address
 
@@ -50,18 +50,18 @@ class App:
         return self._home
 
     def locate(self) -> Endpoint:
-        """Raises `Unreachable` when no daemon is known."""
+        """Return the daemon's endpoint. Raises `Unreachable` when no daemon is known."""
         from roost.client.daemon_address import at_url, of_home, token_of
 
         return at_url(self.url, self.token or token_of(self.home)) if self.url else of_home(self.home, self.token)
 
     def daemon(self) -> RemoteNode | None:
-        """The daemon, if one answers. Raises `Unreachable` when one was named with --url and does not."""
+        """Return the daemon, if one answers. Raises `Unreachable` when one was named with --url and does not."""
         from roost.client.daemon_address import Unreachable
 
         try:
             self.locate()
-        except Unreachable:  # known without a client
+        except Unreachable:  # found out without importing the client
             return None
         from roost.cli.remote import RemoteNode
 
@@ -87,8 +87,8 @@ class App:
         return EmbeddedNode(self.home, known, store=self.store)
 
     def agent_files(self, extra: tuple[Path, ...]) -> AgentFiles:
-        """Read the agents of files: of `extra`, of this folder (its code is run only if `extra` names it), of the home.
-        Say which files are skipped, and why. Raise `ConfigError` when a file that `extra` itself names is wrong."""
+        """Read agent files: of `extra`, of this folder (its code is run only if `extra` names it), of the home. Report
+        skipped files, and why. Raise `ConfigError` when a file that `extra` itself names is wrong."""
         from roost.agent.agent_file_watch import AgentFiles
         from roost.agent.default_agent import default_agent
         from roost.cli.output import note
@@ -100,12 +100,12 @@ class App:
         return files
 
     def agents(self, extra: tuple[Path, ...]) -> tuple[Agent, ...]:
-        """The agents of `agent_files` and the one that is always there. Raises `ConfigError`."""
+        """Return the agents of `agent_files`, the built-in one included. Raises `ConfigError`."""
         return tuple(self.agent_files(extra).agents)
 
 
 def folder(path: str) -> str:
-    """An existing folder as the absolute path that a session keeps. Raises `ConfigError`."""
+    """Return an existing folder as an absolute path for a session. Raises `ConfigError`."""
     place = Path(path).expanduser()
     if not place.is_dir():
         raise ConfigError(f"the workspace {path!r} is not a folder that exists")

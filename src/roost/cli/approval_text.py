@@ -1,4 +1,4 @@
-"""What a person reads before allowing a call: all of it, the dangerous parts first, nothing hidden by characters."""
+"""Format a call for approval: all of it, the dangerous parts first, nothing hidden by special characters."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from roost.kernel.sessions import PendingApproval
 from roost.workspace.changes import FileDiff
 
 _HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
-"""Unicode's categories of characters that show nothing, or change how others are shown."""
+"""Unicode categories of characters that are invisible, or change how others are shown."""
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and signs that show nothing."""
+"""Letters and signs that are invisible."""
 _SELECTS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Variation selectors."""
 _TAB = "    "
 _QUIET, _PATIENCE = 0.3, 2.0
-"""Seconds without a key before a question is put, and how long to wait for that."""
+"""Seconds without a key before a question is asked, and the longest wait for them."""
 _LEAST_ROWS = 8
 _OWN_ROWS = 6
 _IN_DIFF = frozenset(("path", "content", "old", "new", "replace_all", "changes"))
 _MARKS: dict[str, tuple[Style | None, str]] = {"+": ("green", "+ "), "-": ("red", "- "), " ": (None, "  ")}
-"""By the first character of a line of a unified diff: how it is shown."""
+"""Style and mark of a line of a unified diff, by its first character."""
 _SPACES = re.compile(r" {16,}")
 
 
 def visible(text: str) -> str:
-    """With every character that would hide or turn around others as its number: `<U+202E>`. Line ends stay."""
+    """Replace every character that hides or reorders others by its number: `<U+202E>`. Line ends stay."""
     shown = "".join(map(_visible, text.replace("\t", _TAB)))
     return _SPACES.sub(lambda found: f" <{len(found.group()) - 2} spaces> ", shown)
 
@@ -62,7 +62,7 @@ def _pieces(line: str, width: int) -> Iterator[str]:
 
 
 def call_rows(waiting: PendingApproval, *, to: TextIO) -> list[str]:
-    """All of a call, the dangerous parts first, as rows for `to`: a terminal's rows are wrapped and coloured."""
+    """Format all of a call, the dangerous parts first, as rows for `to`; a terminal's rows are wrapped and coloured."""
     width = shutil.get_terminal_size().columns - 4 if to.isatty() else None
     return [row for style, line in _lines(waiting) for row in _wrapped(style, line, width, to)]
 
@@ -74,7 +74,7 @@ def _wrapped(style: Style | None, line: str, width: int | None, to: TextIO) -> l
 
 
 class Question:
-    """One call, as lines for a terminal of `columns` x `rows`. `page` gives the next that fit."""
+    """One call, as rows for the terminal. `page` returns the next rows that fit."""
 
     def __init__(self, waiting: PendingApproval) -> None:
         self._rows = max(_LEAST_ROWS, shutil.get_terminal_size().lines - _OWN_ROWS)
@@ -83,7 +83,7 @@ class Question:
 
     @property
     def left(self) -> int:
-        """Rows that were not shown."""
+        """Number of rows not shown yet."""
         return len(self._lines) - self._shown
 
     def page(self, *, all: bool = False) -> list[str]:
@@ -106,7 +106,7 @@ def _lines(waiting: PendingApproval) -> Iterator[tuple[Style | None, str]]:
 
 
 def _changed(files: Sequence[FileDiff], arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
-    """The diffs stand in place of what they are made of; what the call has beside these is shown as it is."""
+    """Yield the diffs instead of the arguments that they are made of; other arguments are shown as they are."""
     for file in files:
         yield None, f"path: {visible(file.path)}"
         header, lines = file.diff.split("\n")[:2], file.diff.split("\n")[2:-1]
@@ -178,7 +178,7 @@ def _fields(value: object) -> dict[str, Any]:
 
 COMMANDS = ("shell", "shell_start")
 FILE_TOOLS = ("write_file", "edit_file", "edit_files")
-"""Whose calls are shown as diffs."""
+"""Tools whose calls are shown as diffs."""
 _CALLS = {
     **dict.fromkeys(COMMANDS, _command),
     "write_file": _written,
@@ -188,19 +188,18 @@ _CALLS = {
 
 
 def settle() -> bool:
-    """Discard what was typed up to now, and wait until no key has come for a moment: a sentence that the person is in
-    the midst of is not taken for an answer. Returns whether something was discarded. Does nothing without a
-    terminal."""
+    """Discard earlier input, and wait until no key has come for a moment, so that a sentence being typed is not taken
+    for an answer. Returns whether input was discarded. Does nothing without a terminal."""
     try:
         import termios
         import tty
-    except ImportError:  # no Unix
+    except ImportError:  # not on Unix
         return False
     source = sys.stdin.fileno()
     with contextlib.suppress(termios.error):
         before = termios.tcgetattr(source)
         try:
-            tty.setcbreak(source, termios.TCSANOW)  # also a line without its end can be read
+            tty.setcbreak(source, termios.TCSANOW)  # makes an incomplete line readable too
             return _drain(source)
         finally:
             termios.tcsetattr(source, termios.TCSAFLUSH, before)

@@ -1,4 +1,4 @@
-"""Asking a person about a call that waits."""
+"""Ask a person about a waiting call."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from roost.kernel.sessions import PendingApproval
 from roost.log.events import Decision
 
 Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]
-"""`ask` a person at this terminal, say `yes` to all, `reject` all because nobody can be asked, or `leave` them to
-whoever answers them elsewhere."""
+"""`ask` a person at this terminal, say `yes` to all, `reject` all because there is no person to ask, or `leave` them
+to another client."""
 
 _TOOL = "this tool"
 _NOBODY = "nobody is there to allow it; do not try it again, answer without it"
@@ -29,7 +29,7 @@ _HELP = """\
 
 
 class Answered(NamedTuple):
-    """`always`: command prefixes, of those that the question offers, that are allowed for the rest of the session."""
+    """`always`: the offered command prefixes that are allowed for the rest of the session."""
 
     decision: Decision
     note: str | None = None
@@ -43,13 +43,13 @@ def mode_for(*, yes: bool) -> Mode:
 
 
 class Approver:
-    """Decides the calls of one session. `decide` returns None where the answer is left to others; it raises
+    """Decides the calls of one session. `decide` returns None when the answer is left to another client, and raises
     `KeyboardInterrupt` for Ctrl-C at the question."""
 
     def __init__(self, mode: Mode) -> None:
         self._mode: Mode = mode
         self._always: set[tuple[str, str]] = set()
-        """Tools that are allowed, each for the reason for which it was asked about."""
+        """Allowed tools, each with the reason for which it was asked about."""
         self._told = False
 
     def decide(self, waiting: PendingApproval, session: str) -> Answered | None:
@@ -87,7 +87,7 @@ class Approver:
                 return answered
 
     def _answered(self, answer: str, waiting: PendingApproval, question: Question) -> Answered | None:
-        """None: ask again."""
+        """Interpret an answer. None asks again."""
         word = answer.lower()
         if word in ("m", "more", "all") or (word in ("y", "yes", "a", "always") and question.left):
             if word not in ("m", "more", "all"):
@@ -126,8 +126,8 @@ def _choices(waiting: PendingApproval, left: int) -> str:
 
 
 def _always(waiting: PendingApproval) -> str | None:
-    """What may be allowed for the rest of the session: beginnings of a command, or another tool where it is asked about
-    for the same reason; not where a rule asks for another."""
+    """Describe what "always" would allow for the rest of the session: prefixes of a command, or the tool when it is
+    asked about for the same reason. None where a rule demands a question each time."""
     if waiting.prefixes:
         return " and ".join(f"'{visible(prefix)} …'" for prefix in waiting.prefixes)
     try:

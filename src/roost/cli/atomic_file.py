@@ -1,4 +1,4 @@
-"""Files that a command writes for somebody: whole, or not at all."""
+"""Write an output file atomically: all of it, or nothing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NAMELESS: int = getattr(os, "O_TMPFILE", 0)
 _LACKING = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
-"""What a file system says that has no files without a name."""
+"""Errors of a file system without nameless files (`O_TMPFILE`)."""
 
 
 def write_whole(target: Path, write: Callable[[IO[bytes]], T]) -> T:
-    """What is there stays until the new file is whole and on the disk, and gives it its mode and owner; a new one is
-    its owner's alone. A link is followed. A pipe, a device, and standard output by whatever name, also `-`, are written
-    to as it comes. Raises `click.ClickException`, `OSError`, and what `write` raises."""
+    """Write a file through `write`. An existing file stays until the new one is complete and synced, and passes on its
+    mode and owner; only its owner can read a new file. A link is followed. A pipe, a device, and standard output under
+    any name, also `-`, are written directly. Raises `click.ClickException`, `OSError`, and what `write` raises."""
     there = _stat(target)
     if str(target) == "-" or (there is not None and _is_stdout(there)):
         found = write(sys.stdout.buffer)
@@ -37,8 +37,8 @@ def write_whole(target: Path, write: Callable[[IO[bytes]], T]) -> T:
 
 
 def _replaced(place: Path, there: os.stat_result | None, write: Callable[[IO[bytes]], T]) -> T:
-    """Written beside it, under a name that nobody has, and where the file system can, without one until it is whole: of
-    a writer that is killed nothing is left."""
+    """Write a new file beside the old one and rename it. Where the file system can, it has no name until it is
+    complete, so that a killed writer leaves nothing."""
     folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
     part = f".roost-{secrets.token_hex(8)}.part"
     try:
@@ -48,7 +48,7 @@ def _replaced(place: Path, there: os.stat_result | None, write: Callable[[IO[byt
             file.flush()
             _like(fd, there)
             os.fsync(fd)
-            if not named:  # the folder's descriptor makes it follow the link to the file
+            if not named:  # with a descriptor of the folder, the link in /proc is followed
                 os.link(f"/proc/self/fd/{fd}", part, dst_dir_fd=folder)
         os.replace(part, place.name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
@@ -60,7 +60,7 @@ def _replaced(place: Path, there: os.stat_result | None, write: Callable[[IO[byt
 
 
 def _part(folder: Path, name: str) -> tuple[int, bool]:
-    """A new file, and whether it has its name already."""
+    """Make a new file. Returns its descriptor, and whether it has its name already."""
     try:
         if _NAMELESS and os.path.isdir("/proc/self/fd"):
             try:
@@ -79,7 +79,7 @@ def _part(folder: Path, name: str) -> tuple[int, bool]:
 
 def _like(fd: int, there: os.stat_result | None) -> None:
     if there is not None:
-        with contextlib.suppress(OSError):  # who is not root keeps it as their own
+        with contextlib.suppress(OSError):  # a user other than root stays the owner
             os.fchown(fd, there.st_uid, there.st_gid)
         os.fchmod(fd, there.st_mode & 0o777)
 
@@ -92,7 +92,7 @@ def _is_stdout(there: os.stat_result) -> bool:
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """None where there is nothing."""
+    """Return the file's status; None where there is no file."""
     try:
         return path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The configuration, by a daemon or in this process."""
+"""The node's configuration, through a daemon or in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class NodeConfiguration(Protocol):
-    """As `roost.kernel.settings_reload.Reloading` and `Sessions.move`, blocking."""
+    """Blocking versions of `roost.kernel.settings_reload.Reloading` and `Sessions.move`."""
 
     def settings(self) -> list[Setting]: ...
 
@@ -24,7 +24,7 @@ class NodeConfiguration(Protocol):
 
 
 class EmbeddedConfiguration:
-    """`do` runs a coroutine where the runtime lives, `take_up` works on a session if that begins nothing."""
+    """`do`: runs a coroutine on the runtime's loop. `take_up`: lets it process a session, if that starts no turn."""
 
     def __init__(
         self, runtime: Runtime, do: Callable[[Coroutine[Any, Any, Any]], Any], take_up: Callable[[str], bool]

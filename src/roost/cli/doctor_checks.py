@@ -1,4 +1,4 @@
-"""What `roost doctor` looks at. Each check is a function that returns its findings and raises nothing."""
+"""The checks of `roost doctor`. Each is a function that returns its findings and raises nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STORE = "check its address, that it runs, and its permissions; or restore a bac
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """`fix` says what to do about a `warn` (something is less than it could be) or a `fail` (Roost cannot work)."""
+    """`fix`: what to do about a `warn` (works with limits) or a `fail` (Roost cannot work)."""
 
     check: str
     status: Literal["ok", "warn", "fail"]
@@ -61,7 +61,7 @@ def sqlite(app: App) -> Iterator[Finding]:
 
 
 def home(app: App) -> Iterator[Finding]:
-    """Whether it can be written, how long a sync takes, how much room there is."""
+    """Check that the home is writable, the duration of a sync, and the free space."""
     folder = app.home
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def home(app: App) -> Iterator[Finding]:
 
 
 def files(app: App) -> Iterator[Finding]:
-    """How what agents do to their files can be undone here."""
+    """Report the method of snapshots for rollbacks."""
     from roost.workspace.cow.probe import probe
 
     means = probe(app.home / "workspaces")
@@ -101,7 +101,7 @@ def files(app: App) -> Iterator[Finding]:
 
 
 def _sync_seconds(folder: Path) -> float:
-    """The median of a few."""
+    """Return the median of a few syncs."""
     path = folder / f".doctor.{os.getpid()}"
     times: list[float] = []
     try:
@@ -130,7 +130,7 @@ def machine(app: App) -> Iterator[Finding]:
 
 
 def user(app: App) -> Iterator[Finding]:
-    """Whether Roost runs as root, which it should not."""
+    """Warn when Roost runs as root."""
     from roost.sandbox.environment import root_warning, runs_as_root
 
     if runs_as_root():
@@ -142,7 +142,7 @@ def user(app: App) -> Iterator[Finding]:
 
 
 def _users(app: App) -> Found:
-    """Whether each session would get a user of the host. Tried out in the home, which is not made for it."""
+    """Test whether each session would get a user of the host, in the home if it exists, else in a temporary folder."""
     from roost.policy.loading import FILE, load_policy
     from roost.workspace.owners import Found, find_owners
 
@@ -154,7 +154,7 @@ def _users(app: App) -> Found:
 
 
 def sandbox(app: App) -> Iterator[Finding]:
-    """Runs a real command."""
+    """Run a real command at level 0."""
     from roost.sandbox.host_process import ProcessSandbox
 
     async def attempt() -> tuple[str, float]:
@@ -178,7 +178,7 @@ def sandbox(app: App) -> Iterator[Finding]:
 
 
 def isolation(app: App) -> Iterator[Finding]:
-    """Which levels there are beyond 0. Each backend runs a real guest, whatever was found before."""
+    """Report the levels beyond 0. Each backend runs a real guest; cached results are ignored."""
     from roost.policy.loading import FILE, load_policy
     from roost.sandbox.choose import LEVELS, Chooser, default_backends
     from roost.sandbox.probe_cache import PROBES, Recall
@@ -210,7 +210,7 @@ def isolation(app: App) -> Iterator[Finding]:
 
 
 def model(app: App) -> Iterator[Finding]:
-    """Which one an agent without a model of its own gets, why, and whether it can be used."""
+    """Report the default model, why it is chosen, and whether it can be used."""
     from roost.providers.accounts import Models
 
     try:
@@ -291,7 +291,7 @@ def daemon(app: App) -> Iterator[Finding]:
 
 
 def agents(app: App) -> Iterator[Finding]:
-    """Whether the agent files can be read. Python files are not run for this."""
+    """Check that the agent files can be read, without running Python files."""
     from roost.agent.agent_files import load_agent_file, search_path
 
     names: list[str] = []
@@ -305,7 +305,7 @@ def agents(app: App) -> Iterator[Finding]:
 
 
 def store(app: App) -> Iterator[Finding]:
-    """Whether it can be reached and read."""
+    """Check that the store can be reached and read."""
     from roost.stores.admin import layout, shown
 
     where = app.store or app.home_store
@@ -324,7 +324,7 @@ def store(app: App) -> Iterator[Finding]:
 
 
 def sessions(app: App, progress: Callable[[Checked], None]) -> Iterator[Finding]:
-    """All that `roost store check` looks at. `progress` hears now and then how far it is."""
+    """Check all that `roost store check` does. `progress` is called now and then."""
     from roost.kernel.check import check
 
     began = time.monotonic()

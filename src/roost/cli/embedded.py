@@ -1,4 +1,4 @@
-"""The kernel in this process: commands work without a daemon."""
+"""The kernel in this process, so that commands work without a daemon."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class EmbeddedNode:
-    """A `Runtime` on an event loop in a thread of its own. It works only on the sessions given to `work_on`."""
+    """A `Runtime` on an event loop in a thread of its own. It only processes the sessions given to `work_on`."""
 
     daemon = False
 
@@ -111,12 +111,12 @@ class EmbeddedNode:
         return self._do(self._sessions.history(session, after=after, limit=limit))
 
     def work_on(self, session: str) -> None:
-        """Also on what it has made earlier."""
+        """Process this session and its descendants."""
         self._mine.update(info.id for info in self.tree(session))
         self._loop.call_soon_threadsafe(self._runtime.kernel.scan)
 
     def _take_up(self, session: str) -> bool:
-        """Work on it if that begins nothing."""
+        """Process the session if that starts no turn. Returns whether it does."""
         info = self.get(session)
         if idle := not info.pending and info.phase == "idle":
             self.work_on(session)
@@ -128,8 +128,8 @@ class EmbeddedNode:
         return Sent(accepted.id, accepted.duplicate, head, self._do(self._sessions.waits_for(session)))
 
     def control(self, session: str, action: ControlAction) -> SessionInfo:
-        """Beginning work is left to the node that works on the session. Ending it is done here when none does, unless
-        this node does not know the checks of the session's agent."""
+        """Apply a control action. A start is left to the node that owns the session. An end is done here when no other
+        node does it, unless this process does not know the checks of the session's agent."""
         left = action in ("start", "resume") or self.inspect(session).unknown
         if left and session not in self._mine:
             return self._do(self._sessions.control(session, action, wait=0.5))

@@ -1,4 +1,4 @@
-"""One queue for everything that the main thread reacts to: frames, signals, typed lines."""
+"""One queue for all input of the main thread: frames, signals, typed lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FULL = 10_000
 
 
 class Ended(NamedTuple):
-    """The stream is over: the session was deleted."""
+    """The stream has ended: the session was deleted."""
 
 
 class Gap(NamedTuple):
@@ -22,13 +22,13 @@ class Gap(NamedTuple):
 
 
 class Interrupt(NamedTuple):
-    """Ctrl-C; `leave` for a signal that wants the process to end."""
+    """Ctrl-C; with `leave` a signal that asks the process to end."""
 
     leave: bool = False
 
 
 class Typed(NamedTuple):
-    """A line of the keyboard; None is the end of it."""
+    """A typed line; None is the end of input."""
 
     line: str | None
 
@@ -37,7 +37,7 @@ Item: TypeAlias = Frame | Ended | Gap | Interrupt | Typed | Exception
 
 
 class Feed:
-    """Any thread and any signal handler may put. A source waits while `full`, so that memory stays bounded."""
+    """Thread-safe; `put` is safe in signal handlers too. A source waits while `full`, so that memory stays bounded."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
@@ -58,7 +58,7 @@ class Feed:
         self._queue.put(item)
 
     def get(self, timeout: float | None = None) -> Item | None:
-        """The next item; None when there is none in time."""
+        """Return the next item; None when none comes in time."""
         try:
             return self._queue.get(block=timeout != 0, timeout=timeout)
         except queue.Empty:

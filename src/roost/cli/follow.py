@@ -1,4 +1,4 @@
-"""Following one session: frames to the screen, approvals to the person, Ctrl-C to the run."""
+"""Follow one session: frames go to the screen, approvals to the person, Ctrl-C to the run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Outcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed", "paused
 
 
 class Turn(NamedTuple):
-    """How the turn that was followed ended. `interrupted`: by Ctrl-C here."""
+    """How the followed turn ended. `interrupted`: by Ctrl-C here."""
 
     outcome: Outcome
     reason: str | None = None
@@ -47,9 +47,9 @@ class Follower:
     """Follows `session` from event `after` on. With `until` it ends with the turn of the input of that number, or with
     the first turn that ends ("any").
 
-    `ctrl_c`: the first one cancels the turn durably and the second leaves, or the first leaves at once. With `typed`
-    the keyboard is read meanwhile: it gets each line (None at the end of input) and says whether to go on. `seq` is the
-    last event seen, `received` the inputs that were taken into a turn.
+    `ctrl_c`: the first one cancels the turn durably and the second leaves, or the first leaves at once. `typed`: called
+    with each typed line meanwhile (None at the end of input); returns whether to continue. `seq`: the last event seen.
+    `received`: the inputs that a turn has taken.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Follower:
         self.seq = 0
 
     def follow(self, *, after: int, until: int | Literal["any"] | None = None) -> Turn:
-        """Blocks until the turn has ended, the session is gone, or the person leaves. Raises `RoostError`."""
+        """Block until the turn has ended, the session is deleted, or the person leaves. Raises `RoostError`."""
         self._until, self._mine, self._text, self._calls = until, until == "any", "", []
         self._interrupts, self.seq = 0, after
         self._feed = Feed()
@@ -97,7 +97,7 @@ class Follower:
                 self._drain()
 
     def _drain(self) -> None:
-        """What was typed in the last moment counts too."""
+        """Handle lines that were typed at the last moment."""
         while (item := self._feed.get(0)) is not None:
             if isinstance(item, Typed) and item.line and self._typed is not None:
                 self._typed(item.line)
@@ -135,7 +135,7 @@ class Follower:
 
     def _event(self, seq: int, body: bytes, signals: Signals) -> Turn | None:
         if seq <= self.seq:
-            return None  # an earlier subscription's
+            return None  # from an earlier subscription
         self.seq = seq
         try:
             event = ev.decode_event(body)
@@ -185,7 +185,7 @@ class Follower:
         return None
 
     def _with_files(self, waiting: PendingApproval) -> PendingApproval:
-        """What the node says of the same question: it has the files, which the log does not."""
+        """Return the node's version of the question: it has the file diffs, which the log lacks."""
         if waiting.tool not in FILE_TOOLS:
             return waiting
         with contextlib.suppress(RoostError):
@@ -195,15 +195,15 @@ class Follower:
         return waiting
 
     def _approve_all(self, signals: Signals) -> None:
-        """What waited before this was there to hear of it."""
-        with contextlib.suppress(Unreachable):  # it is tried again when the daemon is back
+        """Ask about calls that waited before this subscription."""
+        with contextlib.suppress(Unreachable):  # repeated when the daemon is back
             for waiting in self._node.approvals(self._session):
                 self._approve(waiting, signals, waiting.session)
 
     def _approve(self, waiting: PendingApproval, signals: Signals, session: str | None = None) -> None:
-        """`session`: the one that it waits in, if it is another one, that comes from this."""
+        """Ask about a call. `session`: the descendant that it waits in, if it is not the followed session."""
         session = session or self._session
-        question = (session, waiting.call, waiting.asked)  # a model may use the id of a call again
+        question = (session, waiting.call, waiting.asked)  # a model may reuse the id of a call
         if question in self._asked:
             return
         self._asked.add(question)

@@ -1,4 +1,4 @@
-"""Lines that are typed while the agent works."""
+"""Read lines that are typed while the agent works."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from roost.cli.event_queue import Feed, Typed
 
 
 class Keyboard:
-    """In its block, whole lines of a terminal go into the feed; the end of input is `Typed(None)`. Nothing is read from
-    what is not a terminal: a pipe's next line is the next message."""
+    """While the block runs, whole lines of a terminal go into the feed; the end of input is `Typed(None)`. A pipe is
+    not read: its next line is the next message."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -38,7 +38,7 @@ class Keyboard:
 
     @contextlib.contextmanager
     def held(self) -> Generator[None]:
-        """Leave the keyboard to somebody else for a while."""
+        """Stop reading the keyboard while the block runs."""
         self.__exit__()
         try:
             yield

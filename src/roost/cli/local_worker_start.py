@@ -1,4 +1,4 @@
-"""The local model's worker, started while the rest of a command still starts."""
+"""Start the local model's worker while the rest of a command still starts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def warm(app: App, model: str | None) -> None:
-    """Start to load the local model if this process will ask it: `model` (None is the default) is one, its weights are
-    here, and no daemon is known. Raises nothing: the call itself says what is wrong."""
+    """Start to load the local model if this process will use it: `model` (None is the default) is local, its weights
+    are here, and no daemon is known. Raises nothing: the model call itself reports errors."""
     from roost.client.daemon_address import Unreachable
     from roost.providers.accounts import Models
 

@@ -1,4 +1,4 @@
-"""`roost models login`: a key from a provider's own sign-in page."""
+"""`roost models login`: get a key through a provider's own sign-in page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def login_command(app: App, account: str, no_browser: bool, as_json: bool) -> in
 
     def show(url: str) -> None:
         note(f"sign in here, in a browser of this machine:\n  {url}", None)
-        if not no_browser:  # a browser in the terminal returns when it is closed, and is to reach the callback before
+        if not no_browser:  # in a thread: a browser in the terminal returns when closed, after the callback must run
             threading.Thread(target=webbrowser.open, args=(url,), name="roost-browser").start()
 
     key = checked(asyncio.run(sign_in(found.sign_in, show=show)), where=f"the key of {account}")
@@ -74,7 +74,7 @@ def _kept(home: Path, account: str, key: str) -> Path:
 
 
 def named_in(home: Path, account: str, path: Path) -> bool:
-    """Whether models.toml names the file now: it is added to, and an entry of the user's own is left alone."""
+    """Add the file to models.toml. Returns whether it is named there now; an entry of the user's own is not changed."""
     file = home / FILE
     text = file.read_text() if file.exists() else ""
     own = _account(text, account)
@@ -84,7 +84,7 @@ def named_in(home: Path, account: str, path: Path) -> bool:
     table = table if not text or text.endswith("\n") else f"\n{table}"
     try:
         tomllib.loads(text + table)
-    except tomllib.TOMLDecodeError:  # the accounts are an inline table, which is closed
+    except tomllib.TOMLDecodeError:  # the accounts are an inline table, which cannot be extended
         return False
     with file.open("a") as out:
         out.write(table)
@@ -92,7 +92,7 @@ def named_in(home: Path, account: str, path: Path) -> bool:
 
 
 def _account(text: str, account: str) -> dict[str, object] | None:
-    """The entry of models.toml, in whatever way it is written. Other entries may be no table: they are not ours."""
+    """Return the account's entry of models.toml, in any notation; {} if it is no table, None if missing."""
     accounts: object = tomllib.loads(text).get("accounts")
     if not isinstance(accounts, dict):
         return None
@@ -101,5 +101,5 @@ def _account(text: str, account: str) -> dict[str, object] | None:
 
 
 def _quoted(text: str) -> str:
-    """A TOML string; a bare key where that is enough."""
+    """Return a TOML string, or a bare key where possible."""
     return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else msgspec.json.encode(text).decode()

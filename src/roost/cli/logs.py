@@ -1,4 +1,4 @@
-"""What the kernel logs, when it runs inside a command: errors only, a line each."""
+"""Logging of a kernel inside a command: errors only, one line each."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class _Lines(logging.Handler):
 
 
 def mask(scrub: Callable[[str], str]) -> None:
-    """From now on, in what `quiet_logs` has set up."""
+    """Scrub all later lines of the handler of `quiet_logs`."""
     for handler in logging.getLogger("roost").handlers:
         if isinstance(handler, _Lines):
             handler.scrub = scrub
 
 
 def quiet_logs() -> None:
-    """With ROOST_DEBUG=1 everything, tracebacks included."""
+    """Set up logging. With ROOST_DEBUG=1 everything is logged, tracebacks included."""
     root = logging.getLogger("roost")
     if os.environ.get("ROOST_DEBUG", "") not in ("", "0"):
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
         return
     root.propagate = False
     root.setLevel(logging.ERROR)
-    logging.getLogger("roost.models").setLevel(logging.WARNING)  # a folder's .env that leads conversations elsewhere
+    logging.getLogger("roost.models").setLevel(logging.WARNING)  # warns of a folder's .env that redirects model calls
     root.addHandler(_Lines())
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""The command `roost`: names, one line each, and the module that is imported when one is used."""
+"""The command `roost`: names, one line of help each, and the modules that are imported when they are used."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _MODULES = {
 
 
 class LazyGroup(click.Group):
-    """Help needs no command's module."""
+    """Shows the help without importing any command's module."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for group in GROUPS.values() for name in group]
@@ -146,7 +146,7 @@ def roost() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; returns its exit code and raises nothing (unless ROOST_DEBUG=1)."""
+    """Run a command line. Returns its exit code and raises nothing (unless ROOST_DEBUG=1)."""
     debug = os.environ.get("ROOST_DEBUG", "") not in ("", "0")
     _make_streams_take_anything()
     try:
@@ -166,10 +166,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:  # the reader of a pipe has enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         _drop_output()
         return 141
-    except Exception as error:  # one line for people, the traceback for those who ask for it
+    except Exception as error:  # one line for people; the traceback only with ROOST_DEBUG
         if debug:
             raise
         _explain(error)
@@ -191,7 +191,7 @@ def _explain(error: Exception) -> None:
 
 
 def _make_streams_take_anything() -> None:
-    """A stream that is closed is empty or swallows, one that cannot say a character says a question mark."""
+    """Replace closed streams by the null device, and characters that a stream cannot encode by question marks."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -201,7 +201,7 @@ def _make_streams_take_anything() -> None:
 
 
 def _drop_output() -> None:
-    """The interpreter's own last flush must not complain either."""
+    """Redirect stdout to the null device, so that the interpreter's last flush does not complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

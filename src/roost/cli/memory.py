@@ -1,4 +1,4 @@
-"""The memory, by a daemon or in this process."""
+"""The agents' memory, through a daemon or in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NodeMemory(Protocol):
-    """As `roost.kernel.memory.Memories`, blocking."""
+    """Blocking version of `roost.kernel.memory.Memories`."""
 
     def add(
         self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0
@@ -54,7 +54,7 @@ class NodeMemory(Protocol):
 
 
 class EmbeddedMemory:
-    """`do` runs a coroutine where the memory lives."""
+    """`do`: runs a coroutine on the runtime's loop."""
 
     def __init__(self, memories: Memories, do: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self._memories, self._do = memories, do

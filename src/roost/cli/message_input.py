@@ -1,4 +1,4 @@
-"""The message of a command line."""
+"""Read the message of a command line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from roost.log.content import Audio, File, Image, Media, Text, Video
 
 _MOST = 1024 * 1024
 _MEDIA = 31 * _MOST
-"""Characters of base64; the daemon takes messages of 32 MiB."""
+"""Most characters of base64; the daemon accepts messages of 32 MiB."""
 
 
 def message_of(argument: str) -> str:
-    """What is meant: standard input for `-`, and nothing that UTF-8 cannot say. Raises `Invalid`."""
+    """Return the message: standard input for `-`. Invalid UTF-8 is replaced. Raises `Invalid`."""
     if argument != "-":
         return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     data = sys.stdin.buffer.read(_MOST + 1)
@@ -28,7 +28,7 @@ def message_of(argument: str) -> str:
 
 
 def with_files(message: str, files: Sequence[Path]) -> Content:
-    """The message with these files beside it. Raises `Invalid` for what cannot be read or is too large."""
+    """Return the message with these files attached. Raises `Invalid` for unreadable or too large ones."""
     if not files:
         return message
     media = [_part(path) for path in files]

@@ -1,4 +1,4 @@
-"""What happened on the way of a model call, in a line for people."""
+"""Model notices (events during a model call), as one line for people."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from roost.money.budgets import called
 
 _WIDTH = 300
 _LONG_WAIT = 2.0
-"""Seconds: a shorter wait for a limit is nobody's business."""
+"""Seconds; shorter waits for a limit are not shown."""
 _LIMITS = ("steps", "tokens", "money", "seconds", "session_steps", "session_tokens", "session_money", "session_seconds")
 _BUDGETS = ("month:", "user:", "agent:", "model:")
 
 
 def notice_line(event: ev.ModelNotice) -> str | None:
-    """None for what people need not read while it goes well."""
+    """Return the line; None for notices that people need not see."""
     data = event.data
     match event.kind:
         case "retry":
@@ -38,7 +38,7 @@ def notice_line(event: ev.ModelNotice) -> str | None:
 
 
 def ending(outcome: str, reason: str | None) -> str:
-    """How a turn ended without an answer; a limit is said in words."""
+    """Describe how a turn ended without an answer; limits are explained."""
     if reason is None:
         return outcome
     if outcome == "limit" and reason in _LIMITS:
@@ -51,7 +51,7 @@ def ending(outcome: str, reason: str | None) -> str:
 def _budget(data: dict[str, Any]) -> str | None:
     name = data.get("budget")
     if "refused" in data or not name:
-        return None  # the end of the turn says it
+        return None  # the end of the turn reports it
     budget = called(str(name))
     if "percent" in data:
         return f"{data['percent']} % of {budget} are spent"

@@ -1,4 +1,4 @@
-"""Who runs the sessions that a command is about: the daemon, or this process."""
+"""The node that a command talks to: the daemon, or the kernel in this process."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from roost.log.shared import LostCall
 
 
 class Node(Protocol):
-    """Blocking methods, for the main thread. They raise `RoostError`."""
+    """A node with blocking methods, for the main thread. They raise `RoostError`."""
 
     @property
     def daemon(self) -> bool:
-        """Whether work goes on when this process ends."""
+        """True when work continues after this process ends."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Node(Protocol):
     ) -> SessionInfo: ...
 
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
-        """A session of this very definition, whatever the node knows under its name."""
+        """Create a session with exactly this definition, even if the node knows another one by its name."""
         ...
 
     def find(
@@ -64,7 +64,7 @@ class Node(Protocol):
         limit: int = 50,
         turns: bool = False,
     ) -> list[SessionInfo]:
-        """`turns`: with how the last turn of each ended."""
+        """Find sessions. `turns`: include how the last turn of each ended."""
         ...
 
     def get(self, session: str) -> SessionInfo: ...
@@ -72,11 +72,11 @@ class Node(Protocol):
     def inspect(self, session: str) -> SessionView: ...
 
     def tree(self, session: str) -> list[SessionInfo]:
-        """The session and all that come from it, parents before children."""
+        """Return the session and all of its descendants, parents before children."""
         ...
 
     def approvals(self, session: str) -> list[WaitingCall]:
-        """Calls that wait for a person, in the session and in all that come from it."""
+        """Return the calls that wait for a person, in the session and all of its descendants."""
         ...
 
     def messages(self, session: str) -> list[Message]: ...
@@ -84,7 +84,7 @@ class Node(Protocol):
     def events(self, session: str, *, after: int = 0, limit: int = 500) -> list[Record]: ...
 
     def work_on(self, session: str) -> None:
-        """Have this session's work done, if nobody else does it. Nothing for a daemon: it does it all."""
+        """Process this session here if no other node does. Does nothing for a daemon, which processes all."""
         ...
 
     def send(
@@ -94,11 +94,11 @@ class Node(Protocol):
     def control(self, session: str, action: ControlAction) -> SessionInfo: ...
 
     def compact(self, session: str) -> Compacted:
-        """What came of it, or that it waits."""
+        """Compact the session. Returns the result, or that it waits."""
         ...
 
     def order(self, session: str, action: ControlAction) -> None:
-        """As `control`, without waiting for the effect."""
+        """Send a control action without waiting for its effect."""
         ...
 
     def approve(
@@ -113,33 +113,33 @@ class Node(Protocol):
         scope: GrantScope | None = None,
         asked: int | None = None,
     ) -> None:
-        """As `Sessions.approve`."""
+        """Answer a waiting call, as `Sessions.approve` does."""
         ...
 
     def delete(self, session: str) -> None: ...
 
     def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
-        """What was spent in a month. `by` reads logs."""
+        """Return the costs of a month. `by` reads logs."""
         ...
 
     def settle_lost(self, call: str, cost: int) -> LostCall:
-        """Say what a lost call has cost, in nano-dollars. Raises `NotFound`."""
+        """Set the cost of a lost call, in nano-dollars. Raises `NotFound`."""
         ...
 
     def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
-        """As `Runtime.reconcile_costs`."""
+        """Reconcile lost calls with usage reports, as `Runtime.reconcile_costs` does."""
         ...
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
-        """Put the session's frames into `feed`, then `Ended` or an error. Returns the way to stop it."""
+        """Put the session's frames into `feed`, then `Ended` or an error. Returns a function that stops it."""
         ...
 
     def export_session(self, session: str, out: IO[bytes], format: Format) -> Report:
-        """As `roost.kernel.exchange.export_session.take`."""
+        """Write the session to `out`, as `roost.kernel.exchange.export_session.take` does."""
         ...
 
     def export_files(self, session: str, out: IO[bytes]) -> int:
-        """As `roost.kernel.exchange.files_archive.take_files`."""
+        """Write the session's files to `out`, as `roost.kernel.exchange.files_archive.take_files` does."""
         ...
 
     def import_session(
@@ -154,7 +154,7 @@ class Node(Protocol):
         user: str | None = None,
         key: str | None = None,
     ) -> Brought:
-        """As `roost.kernel.exchange.import_session.bring`."""
+        """Import a session, as `roost.kernel.exchange.import_session.bring` does."""
         ...
 
     def close(self, *, grace: float = 5.0) -> None: ...

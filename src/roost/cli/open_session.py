@@ -1,4 +1,4 @@
-"""From what a person typed to a session that is ready to be spoken to."""
+"""Turn the options of a command line into a session that is ready for a message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
 
 
 def begin(app: App, wanted: Wanted) -> tuple[Node, str]:
-    """The node and the session's id, with the model's weights on this machine. Raises `RoostError`."""
+    """Return the node and the session's id; the model's weights are here then. Raises `RoostError`."""
     if wanted.session is not None and (wanted.agent or wanted.model):
         raise Invalid("a session keeps the agent and the model that it began with: leave out the agent or --session")
     files = app.agent_files(wanted.places)
@@ -61,7 +61,7 @@ def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], file
         )
     model = wanted.model or (agent.spec.model if agent else known[name].model)
     if not node.daemon or (model or "").partition("/")[0] == "local":
-        # A daemon fetched its default model when it started.
+        # A daemon has fetched its default model at its start.
         ensure_model(model, agent, quiet=wanted.quiet)
     if path is not None and not wanted.quiet:
         note(f"agent {name} from {_shown(path)}")
@@ -75,7 +75,7 @@ def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], file
 
 
 def _is_local(app: App, path: Path | None) -> bool:
-    """Whether the definition is this folder's own, which a daemon may know in another version or not at all."""
+    """True when the definition is this folder's own; a daemon may have another version of it, or none."""
     return path is not None and (app.home / "agents").resolve() not in path.resolve().parents
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share. The global ones may stand before or after the command."""
+"""Options that several commands share. The global ones may come before or after the command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _store(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def places(hidden: bool, *, store: bool = False) -> Callable[[F], F]:
-    """--home, --store, --url and --token. `hidden` from the help, except with `store` that one."""
+    """Add --home, --store, --url and --token. `hidden`: not in the help; with `store` --store is shown anyway."""
 
     def add(command: F) -> F:
         for option in (
@@ -55,7 +55,7 @@ def places(hidden: bool, *, store: bool = False) -> Callable[[F], F]:
 
 
 def command(name: str, *, store: bool = False) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command that also takes the global options and gets the `App` first. `store`: its help says --store."""
+    """Make a command that accepts the global options and gets the `App` first. `store`: its help shows --store."""
 
     def make(function: Callable[..., Any]) -> click.Command:
         return click.command(name)(

@@ -1,4 +1,4 @@
-"""Printing: answers on standard output, everything about them on standard error."""
+"""Print answers to standard output, and notes about them to standard error."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _OPEN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?$")
 
 
 def clean(text: str) -> str:
-    """Without what a terminal would obey: a file's or a model's text must not move the cursor, set the title or turn
-    around the order in which other text is shown."""
+    """Remove control characters: a file's or a model's text must not move the cursor, set the title or reorder other
+    text."""
     return _CONTROL.sub("", text)
 
 
 def unfinished(text: str) -> int:
-    """Where a control sequence begins that may go on in the next piece; the text's length without one."""
+    """Return the offset of a control sequence that may continue in the next piece; without one, the text's length."""
     found = _OPEN.search(text, max(0, len(text) - 256))
     return found.start() if found else len(text)
 
@@ -57,13 +57,13 @@ def note(text: str, style: Style | None = "dim") -> None:
 
 
 def say_json(value: Any, *, lines: bool = False) -> None:
-    """`lines`: compact, for one of many."""
+    """Print JSON. `lines`: compact, as one line of many."""
     body = msgspec.json.encode(value)
     say((body if lines else msgspec.json.format(body, indent=2)).decode())
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as needed, each row one line; the last column is cut at the terminal's edge."""
+    """Print columns as wide as needed, each row one line; on a terminal the last column is cut at its edge."""
     rows = [[_indented(cell) for cell in row] for row in rows]
     widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
     space = _columns() - sum(widths[:-1]) - 2 * (len(head) - 1)
@@ -75,7 +75,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _indented(cell: str) -> str:
-    """One line of it, below what it begins with."""
+    """Join the cell into one line, keeping its indentation."""
     return cell[: len(cell) - len(cell.lstrip(" "))] + " ".join(clean(cell).split())
 
 
@@ -86,7 +86,7 @@ def _columns() -> int:
 
 
 def ago(moment: float) -> str:
-    """How long ago, in one unit."""
+    """Return how long ago the moment was, in one unit."""
     seconds = max(0.0, time.time() - moment)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= size:

@@ -1,4 +1,4 @@
-"""Prices, windows and abilities in words."""
+"""Describe prices, context windows and abilities in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, get_args
 from roost.models.profile import MediaKind, Price, Profile, Tier
 
 _MILLION = 1_000
-"""From a billionth a token to units a million tokens."""
+"""Converts billionths per token to units per million tokens."""
 _SIGNS = {"USD": "$", "CNY": "¥", "EUR": "€", "GBP": "£"}
 _MEDIA: dict[str, MediaKind] = {f"{kind}s" if kind in ("image", "file") else kind: kind for kind in get_args(MediaKind)}
 ABILITIES = (*_MEDIA, "tools", "thinking")
@@ -26,7 +26,7 @@ def is_free(price: Price) -> bool:
 
 
 def within(price: Price | None, most: float) -> bool:
-    """Whether an answer costs at most so many dollars a million tokens; what is not known does not."""
+    """True when output costs at most so many dollars per million tokens; False for an unknown price."""
     rate = 1.0 if price is None or price.currency == "USD" else price.rate
     return price is not None and rate is not None and price.output * rate / _MILLION <= most
 
@@ -37,7 +37,7 @@ def money(amount: float, currency: str) -> str:
 
 
 def brief(price: Price | None) -> tuple[str, str]:
-    """Of what is read and what is said; `+` where more is asked for long requests."""
+    """Return the input and output price in short; `+` where long requests cost more."""
     if price is None:
         return "?", "?"
     if is_free(price):
@@ -47,7 +47,7 @@ def brief(price: Price | None) -> tuple[str, str]:
 
 
 def in_words(price: Price | None) -> list[str]:
-    """A line, and one for each tier."""
+    """Return a line, and one for each tier."""
     if price is None:
         return ["unknown"]
     if is_free(price):
@@ -57,7 +57,7 @@ def in_words(price: Price | None) -> list[str]:
 
 
 def as_table(price: Price | Tier) -> dict[str, Any]:
-    """For a million tokens, as in models.toml."""
+    """Return prices per million tokens, as in models.toml."""
     amounts = {name: getattr(price, name) for name in ("input", "output", "cached", "written")}
     given = {name: round(amount / _MILLION, 9) for name, amount in amounts.items() if amount is not None}
     if isinstance(price, Tier):

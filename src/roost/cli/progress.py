@@ -1,4 +1,4 @@
-"""How far a long look at a store is, on standard error."""
+"""Show the progress of a long store operation on standard error."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from roost.stores.copy import Copied
 
 _EVERY = {True: 0.2, False: 10.0}
-"""Seconds between signs of life, on a terminal and elsewhere."""
+"""Seconds between updates, on a terminal and elsewhere."""
 
 
 class Line:
-    """One line that is written over on a terminal; elsewhere a new one now and then."""
+    """One line that is overwritten on a terminal; elsewhere a new line now and then."""
 
     def __init__(self, verb: str) -> None:
         self._verb = verb

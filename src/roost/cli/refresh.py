@@ -1,4 +1,4 @@
-"""`roost models refresh`: newer prices and model facts from where they are published."""
+"""`roost models refresh`: fetch newer prices and model facts from their publishers."""
 
 from __future__ import annotations
 

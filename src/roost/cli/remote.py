@@ -1,4 +1,4 @@
-"""The daemon as a node."""
+"""A daemon as the node of a command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RemoteNode(Client):
     daemon = True
 
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
-        """What of it is Python the daemon must know itself. Raises `Invalid` when it does not."""
+        """Create a session. An agent with Python parts must be known to the daemon; raises `Invalid` otherwise."""
         name = agent.spec.name
         if agent.is_python:
             self._must_know(agent)

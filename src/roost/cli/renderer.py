@@ -1,4 +1,4 @@
-"""A session's frames as text for people."""
+"""Render a session's frames as text for people."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, U
 _WIDTH = 100
 _RESULT_LINES = 4
 _ORDERED = {"cancel", "cancelled", "pause", "paused", "stop", "steered", "deadline"}
-"""Codes of model calls that somebody ended on purpose."""
+"""Codes of model calls that were ended on purpose."""
 _MARKS: dict[ToolOutcome, str] = {"error": "✗ ", "cancelled": "✗ ", "interrupted": "✗ "}
 
 
 class Screen:
-    """Text of the model on standard output, the rest on standard error. With `quiet` only the former; with `silent`
-    neither. `inputs` shows what was said to the agent too. `spin` shows that the agent works, on a terminal."""
+    """Prints the model's text to standard output, the rest to standard error. `quiet`: only the text. `silent`:
+    nothing. `inputs`: also the messages to the agent. `spin`: show on a terminal that the agent works."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class Screen:
         self._trouble = ""
 
     def progress(self, progress: Progress) -> None:
-        """Keep how far the step is; `tick` shows it."""
+        """Record the progress of the step; `tick` shows it."""
         if progress.step > self._done:
             self._working.at(progress)
             self.tick()
 
     def delta(self, delta: Delta) -> None:
-        """Print what is new of the text; a reader that starts over gets it from offset 0 again."""
+        """Print the new part of the text; a reader that starts over gets it from offset 0 again."""
         if delta.step <= self._done:
             return
         self._working.at(None)
@@ -195,7 +195,7 @@ class Screen:
             note(clean(text))
 
     def fresh_line(self) -> None:
-        """End a line that text left open, and wipe the sign of work."""
+        """End a line that text left open, and remove the spinner."""
         self._wipe()
         self._held = ""
         if self._column:
@@ -204,7 +204,7 @@ class Screen:
             self._column = 0
 
     def tick(self) -> None:
-        """Called a few times a second when nothing happens."""
+        """Update the progress. Called a few times a second when nothing happens."""
         if self._column or self._quiet:
             return
         if not self._spin:
@@ -249,13 +249,13 @@ class Screen:
             self.note(line)
 
     def _again(self, step: int) -> None:
-        """What was shown of the step does not count."""
+        """Mark the shown text of the step as void."""
         if step == self._step and self._seen:
             self.note("(the answer was cut off and begins again)")
             self._seen = 0
 
     def _tell_routed(self, event: ev.ModelCompleted) -> None:
-        """Name the model that answered where the router chose it, once until it chooses another one."""
+        """Name the model that answered for a router; again only when another one does."""
         if event.model and self._asked.partition("/")[0] == "auto" and event.model != self._routed:
             self._routed = event.model
             self.note(f"({self._asked}: {event.model} answered)")

@@ -61,7 +61,7 @@ def _found(app: App, profile: str | None) -> Routing:
 
 
 async def _in_store(app: App, profile: str | None) -> Routing:
-    """Without becoming a node. Nothing is made where there is nothing yet to be asked."""
+    """Use the store without becoming a node. Reading does not create a store that does not exist."""
     from roost.providers.accounts import Models
     from roost.providers.auto_model import connect
     from roost.providers.model_stack import Parts, stacked

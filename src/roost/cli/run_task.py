@@ -1,4 +1,4 @@
-"""One task for an agent, followed to its end."""
+"""Give an agent one task and follow it to its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def do(app: App, wanted: Wanted, said: Content, *, yes: bool, quiet: bool, as_json: bool) -> int:
-    """Give the agent its task and print what comes of it. Return the exit code."""
+    """Give the agent its task and print the result. Returns the exit code."""
     node, session = begin(app, wanted)
     approver = Approver(mode_for(yes=yes))
     hurry = False
@@ -74,7 +74,7 @@ def _closing(node: Node, session: str, turn: Turn) -> str:
 
 
 def _running(node: Node, session: str, turn: Turn) -> None:
-    """What runs on when the turn is over, and with whom it ends."""
+    """List the jobs that outlive the turn, and say where they run."""
     if turn.outcome == "gone":
         return
     for job in node.inspect(session).jobs:

@@ -1,4 +1,4 @@
-"""Schedules, by a daemon or in this process."""
+"""Schedules, through a daemon or in this process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from roost.kernel.schedules import Schedules, ScheduleView
 
 _HERE, _ELSEWHERE = 10.0, 0.3
-"""Seconds in which this process, or another one that has the session, may take an order in."""
+"""Seconds to wait until a session's owner has taken an order: this process, another process."""
 
 
 class NodeSchedules(Protocol):
-    """As `roost.kernel.schedules.Schedules`, blocking."""
+    """Blocking version of `roost.kernel.schedules.Schedules`."""
 
     def set(self, session: str, name: str, spec: ScheduleSpec) -> ScheduleView | None: ...
 
@@ -24,7 +24,7 @@ class NodeSchedules(Protocol):
     def resume(self, session: str, name: str) -> ScheduleView | None: ...
 
     def run(self, session: str, name: str) -> int:
-        """The number of the input."""
+        """Fire the schedule once now. Returns the number of the input."""
         ...
 
     def delete(self, session: str, name: str) -> bool: ...
@@ -37,8 +37,8 @@ class NodeSchedules(Protocol):
 
 
 class EmbeddedSchedules:
-    """`do` runs a coroutine where the sessions live. `take_up` has a session that does nothing take orders in here;
-    with any other an order is on disk, and waits for whoever runs it next."""
+    """`do`: runs a coroutine on the runtime's loop. `take_up`: lets this process handle the orders of an idle session;
+    for any other session an order is on disk and waits for its next owner."""
 
     def __init__(
         self, schedules: Schedules, do: Callable[[Coroutine[Any, Any, Any]], Any], take_up: Callable[[str], bool]

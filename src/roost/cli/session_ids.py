@@ -1,4 +1,4 @@
-"""Which session is meant."""
+"""Resolve the session that a person names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SHORT = 8
 
 
 def short(session: str) -> str:
-    """The end of an id, which is its random part."""
+    """Return the end of an id, which is its random part."""
     return session[-SHORT:] if session.startswith("ses_") else session
 
 
 def session_id(node: Node, text: str | None) -> str:
-    """The full id of `text`: an id, a unique beginning or end of one of the newest 10,000, or `@last` (also None), the
-    newest. Raises `NotFound`, and `Invalid` when several fit."""
+    """Return the full id of `text`: an id, a unique beginning or end of one of the newest 10,000, or `@last` (also
+    None), the newest. Raises `NotFound`, and `Invalid` when several fit."""
     if text is None or text == "@last":
         newest = node.find(limit=1)
         if not newest:

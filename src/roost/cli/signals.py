@@ -1,4 +1,4 @@
-"""Ctrl-C and the wish to end, as items of the feed instead of exceptions at any place."""
+"""Deliver Ctrl-C and termination signals as items of the feed, not as exceptions at any place."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from roost.cli.event_queue import Feed, Interrupt
 
 
 class Signals:
-    """While in its block SIGINT, SIGTERM and SIGHUP go into the feed. Main thread only. With `raising` set, Ctrl-C
-    raises `KeyboardInterrupt` as usual: for the time of a question."""
+    """While the block runs, SIGINT, SIGTERM and SIGHUP go into the feed. Main thread only. With `raising` set, during a
+    question, Ctrl-C raises `KeyboardInterrupt` as usual."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed

@@ -1,4 +1,4 @@
-"""What an agent does while nothing of it can be shown: a spinner on a terminal, elsewhere a line once in a while."""
+"""Show that an agent works while it outputs nothing: a spinner on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAY_EVERY = 10.0
 
 
 class Working:
-    """The time since the agent began to work, and how far its model is."""
+    """The time since the agent began to work, and its model's progress."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -33,21 +33,21 @@ class Working:
         self._since = self._progress = None
 
     def at(self, progress: Progress | None) -> None:
-        """None: the model has begun to answer."""
+        """Record the progress; None once the model has begun to answer."""
         now = time.monotonic()
         if progress is not None and (self._progress is None or self._progress.stage != progress.stage):
             self._stage_since = self._said = now
         self._progress = progress
 
     def spinner(self) -> str | None:
-        """What a terminal shows now."""
+        """Return the text to show on a terminal now, None for nothing."""
         if self._since is None or (passed := time.monotonic() - self._since) <= _SPIN_AFTER:
             return None
         what = "working" if self._progress is None else _told(self._progress)
         return f"{_SPINNER[int(passed * 5) % len(_SPINNER)]} {what} {passed:.0f} s "
 
     def line(self) -> str | None:
-        """What is to be said now where nothing spins: of a stage that lasts, at first after a few seconds."""
+        """Return the line to print now where nothing spins: about a stage that lasts, first after a few seconds."""
         now = time.monotonic()
         if self._progress is None or self._since is None:
             return None

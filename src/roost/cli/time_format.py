@@ -1,4 +1,4 @@
-"""Times as people write them."""
+"""Parse and format times as people write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def local_zone() -> str:
-    """The machine's time zone by its name, from TZ or /etc; UTC where it has none."""
+    """Return the name of the machine's time zone, from TZ or /etc; UTC where it has none."""
     named = os.environ.get("TZ", "").lstrip(":")
     place = str(Path("/etc/localtime").resolve())
     for name in (named, place.partition("zoneinfo/")[2]):
@@ -26,7 +26,7 @@ def local_zone() -> str:
 
 
 def seconds_of(text: str) -> float:
-    """`90`, `30m`, `1h30m`, `2d`. Raises `Invalid`."""
+    """Parse `90`, `30m`, `1h30m` or `2d`. Raises `Invalid`."""
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not re.fullmatch(r"(\d+(\.\d+)?[smhdw])+", text.lower()):
@@ -35,7 +35,7 @@ def seconds_of(text: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """As `seconds_of` reads it, as in `1h30m`."""
+    """Format seconds as `seconds_of` reads them, such as `1h30m`."""
     if seconds < 1 or seconds != int(seconds):
         return f"{seconds:g}s"
     said, rest = "", int(seconds)
@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
 
 
 def moment_of(text: str, zone: str) -> float:
-    """`2026-12-24 18:00` as the clocks of the zone show it, or with an offset of its own. Raises `Invalid`."""
+    """Parse `2026-12-24 18:00` in the zone's time, or with an offset of its own. Raises `Invalid`."""
     try:
         written = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Checkpoints, rollbacks and forks, by a daemon or in this process."""
+"""Checkpoints, rollbacks and forks, through a daemon or in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class NodeTravel(Protocol):
-    """As `roost.kernel.checkpoints.Travels`, blocking."""
+    """Blocking version of `roost.kernel.checkpoints.Travels`."""
 
     def checkpoint(self, session: str, label: str | None = None) -> Travelled: ...
 
@@ -32,8 +32,8 @@ class NodeTravel(Protocol):
 
 
 class EmbeddedTravel:
-    """`do` runs a coroutine where the sessions live, `work_on` has the work of one done there, and of all in `mine` it
-    is done."""
+    """`do`: runs a coroutine on the runtime's loop. `work_on`: lets it process a session. `mine`: the sessions that it
+    processes."""
 
     def __init__(
         self,

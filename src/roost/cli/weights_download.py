@@ -1,4 +1,4 @@
-"""The local model's weights, fetched with progress before a turn needs them."""
+"""Fetch the local model's weights, with progress, before a turn needs them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _WORDS = {
 }
 _BAR = 24
 _ROUTED = "auto"
-"""What a router answers: it asks whichever of its models it can."""
+"""Account name of a router, which asks any of its models."""
 
 
 def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = False) -> str:
-    """See that the model can be used: its key is set, or its weights are here (fetched now if not). Returns the full
-    name. Raises `RoostError`."""
+    """Make sure that the model can be used: its key is set, or its weights are here (fetched now if not). Returns the
+    full name. Raises `RoostError`."""
     if agent is not None and agent.own_model is not None:
         return agent.own_model.name
     models = _models()
@@ -48,7 +48,7 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
 
 
 def hosted(name: str | None) -> bool:
-    """Whether somebody serves the model whose key is here: then nothing is to be fetched for it."""
+    """True when the model is served by an account whose key is here: then no weights are needed."""
     models = _models()
     account = (name or models.default()).partition("/")[0]
     return account != "local" and models.accounts().get(account, False)
@@ -73,8 +73,8 @@ def _models() -> Models:
 
 
 def fetch(name: str | None, agent: Agent | None = None, *, quiet: bool = False, ready: bool = True) -> Path:
-    """Return the weights' verified file. With `ready` weights that were just fetched are prepared for the agent, by
-    default for the built-in one. Ctrl-C ends it; what came is kept."""
+    """Return the weights' verified file, fetched if missing. With `ready` newly fetched weights are prepared for the
+    agent, by default the built-in one. Ctrl-C ends the download; the fetched part is kept."""
     from roost.local.weights import ensure, is_verified_here
 
     fresh = ready and not is_verified_here(name)
@@ -89,7 +89,7 @@ def fetch(name: str | None, agent: Agent | None = None, *, quiet: bool = False, 
 
 
 def prepare(name: str | None, agent: Agent | None, shown: Shown) -> None:
-    """Let a chat model read once what all its requests begin with. Raises nothing: the first call does it else."""
+    """Let a chat model process the common prefix of its requests once. Raises nothing: else the first call does it."""
     from roost.agent.default_agent import default_agent
     from roost.local.cache import Progress
     from roost.local.model import LocalModel
@@ -115,7 +115,7 @@ def prepare(name: str | None, agent: Agent | None, shown: Shown) -> None:
 
 
 def tune(name: str | None, *, quiet: bool) -> None:
-    """Find out which settings of a chat model are the fastest on this machine, once."""
+    """Find the fastest settings of a chat model on this machine, once."""
     from roost.local.cache import Progress
     from roost.local.engine import shared
     from roost.local.model import LocalModel
@@ -132,7 +132,7 @@ def tune(name: str | None, *, quiet: bool) -> None:
 
 
 class Shown:
-    """A bar on a terminal, else a line now and then."""
+    """A progress bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet

@@ -1,1 +1,1 @@
-"""The commands. A module is imported when one of its commands is used."""
+"""The commands. Each module is imported when one of its commands is used."""

@@ -1,4 +1,4 @@
-"""`roost agents`: those that there are, and sessions that move to what they are now."""
+"""`roost agents`: list agents, and migrate sessions to their current version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _End: TypeAlias = Literal["moved", "later", "already"]
 _PATIENCE = 5.0
-"""Seconds for a session that sleeps to wake and move."""
+"""Seconds to wait for a sleeping session to wake and move."""
 
 
 class _Listing(click.Group):
@@ -114,7 +114,7 @@ def move(app: App, sessions: tuple[str, ...], every: str | None, as_json: bool) 
 
 
 def _moved(node: Node, session: str) -> tuple[_End, str]:
-    """Tell a session to move, and for how long that takes what sleeps wait for it."""
+    """Move a session, and wait while a sleeping one wakes for it."""
     info = node.get(session)
     present = _present(node, info.agent)
     if info.version == present and not info.pending:
@@ -133,7 +133,7 @@ agents.add_command(move)
 
 
 def _behind(node: Node, agent: str) -> Iterator[str]:
-    """Sessions of the agent that are not of its present version, and can be moved."""
+    """Yield sessions of the agent that have another version than the current one, and can be moved."""
     if (present := _present(node, agent)) is None:
         raise RoostError(f"there is no agent {agent!r}", code="unknown_agent")
     before: str | None = None

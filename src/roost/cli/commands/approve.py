@@ -24,7 +24,7 @@ from roost.log.events import Decision
 def _changes(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> tuple[dict[str, Any], bool] | None:
-    """The new arguments, and whether they are all of them. A value is JSON where it can be read as such, else text."""
+    """Return the new arguments, and whether they replace all. A value is JSON if it parses as such, else text."""
     if not given:
         return None
     if len(given) == 1 and given[0].lstrip().startswith("{"):
@@ -118,7 +118,7 @@ def approve(
 
 
 def _show(waiting: WaitingCall, arguments: dict[str, Any] | None) -> None:
-    """The whole call that is answered, with the arguments that it runs with."""
+    """Show the answered call completely, with the arguments that it runs with."""
     if arguments is not None:
         waiting = replace(waiting, arguments=json.dumps(arguments), files=(), dangers=())
     tell(f"{visible(waiting.tool)}: {visible(waiting.reason)}", None)

@@ -79,7 +79,7 @@ def chat(
 
 
 class _Chat:
-    """One conversation. `session` becomes None when a new one is wanted."""
+    """One conversation. `session` becomes None when the person asks for a new one."""
 
     def __init__(self, node: Node, session: str, *, yes: bool) -> None:
         self._node = node
@@ -88,10 +88,10 @@ class _Chat:
         self._queue: list[int] = []
         self._tty = sys.stdin.isatty() and sys.stdout.isatty()
         if self._tty:
-            importlib.import_module("readline")  # gives `input` its line editing
+            importlib.import_module("readline")  # adds line editing to `input`
 
     def open(self) -> None:
-        """Begin to follow the session where it is; a turn that is going on is followed to its end."""
+        """Follow the session from its current state; a running turn is followed to its end."""
         assert self.session is not None
         info = self._node.get(self.session)
         self._follower = Follower(
@@ -109,7 +109,7 @@ class _Chat:
             self._follow("any")
 
     def once(self) -> bool:
-        """One line of the person and what follows from it. False to leave."""
+        """Handle one line of the person. False means to leave."""
         line = self._line()
         if line is None:
             return False
@@ -176,7 +176,7 @@ class _Chat:
                 self._queue.clear()
 
     def _follow(self, number: int | Literal["any"]) -> bool:
-        """Whether the turn came to its end."""
+        """Follow the turn. Returns whether it ended."""
         turn = self._follower.follow(after=self._follower.seq, until=number)
         if turn.outcome == "paused":
             note("paused; /resume goes on")
@@ -185,7 +185,7 @@ class _Chat:
         return turn.outcome in ("answered", "cancelled", "limit", "failed")
 
     def _while_working(self, line: str | None) -> bool:
-        """A line typed while the agent works."""
+        """Handle a line typed while the agent works."""
         if line is None:
             return False
         try:

@@ -1,4 +1,4 @@
-"""`roost config` and `roost reload`: what can be changed while nodes run."""
+"""`roost config` and `roost reload`: change settings while nodes run."""
 
 from __future__ import annotations
 
@@ -155,5 +155,5 @@ def who() -> str:
 
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name
+    except (KeyError, OSError):  # a user number without a name
         return "a person"

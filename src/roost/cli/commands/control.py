@@ -27,7 +27,7 @@ _AIMS: dict[ControlAction, str] = {"start": "running", "resume": "running", "pau
 
 
 def _each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], object], *, as_json: bool) -> int:
-    """Do it to each; an error of one does not keep the others from it."""
+    """Apply `work` to each session; an error of one does not stop the others."""
     node = app.node()
     failed = 0
     results: list[object] = []

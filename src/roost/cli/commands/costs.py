@@ -1,4 +1,4 @@
-"""`roost costs`: what model calls have cost."""
+"""`roost costs`: the cost of model calls."""
 
 from __future__ import annotations
 

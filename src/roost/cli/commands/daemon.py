@@ -27,7 +27,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _AGAIN_SECONDS = 0.5
 _FIRST_SECONDS = 0.5
-"""For those who wait for the daemon: what it does unasked comes after them."""
+"""Seconds after which the ready daemon starts background work: commands that wait for the daemon come first."""
 
 
 @command("up", store=True)
@@ -137,13 +137,13 @@ def _already(running: RemoteNode, *, as_json: bool) -> int:
 
 
 def _running(app: App) -> RemoteNode | None:
-    app.url = None  # the daemon of this home is meant, whatever ROOST_URL names
+    app.url = None  # look for the daemon of this home, whatever ROOST_URL names
     return app.daemon()
 
 
 def _prepare(models: set[str | None]) -> None:
-    """Fetch what local models still need, behind the running daemon: a turn that comes first waits for them. A model
-    that cannot be had is no reason to stop: its turns say why."""
+    """Fetch missing weights of local models while the daemon runs: an earlier turn waits for them. A failure does not
+    stop the daemon; the model's turns report it."""
     from roost.cli.weights_download import ensure_model, hosted
 
     for name in sorted(models, key=lambda model: model or ""):
@@ -165,15 +165,15 @@ def _ready(app: App, url: str, *, as_json: bool) -> None:
 def _arguments(
     values: dict[str, str | float | None], allow_public: bool, folders: dict[str, tuple[Path, ...]]
 ) -> list[str]:
-    """All but what is secret: that goes by the environment, since everybody may read a process's command line."""
+    """Build arguments without secrets, which go through the environment: all users can read a process's arguments."""
     given = [*values.items(), *((name, str(place.absolute())) for name, all in folders.items() for place in all)]
     arguments = [str(part) for name, value in given if value is not None for part in (name, value)]
     return arguments + (["--allow-public"] if allow_public else [])
 
 
 def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
-    """A process of its own session, with its log in the home. While another daemon of the home is ending, it is begun
-    again until that one is gone."""
+    """Start a process in its own session, with its log in the home. While another daemon of the home is ending, retry
+    until that one is gone."""
     from roost.server.daemon_files import RUNNING
 
     app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
             why = _last_words(path, begin)
             if RUNNING not in why:
                 raise RoostError(f"the daemon did not start: {why}", code="not_started")
-            time.sleep(_AGAIN_SECONDS)  # the other is about to say where it is, or is ending
+            time.sleep(_AGAIN_SECONDS)  # the other daemon is about to publish its address, or is ending
             if app.daemon() is None:
                 process, begin = _begin(app, path, arguments)
         time.sleep(0.05)
@@ -202,7 +202,7 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
 
 
 def _begin(app: App, path: Path, arguments: list[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """(the process, where in the log at `path` its words begin)"""
+    """Start the process. Returns it, and the offset of its output in the log at `path`."""
     import subprocess
 
     environment = os.environ | {"ROOST_HOME": str(app.home)}
@@ -275,7 +275,7 @@ def _alive(node: RemoteNode, pid: int | None) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Ended, and not yet waited for by whoever started it."""
+    """True for a process that has ended and that its parent has not reaped yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (OSError, IndexError):

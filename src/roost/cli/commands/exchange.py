@@ -20,7 +20,7 @@ from roost.ids import new_id
 from roost.kernel.exchange.conversation_items import FORMATS, Format, Report, Source
 
 _SHOWN = 12
-"""Kinds that are named; --json has all."""
+"""Kinds that are listed by name; --json has all."""
 
 
 @command("export")
@@ -134,7 +134,7 @@ def import_(
 
 
 def _account(report: Report, way: Literal["in", "out"]) -> None:
-    """What became of what the two formats do not both have."""
+    """Report the content that only one of the two formats has."""
     if report.kept:
         note(f"kept, and only said in {report.format}: {_counts(report.kept)}")
     if report.mirrors:

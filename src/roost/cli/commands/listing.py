@@ -87,13 +87,13 @@ def activity(info: SessionInfo) -> str:
 
 
 def trouble(info: SessionInfo) -> str | None:
-    """Why the last turn had no answer, if that was a failure or a limit."""
+    """Return why the last turn had no answer, if that was a failure or a limit."""
     turn = info.last_turn
     return (turn.reason or turn.outcome) if turn is not None and turn.outcome in ("failed", "limit") else None
 
 
 def _grown(node: Node, roots: list[SessionInfo]) -> list[tuple[SessionInfo, int]]:
-    """With all that come from them, each below its parent, and how deep it is."""
+    """Return the sessions with all of their descendants, each below its parent, and their depths."""
     rows: list[tuple[SessionInfo, int]] = []
     for root in roots:
         below: dict[str | None, list[SessionInfo]] = {}
@@ -121,12 +121,12 @@ def _row(info: SessionInfo, depth: int) -> tuple[str, ...]:
 
 
 def _jobs(node: Node, info: SessionInfo, depth: int) -> list[tuple[str, ...]]:
-    """Its commands in the background."""
+    """Return the rows of its background commands."""
     if info.phase == "idle":
         return []
     try:
         jobs = node.inspect(info.id).jobs
-    except NotFound:  # deleted under way
+    except NotFound:  # deleted meanwhile
         return []
     place = "  " * depth + "  "
     return [(place + job.job, "", "runs", ago(job.began), "", one_line(job.command, 60)) for job in jobs]

@@ -1,4 +1,4 @@
-"""`roost memory`: what agents remember."""
+"""`roost memory`: show and change the facts that agents remember."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CATEGORIES = ("identity", "preference", "fact", "project", "user_profile")
 _QUERY = 4096
-"""Bytes, percent-encoded: the line of a request has 8190."""
+"""Most bytes of a query, percent-encoded: a request line has 8190."""
 _spaces = click.option(
     "--space",
     "spaces",

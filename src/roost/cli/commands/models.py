@@ -1,4 +1,4 @@
-"""`roost models`: what can be used here, what it costs, and whether it works."""
+"""`roost models`: available models, their prices, and whether they work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from roost.providers.config import ModelsConfig
 
 
 class _Listing(click.Group):
-    """A word that is no subcommand is a filter of the list."""
+    """A word that is no subcommand filters the list."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
@@ -232,7 +232,7 @@ async def _check(known: Models, names: list[str], timeout: float) -> list[Checke
 
 
 def _meant(known: Models, name: str) -> str | None:
-    """The model of this account that the user has chosen, if any."""
+    """Return the model of this account that the user has chosen, if any."""
     import os
 
     config: ModelsConfig = known.config

@@ -50,7 +50,7 @@ def _found(app: App) -> Nodes:
 
 
 async def _in_store(app: App) -> Nodes:
-    """What the store itself knows, without becoming a node."""
+    """Read the nodes from the store, without becoming a node."""
     from roost.stores.open import open_store
 
     if not app.store and not app.home_store.exists():
@@ -103,7 +103,7 @@ def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -
 
 
 def _wait(daemon: RemoteNode, timeout: float | None, *, quiet: bool) -> Health:
-    """The node's last word, when no session is left or the time is up."""
+    """Wait until no session is left or the time is up. Returns the node's last health."""
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     shown = -1
     while True:

@@ -1,4 +1,4 @@
-"""`roost policy`: what the gate would say, and which layer says it."""
+"""`roost policy`: show the gate's decision about a call, and the layer that makes it."""
 
 from __future__ import annotations
 

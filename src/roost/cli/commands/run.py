@@ -1,4 +1,4 @@
-"""`roost run`. What it needs is imported once the local model's worker has been started, which takes as long."""
+"""`roost run`. Most imports come after the start of the local model's worker, so that both run at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`roost schedule`: what agents are told at set times."""
+"""`roost schedule`: send agents messages at set times."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _named(node: Node, name: str, session: str | None) -> ScheduleView:
 
 
 def _namesakes(node: Node, name: str, session: str) -> None:
-    """What is asked for by this name alone is not clear any more."""
+    """Warn that the name alone is ambiguous now."""
     others = [one.session for one in node.schedules.list() if one.name == name and one.session != session]
     if others:
         some = ", ".join(short(one) for one in others)

@@ -87,7 +87,7 @@ def _gguf(wanted: Any, model: str | None, embeddings: bool | None) -> int:
     if wanted.key is None and wanted.host in LOOPBACK:
         wanted = msgspec.structs.replace(wanted, key=secrets.token_urlsafe(24))
     note(f"loading {path.name} …")
-    # While the library loads no handler would run; there is nothing to tidy up yet.
+    # No handler would run while the library loads, and nothing needs cleanup yet.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     server = LlamaServer(path, wanted, embeddings=embeddings)
     stop = _asked_to_stop()
@@ -97,7 +97,7 @@ def _gguf(wanted: Any, model: str | None, embeddings: bool | None) -> int:
     note("stopped")
     sys.stdout.flush()
     sys.stderr.flush()
-    # The library waits for the requests that it is answering, with the interpreter stopped. Nothing of it is kept.
+    # The library would wait for running requests, with the interpreter blocked. It holds nothing to save.
     os._exit(0)
 
 

@@ -19,7 +19,7 @@ from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
 
 _ROWS = 60
-"""Of a call that waits."""
+"""Most rows of a waiting call."""
 
 
 @command("show")
@@ -91,7 +91,7 @@ def _waiting(waiting: WaitingCall, most: int | None) -> None:
 
 
 def _message(message: Message, asking: set[str]) -> None:
-    """`asking`: calls that wait for a person, which have no result yet."""
+    """Print a message. `asking`: ids of calls that wait for a person and have no result yet."""
     match message:
         case UserMessage(parts=parts):
             text = "".join(part.text if isinstance(part, Text) else "[image]" for part in parts)

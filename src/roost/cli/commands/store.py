@@ -25,7 +25,7 @@ from roost.workspace.snapshots import Swept
 from roost.workspace.store import ObjectSnapshots
 
 _SHOWN = 20
-"""Of each kind of finding, for people; --json has all."""
+"""Most findings of each kind in text output; --json has all."""
 place = click.argument("address", required=False, metavar="[URL]")
 
 
@@ -137,7 +137,7 @@ for one in (migrate_command, copy_command, check_command, sweep_command):
 
 
 def _where(app: App, address: str | None) -> str | Path:
-    """Raises `ConfigError` for a file that is named and not there."""
+    """Return the store's address. Raises `ConfigError` for a named file that does not exist."""
     where = address or app.store or app.home_store
     if where != app.home_store:
         _check_file(str(where))

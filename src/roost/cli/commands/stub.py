@@ -20,8 +20,8 @@ CLIENTS = {
     "anthropic": ("ANTHROPIC_BASE_URL", "", "ANTHROPIC_API_KEY"),
     "gemini": ("GOOGLE_GEMINI_BASE_URL", "", "GEMINI_API_KEY"),
 }
-"""By protocol: the variable of the base URL that Roost and the official clients read, what follows the bare address in
-it, and the variable of the key."""
+"""By protocol: the variable of the base URL that Roost and the official clients read, the path after the bare address,
+and the variable of the key."""
 _MAX_SCRIPT = 64 * 1024 * 1024
 EXAMPLE = """\
 {

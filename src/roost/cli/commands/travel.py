@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
 
 _BEGINNING = 20
-"""Events, more than a fork has when it was just made: what it began with is the first of its own."""
+"""Events, more than a fork has right after its creation; its `SessionForked` is the first of its own."""
 
 
 @contextlib.contextmanager
@@ -189,6 +189,6 @@ def fork(app: App, session: str | None, at: str | None, title: str | None, as_js
 
 
 def _why_no_files(node: Node, fork: SessionInfo) -> str | None:
-    """As its log says it: little follows what it began with."""
+    """Return the reason in the fork's log; only few events can follow it."""
     found = [record.event for record in node.events(fork.id, after=max(0, fork.head - _BEGINNING))]
     return next((event.why_no_files for event in reversed(found) if isinstance(event, SessionForked)), None)
