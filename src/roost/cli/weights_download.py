@@ -55,7 +55,7 @@ def hosted(name: str | None) -> bool:
 
 
 def missing(name: str | None) -> bool:
-    """Whether the model's weights must be fetched before it can answer."""
+    """True when the model's weights must be fetched before it can answer."""
     from roost.local.weights import is_verified_here
 
     try:

@@ -18,7 +18,7 @@ class User(NamedTuple):
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of one command, in bytes and seconds. None leaves the machine's own limit.
 
-    In a sandbox of level 1 or 2 the sandbox's own limits on memory, files and descriptors apply as well."""
+    In a sandbox of level 1 or 2 the defaults here for memory, files and descriptors are also the maximum."""
 
     wall_seconds: float = 60.0
     cpu_seconds: int | None = 60

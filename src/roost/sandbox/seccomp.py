@@ -73,7 +73,7 @@ _NEW_NAMESPACES = 0x7E020080
 """CLONE_NEW* of clone's flags."""
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _FAMILIES = (1, 2, 10, 16)
-"""Unix, IPv4, IPv6, netlink. Others are refused: no network namespace contains vsock, and the rest is rare code."""
+"""Unix, IPv4, IPv6, netlink. Others are refused: no network namespace contains vsock, and the rest is rarely used."""
 
 _LD, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000

@@ -50,12 +50,12 @@ class Line:
         await response(self._scope, self._receive, self._send)
 
     async def behead(self, at: int) -> bool:
-        """Send the first `at` bytes of a head, then a reset."""
+        """Send the first `at` bytes of a head, then a reset. Returns False: the answer is incomplete."""
         self._transport.write(_HEAD[:at])
         return await self.abort(reset=True)
 
     async def abort(self, *, reset: bool) -> bool:
-        """End the connection without ending the answer."""
+        """End the connection without ending the answer. Returns False: the answer is incomplete."""
         self._aborted = True
         # Written data must reach the client before the reset can overtake it.
         await asyncio.sleep(0.005)

@@ -321,7 +321,7 @@ class DispatchConformance(_Owning):
             assert [item.input for item in await here.pending("good")] == [_timer("t", 0.0).input]
             assert await here.pending("bad") == []
 
-    # What can be known
+    # Nodes and backlog
 
     async def test_nodes_are_seen_by_all(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):

@@ -74,7 +74,7 @@ class FactsOnce(Opens):
             assert (await here.spaces())[0] == Space(HERE, 3, 1)
 
     async def test_in_a_sessions_commit_it_comes_and_goes(self, tmp_path: Path) -> None:
-        """Changes of known or missing facts are recorded without effect, and do not fail the session's commit."""
+        """Duplicates in a commit are recorded as added and ended at once, and do not fail the session's commit."""
         async with self.journal(tmp_path) as store:
             await store.change_facts([put("a"), put("k", "tea", key="k")], by="p")
             await store.change_facts([put("b", "new", supersedes=("a",))], by="p")

@@ -40,7 +40,7 @@ carry() {
 }
 open() { around="$around /bin/carry $1 $2"; }
 """
-"""A carrier as in `boot_image.py`. A stream opened as one descriptor exists once the first program becomes the last."""
+"""A carrier as in `boot_image.py`. A stream opened as one descriptor exists for the last program alone."""
 
 
 class Machine(Protocol):

@@ -31,7 +31,7 @@ class Stream:
         self._tasks: list[asyncio.Task[None]] = []
         self._in, self._out = _Way(), _Way()
         self._wanted: int | None = None
-        """Number of bytes that the machine has sent, once it has said so."""
+        """Number of bytes that the machine has sent; known once it has reported it."""
 
     async def start(self, seconds: float) -> None:
         """Connect. Raises `SandboxError` when the machine does not accept the stream in time."""

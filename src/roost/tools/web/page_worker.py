@@ -124,7 +124,7 @@ def main() -> None:
     html = sys.stdin.buffer.read().decode("utf-8", "replace")
     title, text = read(html, base, links=links)
     if sys.argv[3:]:
-        well = read_well(html, base)  # on a page with little text it drops the text itself
+        well = read_well(html, base)  # on a page with little text it takes text for boilerplate
         text = well if len(well) >= _LEAST else text
     print(title)
     print(text)
