@@ -69,11 +69,12 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_paths_of_pages_in_texts_exist() -> None:
     files = [path for room in ("src", "tests", "bench", "tools", "deploy") for path in (ROOT / room).rglob("*")]
     readable = [path for path in files if path.suffix in (".py", ".toml", ".yaml", ".md", ".sh", ".service")]
+    rooms = {path.parent.name for path in PAGES if path.parent != DOCS}
+    moved = {path.name for path in PAGES if path.parent != DOCS}
     for path in [*readable, *TEXTS, ROOT / "DESIGN.md", ROOT / "Makefile", ROOT / "pyproject.toml"]:
-        for name in re.findall(
-            r"(?<![\w./-])docs/(?:start|guides|reference|operate|extend)/[\w-]+\.md", path.read_text()
-        ):
-            assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
+        for room, name in re.findall(r"(?<![\w./-])docs/(?:([a-z]+)/)?([\w-]+\.md)", path.read_text()):
+            if room in rooms or (not room and name in moved):
+                assert (DOCS / room / name).exists(), f"{path.relative_to(ROOT)} names docs/{room}/{name}"
 
 
 def test_each_command_and_option_is_in_the_reference() -> None:
