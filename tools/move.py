@@ -3,7 +3,8 @@
     python tools/move.py TABLE...
 
 A table has a line for each move, `old new`, as paths from the root of the repository: files or folders. `#` starts a
-comment. A line `package.module:name package.module:name` rewrites imports of one name; its definition is moved by hand.
+comment. A line `package.module:name package.module:name` renames something that a module holds, with its uses; where the
+module differs it rewrites imports, and the definition is moved by hand.
 Tables are applied in order. The tool runs `git mv`, rewrites imports with the names that they bind, and replaces
 dotted module names and file paths in texts. Where an old path is gone, only texts change, so a table can be run again
 after a rebase. The tool prints each place that needs a person: a new name that the file already uses for something
@@ -65,6 +66,17 @@ class Names:
         moved = self._symbols.get(f"{module}:{name}")
         return (module, name) if moved is None else (moved.partition(":")[0], moved.partition(":")[2])
 
+    def renamed_in(self, module: str) -> dict[str, str]:
+        """Old to new names of what `module` holds, for names that stay in it."""
+        pairs = ((old.split(":"), new.split(":")) for old, new in self._symbols.items())
+        return {old[1]: new[1] for old, new in pairs if old[0] == new[0] == module and old[1] != new[1]}
+
+    def dotted(self, name: str) -> str:
+        """The new dotted name of a module, or of something in it."""
+        moved = self.module(name)
+        module, _, last = moved.rpartition(".")
+        return ".".join(self.symbol(module, last)) if module else moved
+
     def path(self, text: str) -> str:
         """The new spelling of a path: from the root, from `src`, or from the package."""
         if text not in self._cache:
@@ -94,7 +106,7 @@ def main(*files: str) -> int:
         if path.suffix == ".py":
             changed, found = _imports(changed, names, path)
             clashes += found
-        changed = _DOTTED.sub(lambda match: names.module(match[0]), changed)
+        changed = _DOTTED.sub(lambda match: names.dotted(match[0]), changed)
         changed = _PATH.sub(lambda match: names.path(match[0]), changed)
         if changed != text:
             path.write_text(changed)
@@ -167,6 +179,16 @@ def _imports(text: str, names: Names, path: Path) -> tuple[str, int]:
                 name = spelled.rpartition(" as ")[2]
                 if changed and alias.asname is None and name != alias.name:
                     bound[alias.name] = name
+    own = names.renamed_in(_dotted(path.relative_to(_ROOT).as_posix()))
+    for definition in tree.body:
+        if isinstance(definition, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and definition.name in own:
+            at = text.encode().index(f" {definition.name}".encode(), _offset(text, starts, definition, False)) + 1
+            edits.append((at, at + len(definition.name.encode()), own[definition.name]))
+            bound[definition.name] = own[definition.name]
+        elif isinstance(definition, (ast.Assign, ast.AnnAssign)):
+            targets = definition.targets if isinstance(definition, ast.Assign) else [definition.target]
+            bound |= {one.id: own[one.id] for one in targets if isinstance(one, ast.Name) and one.id in own}
+    edits += _attributes(tree, text, starts, names)
     for old, new in list(bound.items()):
         if _used(tree, new) or list(bound.values()).count(new) > 1:
             print(f"{path.relative_to(_ROOT)}: {old} becomes {new}, which the file uses already", file=sys.stderr)
@@ -178,6 +200,22 @@ def _imports(text: str, names: Names, path: Path) -> tuple[str, int]:
     for start, end, new in sorted(edits, reverse=True):
         raw = raw[:start] + new.encode() + raw[end:]
     return raw.decode(), clashes
+
+
+def _attributes(tree: ast.Module, text: str, starts: list[int], names: Names) -> Iterator[tuple[int, int, str]]:
+    """Rewrite `module.name` where a name that the module holds was renamed."""
+    held: dict[str, dict[str, str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if renamed := names.renamed_in(names.module(f"{node.module}.{alias.name}")):
+                    held[alias.asname or alias.name] = renamed
+    uses = {id(name) for name in _module_names(tree, set(held))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and id(node.value) in uses:
+            if new := held[node.value.id].get(node.attr):
+                end = _offset(text, starts, node, True)
+                yield end - len(node.attr.encode()), end, new
 
 
 def _alias(module: str, alias: ast.alias, names: Names) -> tuple[str, str, bool]:
