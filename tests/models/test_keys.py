@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from roost.errors import ConfigError
-from roost.models.lazy_model import Late
+from roost.models.lazy_model import LazyModel
 from roost.providers import secret_refs
 from roost.providers.accounts import Models
 from roost.providers.config import AccountEntry, ModelsConfig
@@ -85,8 +85,8 @@ def test_a_key_fits_into_a_header(bad: str) -> None:
 def test_the_keyrings_package_is_asked_for_where_it_is_missing() -> None:
     code = (
         "import sys; sys.modules['keyring'] = None\n"
-        "from roost.models import keys\n"
-        "try: keys.read('keyring:a/b', {}, where='here')\n"
+        "from roost.providers import secret_refs\n"
+        "try: secret_refs.read('keyring:a/b', {}, where='here')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -147,7 +147,7 @@ async def test_a_slow_keyring_does_not_stop_the_loop(ring: Any) -> None:
         entry = AccountEntry(base_url=server.url, key="keyring:roost/stub", default="scripted")
         found = Models(environ={}, dotenv=None, config=ModelsConfig(accounts={"a": entry}))
         model = found.resolve("a")
-        assert isinstance(model, Late)
+        assert isinstance(model, LazyModel)
         assert (model.name, ring.asked) == ("a/scripted", []), "resolving asks nobody"
         gaps: list[float] = []
 

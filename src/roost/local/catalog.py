@@ -9,7 +9,7 @@ import msgspec
 
 from roost.errors import NotFound
 
-_LOCKS = Path(__file__).parent.parent / "data"
+_LOCKS = Path(__file__).parent / "data"
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from roost.sandbox.containers.oci import OciBackend
 from roost.sandbox.host_process import ProcessSandbox
 from roost.sandbox.quota_watch import Watched
 from roost.sandbox.sandbox_host import plain_egress
-from roost.sandbox.workspace_quota import Room
+from roost.sandbox.workspace_quota import WorkspaceQuota
 from roost.testing.backends import attempt, attempt_all, made, target
 from roost.testing.bombs import BOUNDS, Bomb, bombs, ended
 from roost.testing.left_behind import left
@@ -162,7 +162,7 @@ async def explode(backend: Backend | None, bomb: Bomb, folder: Path) -> str | No
 async def _run(
     sandbox: Guest | ProcessSandbox, bomb: Bomb, workspace: Path, usable: Callable[[], bool] = lambda: True
 ) -> str | None:
-    watched = Watched(Room(lambda: workspace, BOUNDS.workspace(private=True)), ended=lambda limit: None)
+    watched = Watched(WorkspaceQuota(lambda: workspace, BOUNDS.workspace(private=True)), ended=lambda limit: None)
     result = await watched.exec(sandbox, ["/bin/sh", "-c", bomb.script], cwd=str(workspace), quota=bomb.quota)
     wrong = ended(bomb, result)
     if wrong is None and usable():
@@ -180,3 +180,7 @@ def _share(tried: int, failed: int) -> str:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

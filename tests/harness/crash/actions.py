@@ -61,7 +61,7 @@ def _work(command: str, fact: str) -> Reply:
 
 
 def _clerk(model: str, witness: Path) -> list[Agent]:
-    return [Agent(AGENT, model=model, tools=["shell", "remember"], permissions="all", isolation=BARE)]
+    return [Agent(AGENT, model=model, tools=["shell", "remember"], permissions="all", unattended="ask", isolation=BARE)]
 
 
 def _talker(model: str, witness: Path) -> list[Agent]:
