@@ -15,7 +15,7 @@ from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, SandboxSpec
 from roost.sandbox.containers.bundle import Bundle, view
 from roost.sandbox.containers.bwrap import find_bwrap
-from roost.sandbox.sandbox_host import Body, scratch_bytes
+from roost.sandbox.sandbox_host import SandboxHost, scratch_bytes
 
 TRUE = "/usr/bin/true"
 _SCRATCH = scratch_bytes(Bounds())
@@ -132,7 +132,7 @@ class Box:
         spec = SandboxSpec(session="bench", workspace=workspace, marker="bench")
         bounds = Bounds(disk_bytes=_SCRATCH, pids=None if self._gvisor else 64)
         user = 0 if self._gvisor else 1000
-        seen = view(spec, Body(spec, "bench"))
+        seen = view(spec, SandboxHost(spec, "bench"))
         Bundle(folder, argv, seen, bounds, user=user, mapped=not self._gvisor, outside=os.geteuid()).write()
         return folder
 

@@ -3,8 +3,8 @@
     python tools/move.py TABLE...
 
 A table has a line for each move, `old new`, as paths from the root of the repository: files or folders. `#` starts a
-comment. A line `package.module:name package.module:name` renames something that a module holds, with its uses; where the
-module differs it rewrites imports, and the definition is moved by hand.
+comment. A line `package.module:name package.module:name` renames something that a module holds, with its uses; where
+the module differs it rewrites imports, and the definition is moved by hand.
 Tables are applied in order. The tool runs `git mv`, rewrites imports with the names that they bind, and replaces
 dotted module names and file paths in texts. Where an old path is gone, only texts change, so a table can be run again
 after a rebase. The tool prints each place that needs a person: a new name that the file already uses for something
@@ -179,15 +179,9 @@ def _imports(text: str, names: Names, path: Path) -> tuple[str, int]:
                 name = spelled.rpartition(" as ")[2]
                 if changed and alias.asname is None and name != alias.name:
                     bound[alias.name] = name
-    own = names.renamed_in(_dotted(path.relative_to(_ROOT).as_posix()))
-    for definition in tree.body:
-        if isinstance(definition, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and definition.name in own:
-            at = text.encode().index(f" {definition.name}".encode(), _offset(text, starts, definition, False)) + 1
-            edits.append((at, at + len(definition.name.encode()), own[definition.name]))
-            bound[definition.name] = own[definition.name]
-        elif isinstance(definition, (ast.Assign, ast.AnnAssign)):
-            targets = definition.targets if isinstance(definition, ast.Assign) else [definition.target]
-            bound |= {one.id: own[one.id] for one in targets if isinstance(one, ast.Name) and one.id in own}
+    found, defined = _definitions(tree, text, starts, names.renamed_in(_dotted(path.relative_to(_ROOT).as_posix())))
+    edits += found
+    bound |= defined
     edits += _attributes(tree, text, starts, names)
     for old, new in list(bound.items()):
         if _used(tree, new) or list(bound.values()).count(new) > 1:
@@ -202,6 +196,23 @@ def _imports(text: str, names: Names, path: Path) -> tuple[str, int]:
     return raw.decode(), clashes
 
 
+def _definitions(
+    tree: ast.Module, text: str, starts: list[int], own: dict[str, str]
+) -> tuple[list[tuple[int, int, str]], dict[str, str]]:
+    """Rewrite the definitions of what is renamed in this file. Returns the edits, and old names to new ones."""
+    edits: list[tuple[int, int, str]] = []
+    bound: dict[str, str] = {}
+    for definition in tree.body:
+        if isinstance(definition, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and definition.name in own:
+            at = text.encode().index(f" {definition.name}".encode(), _offset(text, starts, definition, False)) + 1
+            edits.append((at, at + len(definition.name.encode()), own[definition.name]))
+            bound[definition.name] = own[definition.name]
+        elif isinstance(definition, (ast.Assign, ast.AnnAssign)):
+            targets = definition.targets if isinstance(definition, ast.Assign) else [definition.target]
+            bound |= {one.id: own[one.id] for one in targets if isinstance(one, ast.Name) and one.id in own}
+    return edits, bound
+
+
 def _attributes(tree: ast.Module, text: str, starts: list[int], names: Names) -> Iterator[tuple[int, int, str]]:
     """Rewrite `module.name` where a name that the module holds was renamed."""
     held: dict[str, dict[str, str]] = {}
@@ -212,10 +223,11 @@ def _attributes(tree: ast.Module, text: str, starts: list[int], names: Names) ->
                     held[alias.asname or alias.name] = renamed
     uses = {id(name) for name in _module_names(tree, set(held))}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and id(node.value) in uses:
-            if new := held[node.value.id].get(node.attr):
-                end = _offset(text, starts, node, True)
-                yield end - len(node.attr.encode()), end, new
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and id(node.value) in uses):
+            continue
+        if new := held[node.value.id].get(node.attr):
+            end = _offset(text, starts, node, True)
+            yield end - len(node.attr.encode()), end, new
 
 
 def _alias(module: str, alias: ast.alias, names: Names) -> tuple[str, str, bool]:

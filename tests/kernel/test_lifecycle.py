@@ -15,7 +15,7 @@ import pytest
 
 from roost.agent.definition import Unattended
 from roost.agent.model_step import CRASHES
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.errors import NotFound
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
@@ -41,7 +41,7 @@ async def test_an_idle_session_is_not_in_memory(tmp_path: Path) -> None:
             await asleep(runtime, session)
         await asyncio.sleep(0.05)
         gc.collect()
-        assert not [one for one in gc.get_objects() if isinstance(one, LiveSession)]
+        assert not [one for one in gc.get_objects() if isinstance(one, Session)]
         assert runtime.kernel.live == {}
         assert len(asyncio.all_tasks()) <= tasks
         assert await sessions[7].ask("again") == "x"

@@ -11,7 +11,7 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import StoreFailed
 from roost.kernel.home import belongs_to, home_id
-from roost.kernel.placement import Place, needs, offers
+from roost.kernel.placement import NodeLocation, needs, offers
 from roost.kernel.resources import Agents
 from roost.log.dispatch import NodeCard, NodeInfo
 from roost.testing.scripted import ScriptedModel, by_step
@@ -19,7 +19,7 @@ from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-PLACE = Place(home="h1")
+PLACE = NodeLocation(home="h1")
 OFFERED = {"account:openai"}
 
 
@@ -61,7 +61,7 @@ async def keyed(context: ToolContext) -> str:
 def test_needs(model: str | ScriptedModel | None, tools: list[str | Tool], expected: set[str]) -> None:
     agent = Agent("a", model=model, tools=tools)
     assert set(needs(agent, None, PLACE, OFFERED)) == expected
-    followed = Place(home="h1", files_follow=True)
+    followed = NodeLocation(home="h1", files_follow=True)
     assert set(needs(agent, None, followed, OFFERED)) == expected - {"home:h1"}
 
 
@@ -70,7 +70,7 @@ def test_a_folder_of_the_user_is_on_one_machine_unless_it_is_said_to_be_shared(t
     for folder in (inside, beside):
         folder.mkdir(parents=True)
     (tmp_path / "link").symlink_to(inside)
-    place = Place(home="h1", shared_folders=(shared,), files_follow=True)
+    place = NodeLocation(home="h1", shared_folders=(shared,), files_follow=True)
     agent = Agent("a", tools=["shell"])
     assert needs(agent, str(beside), place, ()) == ("folder:h1",)
     for folder in (shared, inside, tmp_path / "link", shared / ".." / "shared" / "in"):

@@ -22,7 +22,7 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.workspace.objects import open_objects
-from roost.workspace.snapshot_sync import Carrier
+from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.store import ObjectSnapshots
 from tests.harness.s3 import NoWeed, S3Server
 
@@ -78,7 +78,7 @@ class Visit:
         await asleep(self.runtime, self.session)
 
     @property
-    def carrier(self) -> Carrier:
+    def carrier(self) -> SnapshotSync:
         carrier = self.runtime.kernel.workshop.carrier
         assert carrier is not None
         return carrier
@@ -419,7 +419,7 @@ class Slow:
 async def test_an_outcome_is_not_lost_when_its_save_is_cut_off(stage: Stage, how: str) -> None:
     slow = Slow(stage)
     async with stage.at("one") as here:
-        here.runtime.kernel.workshop.carrier = Carrier(ObjectSnapshots(slow))  # type: ignore[arg-type]
+        here.runtime.kernel.workshop.carrier = SnapshotSync(ObjectSnapshots(slow))  # type: ignore[arg-type]
         await here.session.send("once echo 1 > a; echo done\nsh echo 2 > b")
         while not slow.waiting.is_set():
             await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.models.http_model import HttpModel
-from roost.models.model_wrapper import Wrapped, events, is_delta
+from roost.models.model_wrapper import ModelWrapper, events, is_delta
 from roost.models.profile import Price
 from roost.models.request import Completed, Model, ModelEvent, Profile, Request
 from roost.models.wire import Endpoint
@@ -43,7 +43,7 @@ class Life(msgspec.Struct, kw_only=True):
     point: Point = "before it is sent"
 
 
-class Dying(Wrapped):
+class Dying(ModelWrapper):
     def __init__(self, inner: Model, life: Life) -> None:
         super().__init__(inner)
         self._life = life

@@ -16,7 +16,7 @@ from roost.log.content import ErrorData, Text, Usage
 from roost.log.shared import Balance
 from roost.log.store_protocol import Store
 from roost.models.http_model import HttpModel
-from roost.models.lazy_model import Late
+from roost.models.lazy_model import LazyModel
 from roost.models.profile import Price
 from roost.models.prompt import Prompt
 from roost.models.request import Bill, Budget, Completed, Failed, Model, ModelEvent, Notice, Profile, Request, TextDelta
@@ -381,7 +381,7 @@ async def test_what_never_reached_its_model_costs_nothing_and_is_on_no_bill(stor
         def compile(self, request: Request, profile: Profile) -> Prompt:
             raise RuntimeError("a defect")
 
-    client: Any = Late("late", PROFILE, keyless)
+    client: Any = LazyModel("late", PROFILE, keyless)
     with ProviderServer() as server:
         endpoint = Endpoint(base_url=server.url)
         broken = HttpModel(model="m", endpoint=endpoint, wire=wire("openai_chat"), profile=PROFILE, compiler=Broken())

@@ -13,7 +13,7 @@ import pytest
 from roost.errors import ConfigError
 from roost.log.content import Usage
 from roost.models.catalog.reader import catalog
-from roost.models.model_wrapper import Wrapped
+from roost.models.model_wrapper import ModelWrapper
 from roost.models.request import Model, ModelEvent, Request
 from roost.money.budgets import price_unknown
 from roost.providers.accounts import Models
@@ -333,7 +333,7 @@ async def test_accounts_and_models_of_a_program() -> None:
 
 
 def test_each_model_is_wrapped_once_with_its_card() -> None:
-    class Wrapping(Wrapped):
+    class Wrapping(ModelWrapper):
         def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
             return self.inner.stream(request)
 

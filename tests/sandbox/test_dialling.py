@@ -21,7 +21,7 @@ from roost.sandbox.egress_dialler import Dialling
 from roost.sandbox.guest import relay
 from roost.sandbox.guest.command import Running, command
 from roost.sandbox.guest.link import HEAD, Link
-from roost.sandbox.sandbox_host import Body
+from roost.sandbox.sandbox_host import SandboxHost
 
 PYTHON = os.path.realpath(sys.executable)
 _ECHO = """
@@ -66,7 +66,7 @@ async def inside(tmp_path: Path) -> AsyncIterator[Link]:
     probe = await BwrapBackend().probe()
     if not probe.able:
         pytest.skip(f"bubblewrap: {probe.why}")
-    body = Body(SandboxSpec(session="s", workspace=tmp_path, marker=f"test-{secrets.token_hex(4)}"), "link")
+    body = SandboxHost(SandboxSpec(session="s", workspace=tmp_path, marker=f"test-{secrets.token_hex(4)}"), "link")
     agent = Path(relay.__file__).with_name("agent.py")
     args = [find_bwrap() or "", "--unshare-all", "--die-with-parent", "--as-pid-1", "--ro-bind", "/", "/"]
     args += ["--proc", "/proc", "--dev", "/dev", "--", PYTHON, "-I", "-S", str(agent)]

@@ -26,7 +26,7 @@ from roost.machines.firecracker.inside import CARRIER, MODULES, Box
 from roost.machines.firecracker.stream import PROGRAM
 from roost.machines.guest import MachineGuest
 from roost.sandbox.backend import Bounds, Network, SandboxSpec, Terminal
-from roost.sandbox.sandbox_host import Body, plain_egress
+from roost.sandbox.sandbox_host import SandboxHost, plain_egress
 from roost.sandbox.suspended_image import take
 from roost.testing.backends import FETCH, answer, shell
 
@@ -108,7 +108,7 @@ class Hardware:
 class Machine:
     """In a `Vmm`'s place."""
 
-    def __init__(self, hardware: Hardware, kernel: Path, body: Body) -> None:
+    def __init__(self, hardware: Hardware, kernel: Path, body: SandboxHost) -> None:
         self.hardware, self.kernel, self.body, self.root = hardware, kernel, body, body.folder
         self.server: asyncio.Server | None = None
 
@@ -183,7 +183,7 @@ async def make(tmp_path: Path, kernel: Kernel, mux: Path) -> AsyncIterator[Make]
 
     async def one(image: Path | None) -> MachineGuest:
         kept = None if image is None else take(image)
-        body = Body(spec, "firecracker")
+        body = SandboxHost(spec, "firecracker")
         programs = {"carry": PROGRAM, "mux": mux}
         carrier = f"/bin/mux &\n{CARRIER}"
         box = Box(body, lambda body: Machine(hardware, kernel.image, body), carrier, programs, _SECONDS)

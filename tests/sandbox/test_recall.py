@@ -16,7 +16,7 @@ from roost.errors import SandboxError
 from roost.sandbox.backend import Capabilities
 from roost.sandbox.base import ExecResult
 from roost.sandbox.choose import Chooser
-from roost.sandbox.probe_cache import Recall
+from roost.sandbox.probe_cache import ProbeCache
 from roost.sandbox.probe import tried
 
 folder, program, version, able, anew, level = sys.argv[1:]
@@ -41,7 +41,7 @@ class Made:
         return 0
 
 async def main():
-    chooser = Chooser([Made()], kept=Recall(Path(folder), anew=anew == "anew"))
+    chooser = Chooser([Made()], kept=ProbeCache(Path(folder), anew=anew == "anew"))
     return (await chooser.probes())[0]
 
 sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(main())))

@@ -21,11 +21,11 @@ from tests.disks import disk_of
 from roost.sandbox.backend import PRIVATE, Bounds, Guest
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.containers.bwrap import BwrapBackend
-from roost.sandbox.disk_reserve import Floor, Free, free_of
+from roost.sandbox.disk_reserve import DiskReserve, Free, free_of
 from roost.sandbox.folder_size import Measure
 from roost.sandbox.host_process import ProcessSandbox
 from roost.sandbox.quota_watch import Watched
-from roost.sandbox.workspace_quota import SMALL, Room
+from roost.sandbox.workspace_quota import SMALL, WorkspaceQuota
 from roost.testing.backends import made
 
 MB = 1024**2
@@ -70,7 +70,7 @@ async def sandbox(level: int, folder: Path) -> AsyncGenerator[Guest | ProcessSan
 class Work:
     """A workspace with its commands. `ended`: what programs in the background were ended for."""
 
-    def __init__(self, box: Guest | ProcessSandbox, folder: Path, room: Room) -> None:
+    def __init__(self, box: Guest | ProcessSandbox, folder: Path, room: WorkspaceQuota) -> None:
         self.box, self.folder, self.room = box, folder, room
         self.ended: list[str] = []
         self.watched = Watched(room, self.ended.append)
@@ -84,10 +84,10 @@ class Work:
 
 @asynccontextmanager
 async def working(
-    level: int, folder: Path, size: int | None = None, files: int | None = None, floor: Floor | None = None
+    level: int, folder: Path, size: int | None = None, files: int | None = None, floor: DiskReserve | None = None
 ) -> AsyncGenerator[Work]:
     async with sandbox(level, folder) as box:
-        work = Work(box, folder, Room(lambda: folder, (size, files), floor))
+        work = Work(box, folder, WorkspaceQuota(lambda: folder, (size, files), floor))
         try:
             yield work
         finally:
@@ -187,7 +187,7 @@ async def test_short_commands_are_not_missed(tmp_path: Path) -> None:
 
 
 async def test_file_tools_are_asked(tmp_path: Path) -> None:
-    room = Room(lambda: tmp_path / "later", (10 * MB, 5))
+    room = WorkspaceQuota(lambda: tmp_path / "later", (10 * MB, 5))
     assert room.admit(9 * MB, 1) is None
     (tmp_path / "later").mkdir()
     (tmp_path / "later" / "a").write_bytes(bytes(9 * MB))
@@ -197,7 +197,7 @@ async def test_file_tools_are_asked(tmp_path: Path) -> None:
         assert said == (None if n < 4 else "workspace_files")
         if said is None:
             (tmp_path / "later" / f"{n}").touch()
-    assert Room(lambda: tmp_path, (None, None)).admit(10**15, 10**9) is None
+    assert WorkspaceQuota(lambda: tmp_path, (None, None)).admit(10**15, 10**9) is None
 
 
 @mostly
@@ -242,7 +242,7 @@ async def test_a_program_in_the_background_has_no_large_files_without_room(level
 async def test_who_grows_as_others_make_room_is_soon_noticed(tmp_path: Path) -> None:
     (folder := tmp_path / "work").mkdir()
     (others := tmp_path / "others").write_bytes(bytes(8 * MB))
-    room = Room(lambda: folder, (4 * MB, None))
+    room = WorkspaceQuota(lambda: folder, (4 * MB, None))
     room.begin(alone=True)
     (folder / "some").write_bytes(bytes(2 * MB))
     assert room.look(lambda: False) is None  # it has been measured now
@@ -286,13 +286,13 @@ async def test_a_short_command_pays_for_no_walk(tmp_path: Path) -> None:
         folder.mkdir()
         for m in range(30):
             (folder / f"f{m}").touch()
-    room = Room(lambda: tmp_path, PRIVATE)
+    room = WorkspaceQuota(lambda: tmp_path, PRIVATE)
     began = time.thread_time()
     for _ in range(20):
         room.begin(alone=True)
         assert room.look(lambda: False) is None
         room.finish()
-        assert Room(lambda: tmp_path, PRIVATE).admit(100, 2) is None
+        assert WorkspaceQuota(lambda: tmp_path, PRIVATE).admit(100, 2) is None
     quick = time.thread_time() - began
     began = time.thread_time()
     for _ in range(5):
@@ -306,7 +306,7 @@ async def test_who_is_over_pays_for_few_walks(tmp_path: Path) -> None:
         (tmp_path / f"d{n}").mkdir()
         for m in range(100):
             (tmp_path / f"d{n}" / f"f{m}").touch()
-    room = Room(lambda: tmp_path, (None, 4000))
+    room = WorkspaceQuota(lambda: tmp_path, (None, 4000))
     assert room.admit(0, 300) == "workspace_files"
     began = time.thread_time()
     Measure(most=10**6).of(tmp_path)
@@ -327,7 +327,7 @@ async def test_who_is_over_pays_for_few_walks(tmp_path: Path) -> None:
 def test_two_who_want_to_measure_at_once(tmp_path: Path) -> None:
     """What was lost is not taken out twice; else what is written next would go unnoticed."""
     (folder := tmp_path / "work").mkdir()
-    room = Room(lambda: folder, (40 * MB, None))
+    room = WorkspaceQuota(lambda: folder, (40 * MB, None))
     room.begin(alone=True)
     (folder / "first").write_bytes(bytes(4 * MB))
     assert room.finish() is None
@@ -364,7 +364,7 @@ async def test_a_command_that_is_over_before_it_can_be_ended(tmp_path: Path) -> 
             return ExecResult(exit_code=0, stdout="", stderr="", seconds=0)
 
     async with asyncio.timeout(20):
-        watched = Watched(Room(lambda: tmp_path, (20 * MB, None)), lambda limit: None)
+        watched = Watched(WorkspaceQuota(lambda: tmp_path, (20 * MB, None)), lambda limit: None)
         result = await watched.exec(Quick(marker="test-quick"), ["x"], cwd=str(tmp_path))
     assert (result.killed_by, result.limits) == (None, ("workspace_bytes",))
 
@@ -382,7 +382,7 @@ async def test_a_disk_that_is_nearly_full(level: int, small_disk: Path) -> None:
     (home := small_disk / "home").mkdir()
     (folder := small_disk / "work").mkdir()
     (folder / "part0").write_bytes(bytes(56 * MB))
-    async with working(level, folder, floor=Floor(home, 256 * MB)) as work:
+    async with working(level, folder, floor=DiskReserve(home, 256 * MB)) as work:
         slow = "n=0; while :; do n=$((n + 1)); head -c 400000 /dev/zero > part$n; sleep 0.05; done"
         assert (await work.shell(slow)).killed_by == "free_bytes"
         (home / "log").write_bytes(bytes(MB))
@@ -401,7 +401,7 @@ async def test_room_can_be_made_beside_what_runs_on(small_disk: Path) -> None:
     """Others have filled the disk since it began; nobody is ended for that twice."""
     (folder := small_disk / "work").mkdir()
     (folder / "old").write_bytes(bytes(5 * MB))
-    async with working(0, folder, floor=Floor(small_disk, 256 * MB)) as work:
+    async with working(0, folder, floor=DiskReserve(small_disk, 256 * MB)) as work:
         quiet = await work.watched.spawn(work.box, ["sleep", "60"], cwd=str(folder))
         (small_disk / "others").write_bytes(bytes(57 * MB))
         async with asyncio.timeout(20):
@@ -415,13 +415,13 @@ async def test_room_can_be_made_beside_what_runs_on(small_disk: Path) -> None:
 
 
 async def test_one_file_cannot_fill_it_at_once(small_disk: Path) -> None:
-    async with working(0, small_disk, floor=Floor(small_disk, 256 * MB)) as work:
+    async with working(0, small_disk, floor=DiskReserve(small_disk, 256 * MB)) as work:
         await work.run(*python(ALLOCATE.format(size=63 * MB), "all"))
         (small_disk / "log").write_bytes(bytes(2 * MB))
 
 
 def test_the_floor_of_small_disks_and_of_those_without_files() -> None:
-    floor = Floor(Path("/"), 256 * MB)
+    floor = DiskReserve(Path("/"), 256 * MB)
     assert floor.room(Free(300 * MB, None, 10**12)) == 44 * MB
     assert floor.room(Free(100 * MB, 10**6, 1024 * MB)) == 36 * MB
     assert floor.room(Free(10**12, 10, 10**13)) < 0
@@ -431,7 +431,7 @@ async def test_the_reserve_is_given_up_when_somebody_was_quicker(small_disk: Pat
     """Not before the command is over, which would take that too."""
     (home := small_disk / "home").mkdir()
     (home / "reserve").write_bytes(bytes(8 * MB))
-    floor = Floor(home, 256 * MB, home / "reserve")
+    floor = DiskReserve(home, 256 * MB, home / "reserve")
     async with working(0, small_disk, floor=floor) as work:
         program = "import os, time\nfor n in range(1000):\n  fd = os.open(f'p{n}', os.O_CREAT | os.O_WRONLY)\n"
         program += "  try: os.posix_fallocate(fd, 0, 400000)\n  except OSError: os.write(fd, b'x' * 65536)\n"
@@ -444,7 +444,7 @@ async def test_the_reserve_is_given_up_when_somebody_was_quicker(small_disk: Pat
 
 def test_the_reserve_is_kept_and_given_up(tmp_path: Path) -> None:
     """Also where whoever made it died before anything was in it."""
-    large = Floor(tmp_path, 0, tmp_path / "reserve")
+    large = DiskReserve(tmp_path, 0, tmp_path / "reserve")
     (tmp_path / "reserve").touch()
     large.keep(Free(10**12, None, 10**12))
     assert (tmp_path / "reserve").stat().st_blocks * 512 == 4 * MB

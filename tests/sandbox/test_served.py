@@ -27,7 +27,7 @@ from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.base import User
 from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.sandbox.process_marks import reap_orphans
-from roost.sandbox.sandbox_host import Body
+from roost.sandbox.sandbox_host import SandboxHost
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server uses Linux's ways to open files")
 
@@ -134,12 +134,12 @@ def test_killed_in_the_midst(tmp_path: Path) -> None:
 
 async def in_a_namespace(
     workspace: Path, reads: tuple[Path, ...] = (), hidden: tuple[Path, ...] = (), user: User | None = None
-) -> tuple[Body, starting.ServedView]:
+) -> tuple[SandboxHost, starting.ServedView]:
     probe = await BwrapBackend().probe()
     if not probe.able:
         pytest.skip(f"bubblewrap: {probe.why}")
     marker = f"test-{secrets.token_hex(4)}"
-    body = Body(SandboxSpec(session="s", workspace=workspace, marker=marker, user=user), "files")
+    body = SandboxHost(SandboxSpec(session="s", workspace=workspace, marker=marker, user=user), "files")
     view = [*mounts.system(), *mounts.folders(workspace, reads, hidden)]
     return body, await starting.start(body, view)
 

@@ -22,7 +22,7 @@ from roost.machines.firecracker.vsock import dial
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.cgroups import find_groups
 from roost.sandbox.process_marks import reap_orphans
-from roost.sandbox.sandbox_host import Body, left, plain_egress
+from roost.sandbox.sandbox_host import SandboxHost, left, plain_egress
 
 MEMORY = 16
 
@@ -55,7 +55,7 @@ async def make(program: str, jailer: str | None, tmp_path: Path) -> AsyncIterato
     groups = await asyncio.to_thread(find_groups)
 
     async def one() -> Vmm:
-        body = Body(SandboxSpec(session="s", workspace=tmp_path, marker=marker), "firecracker")
+        body = SandboxHost(SandboxSpec(session="s", workspace=tmp_path, marker=marker), "firecracker")
         await body.prepare(groups, plain_egress)
         vmm = Vmm(body, program, jailer)
         made.append(vmm)
@@ -188,7 +188,7 @@ async def test_what_it_refuses_is_told(make: Make, tmp_path: Path) -> None:
 
 async def test_what_a_crash_left_is_found(program: str, jailer: str | None, tmp_path: Path) -> None:
     marker = f"test-{secrets.token_hex(6)}"
-    body = Body(SandboxSpec(session="s", workspace=tmp_path, marker=marker), "firecracker")
+    body = SandboxHost(SandboxSpec(session="s", workspace=tmp_path, marker=marker), "firecracker")
     await body.prepare(None, plain_egress)
     vmm = Vmm(body, program, jailer)
     await vmm.spawn()
@@ -201,7 +201,7 @@ async def test_what_a_crash_left_is_found(program: str, jailer: str | None, tmp_
 
 
 async def test_a_program_that_ends_at_once(tmp_path: Path) -> None:
-    body = Body(SandboxSpec(session="s", workspace=tmp_path, marker="test"), "firecracker")
+    body = SandboxHost(SandboxSpec(session="s", workspace=tmp_path, marker="test"), "firecracker")
     await body.prepare(None, plain_egress)
     vmm = Vmm(body, "/bin/true", None)
     with pytest.raises(SandboxError, match="ended at once"):

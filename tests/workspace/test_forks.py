@@ -11,14 +11,14 @@ from threading import Event
 
 import pytest
 
-from roost.sandbox.disk_reserve import Floor
+from roost.sandbox.disk_reserve import DiskReserve
 from roost.testing.snapshots import SETTLED, STOP, tree, write
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.disk_room import Space
 from roost.workspace.file_cache import glance
 from roost.workspace.object_store import ObjectsFailed
 from roost.workspace.scan import scan
-from roost.workspace.snapshot_sync import Carrier
+from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.snapshots import Place, Stopped
 from tests.disks import disk_of
 
@@ -53,7 +53,7 @@ def parts(place: Place) -> set[tuple[str, int]]:
 
 
 async def test_what_a_fork_keeps_first_is_what_it_was_lent(one: Place) -> None:
-    carrier = Carrier(PortableSnapshots(), home=True)
+    carrier = SnapshotSync(PortableSnapshots(), home=True)
     try:
         first = carrier.snapshots.save(one, None, STOP).snapshot
         two = one.beside("two")
@@ -92,7 +92,7 @@ def test_a_fork_knows_its_files(portable: PortableSnapshots, one: Place) -> None
 def test_a_fork_that_is_stopped_or_has_no_room_leaves_nothing() -> None:
     with disk_of("size=64m") as disk:
         one = furnished(disk)
-        tight = PortableSnapshots(space=Space(Floor(disk, 4 * 1024**2)))
+        tight = PortableSnapshots(space=Space(DiskReserve(disk, 4 * 1024**2)))
         try:
             first = tight.save(one, None, STOP).snapshot
             two = one.beside("two")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.sandbox.disk_reserve import Floor, free_of
+from roost.sandbox.disk_reserve import DiskReserve, free_of
 from roost.testing.snapshots import STOP, Places, SnapshotsContract, furnish, tree, write
 from roost.workspace.atomic_swap import remove_tree
 from roost.workspace.cow.portable import PortableSnapshots
@@ -86,7 +86,7 @@ class TestSubvolumes(SnapshotsContract):
         assert (tree(place.folder), place.folder.stat().st_ino) == (before, inode)
 
     def test_what_is_kept_leaves_room_for_the_log(self, btrfs: Path, places: Places) -> None:
-        snapshots, place = SubvolumeSnapshots(space=Space(Floor(btrfs, 2**40))), places("one")
+        snapshots, place = SubvolumeSnapshots(space=Space(DiskReserve(btrfs, 2**40))), places("one")
         large = write(place, "large", os.urandom(20_000_000))
         first = snapshots.save(place, None, STOP).snapshot
         assert first is not None

@@ -27,7 +27,7 @@ class Files(NamedTuple):
     why_not: str | None = None
 
 
-def files_at(now: State, then: State, to: int, where: Literal["home", "store"]) -> Files:
+def files_for_position(now: State, then: State, to: int, where: Literal["home", "store"]) -> Files:
     """Return the files at position `to`, where the state was `then`; if no snapshot is kept there, those of the newest
     kept snapshot before it."""
     kept = [one for one in now.checkpoints if one.files is not None and one.files_in == where and one.seq <= to]

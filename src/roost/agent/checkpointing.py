@@ -11,28 +11,28 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from roost.agent import inputs, job_tracking, undo_points
-from roost.agent.checkpoint_state import ELSEWHERE, OWN_FOLDER, Files, files_at
-from roost.agent.session import Interrupted, LiveSession
+from roost.agent.checkpoint_state import ELSEWHERE, OWN_FOLDER, Files, files_for_position
+from roost.agent.session import Interrupted, Session
 from roost.agent.state import State
-from roost.agent.workspace_saving import prepare
+from roost.agent.workspace_saving import restore_files
 from roost.errors import RoostError
 from roost.log import events as ev
 from roost.log.facts import MemoryRevert
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, RollbackInput
 from roost.log.protocols import InboxItem
-from roost.workspace.snapshot_sync import Carried
+from roost.workspace.snapshot_sync import SyncedFolder
 
 log = logging.getLogger("roost.files")
 
 
-def waits(session: LiveSession) -> bool:
+def waits(session: Session) -> bool:
     """Whether the inbox has an input for `settle`."""
     return bool(session.inbox) and any(
         isinstance(item.input, CheckpointInput | DropCheckpointInput | RollbackInput) for item in session.inbox
     )
 
 
-async def settle(session: LiveSession) -> None:
+async def settle(session: Session) -> None:
     """Apply waiting checkpoint and rollback inputs, in order. One that a control interrupts is started again after the
     control. Raises `ObjectsFailed`."""
     apart, session.apart = session.apart, True
@@ -53,7 +53,7 @@ async def settle(session: LiveSession) -> None:
         session.apart = apart
 
 
-async def at_rest(session: LiveSession) -> None:
+async def at_rest(session: Session) -> None:
     """Make a checkpoint of a paused or stopped session, unless nothing happened since the last one."""
     policy, state = session.spec.checkpoints, session.state
     wanted = (state.state == "paused" and policy.at_pause) or (state.state == "stopped" and policy.at_stop)
@@ -63,7 +63,7 @@ async def at_rest(session: LiveSession) -> None:
     await _automatic(session, "pause" if state.state == "paused" else "stop")
 
 
-async def between_steps(session: LiveSession) -> bool:
+async def between_steps(session: Session) -> bool:
     """Apply waiting checkpoint inputs, and make a checkpoint if the policy demands one. Returns whether the turn is
     still open."""
     if waits(session):
@@ -73,7 +73,7 @@ async def between_steps(session: LiveSession) -> bool:
     return session.state.turn is not None
 
 
-def _is_due(session: LiveSession) -> bool:
+def _is_due(session: Session) -> bool:
     policy, state = session.spec.checkpoints, session.state
     if (policy.every_steps, policy.every_seconds) == (None, None) or not _moved(state):
         return False
@@ -84,14 +84,14 @@ def _is_due(session: LiveSession) -> bool:
     return by_steps or (policy.every_seconds is not None and seconds >= policy.every_seconds)
 
 
-async def before_risk(session: LiveSession) -> None:
+async def before_risk(session: Session) -> None:
     """Make a checkpoint before the intent of a high-risk call, if the policy demands it."""
     last = session.state.checkpoints[-1:]
     if session.spec.checkpoints.before_risky and not (last and last[0].seq == session.state.seq):
         await _automatic(session, "risky")
 
 
-async def bring_back(session: LiveSession) -> None:
+async def finish_undo(session: Session) -> None:
     """Put the files back as a rollback, a fork or a failed call demands, before anything else uses them. Raises
     `ObjectsFailed`."""
     apart, session.apart = session.apart, True
@@ -103,14 +103,14 @@ async def bring_back(session: LiveSession) -> None:
         session.apart = apart
 
 
-async def _put_back(session: LiveSession) -> None:
+async def _put_back(session: Session) -> None:
     if session.state.undo is not None:
-        await prepare(session)
-        await undo_points.put_back(session)
+        await restore_files(session)
+        await undo_points.undo_pending(session)
 
 
 async def keep(
-    session: LiveSession,
+    session: Session,
     cause: ev.CheckpointCause,
     *,
     label: str | None = None,
@@ -137,7 +137,7 @@ async def keep(
     await session.flush()
 
 
-async def _automatic(session: LiveSession, cause: ev.CheckpointCause) -> None:
+async def _automatic(session: Session, cause: ev.CheckpointCause) -> None:
     apart, session.apart = session.apart, True
     try:
         await keep(session, cause)
@@ -152,7 +152,7 @@ def _moved(state: State) -> bool:
     return (state.turns, state.steps) != ((last.turns, last.steps) if last is not None else (0, 0))
 
 
-def _too_many(session: LiveSession, cause: ev.CheckpointCause, spare: int) -> tuple[int, ...]:
+def _too_many(session: Session, cause: ev.CheckpointCause, spare: int) -> tuple[int, ...]:
     """Return the automatic checkpoints to drop so that the new one fits the limit."""
     if cause == "manual":
         return ()
@@ -160,13 +160,13 @@ def _too_many(session: LiveSession, cause: ev.CheckpointCause, spare: int) -> tu
     return tuple(own[: max(0, len(own) + 1 - max(1, session.spec.checkpoints.keep))])
 
 
-async def _files(session: LiveSession) -> Files:
+async def _files(session: Session) -> Files:
     files = session.means.files
     if files is None:
         return Files(why_not=OWN_FOLDER if session.state.workspace is not None else None)
     try:
-        await prepare(session)
-        await undo_points.put_back(session)
+        await restore_files(session)
+        await undo_points.undo_pending(session)
     except RoostError as error:
         return Files(why_not=str(error)[:500])
     taken = await undo_points.take(session, files)
@@ -175,7 +175,7 @@ async def _files(session: LiveSession) -> Files:
     return Files(taken.undo, "home" if files.home else "store")
 
 
-async def _drop(session: LiveSession, item: InboxItem, position: int) -> None:
+async def _drop(session: Session, item: InboxItem, position: int) -> None:
     """Drop a checkpoint, then remove the snapshots that it alone needed. The input stays in the inbox until they are
     removed: after a crash it is handled again."""
     event = ev.CheckpointDropped(
@@ -190,7 +190,7 @@ async def _drop(session: LiveSession, item: InboxItem, position: int) -> None:
     await session.flush()
 
 
-async def _roll_back(session: LiveSession, item: InboxItem, to: int, *, resume: bool) -> None:
+async def _roll_back(session: Session, item: InboxItem, to: int, *, resume: bool) -> None:
     """Roll back, and resume the session if the input demands it. The input stays in the inbox until the files are back,
     so that it wakes the session again after a crash. The resume is part of the commit that consumes it."""
     state = session.state
@@ -203,11 +203,11 @@ async def _roll_back(session: LiveSession, item: InboxItem, to: int, *, resume: 
     await session.flush()
 
 
-async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) -> None:
+async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> None:
     state = session.state
-    inputs.give_up(session, item.id)
-    job_tracking.give_up(session, "the session was rolled back")
-    await job_tracking.tend(session)
+    inputs.abandon_before(session, item.id)
+    job_tracking.abandon_jobs(session, "the session was rolled back")
+    await job_tracking.reconcile_jobs(session)
     if ended := await session.means.jobs.close():
         why = f"the session was rolled back: {'; '.join(ended)}"
         session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
@@ -216,7 +216,7 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
         await keep(session, "rollback", spare=to)
     files = Files(why_not=OWN_FOLDER if state.workspace is not None else None)
     if (means := session.means.files) is not None:
-        files = await _own(session, means, files_at(state, then, to, "home" if means.home else "store"))
+        files = await _own(session, means, files_for_position(state, then, to, "home" if means.home else "store"))
     label = next((one.label for one in state.checkpoints if one.seq == to), None)
     session.note(
         ev.SessionRolledBack(
@@ -228,7 +228,7 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
     await session.flush()
 
 
-async def _own(session: LiveSession, means: Carried, files: Files) -> Files:
+async def _own(session: Session, means: SyncedFolder, files: Files) -> Files:
     """Make sure that a snapshot is in this session's home: one from before a fork may exist only in its source's."""
     named = [one for one in session.state.checkpoints if files.files and one.files == files.files]
     if not named or any(one.of is None for one in named):
@@ -241,7 +241,7 @@ async def _own(session: LiveSession, means: Carried, files: Files) -> Files:
     return Files(why_not=ELSEWHERE)
 
 
-async def _holders(session: LiveSession, first: Sequence[str]) -> AsyncIterator[str]:
+async def _holders(session: Session, first: Sequence[str]) -> AsyncIterator[str]:
     """Yield the sessions that may hold a snapshot: first those that the checkpoints name, then the source of this fork,
     the source's source, and so on. Each may have borrowed it before. Their logs are the beginning of this one's."""
     for name in first:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Call, Child, State
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserPart
@@ -26,7 +26,7 @@ _TAKEN_BY: Final[Mapping[str, tuple[ev.SessionState, ...]]] = {
 """States in which a session whose task is over still takes an order of its parent."""
 
 
-def report(session: LiveSession, outcome: ev.ChildOutcome, reason: str | None = None) -> tuple[Delivery, ...]:
+def report_to_parent(session: Session, outcome: ev.ChildOutcome, reason: str | None = None) -> tuple[Delivery, ...]:
     """Return the message that tells the parent that the task is over, if there is a parent. If sent repeatedly, the
     first one counts."""
     family, state = session.state.family, session.state
@@ -47,7 +47,7 @@ def end_key(child: str) -> str:
     return f"child:{child}:end"
 
 
-def tell_waiting(session: LiveSession, call: Call, reason: str) -> tuple[Delivery, ...]:
+def tell_waiting(session: Session, call: Call, reason: str) -> tuple[Delivery, ...]:
     """Return the message that tells the parent that a call waits for a person."""
     family = session.state.family
     if family is None:
@@ -56,15 +56,15 @@ def tell_waiting(session: LiveSession, call: Call, reason: str) -> tuple[Deliver
     return (Delivery(family.parent, news, _news_key(news, f"{call.attempt}")),)
 
 
-def take(session: LiveSession, item: InboxItem, news: ChildInput | ChildWaitsInput) -> None:
-    """Take a child's message, unless a call waits for it (`roost.agent.delegated_calls.take_ends`)."""
+def take(session: Session, item: InboxItem, news: ChildInput | ChildWaitsInput) -> None:
+    """Take a child's message, unless a call waits for it (`roost.agent.delegated_calls.complete_delegated`)."""
     if isinstance(news, ChildInput):
         _sort_out(session, item, news)
     else:
         _take_waiting(session, item, news)
 
 
-def _take_waiting(session: LiveSession, item: InboxItem, news: ChildWaitsInput) -> None:
+def _take_waiting(session: Session, item: InboxItem, news: ChildWaitsInput) -> None:
     """Note that a child waits for a person, and pass the news on to the parent."""
     if news.child not in session.state.children:
         session.drop(item)
@@ -78,13 +78,13 @@ def _take_waiting(session: LiveSession, item: InboxItem, news: ChildWaitsInput) 
     session.note(event, consume=item.id, deliver=told)
 
 
-def taint(session: LiveSession, by: str | None) -> None:
+def taint(session: Session, by: str | None) -> None:
     """Taint the session: the sender of the next message has seen untrusted content."""
     if by is not None and session.state.tainted is None:
         session.note(ev.SessionTainted(at=time.time(), by=by[:200]))
 
 
-def _sort_out(session: LiveSession, item: InboxItem, end: ChildInput) -> None:
+def _sort_out(session: Session, item: InboxItem, end: ChildInput) -> None:
     """Take the end of a child that no call awaits. The agent gets a message if the child ran in the background."""
     child = session.state.children.get(end.child)
     if child is None:
@@ -101,7 +101,7 @@ def _sort_out(session: LiveSession, item: InboxItem, end: ChildInput) -> None:
     note_end(session, child, end, item, told)
 
 
-def note_end(session: LiveSession, child: Child, end: ChildInput, item: InboxItem | None, told: list[Delivery]) -> None:
+def note_end(session: Session, child: Child, end: ChildInput, item: InboxItem | None, told: list[Delivery]) -> None:
     session.note(
         ev.ChildEnded(at=time.time(), child=end.child, outcome=end.outcome, reason=end.reason, usage=end.usage),
         consume=None if item is None else item.id,
@@ -125,20 +125,20 @@ def told_of(end: ChildInput) -> str:
     )
 
 
-def abandon(session: LiveSession, call: str) -> None:
+def abandon(session: Session, call: str) -> None:
     """End the wait of a call: cancel the child that it started."""
     for name, child in list(session.state.children.items()):
         if child.call == call and not child.background:
             note_end(session, child, ChildInput(name, "cancelled"), None, [order_to(name, "cancel", "given-up")])
 
 
-def let_go(session: LiveSession, outcome: ev.ChildOutcome) -> None:
+def detach_children(session: Session, outcome: ev.ChildOutcome) -> None:
     """End all children in the log without an order to them: the session stops, or its task was cancelled."""
     for name, child in list(session.state.children.items()):
         note_end(session, child, ChildInput(name, outcome), None, [])
 
 
-async def made(session: LiveSession) -> Sequence[SessionInfo]:
+async def load_children(session: Session) -> Sequence[SessionInfo]:
     """Return all sessions that this one ever created if a waiting order concerns them too, else nothing: children of an
     ended child may still be at work. No further session is created before the order is applied. Raises
     `StoreFailed`."""
@@ -149,7 +149,7 @@ async def made(session: LiveSession) -> Sequence[SessionInfo]:
     return await family.made(session.id)
 
 
-def pass_down(session: LiveSession, order: ControlInput, item: int, made: Sequence[SessionInfo]) -> list[Delivery]:
+def cascade_order(session: Session, order: ControlInput, item: int, made: Sequence[SessionInfo]) -> list[Delivery]:
     """Return the orders that pass a control on to children with open tasks and to the sessions in `made` with ended
     ones. Cancelling a turn concerns only the children that it waits for (`abandon`)."""
     state, children, action = session.state.state, session.state.children, order.action
@@ -164,7 +164,7 @@ def _goes_down(order: ControlInput) -> bool:
     return order.action in _TAKEN_BY and (order.action != "cancel" or order.scope == "task") and order.scope != "unused"
 
 
-async def look_after(session: LiveSession) -> None:
+async def reconcile_children(session: Session) -> None:
     """Reconcile children once after wake: those deleted, stopped or failed without notice count as ended. Raises
     `StoreFailed`."""
     if session.kin:

@@ -18,7 +18,7 @@ from roost.agent import consolidation_timer, model_request, turn_budgets
 from roost.agent.compaction.context_size import fixed_tokens
 from roost.agent.compaction.model_summary import fits
 from roost.agent.memory_steps import rights_of
-from roost.agent.session import Interrupted, LiveSession
+from roost.agent.session import Interrupted, Session
 from roost.errors import Invalid, RoostError, TooLarge
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
@@ -60,7 +60,7 @@ class _Told(NamedTuple):
     error: str | None = None
 
 
-async def at_rest(session: LiveSession) -> None:
+async def consolidate_if_due(session: Session) -> None:
     """Consolidate if enough turns have ended or the session was idle long enough. Raises `StoreFailed`."""
     state = session.state
     if state.turn is not None or session.stopping or state.state not in ("created", "running"):
@@ -79,14 +79,14 @@ async def at_rest(session: LiveSession) -> None:
         if fired is not None:
             consolidation_timer.disarm(session, fired)
         elif search is not None and fresh and consolidation_timer.TIMER not in state.timers:
-            consolidation_timer.tend(session)  # it came due while the session could not ask
+            consolidation_timer.set_timer(session)  # it came due while the session could not ask
         return
     request, model = _request(session), session.means.model
     taken = None if fired is None else fired.id
     if state.consolidating >= TRIES or not fits(request, model, fixed=fixed_tokens(session), scale=1.0):
         error = "it was cut off too often" if state.consolidating >= TRIES else "the conversation is too long to ask"
         session.note(ev.MemoryConsolidated(at=time.time(), upto=state.turns, error=error), consume=taken)
-        consolidation_timer.tend(session)
+        consolidation_timer.set_timer(session)
         return
     attempt = state.consolidating + 1
     started = ev.ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=attempt)
@@ -96,7 +96,7 @@ async def at_rest(session: LiveSession) -> None:
     await _consolidate(session, search, settings, request)
 
 
-async def _consolidate(session: LiveSession, search: Search, settings: Consolidate, request: Request) -> None:
+async def _consolidate(session: Session, search: Search, settings: Consolidate, request: Request) -> None:
     state, bill, began = session.state, request.bill or Bill(), time.monotonic()
     upto, changes = state.turns, list[_Change]()
     session.clock.start()
@@ -116,7 +116,7 @@ async def _consolidate(session: LiveSession, search: Search, settings: Consolida
     finally:
         session.clock.stop()
     if bill.calls and bill.usage.cost != 0:
-        turn_budgets.charged(session)
+        turn_budgets.mark_charged(session)
     for event, fact in changes:
         session.note(event, facts=[PutFact(fact)])
     session.note(
@@ -130,18 +130,18 @@ async def _consolidate(session: LiveSession, search: Search, settings: Consolida
             error=told.error,
         )
     )
-    consolidation_timer.tend(session)
+    consolidation_timer.set_timer(session)
     await session.flush()
 
 
 async def _ask(
-    session: LiveSession, search: Search, settings: Consolidate, request: Request
+    session: Session, search: Search, settings: Consolidate, request: Request
 ) -> tuple[_Told, list[_Change]]:
     told = await _told(session.means.model, request)
     return told, await _changes(session, search, settings, told.facts)
 
 
-def _request(session: LiveSession) -> Request:
+def _request(session: Session) -> Request:
     """Build the request. It starts like every request of the session, so that a prompt cache serves most of it."""
     request = model_request.build(session, Bill())
     ask = UserMessage((Text(_ASK.format(turn=session.state.consolidated + 1)),))
@@ -183,7 +183,7 @@ def read_answer(text: str) -> _Told:
     return _Told(kept)
 
 
-async def _changes(session: LiveSession, search: Search, settings: Consolidate, kept: Sequence[_Kept]) -> list[_Change]:
+async def _changes(session: Session, search: Search, settings: Consolidate, kept: Sequence[_Kept]) -> list[_Change]:
     own = rights_of(session).own
     space = scope_of(settings.into, own) or own[-1]
     changes: list[_Change] = []

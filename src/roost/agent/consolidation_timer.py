@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.log import events as ev
 from roost.log.inputs import ConsolidateInput
 from roost.log.protocols import InboxItem, TimerSpec
@@ -16,19 +16,19 @@ AGAIN_SECONDS = 1.0
 """Delay before a consolidation that a crash cut off, or that had to wait, is tried again."""
 
 
-def settings_of(session: LiveSession) -> Consolidate | None:
+def settings_of(session: Session) -> Consolidate | None:
     """Return the settings, or None if the session has no memory to consolidate into."""
     memory = session.spec.memory
     return None if memory is None or session.means.memory is None else memory.consolidate
 
 
-def is_time(session: LiveSession, settings: Consolidate) -> bool:
+def is_time(session: Session, settings: Consolidate) -> bool:
     """Whether to consolidate now without waiting for idle time: after every `turns` turns. Not after each later turn as
     well: in a quick exchange each attempt would be interrupted, and paid for."""
     return (session.state.turns - session.state.consolidated) % settings.turns == 0
 
 
-def tend(session: LiveSession, *, heartbeat: bool = False) -> None:
+def set_timer(session: Session, *, heartbeat: bool = False) -> None:
     """Set, move or clear the timer after a turn or a consolidation. heartbeat: the turn was a heartbeat, which does not
     end the idle time."""
     settings, state = settings_of(session), session.state
@@ -44,7 +44,7 @@ def tend(session: LiveSession, *, heartbeat: bool = False) -> None:
         disarm(session)
 
 
-def came(session: LiveSession) -> InboxItem | None:
+def came(session: Session) -> InboxItem | None:
     """Return the firing of the timer as it is set now. Firings of earlier settings are dropped."""
     found: InboxItem | None = None
     for item in list(session.inbox):
@@ -56,7 +56,7 @@ def came(session: LiveSession) -> InboxItem | None:
     return found
 
 
-def put_off(session: LiveSession, item: InboxItem, due: float) -> None:
+def drop_stale_timer(session: Session, item: InboxItem, due: float) -> None:
     """Handle the firing of the timer. If the session is paused or its turn waits, clear the timer, so that no input
     waits in such a session; `consolidation.at_rest` sets it again."""
     state = session.state
@@ -68,13 +68,13 @@ def put_off(session: LiveSession, item: InboxItem, due: float) -> None:
         session.drop(item)
 
 
-def arm(session: LiveSession, seconds: float) -> None:
+def arm(session: Session, seconds: float) -> None:
     due = session.means.now() + seconds
     session.note(ev.TimerSet(at=time.time(), timer=TIMER, due=due))
     session.set_timer(TIMER, TimerSpec(TIMER, due, ConsolidateInput(due)))
 
 
-def disarm(session: LiveSession, fired: InboxItem | None = None) -> None:
+def disarm(session: Session, fired: InboxItem | None = None) -> None:
     """Clear the timer. fired: its firing, which is consumed."""
     if TIMER in session.state.timers:
         session.note(ev.TimerCleared(at=time.time(), timer=TIMER), consume=None if fired is None else fired.id)

@@ -12,7 +12,7 @@ from roost.agent.child_messages import cut, due_timer, note_end, order_to, taint
 from roost.agent.definition import Children
 from roost.agent.outcomes import end_call
 from roost.agent.resources import ChildOrder, FamilyMeans
-from roost.agent.session import Interrupted, LiveSession
+from roost.agent.session import Interrupted, Session
 from roost.agent.state import Call, Child
 from roost.agent.turn_budgets import nano
 from roost.errors import RoostError, StoreFailed
@@ -38,7 +38,7 @@ class _Begun(NamedTuple):
     due: float | None
 
 
-class Given(NamedTuple):
+class DelegatedCall(NamedTuple):
     """A call that may run. why: decision source. context: for its tool."""
 
     call: Call
@@ -50,7 +50,7 @@ class CallAgents:
     """Implements `roost.tools.delegation_ports.OwnAgents` for one call. begun: the task that it delegated. said: its
     messages to other sessions. Both enter the log when the call ends."""
 
-    def __init__(self, session: LiveSession, family: FamilyMeans, key: str) -> None:
+    def __init__(self, session: Session, family: FamilyMeans, key: str) -> None:
         self._session, self._family, self._key = session, family, key
         self.begun: _Begun | None = None
         self.said: list[Delivery] = []
@@ -117,7 +117,7 @@ class CallAgents:
         raise AssertionError
 
 
-def call_agents(session: LiveSession, key: str) -> CallAgents | None:
+def call_agents(session: Session, key: str) -> CallAgents | None:
     family = session.means.family
     return None if family is None else CallAgents(session, family, key)
 
@@ -127,10 +127,10 @@ def said(context: ToolContext) -> list[Delivery]:
     return context.agents.said if isinstance(context.agents, CallAgents) else []
 
 
-async def begin(session: LiveSession, admitted: Sequence[Given]) -> None:
+async def begin(session: Session, admitted: Sequence[DelegatedCall]) -> None:
     """Start the tasks of these calls, within the limits. Raises `Interrupted`; calls then stay running, and a retry
     finds the same children."""
-    given: list[Given] = []
+    given: list[DelegatedCall] = []
     if (cause := session.cause()) is not None:
         raise Interrupted(cause)
     for one in admitted:
@@ -155,7 +155,7 @@ async def begin(session: LiveSession, admitted: Sequence[Given]) -> None:
         await session.flush()
 
 
-def _fits(session: LiveSession, call: Call, more: int) -> bool:
+def _fits(session: Session, call: Call, more: int) -> bool:
     """Whether the limits allow one more child beside `more` others. If not, the call is deferred or gets an error."""
     limits, state = session.spec.children or Children(), session.state
     begun = state.turn.children if state.turn is not None else 0
@@ -174,23 +174,23 @@ def _fits(session: LiveSession, call: Call, more: int) -> bool:
     return True
 
 
-def _levels(session: LiveSession) -> int:
+def _levels(session: Session) -> int:
     own, family = (session.spec.children or Children()).depth, session.state.family
     return own if family is None else min(own, family.levels)
 
 
-def _family(session: LiveSession, *, background: bool) -> ev.Family:
+def _family(session: Session, *, background: bool) -> ev.Family:
     above = () if session.state.family is None else session.state.family.above
     money = session.spec.limits.session_money
     own = ev.Ancestor(session.id, None if money is None else nano(money))
     return ev.Family((*above, own), _levels(session) - 1, background)
 
 
-async def _give(session: LiveSession, given: Sequence[Given]) -> None:
+async def _give(session: Session, given: Sequence[DelegatedCall]) -> None:
     await asyncio.gather(*(_run(session, one.call, one.context) for one in given))
 
 
-async def _run(session: LiveSession, call: Call, context: ToolContext) -> None:
+async def _run(session: Session, call: Call, context: ToolContext) -> None:
     """Create the child session, and deliver its task in the commit that records the child in the log."""
     began = time.monotonic()
     outcome, parts = await run_tool(session.means.tools[call.call.name], context, call.arguments)
@@ -220,7 +220,7 @@ async def _run(session: LiveSession, call: Call, context: ToolContext) -> None:
         _complete(session, call, outcome, parts, time.monotonic() - began)
 
 
-async def take_ends(session: LiveSession) -> None:
+async def complete_delegated(session: Session) -> None:
     """Give the calls of this turn the ends of their children. Raises `Interrupted`; remaining ends stay in the
     inbox."""
     for item in list(session.inbox):
@@ -253,14 +253,14 @@ def _result(end: ChildInput) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
 
 
 async def _judged(
-    session: LiveSession, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...]
+    session: Session, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...]
 ) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
     checks = session.means.checks
     return (outcome, parts) if checks is None else await step_checks.after_call(session, checks, call, outcome, parts)
 
 
 def _complete(
-    session: LiveSession, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...], seconds: float
+    session: Session, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...], seconds: float
 ) -> None:
     if call.changed is not None:
         parts = (Text(f"[{call.changed_by} changed the arguments to {call.changed}]"), *parts)

@@ -254,7 +254,7 @@ def _apply_tool(
             if state.turn is not None:
                 state.turn.seconds += event.seconds
             if all(one.status == "done" for one in reversed(state.calls)):  # the last one is mostly the last to end
-                stalls.observe(state)
+                stalls.record_step(state)
                 _settle(state)
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from roost.agent import child_messages, consolidation_timer, job_tracking, outcomes
 from roost.agent.schedules import firing
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import State
 from roost.log import events as ev
 from roost.log.inputs import (
@@ -34,15 +34,15 @@ from roost.log.inputs import (
 from roost.log.protocols import InboxItem, Moved, SessionInfo, TimerSpec
 
 
-def has_control(session: LiveSession) -> bool:
+def has_control(session: Session) -> bool:
     """Whether an input is waiting that the session takes in its present state."""
     least = admits(session.state.state, session.state.phase)
     return not session.stopping and any(urgency(item.input) >= least for item in session.inbox)
 
 
-def settle(session: LiveSession, made: Sequence[SessionInfo] = ()) -> None:
+def take_in(session: Session, made: Sequence[SessionInfo] = ()) -> None:
     """Apply every waiting input that is not conversation. The first message starts a session that was only created.
-    made: sessions as returned by `roost.agent.child_messages.made`."""
+    made: sessions as returned by `roost.agent.child_messages.load_children`."""
     if session.state.state == "created" and _next(session) is not None:
         _enter(session, "running", True)
     for item in list(session.inbox):
@@ -51,7 +51,7 @@ def settle(session: LiveSession, made: Sequence[SessionInfo] = ()) -> None:
         _take_in(session, item, made)
 
 
-def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo]) -> None:
+def _take_in(session: Session, item: InboxItem, made: Sequence[SessionInfo]) -> None:
     match item.input:
         case ControlInput():
             control(session, item, item.input, made)
@@ -71,7 +71,7 @@ def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo])
         case ScheduleInput():
             firing.order(session, item, item.input)
         case ConsolidateInput(due=due):
-            consolidation_timer.put_off(session, item, due)
+            consolidation_timer.drop_stale_timer(session, item, due)
         case MessageInput() | TimerInput() | DueInput():
             pass
         case CheckpointInput() | DropCheckpointInput() | RollbackInput():  # applied by `checkpointing.settle`
@@ -80,20 +80,22 @@ def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo])
             assert_never(item.input)
 
 
-def control(session: LiveSession, item: InboxItem, order: ControlInput, made: Sequence[SessionInfo]) -> None:
+def control(session: Session, item: InboxItem, order: ControlInput, made: Sequence[SessionInfo]) -> None:
     """Apply a control. One that does not fit the state is logged and changes nothing."""
     state, action = session.state.state, order.action
     fits = _fits(session, order)
     stops = fits and action == "stop" and state != "stopped"
-    up = child_messages.report(session, "stopped") if stops else ()  # before its turn reports that it was cancelled
-    down = child_messages.pass_down(session, order, item.id, made)
+    up = (
+        child_messages.report_to_parent(session, "stopped") if stops else ()
+    )  # before its turn reports that it was cancelled
+    down = child_messages.cascade_order(session, order, item.id, made)
     event = ev.ControlApplied(at=time.time(), action=action, input=item.id)
     session.note(event, consume=item.id, deliver=(*up, *down))
     if fits:
         _apply(session, item, order, state)
 
 
-def ends(session: LiveSession) -> ev.ChildOutcome | None:
+def pending_end(session: Session) -> ev.ChildOutcome | None:
     """Return how a waiting control or rollback ends the session or its task, or None."""
     orders = [item.input for item in session.inbox if isinstance(item.input, ControlInput | RollbackInput)]
     for order in orders:
@@ -103,16 +105,16 @@ def ends(session: LiveSession) -> ev.ChildOutcome | None:
     return "cancelled" if cut and session.state.turn is not None else None
 
 
-def _fits(session: LiveSession, order: ControlInput) -> bool:
-    return order.scope != "unused" or (unused(session.state) and _next(session) is None)
+def _fits(session: Session, order: ControlInput) -> bool:
+    return order.scope != "unused" or (is_idle(session.state) and _next(session) is None)
 
 
-def unused(state: State) -> bool:
+def is_idle(state: State) -> bool:
     """Whether the session is idle and no timer or child will wake it."""
     return state.phase == "idle" and not state.timers and not state.children
 
 
-def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev.SessionState) -> None:
+def _apply(session: Session, item: InboxItem, order: ControlInput, state: ev.SessionState) -> None:
     match order.action:
         case "start":
             _enter(session, "running", state in ("created", "stopped", "error"))
@@ -120,18 +122,18 @@ def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev
             _enter(session, "running", state in ("paused", "error"))
         case "pause":
             if state in ("created", "running"):
-                outcomes.suspend(session)
+                outcomes.leave_open(session)
                 _enter(session, "paused", True)
         case "cancel":
             _open_for_cancel(session, item)
             _cancel(session)
             if order.scope == "task":
-                child_messages.let_go(session, "cancelled")
-                job_tracking.give_up(session, "its task was given up")
+                child_messages.detach_children(session, "cancelled")
+                job_tracking.abandon_jobs(session, "its task was given up")
         case "stop":
             _cancel(session)
-            child_messages.let_go(session, "stopped")
-            job_tracking.give_up(session, "the session was stopped")
+            child_messages.detach_children(session, "stopped")
+            job_tracking.abandon_jobs(session, "the session was stopped")
             _enter(session, "stopped", state != "stopped")
         case "trust" | "compact":
             pass  # the event carries it
@@ -139,7 +141,7 @@ def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev
             assert_never(order.action)
 
 
-def begin_turn(session: LiveSession) -> bool:
+def begin_turn(session: Session) -> bool:
     """Start a turn with the oldest waiting message or due schedule. Returns whether one was started."""
     while (item := _next(session)) is not None:
         if isinstance(item.input, DueInput):
@@ -151,13 +153,13 @@ def begin_turn(session: LiveSession) -> bool:
     return False
 
 
-def _begin(session: LiveSession, item: InboxItem) -> None:
+def _begin(session: Session, item: InboxItem) -> None:
     number = session.state.turns + 1
     _receive(session, item)
     session.note(ev.TurnStarted(at=time.time(), turn=number, input=item.id))
 
 
-def deliver_steer(session: LiveSession) -> bool:
+def deliver_steer(session: Session) -> bool:
     """Deliver all steering messages to the running turn. Returns whether there were any."""
     if not session.inbox:
         return False
@@ -167,12 +169,12 @@ def deliver_steer(session: LiveSession) -> bool:
     return bool(steers)
 
 
-def _next(session: LiveSession) -> InboxItem | None:
+def _next(session: Session) -> InboxItem | None:
     says = MessageInput | TimerInput | DueInput
     return next((item for item in session.inbox if isinstance(item.input, says)), None)
 
 
-def _receive(session: LiveSession, item: InboxItem) -> None:
+def _receive(session: Session, item: InboxItem) -> None:
     now = time.time()
     match item.input:
         case MessageInput(parts=parts, mode=mode, source=source):
@@ -188,7 +190,7 @@ def _receive(session: LiveSession, item: InboxItem) -> None:
             raise AssertionError(f"{item.input!r} is not conversation")
 
 
-def _move(session: LiveSession, item: InboxItem, order: MoveInput) -> None:
+def _move(session: Session, item: InboxItem, order: MoveInput) -> None:
     """Move the session to another version of its agent, between turns. From the next wake, on any node that fits its
     new needs, it runs that version."""
     if session.state.turn is not None:
@@ -200,19 +202,19 @@ def _move(session: LiveSession, item: InboxItem, order: MoveInput) -> None:
     session.move(Moved(order.version, order.needs))
 
 
-def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
+def _enter(session: Session, state: ev.SessionState, fits: bool) -> None:
     if fits and session.state.state != state:
         session.note(ev.StateChanged(at=time.time(), state=state))
 
 
-def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:
+def _open_for_cancel(session: Session, item: InboxItem) -> None:
     """Open a turn for a message that was sent before the cancel but not yet begun: the cancel is meant for it."""
     following = next((one for one in session.inbox if isinstance(one.input, MessageInput | TimerInput)), None)
     if session.state.turn is None and session.state.state == "running" and following and following.id < item.id:
         _begin(session, following)
 
 
-def give_up(session: LiveSession, before: int) -> None:
+def abandon_before(session: Session, before: int) -> None:
     """End the open turn, and all messages before input `before`, without an answer, in any state of the session. Their
     senders get an outcome, and none of them is left when the session resumes."""
     _cancel(session)
@@ -221,11 +223,11 @@ def give_up(session: LiveSession, before: int) -> None:
         _cancel(session)
 
 
-def _next_message(session: LiveSession) -> InboxItem | None:
+def _next_message(session: Session) -> InboxItem | None:
     return next((item for item in session.inbox if isinstance(item.input, MessageInput)), None)
 
 
-def _cancel(session: LiveSession) -> None:
+def _cancel(session: Session) -> None:
     if session.state.turn is None:
         return
     outcomes.fail_step(session, "cancelled", "the turn was cancelled")
@@ -233,7 +235,7 @@ def _cancel(session: LiveSession) -> None:
     outcomes.end_turn(session, "cancelled")
 
 
-def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> None:
+def _approve(session: Session, item: InboxItem, answer: ApprovalInput) -> None:
     call = session.state.call(answer.call)
     if call is None or call.status != "asking" or answer.asked not in (None, call.asked):
         session.drop(item)  # it answers another question, perhaps of an earlier call with the same id
@@ -252,7 +254,7 @@ def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> No
     outcomes.clear_deadline(session, answer.call)
 
 
-def _set_timer(session: LiveSession, item: InboxItem, order: SetTimerInput) -> None:
+def _set_timer(session: Session, item: InboxItem, order: SetTimerInput) -> None:
     for late in list(session.inbox):  # firings of the former setting that arrived after this order was accepted
         if isinstance(late.input, TimerInput) and late.input.timer == order.timer and late.id > item.id:
             session.drop(late)

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.log import events as ev
 from roost.log.content import Text, ToolOutcome
 from roost.log.inputs import MessageInput
@@ -24,7 +24,7 @@ _COMMAND = 80
 _GONE = Ending("lost", reason="the daemon ended, or lost the session, while it ran")
 
 
-def after_call(session: LiveSession, call: str, outcome: ToolOutcome, outside: Callable[[], str | None]) -> None:
+def after_call(session: Session, call: str, outcome: ToolOutcome, outside: Callable[[], str | None]) -> None:
     """Note a call's effects on jobs, in the commit of its outcome.
 
     Taints the session if the call read output of a job with untrusted content, whatever the outcome: an error may
@@ -38,7 +38,7 @@ def after_call(session: LiveSession, call: str, outcome: ToolOutcome, outside: C
             _begun_or_told(session, key, job, call, outside)
 
 
-def _begun_or_told(session: LiveSession, key: str, job: Job, call: str, outside: Callable[[], str | None]) -> None:
+def _begun_or_told(session: Session, key: str, job: Job, call: str, outside: Callable[[], str | None]) -> None:
     if job.call == call and not job.known:
         job.known, job.outside = True, outside()
         began = ev.JobStarted(at=job.began, job=key, call=call, command=job.name, due=job.due, outside=job.outside)
@@ -52,7 +52,7 @@ def _begun_or_told(session: LiveSession, key: str, job: Job, call: str, outside:
             session.drop(item)
 
 
-async def tend(session: LiveSession) -> None:
+async def reconcile_jobs(session: Session) -> None:
     """Reconcile the log with the running jobs. Ends are not noted while the session is in state `error`, because it
     could take no message about them."""
     jobs, state = session.means.jobs, session.state
@@ -68,7 +68,7 @@ async def tend(session: LiveSession) -> None:
     jobs.forget()
 
 
-async def end(session: LiveSession, reason: str) -> None:
+async def end(session: Session, reason: str) -> None:
     """End all running jobs because the session leaves this node, and tell the agent."""
     jobs = {key: job for key, job in session.means.jobs.all().items() if key in session.state.jobs}
     running = [job for job in jobs.values() if job.running]
@@ -78,13 +78,13 @@ async def end(session: LiveSession, reason: str) -> None:
         _tell(session, key, Ending("stopped", reason=reason) if cut else job.ending, job)
 
 
-def give_up(session: LiveSession, reason: str) -> None:
+def abandon_jobs(session: Session, reason: str) -> None:
     """Note the end of all jobs without telling the agent, because a person ended them; `tend` stops the processes."""
     for key in list(session.state.jobs):
         _note(session, key, Ending("stopped", reason=reason))
 
 
-def _tell(session: LiveSession, key: str, ending: Ending, job: Job | None) -> None:
+def _tell(session: Session, key: str, ending: Ending, job: Job | None) -> None:
     if session.state.state == "stopped":
         _note(session, key, ending)
         return
@@ -101,7 +101,7 @@ def _tell(session: LiveSession, key: str, ending: Ending, job: Job | None) -> No
 
 
 def _note(
-    session: LiveSession, key: str, ending: Ending, *, told: bool = False, deliver: list[Delivery] | None = None
+    session: Session, key: str, ending: Ending, *, told: bool = False, deliver: list[Delivery] | None = None
 ) -> None:
     event = ev.JobEnded(
         at=time.time(), job=key, outcome=ending.outcome, code=ending.code, reason=ending.reason, told=told

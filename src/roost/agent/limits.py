@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.turn_budgets import nano
 from roost.log.content import Usage
 
 
-def reached(session: LiveSession) -> str | None:
+def reached(session: Session) -> str | None:
     """Return the name of the limit that forbids the next model call, or None. The ledger decides whether the money is
     enough for that call, because it reserves it."""
     limits, state, turn = session.clock.limits, session.state, session.state.turn
@@ -39,7 +39,7 @@ def _spent(usage: Usage, limit: float) -> bool:
     return bool(usage.cost) and usage.cost >= nano(limit)
 
 
-def of_time(session: LiveSession) -> str:
+def of_time(session: Session) -> str:
     """Return the name of the limit that ends a turn whose time is up."""
     limit = session.spec.limits.session_seconds
     return "seconds" if limit is None or session.state.seconds + session.clock.used() < limit else "session_seconds"

@@ -49,7 +49,7 @@ class _Beside(msgspec.Struct):
         write.clear_timers = [name for name, timer in self.timers.items() if timer is None]
 
 
-class Unwritten:
+class LogBuffer:
     """Collect the next commit: events already applied to `state`, consumed inputs, timers. `head` is the position of
     the newest committed event. Once `stopped` is set, a failed append is not retried."""
 

@@ -23,34 +23,34 @@ from roost.agent import (
 from roost.agent.compaction import compact
 from roost.agent.outcomes import close_calls, end_turn, fail_step
 from roost.agent.schedules import firing
-from roost.agent.session import Interrupted, LiveSession
-from roost.agent.workspace_saving import prepare
+from roost.agent.session import Interrupted, Session
+from roost.agent.workspace_saving import restore_files
 from roost.log import events as ev
 
 
-async def drive(session: LiveSession) -> None:
+async def drive(session: Session) -> None:
     """Work until the session has nothing left to do: apply controls, then run turns.
 
     Returns when the inbox and the open turn are done, or when the session waits, is paused, is stopped or shuts down.
     All events are committed when it returns."""
-    await turn_budgets.take_up(session)
-    await child_messages.look_after(session)
+    await turn_budgets.recover_charges(session)
+    await child_messages.reconcile_children(session)
     while True:
-        made, checks = await child_messages.made(session), session.means.checks
-        if checks is not None and (end := inputs.ends(session)) is not None:
+        made, checks = await child_messages.load_children(session), session.means.checks
+        if checks is not None and (end := inputs.pending_end(session)) is not None:
             await step_checks.before_end(session, checks, end)
-            made = await child_messages.made(session)
-        inputs.settle(session, made)
-        await job_tracking.tend(session)
-        firing.tend(session)
+            made = await child_messages.load_children(session)
+        inputs.take_in(session, made)
+        await job_tracking.reconcile_jobs(session)
+        firing.pause_idle_heartbeats(session)
         await turn_budgets.close(session)
         if session.state.undo is not None:
-            await checkpointing.bring_back(session)
+            await checkpointing.finish_undo(session)
         if checkpointing.waits(session):
             await checkpointing.settle(session)
         await checkpointing.at_rest(session)
         if session.state.compact and not session.stopping:
-            await compact.by_order(session)
+            await compact.compact_now(session)
         if session.outdated and session.state.turn is None:
             session.shut_down(cut=False)
         running = session.state.state == "running" and not session.stopping
@@ -61,20 +61,20 @@ async def drive(session: LiveSession) -> None:
             running = session.state.phase != "waiting"
         else:
             running = False
-        await consolidation.at_rest(session)
+        await consolidation.consolidate_if_due(session)
         await session.flush()
         await turn_budgets.close(session)
         if not running and not inputs.has_control(session):
             return
 
 
-async def run_turn(session: LiveSession) -> None:
+async def run_turn(session: Session) -> None:
     """Run the open turn until it ends, waits or is interrupted."""
     session.clock.start()
     try:
         turn_intent.choose(session)
-        await prepare(session)
-        await undo_points.put_back(session)
+        await restore_files(session)
+        await undo_points.undo_pending(session)
         await undo_points.at_turn(session)
         await memory_steps.recall_at_turn(session)
         await surroundings.note_at_turn(session)
@@ -103,10 +103,10 @@ async def run_turn(session: LiveSession) -> None:
         session.clock.stop()
 
 
-async def _goes_on(session: LiveSession) -> bool:
+async def _goes_on(session: Session) -> bool:
     """Handle the work that is due between two steps. Returns whether the turn is still open and may go on."""
-    inputs.settle(session)
-    await job_tracking.tend(session)
+    inputs.take_in(session)
+    await job_tracking.reconcile_jobs(session)
     if await checkpointing.between_steps(session) and turn_intent.allowed(session):
         return True
     if reason := turn_intent.refused(session):
@@ -114,15 +114,15 @@ async def _goes_on(session: LiveSession) -> bool:
     return False
 
 
-async def _end(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
+async def _end(session: Session, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
     if session.means.checks is not None:
         await step_checks.before_end(session, session.means.checks, outcome)
     end_turn(session, outcome, reason)
 
 
-def _enough(session: LiveSession) -> str | None:
+def _enough(session: Session) -> str | None:
     """Return the reason to make no further model call, or None."""
     if reason := limits.reached(session):
         fail_step(session, "limit", "the limit was reached before it could be made again")
         return reason
-    return stalls.act(session)
+    return stalls.next_action(session)

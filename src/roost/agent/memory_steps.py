@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.errors import Invalid, NotFound, RoostError
 from roost.log import events as ev
@@ -33,7 +33,7 @@ class CallMemory:
     """Memory of one call; implements `roost.memory.ports.OwnMemory`. tainted: a recalled fact may be untrusted
     content."""
 
-    def __init__(self, session: LiveSession, search: Search, call: str, key: str) -> None:
+    def __init__(self, session: Session, search: Search, call: str, key: str) -> None:
         self._session, self._search = session, search
         self._call, self._key = call, key
         self._staged: list[tuple[ev.MemoryChanged, list[FactChange]]] = []
@@ -156,7 +156,7 @@ class CallMemory:
         return [as_fact(fact, turn.started_at) for fact in turn.facts]
 
 
-async def recall_at_turn(session: LiveSession) -> None:
+async def recall_at_turn(session: Session) -> None:
     """Recall facts once, before the first model call of a turn. A failing search is logged and does not block the turn.
     Raises `Interrupted`."""
     settings, search, turn = session.spec.memory, session.means.memory, session.state.turn
@@ -205,7 +205,7 @@ def fitting(found: Found, settings: Memory) -> tuple[RecalledFact, ...]:
     )
 
 
-def rights_of(session: LiveSession) -> Rights:
+def rights_of(session: Session) -> Rights:
     settings = session.spec.memory or Memory()
     own = own_spaces(session.id, session.spec.name, session.about.get("user"))
     return Rights(own, settings.read, settings.write)
@@ -223,12 +223,12 @@ async def readable(search: Search, rights: Rights) -> list[str]:
     return list(found | dict.fromkeys(others[:_SPACES]))
 
 
-def call_memory(session: LiveSession, call: Call, key: str) -> CallMemory | None:
+def call_memory(session: Session, call: Call, key: str) -> CallMemory | None:
     search = session.means.memory
     return None if search is None else CallMemory(session, search, call.call.id, key)
 
 
-def _asked(session: LiveSession) -> str:
+def _asked(session: Session) -> str:
     entry = next((one for one in reversed(session.state.entries) if one.turn == session.state.turns), None)
     if entry is None or not isinstance(entry.message, UserMessage):
         return ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 from roost.agent import stalls, turn_budgets
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import State, transcript
 from roost.models.request import Bill, Intent, Request
 
 
-def build(session: LiveSession, bill: Bill) -> Request:
+def build(session: Session, bill: Bill) -> Request:
     """Build the next request. bill: collects the cost of the call."""
     spec, turn = session.spec, session.state.turn
     return Request(
@@ -41,7 +41,7 @@ def _since(state: State) -> int:
     return 0
 
 
-def _meta(session: LiveSession) -> dict[str, str]:
+def _meta(session: Session) -> dict[str, str]:
     state, step = session.state, session.state.open_step
     return {
         **session.about,

@@ -9,7 +9,7 @@ from roost.agent import model_request, speculation, step_checks, turn_budgets
 from roost.agent.compaction import compact
 from roost.agent.compaction.context_size import fixed_tokens
 from roost.agent.outcomes import fail_step
-from roost.agent.session import Interrupted, LiveSession
+from roost.agent.session import Interrupted, Session
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 from roost.models.request import Bill, CallDelta, Completed, Failed, Notice, Progress, TextDelta, ThinkingDelta
@@ -21,26 +21,26 @@ CRASHES = 25
 _SILENT = Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
 
 
-class End(NamedTuple):
+class TurnEnd(NamedTuple):
     """The outcome of a turn that cannot go on."""
 
     outcome: Literal["failed", "limit"]
     reason: str
 
 
-async def run(session: LiveSession) -> End | None:
+async def run(session: Session) -> TurnEnd | None:
     """Call the model once. Returns None if the turn goes on, else how it ends. Raises `Interrupted` with the step
     closed in the log, except on shutdown, which leaves it open."""
     open_step = session.state.open_step
     if open_step is not None and open_step.attempt >= CRASHES:
         fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
         reason = f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
-        return End("failed", reason)
+        return TurnEnd("failed", reason)
     checks = session.means.checks
     if checks is not None and (reason := await step_checks.before_model(session, checks)):
         fail_step(session, "denied", reason)
-        return End("failed", reason)
-    if await compact.make_room(session) and session.cause(steer=True) is not None:
+        return TurnEnd("failed", reason)
+    if await compact.compact_if_full(session) and session.cause(steer=True) is not None:
         return None
     step = _announce(session)
     await session.flush()
@@ -60,7 +60,7 @@ async def run(session: LiveSession) -> End | None:
     return call.end(outcome, time.monotonic() - began)
 
 
-def _announce(session: LiveSession) -> int:
+def _announce(session: Session) -> int:
     """Note the intent of a model call. A step that a crash cut off keeps its number and counts one more attempt."""
     open_step = session.state.open_step
     step = open_step.step if open_step else session.state.steps + 1
@@ -74,7 +74,7 @@ class _Call:
     """A model call whose intent is committed. `_after`: position of the event after which the answer, or its restart,
     began."""
 
-    def __init__(self, session: LiveSession, step: int) -> None:
+    def __init__(self, session: Session, step: int) -> None:
         self._session = session
         self._step = step
         self._after = session.head
@@ -118,7 +118,7 @@ class _Call:
                 return outcome
             once = False
 
-    def end(self, outcome: Completed | Failed, seconds: float) -> End | None:
+    def end(self, outcome: Completed | Failed, seconds: float) -> TurnEnd | None:
         """Note the outcome. Returns how the turn ends, or None if it goes on."""
         session, now = self._session, time.time()
         if isinstance(outcome, Completed) and outcome.parts:
@@ -142,11 +142,11 @@ class _Call:
         session.note(ev.ModelFailed(at=now, step=self._step, error=error, seconds=seconds, usage=usage))
         match error.code:
             case "budget":
-                return End("limit", turn_budgets.limit_of(self._refused))
+                return TurnEnd("limit", turn_budgets.limit_of(self._refused))
             case "price_unknown":
-                return End("limit", f"{error.code}: {error.message}")
+                return TurnEnd("limit", f"{error.code}: {error.message}")
             case _:
-                return End("failed", f"{error.code}: {error.message}")
+                return TurnEnd("failed", f"{error.code}: {error.message}")
 
     def cut(self, by: Interrupted, seconds: float) -> None:
         """Note the cost of a call that was interrupted. On shutdown the step stays open."""
@@ -192,7 +192,7 @@ class _Call:
         if not self._bill.calls:
             return told
         if self._bill.usage.cost != 0:
-            turn_budgets.charged(self._session)
+            turn_budgets.mark_charged(self._session)
         return self._bill.usage
 
     def _answered(self) -> str | None:
@@ -204,7 +204,7 @@ def _unheard(*_: object) -> None:
     """Discard deltas: this answer must be judged as a whole before anyone sees it."""
 
 
-def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
+def _unique(session: Session, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
     """Make call ids unique in the session. Some providers restart their ids in every answer; strict ones reject an id
     that occurred before."""
     known, calls = session.call_ids, [part.id for part in parts if isinstance(part, ToolCall)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from roost.agent import child_messages, consolidation_timer
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolOutcome, Usage
@@ -13,12 +13,12 @@ from roost.log.content import ErrorData, Text, ToolOutcome, Usage
 UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; check before you repeat it]"
 
 
-def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
+def end_turn(session: Session, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
     turn = session.state.turn
     if turn is not None:
         if turn.gate is not None:
             clear_deadline(session, turn.gate.call.id)
-        told = child_messages.report(session, outcome, reason)
+        told = child_messages.report_to_parent(session, outcome, reason)
         session.note(
             ev.TurnCompleted(
                 at=time.time(),
@@ -31,10 +31,10 @@ def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None =
             ),
             deliver=told,
         )
-        consolidation_timer.tend(session, heartbeat=turn.firing is not None and turn.firing.heartbeat)
+        consolidation_timer.set_timer(session, heartbeat=turn.firing is not None and turn.firing.heartbeat)
 
 
-def end_call(session: LiveSession, call: str, outcome: ToolOutcome, text: str, *, why: str | None = None) -> None:
+def end_call(session: Session, call: str, outcome: ToolOutcome, text: str, *, why: str | None = None) -> None:
     session.note(ev.ToolCompleted(at=time.time(), call=call, outcome=outcome, parts=(Text(text),), why=why))
     clear_deadline(session, call)
 
@@ -44,13 +44,13 @@ def deadline(call: str) -> str:
     return f"approval:{call}"[:200]
 
 
-def clear_deadline(session: LiveSession, call: str) -> None:
+def clear_deadline(session: Session, call: str) -> None:
     if session.state.timers and (timer := deadline(call)) in session.state.timers:
         session.note(ev.TimerCleared(at=time.time(), timer=timer))
         session.set_timer(timer, None)
 
 
-def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
+def close_calls(session: Session, outcome: ToolOutcome, text: str) -> None:
     """Give every open call an outcome. The text for a running one says that it may have taken effect."""
     for call in list(session.state.calls):
         if call.status == "awaiting":
@@ -60,18 +60,16 @@ def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
             unknown = UNKNOWN_EFFECT if call.replay != "safe" else f"[{outcome}: {text}]"
             end_call(session, call.call.id, outcome, unknown)
         elif call.status != "done":
-            end_call(session, call.call.id, outcome, not_run(call, text))
+            end_call(session, call.call.id, outcome, skipped_text(call, text))
 
 
-def not_run(call: Call, why: str) -> str:
+def skipped_text(call: Call, why: str) -> str:
     """Return the model's text for a call that will not run. An earlier attempt that was cut off may have had its
     effect."""
     return f"[not run again: {why}] {UNKNOWN_EFFECT}" if call.attempt else f"[not run: {why}]"
 
 
-def fail_step(
-    session: LiveSession, code: str, message: str, *, seconds: float = 0.0, usage: Usage | None = None
-) -> None:
+def fail_step(session: Session, code: str, message: str, *, seconds: float = 0.0, usage: Usage | None = None) -> None:
     """End the open model call, if any, without an answer."""
     step = session.state.open_step
     if step is not None:
@@ -79,7 +77,7 @@ def fail_step(
         session.note(ev.ModelFailed(at=time.time(), step=step.step, error=error, seconds=seconds, usage=usage))
 
 
-def suspend(session: LiveSession) -> None:
+def leave_open(session: Session) -> None:
     """Close what cannot stay open during a pause; other calls resume later. Like a crash, but noted in the log."""
     fail_step(session, "paused", "the session was paused")
     for call in list(session.state.calls):

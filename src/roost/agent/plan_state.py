@@ -12,7 +12,7 @@ from roost.tools.errors import ToolError
 from roost.tools.pins import MOST, fits
 
 if TYPE_CHECKING:
-    from roost.agent.session import LiveSession
+    from roost.agent.session import Session
 
 _KEY = "plan"
 _POOR = 2
@@ -31,7 +31,7 @@ def take_plan(state: State, event: ev.PlanChanged) -> None:
 class OwnPlans:
     """Implements `roost.tools.base.Plans`. call: the tool call that sets the plan."""
 
-    def __init__(self, session: LiveSession, call: str) -> None:
+    def __init__(self, session: Session, call: str) -> None:
         self._session, self._call = session, call
 
     async def set(self, goals: Sequence[ev.Goal], score: int | None, note: str) -> str:

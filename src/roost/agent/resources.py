@@ -22,7 +22,7 @@ from roost.tools.background_jobs import Jobs
 from roost.tools.base import Toolbox
 from roost.tools.delegation_ports import Known
 from roost.workspace.files import Workspace
-from roost.workspace.snapshot_sync import Carried
+from roost.workspace.snapshot_sync import SyncedFolder
 
 
 class Read(Protocol):
@@ -31,7 +31,7 @@ class Read(Protocol):
     async def __call__(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]: ...
 
 
-class Past(Protocol):
+class LogReader(Protocol):
     """Return the session's state right after an event of its committed log."""
 
     async def __call__(self, seq: int) -> State: ...
@@ -109,7 +109,7 @@ class Ledger(Protocol):
         ...
 
 
-class Means(msgspec.Struct):
+class Resources(msgspec.Struct):
     """The resources that a session acts with. None = not available, unless said otherwise.
 
     files: private files that are snapshotted. ledger: accounts for model calls. checks: hooks, guardrails and the
@@ -126,7 +126,7 @@ class Means(msgspec.Struct):
     workspace: Workspace
     sandbox: Sandbox
     deltas: Deltas
-    files: Carried | None = None
+    files: SyncedFolder | None = None
     ledger: Ledger | None = None
     checks: Checks | None = None
     vault: Vault | None = None
@@ -136,7 +136,7 @@ class Means(msgspec.Struct):
     summarizer: Model | None = None
     stronger: Model | None = None
     read: Read | None = None
-    past: Past | None = None
+    past: LogReader | None = None
     pass_on: Callable[[], Awaitable[bool]] | None = None
     family: FamilyMeans | None = None
     now: Callable[[], float] = time.time

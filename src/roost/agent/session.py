@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
-from roost.agent.log_buffer import Appends, Unwritten
-from roost.agent.resources import Means
+from roost.agent.log_buffer import Appends, LogBuffer
+from roost.agent.resources import Resources
 from roost.agent.rewind import rewind
 from roost.agent.state import Kept, State, decode_state
 from roost.agent.turn_clock import Clock
@@ -25,7 +25,7 @@ from roost.scope import Scope
 from roost.tools.base import Toolbox
 
 if TYPE_CHECKING:
-    from roost.agent.speculation import Early
+    from roost.agent.speculation import Speculation
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Interrupted(Exception):
         self.cause: Cause = cause
 
 
-class LiveSession:
+class Session:
     """Hold the state of one session and interrupt its running step when an input asks for it.
 
     Only the task that drives the session calls its methods. Exceptions: any callback of the event loop may call
@@ -56,7 +56,7 @@ class LiveSession:
         claim: Claim,
         state: State,
         spec: AgentSpec,
-        means: Means,
+        means: Resources,
         *,
         held: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -75,11 +75,11 @@ class LiveSession:
         self.fixed: tuple[str, int] | None = None
         """An instruction, and the tokens of the fixed start of a request that has it."""
         self._specs: tuple[Sequence[str] | None, tuple[ToolSpec, ...]] | None = None
-        self.early: Early | None = None
+        self.early: Speculation | None = None
         """Speculative calls: started while the model was still answering."""
         self._stopped = asyncio.Event()
         self._outdated = False
-        self._log = Unwritten(journal, claim, state, stopped=self._stopped)
+        self._log = LogBuffer(journal, claim, state, stopped=self._stopped)
         self._remarks: list[Text] = []
         self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._newest = max(self._known, default=0)
@@ -233,7 +233,7 @@ class LiveSession:
         self._log.set_timer(timer, spec)
 
     def flush(self, *, release: bool = False) -> Awaitable[None]:
-        """Commit the noted events; the contract is that of `Unwritten.flush`."""
+        """Commit the noted events; the contract is that of `LogBuffer.flush`."""
         return self._log.flush(release=release)
 
     async def flush_shielded(self) -> None:

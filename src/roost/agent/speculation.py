@@ -13,7 +13,7 @@ from typing import Any
 from roost.agent import memory_steps, step_checks, tool_calls
 from roost.agent.compaction.ports import OwnPins
 from roost.agent.known_files import learned
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.log.content import ResultPart, ToolCall, ToolOutcome
 from roost.tools.base import Tool
@@ -25,17 +25,17 @@ _LONGEST = 8192
 """Most characters of arguments of a speculative call: each piece that may be the last one parses them all."""
 
 
-def of(session: LiveSession) -> Early:
+def of(session: Session) -> Speculation:
     if session.early is None:
-        session.early = Early(session)
+        session.early = Speculation(session)
     return session.early
 
 
-class Begun:
+class SpeculativeCall:
     """A speculative call in flight. An action that would leave a trace before the answer confirms the call cancels it;
     the call then runs in its normal turn."""
 
-    def __init__(self, session: LiveSession, tool: Tool, call: Call, arguments: dict[str, Any]) -> None:
+    def __init__(self, session: Session, tool: Tool, call: Call, arguments: dict[str, Any]) -> None:
         self.name, self.arguments = tool.name, arguments
         self.key = f"{session.id}:{call.call.id}"
         self.seconds = 0.0
@@ -86,7 +86,7 @@ class Begun:
 
 
 class _Pins(OwnPins):
-    def __init__(self, session: LiveSession, begun: Begun) -> None:
+    def __init__(self, session: Session, begun: SpeculativeCall) -> None:
         super().__init__(session)
         self._begun = begun
 
@@ -106,14 +106,14 @@ class _Said:
         self.length = 0
 
 
-class Early:
+class Speculation:
     """The speculative calls of one session's turn. Only the task that drives the session uses it."""
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._said: dict[int, _Said] = {}
-        self._begun: list[Begun] = []
-        self._kept: dict[str, Begun] = {}
+        self._begun: list[SpeculativeCall] = []
+        self._kept: dict[str, SpeculativeCall] = {}
         self._leaving: list[asyncio.Task[Any]] = []
         self._count = self._dropped = 0
         self._behind = False
@@ -169,10 +169,10 @@ class Early:
         """Whether some call of the complete answer is already in flight."""
         return bool(self._kept)
 
-    def kept(self, call: str) -> Begun | None:
+    def kept(self, call: str) -> SpeculativeCall | None:
         return self._kept.get(call) if self._kept else None
 
-    def take(self, call: str) -> Begun | None:
+    def take(self, call: str) -> SpeculativeCall | None:
         return self._kept.pop(call, None) if self._kept else None
 
     async def close(self) -> None:
@@ -196,20 +196,20 @@ class Early:
         call = Call(ToolCall(f"{NAMELESS}{step.step}.{step.attempt}.{self._count}", tool.name, text), attempt=1)
         asked = tool_calls.gate_call(session, call, tool)
         if not asked.touches.hosts and session.means.gate.decide(asked).decision == "allow":
-            self._begun.append(Begun(session, tool, call, arguments))
+            self._begun.append(SpeculativeCall(session, tool, call, arguments))
         return True
 
-    def _drop(self, begun: list[Begun]) -> None:
+    def _drop(self, begun: list[SpeculativeCall]) -> None:
         self._dropped += len(begun)
         self._leave(begun)
 
-    def _leave(self, begun: Iterable[Begun]) -> None:
+    def _leave(self, begun: Iterable[SpeculativeCall]) -> None:
         for one in begun:
             one.task.cancel()
             self._leaving.append(one.task)
 
 
-def _may(session: LiveSession, tool: Tool) -> bool:
+def _may(session: Session, tool: Tool) -> bool:
     """Whether a call of this tool may start early: read-only, safe to repeat, subject to the gate alone. A call that
     reaches another host never qualifies: it must be in the log first."""
     checks = session.means.checks
@@ -217,7 +217,7 @@ def _may(session: LiveSession, tool: Tool) -> bool:
     return reads and session.state.undo is None and (checks is None or step_checks.leaves_alone(checks, tool))
 
 
-def _same(session: LiveSession, begun: Begun, call: ToolCall) -> bool:
+def _same(session: Session, begun: SpeculativeCall, call: ToolCall) -> bool:
     if begun.name != call.name:
         return False
     tool = session.means.tools[call.name]

@@ -14,7 +14,7 @@ from roost.log.content import Text, ToolMessage
 from roost.models.request import EFFORTS, Effort
 
 if TYPE_CHECKING:
-    from roost.agent.session import LiveSession
+    from roost.agent.session import Session
     from roost.agent.state import State, Trail
 
 Action: TypeAlias = Literal["hint", "effort", "model", "end"]
@@ -53,7 +53,7 @@ class Found(NamedTuple):
     times: int
 
 
-def observe(state: State) -> None:
+def record_step(state: State) -> None:
     """Compare the finished step with the earlier ones of the turn. All its calls have outcomes."""
     if state.turn is None or not state.calls:
         return
@@ -102,7 +102,7 @@ def found(trail: Trail, stall: Stall) -> Found | None:
     return None
 
 
-def act(session: LiveSession) -> str | None:
+def next_action(session: Session) -> str | None:
     """Take the next action if the turn has stalled, before a model call. Returns the reason if the turn ends."""
     state, stall = session.state, session.spec.stall
     turn = state.turn
@@ -119,7 +119,7 @@ def act(session: LiveSession) -> str | None:
     return f"stalled: {_WORDS[what.kind].format(what.times)}" if action == "end" else None
 
 
-def effort(session: LiveSession) -> Effort | None:
+def effort(session: Session) -> Effort | None:
     """Return the effort for the next model call: the agent's, or one level more after a stall."""
     turn, given = session.state.turn, session.spec.effort
     if turn is None or "effort" not in turn.trail.actions:

@@ -12,7 +12,7 @@ import msgspec
 from roost.agent import turn_budgets
 from roost.agent.origin import life_of
 from roost.agent.outcomes import end_call
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Call, State, result_text, unheard
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, ResultPart, Text, ToolOutcome
@@ -27,7 +27,7 @@ from roost.tools.run_tool import arguments_of
 _CUT_OFF = "the hook that judges it was cut off"
 
 
-async def before_call(session: LiveSession, checks: Checks, call: Call, tool: Tool | None) -> bool:
+async def before_call(session: Session, checks: Checks, call: Call, tool: Tool | None) -> bool:
     """Ask the hooks about a call before the gate judges it. Returns False if a hook denied it; its outcome is noted."""
     if tool is None or "pre_tool" not in checks.hooks:
         return True
@@ -48,7 +48,7 @@ def leaves_alone(checks: Checks, tool: Tool) -> bool:
     return not any(fnmatchcase(tool.name, hook.tool) for hook in checks.hooks.get("pre_tool", ()))
 
 
-async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict: Verdict) -> Verdict:
+async def consult(session: Session, checks: Checks, call: GateCall, verdict: Verdict) -> Verdict:
     """Return the classifier's verdict on a call that the gate allows, or the gate's if the classifier agrees or does
     not apply."""
     classifier = checks.classifier
@@ -63,7 +63,7 @@ async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict:
         )
     finally:  # its cost counts even if it is cut off
         if bill.calls and bill.usage.cost != 0:
-            turn_budgets.charged(session)
+            turn_budgets.mark_charged(session)
         session.note(
             ev.PolicyDecided(
                 at=time.time(),
@@ -79,7 +79,7 @@ async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict:
 
 
 async def after_call(
-    session: LiveSession, checks: Checks, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...]
+    session: Session, checks: Checks, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...]
 ) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
     if "post_tool" not in checks.hooks:
         return outcome, parts
@@ -109,7 +109,7 @@ def _withheld(outcome: ToolOutcome, reason: str) -> tuple[ToolOutcome, tuple[Res
     return "denied", (Text(f"[{done}; its result is withheld: {reason}]"),)
 
 
-async def before_model(session: LiveSession, checks: Checks) -> str | None:
+async def before_model(session: Session, checks: Checks) -> str | None:
     """Return the reason why the model must not be called, or None. The checks run again at each attempt."""
     session.instruction = session.spec.instructions
     said = unheard(session.state)
@@ -124,14 +124,14 @@ async def before_model(session: LiveSession, checks: Checks) -> str | None:
     return f"denied: {answer.reason}" if answer.decision == "deny" else None
 
 
-async def after_model(session: LiveSession, checks: Checks, outcome: Completed | Failed) -> Completed | Failed:
+async def after_model(session: Session, checks: Checks, outcome: Completed | Failed) -> Completed | Failed:
     """Return the answer as guardrails and hooks leave it."""
     if not isinstance(outcome, Completed) or not checks.judges_answers:
         return outcome
     return await session.interruptible(lambda: _answer(session, checks, outcome), steer=False)
 
 
-async def _answer(session: LiveSession, checks: Checks, outcome: Completed) -> Completed | Failed:
+async def _answer(session: Session, checks: Checks, outcome: Completed) -> Completed | Failed:
     text = session.scrubbed(AssistantMessage(outcome.parts).text)
     if text and (tripped := await _guard(session, checks, "output", text)):
         return _refused(outcome, f"{tripped.guard}: {tripped.reason}")
@@ -148,14 +148,14 @@ async def _answer(session: LiveSession, checks: Checks, outcome: Completed) -> C
             return outcome
 
 
-async def after_turn(session: LiveSession, checks: Checks) -> None:
+async def after_turn(session: Session, checks: Checks) -> None:
     if "turn_end" in checks.hooks:
         outcome = "answered" if session.state.answered else "ended"
         text = session.scrubbed(last_said(session.state))
         await _hooks(session, checks, _moment(session, "turn_end", text=text, outcome=outcome))
 
 
-async def before_end(session: LiveSession, checks: Checks, outcome: ev.ChildOutcome) -> None:
+async def before_end(session: Session, checks: Checks, outcome: ev.ChildOutcome) -> None:
     """Run the session_end hooks: the session is `stopped`, or its task is over. They run before that is noted, so a
     crash in between runs them again. They cannot prevent the end."""
     turn = session.state.turn
@@ -173,7 +173,7 @@ def last_said(state: State) -> str:
     return last.text if isinstance(last, AssistantMessage) else ""
 
 
-async def _new_input(session: LiveSession, checks: Checks) -> str | None:
+async def _new_input(session: Session, checks: Checks) -> str | None:
     said = "\n".join(
         part.text for entry in unheard(session.state) for part in entry.message.parts if isinstance(part, Text)
     )
@@ -193,7 +193,7 @@ async def _new_input(session: LiveSession, checks: Checks) -> str | None:
     return None
 
 
-async def _guard(session: LiveSession, checks: Checks, side: Side, text: str) -> Tripped | None:
+async def _guard(session: Session, checks: Checks, side: Side, text: str) -> Tripped | None:
     guards = checks.guards.get(side)
     tripped = await first_tripped(guards, text) if guards else None
     if tripped is not None:
@@ -205,7 +205,7 @@ async def _guard(session: LiveSession, checks: Checks, side: Side, text: str) ->
     return tripped
 
 
-async def _hooks(session: LiveSession, checks: Checks, moment: Moment) -> Answer:
+async def _hooks(session: Session, checks: Checks, moment: Moment) -> Answer:
     """Run all hooks concerned, in order; each sees the changes of those before it. The first denial stops the sequence,
     except for session_end, whose hooks all run."""
     composed = Answer()
@@ -234,13 +234,13 @@ async def _hooks(session: LiveSession, checks: Checks, moment: Moment) -> Answer
     return composed
 
 
-def _moment(session: LiveSession, on: When, **more: Any) -> Moment:
+def _moment(session: Session, on: When, **more: Any) -> Moment:
     turn = session.state.turn
     number = turn.number if turn else session.state.turns
     return Moment(on=on, session=session.id, agent=session.spec.name, turn=number, **more)
 
 
-def _shown(session: LiveSession, arguments: dict[str, Any]) -> Any:
+def _shown(session: Session, arguments: dict[str, Any]) -> Any:
     text = msgspec.json.encode(arguments).decode()
     clean = session.scrubbed(text)
     return arguments if clean is text else msgspec.json.decode(clean)

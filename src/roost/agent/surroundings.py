@@ -12,7 +12,7 @@ import time
 from datetime import datetime
 
 from roost.agent.memory_state import ENVIRONMENT, message_of, noted_in
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.errors import RoostError
 from roost.log import events as ev
 from roost.memory.quoting import quoted
@@ -30,7 +30,7 @@ _MANY = 8
 """Most files of a subfolder that are listed by name; a larger folder is listed with its file count."""
 
 
-async def note_at_turn(session: LiveSession) -> None:
+async def note_at_turn(session: Session) -> None:
     """Note the environment once, before the first model call of a turn. Raises `Interrupted`."""
     wanted, turn = session.spec.environment, session.state.turn
     if not wanted or turn is None or turn.steps:

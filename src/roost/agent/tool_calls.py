@@ -21,9 +21,9 @@ from roost.agent import (
 )
 from roost.agent.compaction.ports import OwnLog, OwnPins
 from roost.agent.known_files import known_files, learned
-from roost.agent.outcomes import UNKNOWN_EFFECT, deadline, end_call, not_run
+from roost.agent.outcomes import UNKNOWN_EFFECT, deadline, end_call, skipped_text
 from roost.agent.plan_state import OwnPlans
-from roost.agent.session import Interrupted, LiveSession
+from roost.agent.session import Interrupted, Session
 from roost.agent.state import PERSON, Call
 from roost.errors import NotFound
 from roost.log import events as ev
@@ -39,7 +39,7 @@ from roost.tools.errors import ToolError
 from roost.tools.run_tool import arguments_of, run_tool
 
 if TYPE_CHECKING:
-    from roost.agent.speculation import Begun
+    from roost.agent.speculation import SpeculativeCall
     from roost.memory.ports import OwnMemory
 
 READERS_AT_ONCE = 8
@@ -53,16 +53,16 @@ class _Admitted(NamedTuple):
     tool: Tool
 
 
-async def run(session: LiveSession) -> bool:
+async def run(session: Session) -> bool:
     """Run the calls of the newest assistant message as far as possible, in the model's order.
 
     Neighbouring read-only calls run in parallel, neighbouring delegated tasks too; every other call runs alone. A call
     that waits for a person stays open and does not delay the others. Returns whether the turn waits. Raises
     `Interrupted`; running calls are then left for the interrupting input to close."""
     if session.state.undo is not None or session.means.files is not None:
-        await undo_points.put_back(session)
+        await undo_points.undo_pending(session)
     if session.inbox:
-        await delegated_calls.take_ends(session)
+        await delegated_calls.complete_delegated(session)
     admitted: list[_Admitted] = []
     checks = session.means.checks
     for call in list(session.state.calls):
@@ -82,16 +82,18 @@ def _kind(one: _Admitted) -> str:
     return "task" if one.tool.delegates else "reads" if one.tool.safety == "read_only" else "other"
 
 
-async def _give(session: LiveSession, group: Sequence[_Admitted]) -> None:
+async def _give(session: Session, group: Sequence[_Admitted]) -> None:
     given = [
-        delegated_calls.Given(one.call, one.why, context_of(session, one.call, one.tool, _key(session, one.call), None))
+        delegated_calls.DelegatedCall(
+            one.call, one.why, context_of(session, one.call, one.tool, _key(session, one.call), None)
+        )
         for one in group
         if not _overtaken(session, one.call)
     ]
     await delegated_calls.begin(session, given)
 
 
-async def _read(session: LiveSession, group: Sequence[_Admitted]) -> None:
+async def _read(session: Session, group: Sequence[_Admitted]) -> None:
     early = session.early
     if len(group) == 1:
         await _batch(session, group)
@@ -102,24 +104,24 @@ async def _read(session: LiveSession, group: Sequence[_Admitted]) -> None:
         await _batch(session, group[start : start + READERS_AT_ONCE])
 
 
-async def _one_by_one(session: LiveSession, group: Sequence[_Admitted]) -> None:
+async def _one_by_one(session: Session, group: Sequence[_Admitted]) -> None:
     for each in group:
         if not _overtaken(session, each.call):
             await _batch(session, [each])
 
 
-def _overtaken(session: LiveSession, call: Call) -> bool:
+def _overtaken(session: Session, call: Call) -> bool:
     """Skip a call not yet started once a steering message arrived. Returns whether it was skipped."""
     if session.cause(steer=True) != "steer":
         return False
-    end_call(session, call.call.id, "skipped", not_run(call, "the user said something new first"))
+    end_call(session, call.call.id, "skipped", skipped_text(call, "the user said something new first"))
     return True
 
 
 _KINDS = {"task": _give, "reads": _read, "other": _one_by_one}
 
 
-async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Verdict | None:
+async def _admit_checked(session: Session, checks: Checks, call: Call) -> Verdict | None:
     """Admit a call with hooks and classifier: hooks run before the gate, which judges the arguments they changed; the
     classifier runs after it."""
     fresh = call.status == "planned"
@@ -133,13 +135,15 @@ async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Ve
     return said if said is verdict else _obeyed(session, call, said)
 
 
-def _admit(session: LiveSession, call: Call) -> Verdict | None:
+def _admit(session: Session, call: Call) -> Verdict | None:
     """Return the verdict by which the call runs now, or None if it is done or waits."""
     if call.status in ("done", "asking", "awaiting") or session.state.holds(call):
         return None
     if call.status == "rejected":
         note = f": {call.reason}" if call.reason else ""
-        end_call(session, call.call.id, "denied", not_run(call, f"a person rejected this call{note}"), why="person")
+        end_call(
+            session, call.call.id, "denied", skipped_text(call, f"a person rejected this call{note}"), why="person"
+        )
         return None
     tool = session.tools.get(call.call.name)
     if tool is None:
@@ -157,7 +161,7 @@ _AGAIN = Verdict("allow", "it was cut off and may run again", "roost")
 _BY_PERSON = Verdict("allow", "approved", "person")
 
 
-def _approved(session: LiveSession, call: Call, tool: Tool) -> Verdict | None:
+def _approved(session: Session, call: Call, tool: Tool) -> Verdict | None:
     """Allow a call that a person approved. If a person wrote the arguments, the gate's denials still apply."""
     if call.changed_by != PERSON:
         return _BY_PERSON
@@ -165,7 +169,7 @@ def _approved(session: LiveSession, call: Call, tool: Tool) -> Verdict | None:
     return _obeyed(session, call, verdict) if verdict.decision == "deny" else _BY_PERSON
 
 
-def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
+def _replay(session: Session, call: Call, tool: Tool) -> bool:
     """Decide whether a call that a crash or a pause cut off runs again. The stricter of the replay policy in the log
     and the tool's current one applies."""
     rules = {call.replay, tool.replay}
@@ -180,13 +184,13 @@ def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
     return True
 
 
-def _nobody_watches(session: LiveSession) -> bool:
+def _nobody_watches(session: Session) -> bool:
     turn = session.state.turn
     scheduled = turn is not None and turn.firing is not None
     return scheduled or session.state.family is not None or session.spec.permissions == "all"
 
 
-def _obeyed(session: LiveSession, call: Call, verdict: Verdict) -> Verdict | None:
+def _obeyed(session: Session, call: Call, verdict: Verdict) -> Verdict | None:
     if verdict.decision == "deny":
         end_call(session, call.call.id, "denied", f"[denied by {verdict.layer}: {verdict.reason}]", why=verdict.why)
     elif verdict.decision == "ask":
@@ -194,7 +198,7 @@ def _obeyed(session: LiveSession, call: Call, verdict: Verdict) -> Verdict | Non
     return verdict if verdict.decision == "allow" else None
 
 
-def gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
+def gate_call(session: Session, call: Call, tool: Tool) -> GateCall:
     return GateCall(
         session=session.id,
         call=call.call.id,
@@ -211,29 +215,29 @@ def gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
     )
 
 
-def _touches(session: LiveSession, call: Call, tool: Tool) -> Touches:
+def _touches(session: Session, call: Call, tool: Tool) -> Touches:
     if tool.reach is None:
         return NOTHING
     arguments = arguments_of(tool, call.arguments)
     return NOTHING if isinstance(arguments, str) else tool.reach(arguments, session.means.workspace.place)
 
 
-def _taint(session: LiveSession, call: Call, tool: Tool) -> None:
+def _taint(session: Session, call: Call, tool: Tool) -> None:
     """Mark the session as tainted if the call may bring in untrusted content. The outcome does not matter: an error
     message may quote a stranger's text."""
     if session.state.tainted is None and _from_outside(session, call, tool):
         session.note(ev.SessionTainted(at=time.time(), by=tool.name))
 
 
-def _from_outside(session: LiveSession, call: Call, tool: Tool) -> bool:
+def _from_outside(session: Session, call: Call, tool: Tool) -> bool:
     return tool.taints or bool(_touches(session, call, tool).hosts)
 
 
-def _outside(session: LiveSession, call: Call, tool: Tool) -> str | None:
+def _outside(session: Session, call: Call, tool: Tool) -> str | None:
     return tool.name if _from_outside(session, call, tool) else None
 
 
-def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
+def ask_person(session: Session, call: Call, reason: str, why: str | None) -> None:
     """Ask a person to approve the call. why: the layer that asks before a first run; None: recovery asks before it runs
     again."""
     now, patience = time.time(), session.means.approval_seconds
@@ -263,7 +267,7 @@ def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -
         )
 
 
-async def _batch(session: LiveSession, batch: Sequence[_Admitted]) -> None:
+async def _batch(session: Session, batch: Sequence[_Admitted]) -> None:
     """Commit the intents, then run the calls in parallel and note each outcome as it comes."""
     cause = session.cause()
     if cause is not None:
@@ -299,7 +303,7 @@ async def _batch(session: LiveSession, batch: Sequence[_Admitted]) -> None:
     await session.interruptible(work, steer=False)
 
 
-async def _together(session: LiveSession, batch: Sequence[_Admitted]) -> None:
+async def _together(session: Session, batch: Sequence[_Admitted]) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             for each in batch:
@@ -308,16 +312,16 @@ async def _together(session: LiveSession, batch: Sequence[_Admitted]) -> None:
         raise several.exceptions[0] from several
 
 
-def _key(session: LiveSession, call: Call) -> str:
+def _key(session: Session, call: Call) -> str:
     """Return the idempotency key: the same for every attempt of this call, and unique to it."""
     return call.key or f"{session.id}:{session.state.steps}:{call.call.id}"
 
 
-def _begun(session: LiveSession, call: Call) -> Begun | None:
+def _begun(session: Session, call: Call) -> SpeculativeCall | None:
     return None if session.early is None else session.early.kept(call.call.id)
 
 
-def _over(session: LiveSession, batch: Sequence[_Admitted]) -> bool:
+def _over(session: Session, batch: Sequence[_Admitted]) -> bool:
     """Whether all calls of the batch have already run speculatively and no check asks about their results: then intents
     and outcomes share one commit."""
     early = session.early
@@ -327,7 +331,7 @@ def _over(session: LiveSession, batch: Sequence[_Admitted]) -> bool:
     return all(one is not None and one.task.done() for one in begun)
 
 
-def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: OwnMemory | None) -> ToolContext:
+def context_of(session: Session, call: Call, tool: Tool, key: str, memory: OwnMemory | None) -> ToolContext:
     means = session.means
     tool_context = ToolContext(
         session=session.id,
@@ -362,7 +366,7 @@ class _Ran(NamedTuple):
     code: int | None = None
 
 
-async def _ran(session: LiveSession, call: Call, tool: Tool) -> _Ran:
+async def _ran(session: Session, call: Call, tool: Tool) -> _Ran:
     begun = None if session.early is None else session.early.take(call.call.id)
     if begun is not None and (done := await begun.outcome()) is not None:
         return _Ran(*done, begun.seconds, begun.memory, begun.learned(), [])
@@ -376,7 +380,7 @@ async def _ran(session: LiveSession, call: Call, tool: Tool) -> _Ran:
     return _Ran(outcome, parts, time.monotonic() - began, memory, seen, told, tool_context.code)
 
 
-async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, problem: str = "") -> None:
+async def _run(session: Session, batch: Sequence[_Admitted], call: Call, problem: str = "") -> None:
     """Run one call of a batch and note its outcome."""
     means = session.means
     tool = session.means.tools[call.call.name]
@@ -393,7 +397,7 @@ async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, pro
             outcome, parts = await step_checks.after_call(session, means.checks, call, *given)
         if call.changed is not None:
             parts = (Text(f"[{call.changed_by} changed the arguments to {call.changed}]"), *parts)
-        if outcome != "ok" and (touched := undo_points.touched(session, tool)) is not None:
+        if outcome != "ok" and (touched := undo_points.writable_files(session, tool)) is not None:
             parts += await undo_points.roll_back(session, touched, call, problem)
         if files is not None:
             parts += await workspace_saving.save(session, files)
@@ -413,7 +417,7 @@ async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, pro
         await session.flush_shielded()
 
 
-def _secrets(session: LiveSession, tool: Tool) -> Callable[[str], str]:
+def _secrets(session: Session, tool: Tool) -> Callable[[str], str]:
     def value(name: str) -> str:
         bare = name.removeprefix("{{secret:").removesuffix("}}")
         if bare not in tool.secrets or session.means.vault is None:

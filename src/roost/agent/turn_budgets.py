@@ -7,7 +7,7 @@ import logging
 import time
 
 from roost.agent.resources import Ledger
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import OpenStep, State, Turn
 from roost.errors import RoostError
 from roost.log import events as ev
@@ -27,7 +27,7 @@ def nano(dollars: float) -> int:
     return round(dollars * NANO)
 
 
-def budgets(session: LiveSession) -> tuple[Budget, ...]:
+def budgets(session: Session) -> tuple[Budget, ...]:
     """Return the budgets that a call is charged to: the limited ones of the turn, of the session and of its subtree,
     and those of its ancestors."""
     limits, turn, family = session.clock.limits, session.state.turn, session.state.family
@@ -51,7 +51,7 @@ def limit_of(budget: str) -> str:
     return {"turn": "money", "session": "session_money", "tree": "session_money"}.get(budget.partition(":")[0], budget)
 
 
-async def take_up(session: LiveSession) -> None:
+async def recover_charges(session: Session) -> None:
     """Recover costs once after wake, before any other work: note the cost of calls that a crash cut off, and charges
     that the ledger has but the log lacks. Budgets left by an ended turn are deleted, before another turn begins. Raises
     `StoreFailed`."""
@@ -69,7 +69,7 @@ def _spends(state: State) -> bool:
     return state.turn is not None or state.compacting > 0 or state.consolidating > 0
 
 
-async def _recover(session: LiveSession, ledger: Ledger, turn: Turn | None) -> None:
+async def _recover(session: Session, ledger: Ledger, turn: Turn | None) -> None:
     state, step = session.state, session.state.open_step
     lost = await ledger.recover(session.id)
     missing = 0 if lost is None else lost.cost or 0
@@ -85,13 +85,13 @@ async def _recover(session: LiveSession, ledger: Ledger, turn: Turn | None) -> N
         session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
 
 
-def charged(session: LiveSession) -> None:
+def mark_charged(session: Session) -> None:
     """Remember that a call may have been charged to the open turn's budget."""
     names = {budget.name for budget in budgets(session) if budget.name.startswith(_TURN)}
     session.charged = names.union(session.charged or ())
 
 
-async def close(session: LiveSession) -> None:
+async def close(session: Session) -> None:
     """Delete the budgets of ended turns from the ledger. The turn's end is committed first, and no turn begins before
     the deletion; after a crash in between, the next owner repeats it."""
     ledger = session.means.ledger

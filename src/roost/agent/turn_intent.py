@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from roost.agent import intents, tool_calls
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import unheard
 
 
-def choose(session: LiveSession) -> None:
+def choose(session: Session) -> None:
     """Choose and note the intent of the open turn, once, as the turn begins."""
     given, state = session.spec.intents, session.state
     turn = state.turn
@@ -23,13 +23,13 @@ def choose(session: LiveSession) -> None:
         tool_calls.ask_person(session, turn.gate, reason, f"intent: {chosen.intent}")
 
 
-def allowed(session: LiveSession) -> bool:
+def allowed(session: Session) -> bool:
     """Whether the turn may go on."""
     turn = session.state.turn
     return turn is None or turn.gate is None or turn.gate.status == "approved"
 
 
-def refused(session: LiveSession) -> str | None:
+def refused(session: Session) -> str | None:
     """Return the reason to end the turn if a person rejected it, else None."""
     turn = session.state.turn
     gate = None if turn is None else turn.gate

@@ -7,14 +7,14 @@ import logging
 import time
 from typing import NamedTuple
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.errors import RoostError
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.tools.base import Tool
 from roost.workspace.manifest import SnapshotDamaged
-from roost.workspace.snapshot_sync import Carried
+from roost.workspace.snapshot_sync import SyncedFolder
 from roost.workspace.snapshots import Saved
 
 log = logging.getLogger("roost.files")
@@ -32,12 +32,12 @@ class Before(NamedTuple):
 NONE = Before()
 
 
-def touched(session: LiveSession, tool: Tool) -> Carried | None:
+def writable_files(session: Session, tool: Tool) -> SyncedFolder | None:
     """Return the private files if a call of this tool may change them."""
     return session.means.files if tool.files and tool.safety != "read_only" else None
 
 
-def note_saved(session: LiveSession, saved: Saved) -> None:
+def note_saved(session: Session, saved: Saved) -> None:
     if saved.skipped:
         shown = "; ".join(saved.skipped[:5])
         log.warning("session %s: %d things in its folder are not saved: %s", session.id, len(saved.skipped), shown)
@@ -56,23 +56,23 @@ def note_saved(session: LiveSession, saved: Saved) -> None:
         )
 
 
-async def at_turn(session: LiveSession) -> None:
+async def at_turn(session: Session) -> None:
     """Take an undo point as a turn begins. Raises `Interrupted`."""
     turn, files = session.state.turn, session.means.files
     if session.spec.points and files is not None and turn is not None and not turn.steps:
         await take(session, files)
 
 
-async def before(session: LiveSession, tool: Tool) -> Before:
+async def before(session: Session, tool: Tool) -> Before:
     """Take an undo point before the intent of a call is committed. Raises `Interrupted`."""
-    files = touched(session, tool)
+    files = writable_files(session, tool)
     if files is None or not session.spec.points:
         return NONE
     taken = await take(session, files)
     return taken if session.spec.rollback == "failed" else NONE
 
 
-async def take(session: LiveSession, files: Carried) -> Before:
+async def take(session: Session, files: SyncedFolder) -> Before:
     """Take a snapshot of the files as an undo point. Raises `Interrupted`."""
     base = _base(session)
     try:
@@ -86,7 +86,7 @@ async def take(session: LiveSession, files: Carried) -> Before:
     return Before(saved.snapshot or "")
 
 
-def needless(session: LiveSession, dropped: int) -> tuple[str, ...]:
+def needless(session: Session, dropped: int) -> tuple[str, ...]:
     """Return the points that nothing needs without the checkpoint at `dropped`: all that no other checkpoint names,
     unless the agent keeps points of its own."""
     state = session.state
@@ -96,7 +96,7 @@ def needless(session: LiveSession, dropped: int) -> tuple[str, ...]:
     return tuple(one for one in state.points if one not in named)
 
 
-async def collect(session: LiveSession, *, thorough: bool = False) -> None:
+async def collect(session: Session, *, thorough: bool = False) -> None:
     """Remove the snapshots of this home that the session's state does not name. `thorough`: as `Snapshots.forget`."""
     files, state = session.means.files, session.state
     if files is not None and files.home:
@@ -106,7 +106,7 @@ async def collect(session: LiveSession, *, thorough: bool = False) -> None:
         await files.forget(keep, thorough=thorough)
 
 
-def _base(session: LiveSession) -> str | None:
+def _base(session: Session) -> str | None:
     """Return the newest snapshot in the log that is stored where the next one goes."""
     state = session.state
     if session.means.files is not None and session.means.files.home:
@@ -114,7 +114,7 @@ def _base(session: LiveSession) -> str | None:
     return state.saved
 
 
-async def roll_back(session: LiveSession, files: Carried, call: Call, problem: str) -> tuple[Text, ...]:
+async def roll_back(session: Session, files: SyncedFolder, call: Call, problem: str) -> tuple[Text, ...]:
     """Restore the files after a failed call, before its outcome is noted. Returns a text for the model. If it fails
     now, `put_back` does it later."""
     if call.undo is None:
@@ -127,7 +127,7 @@ async def roll_back(session: LiveSession, files: Carried, call: Call, problem: s
     return (Text(UNDONE if error is None else _NOT_UNDONE.format(error)),)
 
 
-async def put_back(session: LiveSession) -> None:
+async def undo_pending(session: Session) -> None:
     """Restore the files before anything else uses them, if a call was cut off or its restore was. Raises
     `ObjectsFailed`."""
     state, files = session.state, session.means.files
@@ -144,7 +144,7 @@ async def put_back(session: LiveSession) -> None:
     await _go_back(session, files, undo, call)
 
 
-async def _go_back(session: LiveSession, files: Carried, undo: str, call: str | None) -> str | None:
+async def _go_back(session: Session, files: SyncedFolder, undo: str, call: str | None) -> str | None:
     """Restore a snapshot. Returns None, or why it can never be restored. Raises `ObjectsFailed`."""
     error = None
     try:

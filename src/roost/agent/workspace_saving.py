@@ -9,15 +9,15 @@ import logging
 import time
 
 from roost.agent import job_tracking
-from roost.agent.session import LiveSession
-from roost.agent.undo_points import note_saved, touched
+from roost.agent.session import Session
+from roost.agent.undo_points import note_saved, writable_files
 from roost.errors import RoostError, TooLarge
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.tools.base import Tool
 from roost.workspace.atomic_edits import recover
 from roost.workspace.object_store import ObjectsFailed
-from roost.workspace.snapshot_sync import Carried
+from roost.workspace.snapshot_sync import SyncedFolder
 
 log = logging.getLogger("roost.files")
 _REST_SECONDS = 5.0
@@ -29,7 +29,7 @@ _NOT_SAVED = (
 )
 
 
-async def prepare(session: LiveSession) -> None:
+async def restore_files(session: Session) -> None:
     """Restore the files as the last owner left them, before anything runs. Raises `Interrupted`, `ObjectsFailed`."""
     await _settle(session)
     files = session.means.files
@@ -46,7 +46,7 @@ async def prepare(session: LiveSession) -> None:
     files.dirty = state.unsaved is not None or any(call.status == "running" for call in state.calls)
 
 
-async def _settle(session: LiveSession) -> None:
+async def _settle(session: Session) -> None:
     """Finish or undo an edit of several files that a crash cut off, even in a folder that is replaced next."""
     workspace = session.means.workspace
     if workspace.settled or workspace.notes is None:
@@ -61,13 +61,13 @@ async def _settle(session: LiveSession) -> None:
         log.error("session %s: a change of its files that a crash cut off cannot be finished: %s", session.id, error)
 
 
-def saves(session: LiveSession, tool: Tool) -> Carried | None:
+def saves(session: Session, tool: Tool) -> SyncedFolder | None:
     """Return the private files if a call of this tool may change them and they are saved for all nodes."""
-    files = touched(session, tool)
+    files = writable_files(session, tool)
     return None if files is None or files.home else files
 
 
-async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
+async def save(session: Session, files: SyncedFolder) -> tuple[Text, ...]:
     """Save the files after a call, before its outcome is noted. Returns a text for the model, empty if all is saved. If
     cancelled, it leaves the files marked as unsaved."""
     before = session.state.unsaved
@@ -87,7 +87,7 @@ async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
     return ()
 
 
-async def rest(session: LiveSession) -> None:
+async def save_before_sleep(session: Session) -> None:
     """Prepare for sleep: end background jobs, noted in the log, and save changes of interrupted calls and those that
     could not be saved earlier."""
     files = session.means.files
@@ -114,7 +114,7 @@ async def rest(session: LiveSession) -> None:
         _mark(session, str(error) or "the save took too long")
 
 
-def _mark(session: LiveSession, reason: str) -> None:
+def _mark(session: Session, reason: str) -> None:
     if session.state.unsaved is None:
         log.error("session %s: its files are not saved: %s", session.id, reason)
         session.note(ev.WorkspaceUnsaved(at=time.time(), reason=reason[:500]))

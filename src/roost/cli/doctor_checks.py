@@ -181,10 +181,10 @@ def isolation(app: App) -> Iterator[Finding]:
     """Report the levels beyond 0. Each backend runs a real guest; cached results are ignored."""
     from roost.policy.loading import FILE, load_policy
     from roost.sandbox.choose import LEVELS, Chooser, default_backends
-    from roost.sandbox.probe_cache import PROBES, Recall
+    from roost.sandbox.probe_cache import PROBES, ProbeCache
     from roost.sandbox.sandbox_host import plain_egress
 
-    kept = Recall(app.home / PROBES, anew=True) if app.home.is_dir() else None
+    kept = ProbeCache(app.home / PROBES, anew=True) if app.home.is_dir() else None
     try:
         backends = default_backends(plain_egress, load_policy(app.home / FILE).sandbox)
     except RoostError as error:

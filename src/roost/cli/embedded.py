@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from roost.agent.definition import Agent
-from roost.cli.event_queue import Ended, Feed
+from roost.cli.event_queue import Ended, EventQueue
 from roost.cli.logs import mask, quiet_logs
 from roost.client.client import AgentRow, Content, Sent
 from roost.errors import NotFound, RoostError
@@ -224,7 +224,7 @@ class EmbeddedNode:
     def import_session(self, path: Path, **options: Any) -> Brought:
         return self._do(self._runtime.import_session(path, **options))
 
-    def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
+    def subscribe(self, session: str, feed: EventQueue, *, after: int, deltas: bool = True) -> Callable[[], None]:
         task = self._do(self._begin_pump(session, feed, after, deltas))
 
         def stop() -> None:
@@ -249,13 +249,13 @@ class EmbeddedNode:
         self._thread.join(5.0)
         self._loop.close()
 
-    async def _begin_pump(self, session: str, feed: Feed, after: int, deltas: bool) -> asyncio.Task[None]:
+    async def _begin_pump(self, session: str, feed: EventQueue, after: int, deltas: bool) -> asyncio.Task[None]:
         task = asyncio.create_task(self._pump(session, feed, after, deltas))
         self._pumps.add(task)
         task.add_done_callback(self._pumps.discard)
         return task
 
-    async def _pump(self, session: str, feed: Feed, after: int, deltas: bool) -> None:
+    async def _pump(self, session: str, feed: EventQueue, after: int, deltas: bool) -> None:
         try:
             async for batch in self._sessions.stream(session, after=after, deltas=deltas):
                 for frame in batch:

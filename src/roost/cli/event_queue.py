@@ -36,7 +36,7 @@ class Typed(NamedTuple):
 Item: TypeAlias = Frame | Ended | Gap | Interrupt | Typed | Exception
 
 
-class Feed:
+class EventQueue:
     """Thread-safe; `put` is safe in signal handlers too. A source waits while `full`, so that memory stays bounded."""
 
     def __init__(self) -> None:

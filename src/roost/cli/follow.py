@@ -10,10 +10,10 @@ import msgspec
 
 from roost.cli.approval_text import FILE_TOOLS
 from roost.cli.approvals import Approver
-from roost.cli.event_queue import Ended, Feed, Gap, Interrupt, Typed
+from roost.cli.event_queue import Ended, EventQueue, Gap, Interrupt, Typed
 from roost.cli.keyboard import Keyboard
 from roost.cli.output import note
-from roost.cli.renderer import Screen
+from roost.cli.renderer import Renderer
 from roost.cli.signals import Signals
 from roost.client.daemon_address import Unreachable
 from roost.errors import RoostError, UnknownEvent
@@ -57,7 +57,7 @@ class Follower:
         node: Node,
         session: str,
         *,
-        screen: Screen,
+        screen: Renderer,
         approver: Approver,
         ctrl_c: Literal["cancel", "leave"] = "cancel",
         typed: Callable[[str | None], bool] | None = None,
@@ -81,7 +81,7 @@ class Follower:
         """Block until the turn has ended, the session is deleted, or the person leaves. Raises `RoostError`."""
         self._until, self._mine, self._text, self._calls = until, until == "any", "", []
         self._interrupts, self.seq = 0, after
-        self._feed = Feed()
+        self._feed = EventQueue()
         self._keyboard = Keyboard(self._feed) if self._typed is not None else None
         with Signals(self._feed) as signals, self._keyboard or contextlib.nullcontext():
             stop = self._node.subscribe(self._session, self._feed, after=after)

@@ -9,14 +9,14 @@ import sys
 import threading
 from collections.abc import Generator
 
-from roost.cli.event_queue import Feed, Typed
+from roost.cli.event_queue import EventQueue, Typed
 
 
 class Keyboard:
     """While the block runs, whole lines of a terminal go into the feed; the end of input is `Typed(None)`. A pipe is
     not read: its next line is the next message."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: EventQueue) -> None:
         self._feed = feed
         self._thread: threading.Thread | None = None
 

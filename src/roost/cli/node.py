@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 
 from roost.agent.definition import Agent
 from roost.cli.configuration import NodeConfiguration
-from roost.cli.event_queue import Feed
+from roost.cli.event_queue import EventQueue
 from roost.cli.memory import NodeMemory
 from roost.cli.schedules import NodeSchedules
 from roost.cli.travel import NodeTravel
@@ -130,7 +130,7 @@ class Node(Protocol):
         """Reconcile lost calls with usage reports, as `Runtime.reconcile_costs` does."""
         ...
 
-    def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
+    def subscribe(self, session: str, feed: EventQueue, *, after: int, deltas: bool = True) -> Callable[[], None]:
         """Put the session's frames into `feed`, then `Ended` or an error. Returns a function that stops it."""
         ...
 

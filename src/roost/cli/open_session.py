@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from roost.cli.node import Node
 
 
-class Wanted(NamedTuple):
+class SessionOptions(NamedTuple):
     """The options of `run` and `chat`. `workspace` None is a private folder of the session."""
 
     agent: str | None
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
     quiet: bool = False
 
 
-def begin(app: App, wanted: Wanted) -> tuple[Node, str]:
+def begin(app: App, wanted: SessionOptions) -> tuple[Node, str]:
     """Return the node and the session's id; the model's weights are here then. Raises `RoostError`."""
     if wanted.session is not None and (wanted.agent or wanted.model):
         raise Invalid("a session keeps the agent and the model that it began with: leave out the agent or --session")
@@ -50,7 +50,7 @@ def begin(app: App, wanted: Wanted) -> tuple[Node, str]:
         raise
 
 
-def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], files: Sequence[AgentFile]) -> str:
+def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agent], files: Sequence[AgentFile]) -> str:
     name = wanted.agent or DEFAULT_AGENT
     agent = agents.get(name)
     path = next((found.path for found in files if found.agent.spec.name == name), None)

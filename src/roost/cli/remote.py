@@ -15,7 +15,7 @@ from roost.log.protocols import SessionInfo
 
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
-    from roost.cli.event_queue import Feed
+    from roost.cli.event_queue import EventQueue
     from roost.kernel.exchange.conversation_items import Brought, Format, Report
 
 _PATIENCE = 24 * 3600.0
@@ -62,7 +62,7 @@ class RemoteNode(Client):
 
         threading.Thread(target=send, name="roost-order", daemon=True).start()
 
-    def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
+    def subscribe(self, session: str, feed: EventQueue, *, after: int, deltas: bool = True) -> Callable[[], None]:
         from roost.cli.event_queue import Ended, Gap
 
         stream = self.stream(

@@ -23,7 +23,7 @@ _ORDERED = {"cancel", "cancelled", "pause", "paused", "stop", "steered", "deadli
 _MARKS: dict[ToolOutcome, str] = {"error": "✗ ", "cancelled": "✗ ", "interrupted": "✗ "}
 
 
-class Screen:
+class Renderer:
     """Prints the model's text to standard output, the rest to standard error. `quiet`: only the text. `silent`:
     nothing. `inputs`: also the messages to the agent. `spin`: show on a terminal that the agent works."""
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from roost.cli.approvals import Approver, mode_for
 from roost.cli.follow import Follower, Turn
 from roost.cli.model_notices import ending
-from roost.cli.open_session import Wanted, begin
+from roost.cli.open_session import SessionOptions, begin
 from roost.cli.output import clean, note, one_line, say_json
-from roost.cli.renderer import Screen, usage_line
+from roost.cli.renderer import Renderer, usage_line
 from roost.cli.session_ids import short
 from roost.client.client import Content
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from roost.cli.node import Node
 
 
-def do(app: App, wanted: Wanted, said: Content, *, yes: bool, quiet: bool, as_json: bool) -> int:
+def do(app: App, wanted: SessionOptions, said: Content, *, yes: bool, quiet: bool, as_json: bool) -> int:
     """Give the agent its task and print the result. Returns the exit code."""
     node, session = begin(app, wanted)
     approver = Approver(mode_for(yes=yes))
     hurry = False
     try:
-        turn = say_and_follow(node, session, said, Screen(quiet=quiet, silent=as_json, spin=True), approver)
+        turn = say_and_follow(node, session, said, Renderer(quiet=quiet, silent=as_json, spin=True), approver)
         hurry = turn.outcome == "left"
         if as_json:
             say_json(_report(session, turn))
@@ -38,7 +38,7 @@ def do(app: App, wanted: Wanted, said: Content, *, yes: bool, quiet: bool, as_js
         node.close(grace=0.0 if hurry else 5.0)
 
 
-def say_and_follow(node: Node, session: str, said: Content, screen: Screen, approver: Approver) -> Turn:
+def say_and_follow(node: Node, session: str, said: Content, screen: Renderer, approver: Approver) -> Turn:
     sent = node.send(session, said, source="cli")
     node.work_on(session)
     return Follower(node, session, screen=screen, approver=approver).follow(after=sent.head, until=sent.input)

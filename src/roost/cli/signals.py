@@ -6,14 +6,14 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-from roost.cli.event_queue import Feed, Interrupt
+from roost.cli.event_queue import EventQueue, Interrupt
 
 
 class Signals:
     """While the block runs, SIGINT, SIGTERM and SIGHUP go into the feed. Main thread only. With `raising` set, during a
     question, Ctrl-C raises `KeyboardInterrupt` as usual."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: EventQueue) -> None:
         self._feed = feed
         self._before: dict[signal.Signals, Any] = {}
         self.raising = False

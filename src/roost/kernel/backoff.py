@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed
 from roost.log.protocols import Append, Claim
 from roost.workspace.object_store import ObjectsFailed
@@ -36,7 +36,7 @@ def is_local(error: BaseException) -> bool:
     return isinstance(error, ObjectsFailed) or (isinstance(error, OSError) and error.errno in _LOCAL)
 
 
-class Ailing:
+class Backoff:
     """Release failed sessions to other nodes, and back off.
 
     After a failure the node claims nothing for a moment. A session that comes back all the same has no other node: it
@@ -80,7 +80,7 @@ class Ailing:
         """Return the held sessions whose delay has passed."""
         return [session for session in self.held if self.due(session)]
 
-    async def give_back(self, live: LiveSession, error: Exception) -> None:
+    async def give_back(self, live: Session, error: Exception) -> None:
         """Release a session as a crash would leave it: uncommitted work is done again. Raises `StoreFailed`, and
         `Fenced`, `SequenceConflict` or `NotFound` when this node has lost the session."""
         self._note(live.id, error)
@@ -95,7 +95,7 @@ class Ailing:
         self._note(claim.info.id, error)
         await self._release(claim.info.id, claim.epoch, claim.info.head)
 
-    def worked(self, live: LiveSession) -> None:
+    def worked(self, live: Session) -> None:
         """Reset the back-off after a session went to sleep, if that is evidence: it read its files here, or had failed
         here before."""
         files = live.means.files

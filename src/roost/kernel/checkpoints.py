@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_at
+from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_for_position
 from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
@@ -163,7 +163,7 @@ class Travels(ABC):
         then = await state_at(self._journal, session, position)
         files, fork = Files(why_not=OWN_FOLDER if now.workspace is not None else None), id or new_id("ses")
         if where is not None:
-            files = await hold(self._kernel, info, now, files_at(now, then, position, where), position, fork)
+            files = await hold(self._kernel, info, now, files_for_position(now, then, position, where), position, fork)
         new = NewSession(
             id=fork,
             agent=info.agent,

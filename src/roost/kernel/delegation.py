@@ -46,20 +46,20 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-class Kin:
+class ChildFactory:
     """Delegation for all sessions of a node."""
 
     def __init__(self, agents: Agents, journal: Journal, sessions: Sessions) -> None:
         self.agents, self.journal, self.sessions = agents, journal, sessions
 
-    def of(self, spec: AgentSpec) -> AgentKin:
-        return AgentKin(self, spec)
+    def of(self, spec: AgentSpec) -> AgentChildren:
+        return AgentChildren(self, spec)
 
 
-class AgentKin:
+class AgentChildren:
     """Implements `roost.agent.resources.FamilyMeans` for the sessions of one agent."""
 
-    def __init__(self, kin: Kin, spec: AgentSpec) -> None:
+    def __init__(self, kin: ChildFactory, spec: AgentSpec) -> None:
         self._kin, self._spec = kin, spec
 
     def refusal(self, agent: str) -> str | None:

@@ -29,7 +29,7 @@ _AGAIN = 0.02
 _BATCH = 200
 
 
-class Removal:
+class Deletions:
     """Delete the sessions of a node, and clean up the files of deleted ones. Belongs to the kernel's event loop."""
 
     def __init__(self, kernel: Kernel) -> None:

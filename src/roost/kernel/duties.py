@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
-from roost.agent.inputs import unused
+from roost.agent.inputs import is_idle
 from roost.errors import Conflict, NotFound, StoreCorrupt, StoreFailed, StoreUnreachable, UnknownEvent
 from roost.kernel.isolation_watch import look_for_levels
 from roost.kernel.state_loader import load_state
@@ -39,7 +39,7 @@ _PAGES = 20
 is in order of creation: an index by last use would be written by every append."""
 
 
-class Keeper:
+class Duties:
     """Run what each node does for itself (heartbeats, reading after others' commits) and the cluster-wide duties
     `timers` and `cleanup`, each held by one node. The node that set a timer fires it too, so a near timer needs no
     message to the duty's holder."""
@@ -255,7 +255,7 @@ class Keeper:
 
     async def _unused(self, info: SessionInfo) -> bool:
         try:
-            return unused(await load_state(self._kernel.journal, info.id))
+            return is_idle(await load_state(self._kernel.journal, info.id))
         except (UnknownEvent, StoreCorrupt):  # a newer node handles it, or no node can
             return False
 

@@ -11,7 +11,7 @@ _GATHER = 0.5
 _NAMED = 10
 
 
-class Trouble:
+class FailureLog:
     """Log one line when something begins to fail or fails differently, and one when it works again, however often it is
     tried. Log one line for all sessions dropped within half a second."""
 

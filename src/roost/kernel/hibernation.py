@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.errors import SandboxError
 from roost.log import events as ev
 from roost.sandbox.backend import Backend, Guest, SandboxSpec
@@ -44,7 +44,7 @@ class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
             case _:
                 return None
 
-    def goes_on(self, live: LiveSession, terminal: GuestTerminal) -> bool:
+    def goes_on(self, live: Session, terminal: GuestTerminal) -> bool:
         """Attach the process to the session. Returns False when the session no longer knows it."""
         jobs, opened = live.means.jobs, live.state.jobs.get(self.key)
         if self.nonce is not None:
@@ -65,7 +65,7 @@ _decoder = msgspec.json.Decoder(_About)
 """Created before threads use it: msgspec analyses a type at first use, without a lock."""
 
 
-async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
+async def lay_down(live: Session, guest: Guest, notes: Path) -> bool:
     """Suspend a sandbox into the folder `notes`, if it can keep its memory. Its background processes then belong to the
     suspended sandbox, no longer to the session."""
     if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
@@ -85,7 +85,7 @@ async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
     return True
 
 
-async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes: Path) -> Guest | None:
+async def resume_guest(live: Session, backend: Backend, spec: SandboxSpec, notes: Path) -> Guest | None:
     """Resume a suspended sandbox with its jobs; None when there is none. A failure is recorded in the log."""
     about = await asyncio.to_thread(_read, notes)
     if about is None:

@@ -10,23 +10,23 @@ import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from pathlib import Path
 
-from roost.agent.child_messages import end_of, report
+from roost.agent.child_messages import end_of, report_to_parent
 from roost.agent.definition import decode_spec
-from roost.agent.session import LiveSession, wake
+from roost.agent.session import Session, wake
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
-from roost.kernel.backoff import Ailing, is_local
+from roost.kernel.backoff import Backoff, is_local
 from roost.kernel.config import KernelConfig
-from roost.kernel.deletion import Removal
+from roost.kernel.deletion import Deletions
 from roost.kernel.delta_hub import Hub
-from roost.kernel.duties import Keeper
-from roost.kernel.failure_log import Trouble
+from roost.kernel.duties import Duties
+from roost.kernel.failure_log import FailureLog
 from roost.kernel.lease import Lease
 from roost.kernel.memory import Remembering
-from roost.kernel.meters import Meters
-from roost.kernel.model_pool import Cores
+from roost.kernel.meters import NodeMetrics
+from roost.kernel.model_pool import ModelPool
 from roost.kernel.peers import Peers
-from roost.kernel.placement import PartsUnknown, Place, offers, python_parts, unknown_parts
-from roost.kernel.resources import Agents, Workshop
+from roost.kernel.placement import NodeLocation, PartsUnknown, offers, python_parts, unknown_parts
+from roost.kernel.resources import Agents, ResourceFactory
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.state_loader import load, state_at, to_load
 from roost.log import events as ev
@@ -81,15 +81,15 @@ class Kernel:
         self.hub = Hub()
         self.node = node
         self.config = config or KernelConfig()
-        self.place = Place()
-        self.cores = Cores(models, store, node=node, lease=self.config.lease)
-        self.workshop = Workshop(agents, models, workspaces, sandboxes, self.hub, cores=self.cores)
+        self.place = NodeLocation()
+        self.cores = ModelPool(models, store, node=node, lease=self.config.lease)
+        self.workshop = ResourceFactory(agents, models, workspaces, sandboxes, self.hub, cores=self.cores)
         self.remembering = Remembering(store, models, self.cores, workspaces.parent / "memory")
         self.workshop.memory = self.remembering.search
-        self.live: dict[str, LiveSession] = {}
-        self.meters = Meters(store, self.dispatcher, self._names)
+        self.live: dict[str, Session] = {}
+        self.meters = NodeMetrics(store, self.dispatcher, self._names)
         self.peers: Peers | None = None
-        self.trouble = Trouble(log)
+        self.trouble = FailureLog(log)
         self.offered: frozenset[str] = frozenset()
         """Tags that any living node offers, as of the last heartbeat."""
         self.draining = False
@@ -111,9 +111,9 @@ class Kernel:
         self._stopping = False
         self._unwatch: Callable[[], None] = lambda: None
         self._uncount: Callable[[], None] = lambda: None
-        self.removal = Removal(self)
-        self.keeper = Keeper(self)
-        self.ailing = Ailing(self)
+        self.removal = Deletions(self)
+        self.keeper = Duties(self)
+        self.ailing = Backoff(self)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -359,7 +359,7 @@ class Kernel:
             only.add(event.child)
             self._work.set()
 
-    def _offer(self, live: LiveSession, items: Sequence[InboxItem]) -> None:
+    def _offer(self, live: Session, items: Sequence[InboxItem]) -> None:
         """Offer inputs to a session in memory. If earlier inputs came through another node and are not known here, read
         the inbox."""
         if live.follow(items):
@@ -413,7 +413,7 @@ class Kernel:
         if self.draining or not self.holds_lease:
             return
         await self._claim_won_back()
-        if self.ailing.away:  # `Ailing` scans again when its back-off ends
+        if self.ailing.away:  # `Backoff` scans again when its back-off ends
             return
         if self.config.only is not None:
             await self._claim_named(self.config.only)
@@ -499,14 +499,14 @@ class Kernel:
         if len(self._tasks) == self.config.max_live:
             self.keeper.beat_soon()
 
-    def _wake(self, claim: Claim) -> LiveSession:
+    def _wake(self, claim: Claim) -> Session:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
         means.read, means.now = self.journal.read, self.config.clock
         means.past = functools.partial(state_at, self.journal, claim.info.id)
         means.pass_on = functools.partial(self.removal.pass_on, claim.info.id)
-        live = LiveSession(self.meters, claim, state, spec, means, held=self._holds)
+        live = Session(self.meters, claim, state, spec, means, held=self._holds)
         if self.draining:
             live.shut_down(cut=False)
         return live
@@ -538,7 +538,7 @@ class Kernel:
             self._tasks.pop(session, None)
             self.hub.clear(session)
 
-    async def _serve(self, live: LiveSession) -> None:
+    async def _serve(self, live: Session) -> None:
         try:
             await self.sandboxes.prepare(live)
             await self._drive(live)
@@ -558,21 +558,21 @@ class Kernel:
         if live.inbox:
             self._work.set()
 
-    async def _drive(self, live: LiveSession) -> None:
+    async def _drive(self, live: Session) -> None:
         from roost.agent.loop import drive  # imported late: loaded by the first session with work
-        from roost.agent.workspace_saving import rest
+        from roost.agent.workspace_saving import save_before_sleep
 
         while True:
             live.woken.clear()
             await drive(live)
             if live.stopping or not await self._linger(live):
                 await self.sandboxes.suspend(live)
-                await rest(live)
+                await save_before_sleep(live)
                 await self.sandboxes.rest(live)
                 await live.flush(release=True)
                 return
 
-    async def _linger(self, live: LiveSession) -> bool:
+    async def _linger(self, live: Session) -> bool:
         """Wait `linger` seconds for more work, or as long as background commands run. Returns False when it is time to
         sleep."""
         try:
@@ -581,9 +581,9 @@ class Kernel:
         except TimeoutError:
             return False
 
-    async def _fail(self, live: LiveSession, reason: str) -> None:
+    async def _fail(self, live: Session, reason: str) -> None:
         reason = _short(reason)
-        told = report(live, "error", reason)
+        told = report_to_parent(live, "error", reason)
         try:
             live.note(ev.StateChanged(at=time.time(), state="error", reason=reason), deliver=told)
             await live.flush(release=True)
@@ -593,7 +593,7 @@ class Kernel:
             log.error("session %s: the store refuses what it is to write: %s", live.id, error)
             await self._write_error(live.id, live.epoch, live.head, reason, told, await self._refused(live))
 
-    async def _refused(self, live: LiveSession) -> list[int]:
+    async def _refused(self, live: Session) -> list[int]:
         """Return the ids of inputs that the refused append would have consumed. Left in the inbox, they would wake the
         session again at once."""
         consumed = () if live.refused is None else live.refused.consume

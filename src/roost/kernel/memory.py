@@ -12,7 +12,7 @@ import msgspec
 
 from roost.errors import ConfigError, Conflict, Invalid, NotFound
 from roost.ids import new_id
-from roost.kernel.model_pool import Cores
+from roost.kernel.model_pool import ModelPool
 from roost.local.embed.base import Embedder
 from roost.log.fact_rows import LATE
 from roost.log.facts import (
@@ -47,7 +47,7 @@ LIMIT = 1000
 class Remembering:
     """A node's memory index and its embedder, created at first use. `folder` holds the vectors."""
 
-    def __init__(self, store: Store, models: Models, cores: Cores, folder: Path) -> None:
+    def __init__(self, store: Store, models: Models, cores: ModelPool, folder: Path) -> None:
         self._models, self._cores = models, cores
         self._embedders: Embedders | None = None
         self.index = Index(store, self._embedder, folder)

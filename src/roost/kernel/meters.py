@@ -94,7 +94,7 @@ class ModelMeter:
         self.failed = Histogram(MODEL_SECONDS)
 
 
-class Meters:
+class NodeMetrics:
     """Count a node's commits. Runs on the event loop, after each commit.
 
     names: returns (agent, model) of a session in memory here, else None.
@@ -217,7 +217,7 @@ _read_failed = msgspec.json.Decoder(_Failed).decode
 _read_turn = msgspec.json.Decoder(_Turn).decode
 
 
-def _model_completed(meters: Meters, session: str, body: bytes) -> None:
+def _model_completed(meters: NodeMetrics, session: str, body: bytes) -> None:
     """Read usage and seconds from the end of the body, without decoding the answer. JSON text escapes quotes, so no
     answer can imitate these fields."""
     start = body.rfind(b',"usage":{', -_TAIL)
@@ -229,7 +229,7 @@ def _model_completed(meters: Meters, session: str, body: bytes) -> None:
     agent.spend(done.usage)
 
 
-def _model_failed(meters: Meters, session: str, body: bytes) -> None:
+def _model_failed(meters: NodeMetrics, session: str, body: bytes) -> None:
     failed = _read_failed(body)
     agent, model = meters.of(session)
     model.failed.add(failed.seconds)
@@ -237,18 +237,18 @@ def _model_failed(meters: Meters, session: str, body: bytes) -> None:
         agent.spend(failed.usage)
 
 
-def _model_lost(meters: Meters, session: str, body: bytes) -> None:
+def _model_lost(meters: NodeMetrics, session: str, body: bytes) -> None:
     lost = _read_failed(body)
     if lost.usage is not None:
         meters.of(session)[0].spend(lost.usage)
 
 
-def _tool_completed(meters: Meters, session: str, body: bytes) -> None:
+def _tool_completed(meters: NodeMetrics, session: str, body: bytes) -> None:
     start = body.find(b'"outcome":"') + 11
     meters.tools[body[start : body.find(b'"', start)]] += 1
 
 
-def _turn_completed(meters: Meters, session: str, body: bytes) -> None:
+def _turn_completed(meters: NodeMetrics, session: str, body: bytes) -> None:
     meters.of(session)[0].turns[_read_turn(body).outcome] += 1
 
 
@@ -262,7 +262,7 @@ def _key(event: type[Event]) -> bytes:
     return f'{{"type":"{event_type(event)}","{event.__struct_encode_fields__[0]}'.encode()[_KIND]
 
 
-_COUNTED: dict[bytes, Callable[[Meters, str, bytes], None]] = {
+_COUNTED: dict[bytes, Callable[[NodeMetrics, str, bytes], None]] = {
     _key(ModelCompleted): _model_completed,
     _key(ModelFailed): _model_failed,
     _key(ModelLost): _model_lost,

@@ -18,7 +18,7 @@ from roost.providers.model_stack import Parts, budgeted, stacked
 from roost.routing.profiles import Profiles
 
 
-class Cores:
+class ModelPool:
     """Wrap every model that `models` resolves in a model stack (`roost.providers.model_stack`), charged to the
     cluster's one ledger, and add the name `auto`. `models` belongs to this node until `close`. Raises `ConfigError`.
     Implements `roost.agent.session.Ledger`."""

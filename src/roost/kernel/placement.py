@@ -37,7 +37,7 @@ class PartsUnknown(Conflict):
         )
 
 
-class Place(msgspec.Struct, kw_only=True):
+class NodeLocation(msgspec.Struct, kw_only=True):
     """The location of a node. `home`: its home's permanent id. `url`: where other nodes reach it. `shared_folders`: on
     every machine of the cluster. `files_follow`: private files are kept in a snapshot store that all nodes reach.
     `tidy`: every private folder here belongs to a session of this store, so orphans may be removed."""
@@ -49,7 +49,7 @@ class Place(msgspec.Struct, kw_only=True):
     tidy: bool = False
 
 
-def needs(agent: Agent, workspace: str | None, place: Place, offered: Iterable[str]) -> tuple[str, ...]:
+def needs(agent: Agent, workspace: str | None, place: NodeLocation, offered: Iterable[str]) -> tuple[str, ...]:
     """Return a new session's permanent needs. `offered`: by any living node. An account that no node has is not needed:
     then the session's turns fail with the reason, instead of waiting silently."""
     tags: list[str] = []
@@ -68,7 +68,7 @@ def needs(agent: Agent, workspace: str | None, place: Place, offered: Iterable[s
 
 
 def offers(
-    agents: Agents, accounts: Mapping[str, bool], level: int, place: Place, node: str, others: Iterable[NodeInfo]
+    agents: Agents, accounts: Mapping[str, bool], level: int, place: NodeLocation, node: str, others: Iterable[NodeInfo]
 ) -> frozenset[str]:
     """Return what a node offers. The oldest living node also offers the accounts that no node has: a session that needs
     one learns it from its failed turn."""

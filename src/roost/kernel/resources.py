@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from roost.agent.definition import Agent, AgentSpec
-from roost.agent.resources import Deltas, Means
+from roost.agent.resources import Deltas, Resources
 from roost.errors import ConfigError, Invalid, RoostError
-from roost.kernel.delegation import Kin
-from roost.kernel.model_pool import Cores
+from roost.kernel.delegation import ChildFactory
+from roost.kernel.model_pool import ModelPool
 from roost.kernel.sandboxes import Sandboxes
 from roost.log.content import ErrorData
 from roost.memory.search import Search
@@ -42,7 +42,7 @@ from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.object_store import ObjectsFailed
 from roost.workspace.owners import user_of
 from roost.workspace.save import Caps
-from roost.workspace.snapshot_sync import Carried, Carrier
+from roost.workspace.snapshot_sync import SnapshotSync, SyncedFolder
 from roost.workspace.snapshots import Place, View
 from roost.workspace.views import FolderView
 
@@ -133,7 +133,7 @@ def _is_new(folder: Path) -> bool:
         return True
 
 
-class Workshop:
+class ResourceFactory:
     """Build the resources of sessions.
 
     root: the folder of the private workspaces.
@@ -142,7 +142,7 @@ class Workshop:
     """
 
     def __init__(
-        self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, cores: Cores
+        self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, cores: ModelPool
     ) -> None:
         self._agents = agents
         self._cores = cores
@@ -153,10 +153,10 @@ class Workshop:
         self._hidden = hidden_at(root.parent)
         self._bin = root / ".bin"
         self._memory = root.with_name(root.name + ".memory")
-        self.carrier: Carrier | None = None
-        self.home: Carrier | None = None
+        self.carrier: SnapshotSync | None = None
+        self.home: SnapshotSync | None = None
         self.memory: Search | None = None
-        self.kin: Kin | None = None
+        self.kin: ChildFactory | None = None
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
@@ -262,7 +262,7 @@ class Workshop:
         if self._sandboxes.owners is not None:
             self._sandboxes.owners.release(self._real / session)
 
-    def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
+    def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Resources:
         """Build the resources of a session that wakes: model, tools, gate, workspace and sandbox."""
         tools, files = self._tools(spec), self.workspace(session, workspace)
 
@@ -272,7 +272,7 @@ class Workshop:
 
         gate = self.gate(spec, workspace)
         files.unseen = lambda tool, searched: gate.unseen(tool, files.root, searched)
-        return Means(
+        return Resources(
             model=self.model(spec),
             tools=tools,
             gate=gate,
@@ -348,7 +348,7 @@ class Workshop:
             return None
         return "store" if self.carrier is not None else "home" if self.home is not None else None
 
-    def _files(self, session: str, tools: Toolbox) -> Carried | None:
+    def _files(self, session: str, tools: Toolbox) -> SyncedFolder | None:
         carrier = self.carrier or self.home
         if carrier is None or not any(tool.files for tool in tools.values()):
             return None

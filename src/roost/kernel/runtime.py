@@ -18,7 +18,7 @@ from roost.ids import new_id
 from roost.kernel.ask import Approvals, OnApproval
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, Costs, costs
-from roost.kernel.delegation import Kin
+from roost.kernel.delegation import ChildFactory
 from roost.kernel.delta_relay import Links
 from roost.kernel.exchange.conversation_items import Brought, Format, Report
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
@@ -26,7 +26,7 @@ from roost.kernel.kernel import Kernel
 from roost.kernel.memory import Memories
 from roost.kernel.orphan_processes import marker_of, reap
 from roost.kernel.peers import HttpPeers, Secret
-from roost.kernel.placement import Place
+from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.schedules import Schedules
@@ -49,16 +49,16 @@ from roost.providers.accounts import Models
 from roost.providers.config_file import load_config
 from roost.sandbox.backend import Backend, SandboxSpec
 from roost.sandbox.choose import default_backends
-from roost.sandbox.disk_reserve import RESERVE, Floor, free_of
+from roost.sandbox.disk_reserve import RESERVE, DiskReserve, free_of
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.host_process import ProcessSandbox
-from roost.sandbox.probe_cache import PROBES, Recall
+from roost.sandbox.probe_cache import PROBES, ProbeCache
 from roost.stores.open import open_store
 from roost.workspace.cow.probe import choose
 from roost.workspace.disk_room import Space
 from roost.workspace.objects import open_objects
 from roost.workspace.owners import find_owners
-from roost.workspace.snapshot_sync import Carrier
+from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.store import ObjectSnapshots
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Runtime:
             raise
 
     async def _open(self, given: str | Path) -> Store:
-        floor = Floor(self.home, 0, self.home / RESERVE)
+        floor = DiskReserve(self.home, 0, self.home / RESERVE)
         if (free := await asyncio.to_thread(free_of, self.home)) is not None:
             await asyncio.to_thread(floor.give, free)  # starting needs some free disk space
         return await open_store(given, durability=self._durability, on_full=floor.spare)
@@ -173,8 +173,8 @@ class Runtime:
         backends = default_backends(self._way_out, policy.sandbox) if given is None else given
         await asyncio.to_thread(self._take_place, node)
         marker = marker_of(self.home, node)
-        kept = Recall(self.home / PROBES)
-        floor = Floor(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
+        kept = ProbeCache(self.home / PROBES)
+        floor = DiskReserve(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
         self.users = await asyncio.to_thread(find_owners, self.home, policy.sandbox.users)
         owners = self.users.owners
         self.sandboxes = Sandboxes(
@@ -198,18 +198,18 @@ class Runtime:
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
-        self.kernel.workshop.kin = Kin(self.agents, store, self.sessions)
+        self.kernel.workshop.kin = ChildFactory(self.agents, store, self.sessions)
         self.schedules = Schedules(self.sessions, store)
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)
             await agree(store, objects, self._snapshots)
             kept_by = ObjectSnapshots(objects, owner=await store_name(store), space=Space(floor))
-            self.kernel.workshop.carrier = Carrier(kept_by, owners=owners)
+            self.kernel.workshop.carrier = SnapshotSync(kept_by, owners=owners)
         else:
             await refuse_without(store)
             memory = self.home / "workspaces.memory"
             snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
-            self.kernel.workshop.home = Carrier(snapshots, home=True, owners=owners)
+            self.kernel.workshop.home = SnapshotSync(snapshots, home=True, owners=owners)
         self.kernel.place = await self._place(store)
         self.memories = Memories(store, self.kernel.remembering.search, self.vault, home=self.kernel.place.home)
         dead = await self._refuse_copy()
@@ -309,8 +309,8 @@ class Runtime:
         except RoostError:  # a model that is no longer configured
             return None
 
-    async def _place(self, store: Store) -> Place:
-        return Place(
+    async def _place(self, store: Store) -> NodeLocation:
+        return NodeLocation(
             home=await asyncio.to_thread(home_id, self.home),
             url=self.advertise,
             shared_folders=self._shared_folders,

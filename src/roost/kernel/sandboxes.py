@@ -12,21 +12,21 @@ from typing import Any
 
 import msgspec
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.errors import Invalid, SandboxError
-from roost.kernel.hibernation import lay_down, take_up
+from roost.kernel.hibernation import lay_down, resume_guest
 from roost.log import events as ev
 from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Terminal
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.choose import Choice, Chooser, Isolation
-from roost.sandbox.disk_reserve import Floor
+from roost.sandbox.disk_reserve import DiskReserve
 from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.sandbox.host_process import ProcessSandbox
 from roost.sandbox.isolation_notes import full, remark
 from roost.sandbox.prewarmed_pool import Pool
-from roost.sandbox.probe_cache import Recall
+from roost.sandbox.probe_cache import ProbeCache
 from roost.sandbox.quota_watch import Watched
-from roost.sandbox.workspace_quota import Room
+from roost.sandbox.workspace_quota import WorkspaceQuota
 from roost.tools.base import Tool
 from roost.workspace.files import Workspace
 from roost.workspace.owners import Owners
@@ -50,8 +50,8 @@ class Sandboxes:
         backends: Iterable[Backend],
         *,
         marker: str,
-        kept: Recall | None = None,
-        floor: Floor | None = None,
+        kept: ProbeCache | None = None,
+        floor: DiskReserve | None = None,
         owners: Owners | None = None,
     ) -> None:
         self.process = process
@@ -60,8 +60,8 @@ class Sandboxes:
         self.marker = marker
         self._floor = floor
         self.pool = Pool()
-        self._open: dict[SessionSandbox, tuple[Path, Room]] = {}
-        self._rooms: dict[Path, list[Room]] = {}
+        self._open: dict[SessionSandbox, tuple[Path, WorkspaceQuota]] = {}
+        self._rooms: dict[Path, list[WorkspaceQuota]] = {}
         """By workspace: a child shares its parent's, and every write there counts for all."""
         self._going: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
@@ -87,7 +87,7 @@ class Sandboxes:
         notes: the folder for a suspended sandbox.
         files: the workspace, with the quota of a `private` one or of a user's folder.
         """
-        room = Room(lambda: files.place, isolation.bounds.workspace(private=private), self._floor)
+        room = WorkspaceQuota(lambda: files.place, isolation.bounds.workspace(private=private), self._floor)
         made = SessionSandbox(self, session, isolation, place, notes, room)
         same = self._rooms.setdefault(files.place, [])
         same.append(room)
@@ -108,7 +108,7 @@ class Sandboxes:
         if isolation.required and f"sandbox:{isolation.required}" not in offered:
             await self.choose(isolation)
 
-    async def prepare(self, live: LiveSession) -> None:
+    async def prepare(self, live: Session) -> None:
         """Choose a woken session's backend before the permission gate asks for it, and start the sandbox if the session
         may run commands."""
         sandbox = live.means.sandbox
@@ -120,19 +120,19 @@ class Sandboxes:
             await sandbox.wake(live)
             await sandbox.prepare(warm=files_are_there and runs and bool(live.inbox))
 
-    async def suspend(self, live: LiveSession) -> None:
+    async def suspend(self, live: Session) -> None:
         """Suspend the session's sandbox, before anything else of the session is closed."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
             await sandbox.sleep(live)
 
-    async def rest(self, live: LiveSession) -> None:
+    async def rest(self, live: Session) -> None:
         """Close the session's sandbox, after `suspend` and before the session is released."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
             await sandbox.rest()
 
-    def let_go(self, live: LiveSession) -> None:
+    def let_go(self, live: Session) -> None:
         """Close the sandbox of a session that this node has released, if its sleep did not."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox) and sandbox in self._open:
@@ -173,7 +173,7 @@ class SessionSandbox:
         isolation: Isolation,
         place: Callable[[], SandboxSpec],
         notes: Path,
-        room: Room,
+        room: WorkspaceQuota,
     ) -> None:
         self._owner, self._session, self._isolation, self._place = owner, session, isolation, place
         self._notes = notes
@@ -237,12 +237,12 @@ class SessionSandbox:
         self._watched.follow(terminal)
         return terminal
 
-    async def sleep(self, live: LiveSession) -> None:
+    async def sleep(self, live: Session) -> None:
         """Suspend the sandbox if the agent asks for it and the backend can; else leave it to `rest`."""
         if self._isolation.suspend and self._guest is not None and await lay_down(live, self._guest, self._notes):
             await self.close()
 
-    async def wake(self, live: LiveSession) -> None:
+    async def wake(self, live: Session) -> None:
         """Resume a suspended sandbox at once, since its jobs are the session's."""
         if not self._isolation.suspend or self._guest is not None or not (self._notes / "sandbox.about").is_file():
             return
@@ -250,7 +250,7 @@ class SessionSandbox:
             choice = self._choice = await self._owner.choose(self._isolation)
             if choice.backend is not None:
                 self._announce(choice)
-                guest = self._guest = await take_up(live, choice.backend, await self._spec(), self._notes)
+                guest = self._guest = await resume_guest(live, choice.backend, await self._spec(), self._notes)
                 for terminal in guest.terminals.values() if isinstance(guest, LinkedGuest) else ():
                     self._watched.follow(terminal)
         except SandboxError as error:
@@ -350,7 +350,7 @@ class SessionSandbox:
         return msgspec.structs.replace(spec, bounds=isolation.bounds, network=network, marker=self._owner.marker)
 
 
-def _asked_of(room: Room, same: list[Room]) -> Callable[[int, int], str | None]:
+def _asked_of(room: WorkspaceQuota, same: list[WorkspaceQuota]) -> Callable[[int, int], str | None]:
     """Return the quota check of file tools: it returns why a write is refused, or None. `same`: the quotas of all
     sessions in this workspace."""
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_at
+from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_for_position
 from roost.agent.definition import decode_spec
 from roost.agent.state import State
 from roost.errors import Conflict
 from roost.kernel.checkpoint_views import FilesDiff
 from roost.kernel.kernel import Kernel
-from roost.kernel.resources import Workshop
+from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import state_at
 from roost.log.protocols import SessionInfo
 from roost.workspace.changes import Changes
@@ -40,7 +40,7 @@ async def differences(kernel: Kernel, info: SessionInfo, now: State, since: int,
         )
 
     async def kept(position: int) -> Files:
-        files = files_at(now, await state_at(kernel.journal, info.id, position), position, where)
+        files = files_for_position(now, await state_at(kernel.journal, info.id, position), position, where)
         if files.files is None:
             raise _not_kept(info.id, position, files.why_not)
         return files
@@ -75,7 +75,7 @@ def _not_kept(session: str, position: int | str, why: str | None) -> Conflict:
     )
 
 
-def _compare(workshop: Workshop, session: str, now: State, before: Files, after: Files | None) -> Changes:
+def _compare(workshop: ResourceFactory, session: str, now: State, before: Files, after: Files | None) -> Changes:
     with contextlib.ExitStack() as stack:
         views: list[View] = []
         for files in (before, after):

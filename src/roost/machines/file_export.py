@@ -37,7 +37,7 @@ from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.containers.bwrap import INSIDE, find_bwrap, identity, memory, users_file
 from roost.sandbox.process_marks import ENV_NAME, new_mark
-from roost.sandbox.sandbox_host import JOIN, Body
+from roost.sandbox.sandbox_host import JOIN, SandboxHost
 
 _PROGRAM = Path(__file__).with_name("ninep") / "serve.py"
 _HEAD = struct.Struct("!I")
@@ -120,7 +120,7 @@ class ServedView:
         return bytes(data)
 
 
-async def start(body: Body, view: Sequence[str], kept: bytes | None = None) -> ServedView:
+async def start(body: SandboxHost, view: Sequence[str], kept: bytes | None = None) -> ServedView:
     """Start a server, in the body's group and under its marker. `view`: bwrap's arguments, from `mounts.py`; the
     workspace is that of `body.spec`. `kept`: state of a former server. Raises `SandboxError`, `OSError`."""
     program = find_bwrap()
@@ -154,7 +154,7 @@ async def start(body: Body, view: Sequence[str], kept: bytes | None = None) -> S
 
 
 async def _spawn(
-    body: Body, argv: Sequence[str], control: int, complaints: int, fds: Sequence[int]
+    body: SandboxHost, argv: Sequence[str], control: int, complaints: int, fds: Sequence[int]
 ) -> asyncio.subprocess.Process:
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(body.spec.marker).text}
     if body.group is not None and body.joins:
@@ -166,7 +166,7 @@ async def _spawn(
     )  # fmt: skip
 
 
-def _arguments(body: Body, view: Sequence[str], files: Sequence[int], streams: Sequence[int]) -> list[str]:
+def _arguments(body: SandboxHost, view: Sequence[str], files: Sequence[int], streams: Sequence[int]) -> list[str]:
     filters, users = map(str, files)
     user = body.spec.user
     args = [*identity(user), "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--unshare-net"]

@@ -13,7 +13,7 @@ from roost.sandbox import mounts
 from roost.sandbox.backend import Bounds, Capabilities, SandboxSpec, Usage
 from roost.sandbox.guest import linked_guest
 from roost.sandbox.guest.link import Link
-from roost.sandbox.sandbox_host import Body, manner
+from roost.sandbox.sandbox_host import SandboxHost, manner
 from roost.sandbox.suspended_image import Keeping, KeptGuest
 
 ENCLOSED = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
@@ -26,7 +26,7 @@ class Box(linked_guest.Body, Protocol):
     """The host side of a machine."""
 
     @property
-    def body(self) -> Body: ...
+    def body(self) -> SandboxHost: ...
 
     async def write_out(self, folder: Path) -> None:
         """Write its memory and all other state for a resume into an empty folder. Raises `SandboxError`, `OSError`."""
@@ -45,7 +45,7 @@ class MachineGuest(KeptGuest):
         return msgspec.structs.replace(await super().usage(), pids=0)
 
 
-def _capabilities(body: Body) -> Capabilities:
+def _capabilities(body: SandboxHost) -> Capabilities:
     cpus = "kernel" if body.group is not None else "none"
     return Capabilities(
         memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="hosts", suspends="memory", terminals=True

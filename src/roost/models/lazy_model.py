@@ -12,7 +12,7 @@ from roost.models.model_wrapper import events
 from roost.models.request import Failed, Model, ModelEvent, Profile, Request
 
 
-class Late:
+class LazyModel:
     """make: constructs the model. When it raises `RoostError`, the call fails as `auth` and the next call tries
     again."""
 

@@ -16,7 +16,7 @@ from roost.models.http_model import HttpModel
 from roost.models.media.fit_part import Unfit, Verdicts
 from roost.models.media.limits import limits_of
 from roost.models.media.plan import MEDIA, has_media, planned
-from roost.models.model_wrapper import Wrapped, events
+from roost.models.model_wrapper import ModelWrapper, events
 from roost.models.request import Failed, Model, ModelEvent, Notice, Request
 
 INLINE = 64 * 1024
@@ -36,7 +36,7 @@ def _shared() -> Verdicts:
     return Verdicts()
 
 
-class Fitting(Wrapped):
+class Fitting(ModelWrapper):
     """Passes only media on to `inner` that it accepts, by its profile and its protocol's limits (`limits_of`).
 
     Media that do not fit are converted if possible: a picture is scaled, turned upright and written in another format,
@@ -88,7 +88,7 @@ class Fitting(Wrapped):
 
 
 def _wire_of(model: Model) -> str | None:
-    while isinstance(model, Wrapped):
+    while isinstance(model, ModelWrapper):
         model = model.inner
     return model.wire if isinstance(model, HttpModel) else None
 

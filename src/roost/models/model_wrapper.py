@@ -11,7 +11,7 @@ from roost.models.request import CallDelta, Model, ModelEvent, Profile, Request,
 _DELTAS = (TextDelta, ThinkingDelta, CallDelta)
 
 
-class Wrapped:
+class ModelWrapper:
     """Forwards name, profile and `close` to `inner`. A subclass defines `stream`."""
 
     def __init__(self, inner: Model) -> None:

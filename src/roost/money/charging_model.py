@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from roost.log.content import AssistantPart, Text, Thinking, ToolCall, Usage
-from roost.models.model_wrapper import Wrapped, events
+from roost.models.model_wrapper import ModelWrapper, events
 from roost.models.request import (
     CallDelta,
     Completed,
@@ -32,7 +32,7 @@ _TRIES = 4
 """Attempts to reserve while concurrent calls reserve and settle."""
 
 
-class Charging(Wrapped):
+class Charging(ModelWrapper):
     """Reserve the highest cost before each call of `inner`, and settle with the real cost after it.
 
     Highest cost: the input, estimated a third too high, at the dearest of its prices, and the largest possible answer.

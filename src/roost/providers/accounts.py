@@ -19,7 +19,7 @@ from roost.models.catalog.reader import Catalog, catalog
 from roost.models.hooks import AccountHooks
 from roost.models.http import HttpClient, is_loopback
 from roost.models.http_model import HttpModel
-from roost.models.lazy_model import Late
+from roost.models.lazy_model import LazyModel
 from roost.models.request import Model
 from roost.models.wire import Endpoint
 from roost.models.wires import wire as make_wire
@@ -322,7 +322,7 @@ class Models:
                 hooks=self._hooks(place, env),
             )
 
-        return Late(card.name, msgspec.structs.replace(card.profile, wire=kind), made) if place.slow else made()
+        return LazyModel(card.name, msgspec.structs.replace(card.profile, wire=kind), made) if place.slow else made()
 
     def _hooks(self, place: Place, env: Environment) -> AccountHooks:
         """Return an account's hooks, shared by its models: they have one key helper."""

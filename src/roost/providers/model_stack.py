@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from roost.log.shared import Shared
 from roost.models.media_fitting import Fitting
-from roost.models.model_wrapper import Whole, Wrapped
+from roost.models.model_wrapper import ModelWrapper, Whole
 from roost.models.request import Model
 from roost.money.charging_model import Charging
 from roost.money.ledger import Ledger
@@ -157,9 +157,9 @@ def stacked(model: Model, parts: Parts | None = None, *, own: bool = False) -> M
     return model
 
 
-def _layers(model: Model) -> set[type[Wrapped]]:
-    found: set[type[Wrapped]] = set()
-    while isinstance(model, Wrapped):
+def _layers(model: Model) -> set[type[ModelWrapper]]:
+    found: set[type[ModelWrapper]] = set()
+    while isinstance(model, ModelWrapper):
         found.add(type(model))
         model = model.inner
     return found

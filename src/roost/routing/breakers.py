@@ -11,7 +11,7 @@ import msgspec
 from roost.errors import RoostError
 from roost.log.content import AssistantMessage, ErrorData, Message, ToolMessage, Usage, UserMessage
 from roost.models.limit_headers import HEARD
-from roost.models.model_wrapper import Wrapped, events, is_delta
+from roost.models.model_wrapper import ModelWrapper, events, is_delta
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request
 from roost.routing.clock import Clock, LoopClock, Timer
 from roost.scope import Scope
@@ -168,7 +168,7 @@ class Breaker:
         return told, spent >= budget
 
 
-class Guarded(Wrapped):
+class Guarded(ModelWrapper):
     """Guard a model by its breaker. A call that is not admitted fails at once and costs nothing: `overloaded` with
     `retry_after` while the breaker is open, `quota` when the budget is spent, `stuck` for a conversation that repeats
     itself. Notices report opening and closing (`breaker`) and the budget's marks (`budget`). This layer is outside the

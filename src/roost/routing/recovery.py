@@ -25,7 +25,7 @@ from roost.log.content import (
     Usage,
     UserMessage,
 )
-from roost.models.model_wrapper import Wrapped, events, is_delta
+from roost.models.model_wrapper import ModelWrapper, events, is_delta
 from roost.models.request import Completed, Failed, Intent, Model, ModelEvent, Notice, Profile, Request
 from roost.models.required_media import needed
 from roost.models.wire_body import is_json_object
@@ -133,7 +133,7 @@ def _with_others(request: Request, count: int) -> Request:
     return msgspec.structs.replace(request, meta={**request.meta, "others": str(count)}) if count else request
 
 
-class Batching(Wrapped):
+class Batching(ModelWrapper):
     """Retry a broken stream (STREAMING_RETRY): one that breaks within an answer, or ends there with a transient
     failure, is requested once more, then the answer is requested in one document. A notice `recovery`, then `restart`,
     precede each. Failures before any output are left to retry."""
@@ -162,7 +162,7 @@ def _broke_off(failed: Failed) -> bool:
     return failed.error.retryable or failed.error.code in _BROKEN
 
 
-class Continuing(Wrapped):
+class Continuing(ModelWrapper):
     """Finish an answer that was cut off at the output limit (LENGTH), in up to `rounds` more calls, whose usage is
     added. A notice `recovery` reports each.
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from roost.log.content import ErrorData
-from roost.models.model_wrapper import Wrapped, events, is_delta
+from roost.models.model_wrapper import ModelWrapper, events, is_delta
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request
 from roost.routing.clock import Clock, LoopClock, sleep
 
@@ -43,7 +43,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return drawn if asked is None else max(drawn, asked + backoff * self.jitter * chance)
 
 
-class Retrying(Wrapped):
+class Retrying(ModelWrapper):
     """Retry after a `retryable` failure or an empty answer. A notice `retry` holds the cost of the failed try. After
     part of an answer was shown it retries only with `Retry.restart`, and a notice `restart` precedes the new answer.
     The last failure is returned unchanged. `chance` draws within 0 and 1."""

@@ -54,7 +54,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     schema: bool = False
 
 
-class Standing(Protocol):
+class ModelStatus(Protocol):
     """Model status and budget now; asked for every request. Reads known data and never waits."""
 
     def card(self, model: str) -> Card | None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from roost.models.catalog.card import Card
 from roost.models.profile import MediaKind
 from roost.models.request import EFFORTS
-from roost.routing.route import STEPS, Features, ProfileEntry, Route, Standing, Step, StepName
+from roost.routing.route import STEPS, Features, ModelStatus, ProfileEntry, Route, Step, StepName
 
 _CHAINS = tuple(name for name in ProfileEntry.__struct_fields__ if name != "effort")
 
 
-def route(features: Features, entry: ProfileEntry, standing: Standing, *, profile: str = "default") -> Route:
+def route(features: Features, entry: ProfileEntry, standing: ModelStatus, *, profile: str = "default") -> Route:
     """Route a request. Pure: the same features, entry and standing give the same route.
 
     Any model in any chain of the profile may be chosen; the chains give the order. Each step drops models that cannot
@@ -55,7 +55,7 @@ def _unable(card: Card, features: Features) -> str | None:
 class _Chosen:
     """The list that the steps work on: the models moved to the front, and the rest in the profile's order."""
 
-    def __init__(self, features: Features, entry: ProfileEntry, standing: Standing) -> None:
+    def __init__(self, features: Features, entry: ProfileEntry, standing: ModelStatus) -> None:
         self._features = features
         self._entry = entry
         self._standing = standing

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from roost.log.content import AssistantMessage, AssistantPart, Text, ToolCall, ToolMessage, Usage
-from roost.models.model_wrapper import Wrapped, events
+from roost.models.model_wrapper import ModelWrapper, events
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request, ToolSpec
 from roost.models.tool_arguments import as_object, mend, misfit
 
 
-class Repairing(Wrapped):
+class Repairing(ModelWrapper):
     """Repair arguments without guessing (`mend`); for the rest ask the model again, up to `rounds` times, with the
     fault as the result of its calls. A notice `repair` reports each; `restart` precedes a new answer. If an answer
     stays wrong, or its repair fails, it is returned unchanged: running its calls tells the model. Calls of tools that

@@ -16,7 +16,7 @@ from roost.errors import ConfigError, SandboxError
 from roost.sandbox.backend import Backend, Bounds, Probe
 from roost.sandbox.base import User
 from roost.sandbox.probe import trial_user
-from roost.sandbox.probe_cache import Recall, recall
+from roost.sandbox.probe_cache import ProbeCache, recall
 
 if TYPE_CHECKING:
     from roost.sandbox.sandbox_host import MakeEgress
@@ -54,8 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `backends`: allowed ones, in order; the first that works at a level is used. None allows all. `emulate`: run
     machines in software, which is slow. `kernel`: folder with the `boot` and `lib/modules` for machines; by default
     this machine's. `free_bytes`: kept free on the file system of the home, whatever a workspace may use
-    (`roost.sandbox.disk_reserve.Floor`). `users`: first and last number of the session users of a root daemon; true
-    picks a range that nothing else on this machine uses, false runs everything as root."""
+    (`roost.sandbox.disk_reserve.DiskReserve`). `users`: first and last number of the session users of a root daemon;
+    true picks a range that nothing else on this machine uses, false runs everything as root."""
 
     backends: tuple[str, ...] | None = None
     emulate: bool = False
@@ -93,7 +93,9 @@ class Chooser:
     `backends` is iterated at the first need. Each backend is probed at most once, and not at all when `kept` has the
     result of an earlier process. `user`: the user that guests of probes run as, where sessions have users."""
 
-    def __init__(self, backends: Iterable[Backend], *, kept: Recall | None = None, user: User | None = None) -> None:
+    def __init__(
+        self, backends: Iterable[Backend], *, kept: ProbeCache | None = None, user: User | None = None
+    ) -> None:
         self._given = backends
         self._kept, self._user = kept, user
         self._probes: dict[str, asyncio.Future[Probe]] = {}

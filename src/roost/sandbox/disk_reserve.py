@@ -38,7 +38,7 @@ def free_of(folder: Path) -> Free | None:
     return None
 
 
-class Floor(NamedTuple):
+class DiskReserve(NamedTuple):
     """The space that commands must leave free where `folder`, the home, is.
 
     `bytes`: the amount, but at most a sixteenth of a small disk; some files must stay free too. A fast command can fill

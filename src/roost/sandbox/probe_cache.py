@@ -28,7 +28,7 @@ class _Finding(msgspec.Struct, frozen=True):
 _findings = msgspec.json.Decoder(list[_Finding])
 
 
-class Recall:
+class ProbeCache:
     """Stored probe results, a file for each backend. Unreadable files count as absent, and write errors are ignored.
 
     Failed probes are not kept: the machine may be repaired at any time. `anew`: ignore stored results, but store new
@@ -72,7 +72,7 @@ class Recall:
         return self._folder / f"{re.sub(r'[^A-Za-z0-9]', '_', name)}.json"
 
 
-recall: ContextVar[Recall | None] = ContextVar("recall", default=None)
+recall: ContextVar[ProbeCache | None] = ContextVar("recall", default=None)
 """The store of the probe that runs now; None is no store."""
 
 

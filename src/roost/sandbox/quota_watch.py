@@ -13,14 +13,14 @@ from roost.errors import SandboxError
 from roost.sandbox.backend import Guest, Terminal
 from roost.sandbox.base import ExecResult, Quota, with_files_of
 from roost.sandbox.host_process import ProcessSandbox
-from roost.sandbox.workspace_quota import Room
+from roost.sandbox.workspace_quota import WorkspaceQuota
 
 
 class Watched:
     """Runs commands under a workspace quota. `ended` is called with the limit for which a background program was ended.
     While anything runs, a task watches the quota."""
 
-    def __init__(self, room: Room, ended: Callable[[str], None]) -> None:
+    def __init__(self, room: WorkspaceQuota, ended: Callable[[str], None]) -> None:
         self.room, self._ended = room, ended
         self._ends: dict[object, Callable[[str], None]] = {}
         self._watching: asyncio.Task[None] | None = None

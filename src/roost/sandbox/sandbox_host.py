@@ -44,7 +44,7 @@ def plain_egress(spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egres
     return Egress(spec.network.hosts, blocked=blocked)
 
 
-class Body:
+class SandboxHost:
     """The host side of one sandbox. `end` works in any half-made state.
 
     `kind`: word in the folder's name, by which `reap` finds it. `remains`: called in a thread (it may block) to end
@@ -206,7 +206,7 @@ def remove_left(kind: str, marker: str, delete: Callable[[Path], None] | None = 
     return len(folders)
 
 
-async def made_or_ended(body: Body, making: Coroutine[Any, Any, G]) -> G:
+async def made_or_ended(body: SandboxHost, making: Coroutine[Any, Any, G]) -> G:
     """Return the result of `making`; end the body if it fails. Raises `SandboxError`."""
     try:
         return await making
@@ -244,7 +244,7 @@ def capabilities(group: Group | None, spec: SandboxSpec) -> Capabilities:
     )
 
 
-def manner(body: Body) -> Manner:
+def manner(body: SandboxHost) -> Manner:
     """Return the manner of commands, with the proxy's address in the environment."""
     names = ("http_proxy", "https_proxy") if body.spec.network.hosts else ()
     proxy = {each: _PROXY for name in names for each in (name, name.upper())}
@@ -252,7 +252,7 @@ def manner(body: Body) -> Manner:
 
 
 def agent_argv(
-    body: Body,
+    body: SandboxHost,
     link: int | str = 0,
     *,
     own_users: bool = True,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from roost.sandbox.disk_reserve import Floor, Free, free_of
+from roost.sandbox.disk_reserve import DiskReserve, Free, free_of
 from roost.sandbox.folder_size import Measure, Size
 
 EVERY, SOON = 0.25, 0.02
@@ -39,14 +39,14 @@ _walks = threading.BoundedSemaphore(2)
 """Over all sessions: each walk takes a thread of a shared pool."""
 
 
-class Room:
+class WorkspaceQuota:
     """Quota of one session's workspace. Thread-safe; its methods block.
 
     They return the name of an exceeded limit: `workspace_bytes`, `workspace_files`, `free_bytes`. `folder` may not
     exist yet."""
 
     def __init__(
-        self, folder: Callable[[], Path], bounds: tuple[int | None, int | None], floor: Floor | None = None
+        self, folder: Callable[[], Path], bounds: tuple[int | None, int | None], floor: DiskReserve | None = None
     ) -> None:
         self._folder, self._floor = folder, floor
         self.bounds = self._bytes, self._files = bounds

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from roost.kernel.meters import Histogram, Meters
+from roost.kernel.meters import Histogram, NodeMetrics
 from roost.log.dispatch import Backlog
 from roost.server.app_state import Api
 from roost.server.responses import Reply
@@ -73,7 +73,7 @@ class _Families(NamedTuple):
         return self.families
 
 
-def _write(meters: Meters, now: Now, openmetrics: bool) -> tuple[bytes, str]:
+def _write(meters: NodeMetrics, now: Now, openmetrics: bool) -> tuple[bytes, str]:
     from prometheus_client import PROCESS_COLLECTOR, exposition
     from prometheus_client.openmetrics import exposition as newer
 
@@ -84,7 +84,7 @@ def _write(meters: Meters, now: Now, openmetrics: bool) -> tuple[bytes, str]:
     return exposition.generate_latest(_Families(families)), exposition.CONTENT_TYPE_PLAIN_0_0_4
 
 
-def _turns(meters: Meters) -> Iterable[Metric]:
+def _turns(meters: NodeMetrics) -> Iterable[Metric]:
     turns = _counter("roost_turns", "Turns that ended, by outcome.", "agent", "outcome")
     tokens = _counter("roost_model_tokens", "Tokens as the providers counted them.", "agent", "kind", unit="tokens")
     cost = _counter("roost_model_cost_dollars", "What model calls cost, where it is known.", "agent", unit="dollars")
@@ -101,7 +101,7 @@ def _turns(meters: Meters) -> Iterable[Metric]:
     return turns, tokens, cost, unpriced, inputs
 
 
-def _calls(meters: Meters) -> Iterable[Metric]:
+def _calls(meters: NodeMetrics) -> Iterable[Metric]:
     calls = _histogram("roost_model_call_duration", "Model calls, from request to outcome.", "model", "outcome")
     for name, model in list(meters.models.items()):
         _fill(calls, [name, "ok"], model.ok)
@@ -111,7 +111,7 @@ def _calls(meters: Meters) -> Iterable[Metric]:
     return calls, tools
 
 
-def _store(meters: Meters, now: Now) -> Iterable[Metric]:
+def _store(meters: NodeMetrics, now: Now) -> Iterable[Metric]:
     commits = _histogram("roost_commit_duration", "Durable steps: one append each, synced.")
     _fill(commits, [], meters.commits)
     failures = _counter("roost_commit_failures", "Appends that the store refused or did not answer.", "code")

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Generator
 from threading import Lock
 
-from roost.sandbox.disk_reserve import Floor, free_of
+from roost.sandbox.disk_reserve import DiskReserve, free_of
 from roost.workspace.object_store import full
 
 AT_ONCE = 16 * 1024**2
@@ -18,7 +18,7 @@ _PLENTY = 8 * AT_ONCE
 class Space:
     """The disk space of one node; unlimited without a `floor`."""
 
-    def __init__(self, floor: Floor | None = None) -> None:
+    def __init__(self, floor: DiskReserve | None = None) -> None:
         self._floor = floor
         self._lock = Lock()
 

@@ -25,7 +25,7 @@ _AT_ONCE = 4
 _PAUSE = 0.2
 
 
-class Carrier:
+class SnapshotSync:
     """The file synchronization of one node.
 
     `patience`: seconds for retries of a failed save, while a call's outcome waits for it. `home`: the snapshots belong
@@ -43,8 +43,8 @@ class Carrier:
         self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
         self.stops: set[Event] = set()
 
-    def folder(self, place: Place) -> Carried:
-        return Carried(self, place)
+    def folder(self, place: Place) -> SyncedFolder:
+        return SyncedFolder(self, place)
 
     def close(self) -> None:
         for stop in list(self.stops):
@@ -53,13 +53,13 @@ class Carrier:
         self.snapshots.close()
 
 
-class Carried:
+class SyncedFolder:
     """The files of one session in memory. Its driver calls the coroutines, one at a time; cancelled, they stop soon.
 
     `ready`: `wake` has returned. `dirty`: a call may have written something that is not saved yet.
     """
 
-    def __init__(self, carrier: Carrier, place: Place) -> None:
+    def __init__(self, carrier: SnapshotSync, place: Place) -> None:
         self._carrier = carrier
         self._place = place
         self._running: asyncio.Future[object] | None = None

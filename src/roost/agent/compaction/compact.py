@@ -16,7 +16,7 @@ from roost.agent.compaction.model_summary import Told, asked, fits, told
 from roost.agent.compaction.plan import Cut, Elision, plan_cut, plan_elision, plan_shortening, plan_window
 from roost.agent.compaction.settings import By
 from roost.agent.compaction.state import head
-from roost.agent.session import Interrupted, LiveSession
+from roost.agent.session import Interrupted, Session
 from roost.log import events as ev
 from roost.log.content import ErrorData, Usage
 from roost.models.request import Bill, Request
@@ -39,7 +39,7 @@ _NO_GAIN = ErrorData("no_gain", "the summary made it no smaller")
 _PRUNED = ("Earlier messages are left out.", "Earlier messages are left out; read_history finds them.")
 
 
-async def make_room(session: LiveSession) -> bool:
+async def compact_if_full(session: Session) -> bool:
     """Compact the context before a model call, if it is too full or a person ordered it. The log keeps all messages.
 
     Takes constant time if there is nothing to do. Returns whether a model was called, which takes time. Raises
@@ -58,7 +58,7 @@ async def make_room(session: LiveSession) -> bool:
     return modelled
 
 
-def shorten(session: LiveSession) -> bool:
+def shorten(session: Session) -> bool:
     """Shrink the context at once, by rule, after the model rejected it as too long. Returns whether it is smaller."""
     size = measure(session)
     goal = _goal(session, size, harder=True)
@@ -69,12 +69,12 @@ def shorten(session: LiveSession) -> bool:
     return session.state.tokens < before
 
 
-async def by_order(session: LiveSession) -> None:
+async def compact_now(session: Session) -> None:
     """Compact on a person's order, between turns or while a turn waits. A control that interrupts it ends it; after a
     shutdown the next owner continues it."""
     session.clock.start()
     try:
-        await make_room(session)
+        await compact_if_full(session)
     except Interrupted:
         return
     finally:
@@ -91,7 +91,7 @@ class _Goal(NamedTuple):
     cap: int
 
 
-def _goal(session: LiveSession, size: Size, *, harder: bool) -> _Goal:
+def _goal(session: Session, size: Size, *, harder: bool) -> _Goal:
     """Compute the target. harder: relative to the present size, not to the context budget."""
     settings = session.spec.compaction
     room = min(size.room, size.tokens) if harder else size.room
@@ -99,7 +99,7 @@ def _goal(session: LiveSession, size: Size, *, harder: bool) -> _Goal:
     return _Goal(size, int(room * settings.to), int(room * enough), min(max(room // _SHARE, _LEAST), _MOST))
 
 
-def _elide(session: LiveSession, goal: _Goal) -> bool:
+def _elide(session: Session, goal: _Goal) -> bool:
     """Elide old outputs if that suffices. Returns whether it did."""
     state, readable = session.state, _readable(session)
     keep = int(goal.target * _RECENT)
@@ -110,7 +110,7 @@ def _elide(session: LiveSession, goal: _Goal) -> bool:
     return True
 
 
-def _prune(session: LiveSession) -> None:
+def _prune(session: Session) -> None:
     """Drop the oldest messages above the agent's limit. Not while a summary is open: its attempts count until it has an
     outcome."""
     state, most = session.state, session.spec.compaction.messages
@@ -139,7 +139,7 @@ def _prune(session: LiveSession) -> None:
             return
 
 
-def _squeeze(session: LiveSession, *, harder: bool = False) -> None:
+def _squeeze(session: Session, *, harder: bool = False) -> None:
     """Shrink new content that is too large by itself: elide all outputs that the model has answered, and truncate the
     others."""
     state, size, settings = session.state, measure(session), session.spec.compaction
@@ -152,7 +152,7 @@ def _squeeze(session: LiveSession, *, harder: bool = False) -> None:
         _elided(session, plan_shortening(state.entries, state.tokens, target, readable=readable))
 
 
-def _elided(session: LiveSession, found: Elision) -> None:
+def _elided(session: Session, found: Elision) -> None:
     if found.outputs:
         session.note(
             ev.ContextElided(
@@ -166,11 +166,11 @@ def _elided(session: LiveSession, found: Elision) -> None:
         )
 
 
-def _readable(session: LiveSession) -> bool:
+def _readable(session: Session) -> bool:
     return "read_history" in session.means.tools
 
 
-def _cut(session: LiveSession, goal: _Goal) -> Cut:
+def _cut(session: Session, goal: _Goal) -> Cut:
     state = session.state
     pinned = head(state.pins, "")
     beside = goal.cap + (estimate(pinned) if pinned is not None else 0)
@@ -185,7 +185,7 @@ def _cut(session: LiveSession, goal: _Goal) -> Cut:
     )
 
 
-async def _summarize(session: LiveSession, goal: _Goal) -> bool:
+async def _summarize(session: Session, goal: _Goal) -> bool:
     """Summarize the oldest messages. Returns whether a model was called."""
     state, cut = session.state, _cut(session, goal)
     if not state.compact and state.tokens - cut.left < goal.size.room * _WORTH:
@@ -213,7 +213,7 @@ async def _summarize(session: LiveSession, goal: _Goal) -> bool:
     return True
 
 
-def _request(session: LiveSession, goal: _Goal, cut: Cut) -> Request | None:
+def _request(session: Session, goal: _Goal, cut: Cut) -> Request | None:
     """Build the request for a summary; None if it is made by rule, or if no message leaves."""
     state, model = session.state, session.means.summarizer or session.means.model
     by = session.spec.compaction.by or ("plain" if model.profile.local else "model")
@@ -225,7 +225,7 @@ def _request(session: LiveSession, goal: _Goal, cut: Cut) -> Request | None:
 
 
 def _compacted(
-    session: LiveSession,
+    session: Session,
     goal: _Goal,
     cut: Cut,
     said: Told | None = None,
@@ -259,7 +259,7 @@ def _compacted(
         session.note(event)
 
 
-def _written(session: LiveSession, goal: _Goal, cut: Cut, said: Told | None) -> Iterator[tuple[By, str]]:
+def _written(session: Session, goal: _Goal, cut: Cut, said: Told | None) -> Iterator[tuple[By, str]]:
     """Yield candidate summaries, best first."""
     if not cut.messages:
         return
@@ -271,7 +271,7 @@ def _written(session: LiveSession, goal: _Goal, cut: Cut, said: Told | None) -> 
         yield "plain", ""
 
 
-def _cut_off(session: LiveSession, by: Interrupted, usage: Usage | None, seconds: float) -> None:
+def _cut_off(session: Session, by: Interrupted, usage: Usage | None, seconds: float) -> None:
     """Close an interrupted compaction. A shutdown leaves its intent open."""
     state, now = session.state, time.time()
     if by.cause != "shutdown":
@@ -284,9 +284,9 @@ def _cut_off(session: LiveSession, by: Interrupted, usage: Usage | None, seconds
         session.note(ev.ModelLost(at=now, step=state.steps, attempt=1, usage=usage))
 
 
-def _spent(session: LiveSession, bill: Bill) -> Usage | None:
+def _spent(session: Session, bill: Bill) -> Usage | None:
     if not bill.calls:
         return None
     if bill.usage.cost != 0:
-        turn_budgets.charged(session)
+        turn_budgets.mark_charged(session)
     return bill.usage

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.models.tokens import estimate_text
 from roost.tools.base import Toolbox
 
@@ -21,7 +21,7 @@ class Size(NamedTuple):
     fixed: int
 
 
-def measure(session: LiveSession) -> Size:
+def measure(session: Session) -> Size:
     """Measure the context in constant time: messages are counted as they arrive."""
     state, model = session.state, session.model
     profile, scale = model.profile, state.scale.get(model.name, 1.0)
@@ -31,7 +31,7 @@ def measure(session: LiveSession) -> Size:
     return Size(state.tokens, max(window - answer - fixed, (window - fixed) // 4, 1), fixed)
 
 
-def fixed_tokens(session: LiveSession) -> int:
+def fixed_tokens(session: Session) -> int:
     """Return the tokens that every request begins with: instruction, rules and tools."""
     known, spec = session.fixed, session.spec
     if known is None or known[0] is not session.instruction:

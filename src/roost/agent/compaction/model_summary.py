@@ -11,7 +11,7 @@ import msgspec
 
 from roost.agent import model_request
 from roost.agent.compaction.extractive_summary import shortened
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Entry
 from roost.log.content import AssistantMessage, ErrorData, Text, UserMessage
 from roost.models.model_wrapper import events
@@ -43,7 +43,7 @@ class Told(NamedTuple):
     notices: Sequence[Notice] = ()
 
 
-def asked(session: LiveSession, entries: Sequence[Entry], *, cap: int) -> Request:
+def asked(session: Session, entries: Sequence[Entry], *, cap: int) -> Request:
     """Build the request for a summary of `entries`, the oldest of the context, in at most `cap` tokens. It begins like
     every request of the session, and has its own bill."""
     turn = max((entry.turn for entry in entries), default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.log import events as ev
 from roost.log.protocols import Record
 
@@ -13,7 +13,7 @@ from roost.log.protocols import Record
 class OwnLog:
     """Implements `roost.tools.base.History`."""
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     @property
@@ -28,7 +28,7 @@ class OwnLog:
 class OwnPins:
     """Implements `roost.tools.base.Pins`."""
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     def all(self) -> Mapping[str, str]:

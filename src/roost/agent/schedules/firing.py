@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from roost.agent.schedules.recurrence import Verdict, delay, following, judge, zone_of
 from roost.agent.schedules.state import NOTHING
-from roost.agent.session import LiveSession
+from roost.agent.session import Session
 from roost.agent.state import Schedule
 from roost.errors import Invalid
 from roost.log import events as ev
@@ -35,7 +35,7 @@ def timer_of(name: str) -> str:
     return f"schedule:{name}"
 
 
-def order(session: LiveSession, item: InboxItem, given: ScheduleInput) -> None:
+def order(session: Session, item: InboxItem, given: ScheduleInput) -> None:
     """Apply an order to a schedule. Its pending firings in the inbox are dropped."""
     schedule = session.state.schedules.get(given.name)
     spec = given.spec if given.order == "set" else None if schedule is None else schedule.spec
@@ -52,7 +52,7 @@ def order(session: LiveSession, item: InboxItem, given: ScheduleInput) -> None:
         _set(session, given.name, spec, paused, since=item.accepted_at, item=item.id)
 
 
-def fire(session: LiveSession, item: InboxItem, given: DueInput) -> bool:
+def fire(session: Session, item: InboxItem, given: DueInput) -> bool:
     """Handle a firing. Returns whether a turn begins with it."""
     schedule, now = session.state.schedules.get(given.name), session.means.now()
     by_hand = given.due is None
@@ -89,14 +89,14 @@ def fire(session: LiveSession, item: InboxItem, given: DueInput) -> bool:
     return runs
 
 
-def tend(session: LiveSession) -> None:
+def pause_idle_heartbeats(session: Session) -> None:
     """Pause heartbeats that had nothing to do for long."""
     for name, schedule in list(session.state.schedules.items()):
         if schedule.spec.heartbeat and schedule.paused is None and schedule.idle >= schedule.spec.idle_after:
             _set(session, name, schedule.spec, "idle", since=session.means.now())
 
 
-def rouse(session: LiveSession) -> None:
+def rouse(session: Session) -> None:
     """Resume paused heartbeats: a person spoke."""
     for name, schedule in list(session.state.schedules.items()):
         if schedule.paused == "idle":
@@ -114,7 +114,7 @@ def _paused(given: ScheduleInput, schedule: Schedule | None) -> Literal["person"
 
 
 def _set(
-    session: LiveSession,
+    session: Session,
     name: str,
     spec: ScheduleSpec,
     paused: Literal["person", "idle"] | None,
@@ -139,18 +139,18 @@ def _set(
         _arm(session, name, spec, then)
 
 
-def _clear(session: LiveSession, name: str, why: str, item: int | None = None) -> None:
+def _clear(session: Session, name: str, why: str, item: int | None = None) -> None:
     _disarm(session, name)
     session.note(ev.ScheduleCleared(at=time.time(), name=name, why=why, input=item), consume=item)
 
 
-def _arm(session: LiveSession, name: str, spec: ScheduleSpec, due: float) -> None:
+def _arm(session: Session, name: str, spec: ScheduleSpec, due: float) -> None:
     timer, late = timer_of(name), due + delay(spec, _seed(session, name), due)
     session.note(ev.TimerSet(at=time.time(), timer=timer, due=late))
     session.set_timer(timer, TimerSpec(timer, late, DueInput(name, due)))
 
 
-def _disarm(session: LiveSession, name: str) -> None:
+def _disarm(session: Session, name: str) -> None:
     timer = timer_of(name)
     if timer in session.state.timers:
         session.note(ev.TimerCleared(at=time.time(), timer=timer))
@@ -164,7 +164,7 @@ class _Said(NamedTuple):
     missed: int
 
 
-def _say(session: LiveSession, item: InboxItem, said: _Said) -> None:
+def _say(session: Session, item: InboxItem, said: _Said) -> None:
     """Begin a turn with the firing."""
     name, spec, number = said.name, said.spec, session.state.turns + 1
     if spec.fresh or spec.heartbeat:
@@ -176,5 +176,5 @@ def _say(session: LiveSession, item: InboxItem, said: _Said) -> None:
     session.note(ev.TurnStarted(at=time.time(), turn=number, input=item.id))
 
 
-def _seed(session: LiveSession, name: str) -> str:
+def _seed(session: Session, name: str) -> str:
     return f"{session.id}:{name}"

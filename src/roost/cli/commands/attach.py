@@ -9,7 +9,7 @@ from roost.cli.approvals import Approver
 from roost.cli.follow import Follower
 from roost.cli.options import command, session_argument
 from roost.cli.output import note
-from roost.cli.renderer import Screen
+from roost.cli.renderer import Renderer
 from roost.cli.session_ids import session_id, short
 
 
@@ -29,7 +29,7 @@ def attach(app: App, session: str | None) -> int:
         note(f"session {short(session)} of agent {info.agent}, {info.state}, {info.phase}. Ctrl-C leaves it running")
         node.work_on(session)
         mode = "ask" if sys.stdin.isatty() and sys.stderr.isatty() else "leave"
-        follower = Follower(node, session, screen=Screen(inputs=True), approver=Approver(mode), ctrl_c="leave")
+        follower = Follower(node, session, screen=Renderer(inputs=True), approver=Approver(mode), ctrl_c="leave")
         turn = follower.follow(after=info.head)
         if turn.outcome == "gone":
             note("the session was deleted")

@@ -14,10 +14,10 @@ from roost.cli.approvals import Approver, mode_for
 from roost.cli.commands.listing import activity
 from roost.cli.follow import Follower
 from roost.cli.local_worker_start import warm
-from roost.cli.open_session import Wanted, begin
+from roost.cli.open_session import SessionOptions, begin
 from roost.cli.options import agent_places, command
 from roost.cli.output import ago, note, say, styled
-from roost.cli.renderer import Screen
+from roost.cli.renderer import Renderer
 from roost.cli.session_ids import short
 from roost.errors import RoostError
 
@@ -61,7 +61,7 @@ def chat(
     place = None if private else folder(workspace)
     if session is None and (agent is None or model is not None):
         warm(app, model)
-    wanted = Wanted(agent, model, agent_places, session, place)
+    wanted = SessionOptions(agent, model, agent_places, session, place)
     node, session = begin(app, wanted)
     talk = _Chat(node, session, yes=yes)
     try:
@@ -97,7 +97,7 @@ class _Chat:
         self._follower = Follower(
             self._node,
             self.session,
-            screen=Screen(),
+            screen=Renderer(),
             approver=Approver(mode_for(yes=self._yes)),
             typed=self._while_working,
         )

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from roost.cli.app import App
-from roost.cli.event_queue import Ended, Feed, Interrupt
+from roost.cli.event_queue import Ended, EventQueue, Interrupt
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.output import one_line, say, styled
 from roost.cli.session_ids import session_id
@@ -53,7 +53,7 @@ def _replay(node: Node, session: str, after: int, *, as_json: bool) -> None:
 
 
 def _follow(node: Node, session: str, after: int, *, as_json: bool) -> None:
-    feed = Feed()
+    feed = EventQueue()
     with Signals(feed):
         stop = node.subscribe(session, feed, after=after, deltas=False)
         try:

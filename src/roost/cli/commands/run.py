@@ -54,13 +54,13 @@ def run(
     if words and session is None and (model is not None or (agent is None and len(words) == 1)):
         warm(app, model)
     from roost.cli.message_input import with_files
-    from roost.cli.open_session import Wanted
+    from roost.cli.open_session import SessionOptions
     from roost.cli.run_task import do
 
     name, message = _split(words, agent)
     said = with_files(message, attach)
     place = None if private else folder(workspace)
-    wanted = Wanted(name, model, agent_places, session, place, quiet=quiet or as_json)
+    wanted = SessionOptions(name, model, agent_places, session, place, quiet=quiet or as_json)
     return do(app, wanted, said, yes=yes, as_json=as_json, quiet=quiet)
 
 

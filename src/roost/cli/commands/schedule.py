@@ -12,7 +12,7 @@ import click
 from roost.agent.schedules.recurrence import check, check_name
 from roost.cli.app import App, folder
 from roost.cli.message_input import message_of
-from roost.cli.open_session import Wanted, begin
+from roost.cli.open_session import SessionOptions, begin
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.output import clean, note, one_line, say, say_json, styled, table
 from roost.cli.session_ids import session_id, short
@@ -79,7 +79,9 @@ def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
     check(spec, time.time())
     place = None if given["private"] else folder(given["workspace"])
     if given["session"] is None:
-        node, session = begin(app, Wanted(given["agent"], None, given["agent_places"], None, place, quiet=as_json))
+        node, session = begin(
+            app, SessionOptions(given["agent"], None, given["agent_places"], None, place, quiet=as_json)
+        )
     else:
         node, session = app.node(), given["session"]
     try:

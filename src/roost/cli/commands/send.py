@@ -12,7 +12,7 @@ from roost.cli.follow import Follower
 from roost.cli.message_input import message_of, with_files
 from roost.cli.options import as_json, attached, command
 from roost.cli.output import note, say_json
-from roost.cli.renderer import Screen
+from roost.cli.renderer import Renderer
 from roost.cli.session_ids import session_id, short
 
 
@@ -43,7 +43,7 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
         if wait:
             node.work_on(session)
             follower = Follower(
-                node, session, screen=Screen(silent=as_json, spin=True), approver=Approver("leave"), ctrl_c="leave"
+                node, session, screen=Renderer(silent=as_json, spin=True), approver=Approver("leave"), ctrl_c="leave"
             )
             turn = follower.follow(after=sent.head, until=sent.input)
             if as_json:

@@ -11,7 +11,7 @@ from threading import Event
 from roost.errors import Conflict, NotFound
 from roost.kernel.kernel import Kernel
 from roost.kernel.state_loader import load_state
-from roost.workspace.snapshot_sync import Carrier
+from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.snapshots import Place, Stopped
 
 
@@ -35,7 +35,7 @@ async def take_files(kernel: Kernel, session: str, target: Path) -> int:
     return await asyncio.to_thread(_pack, folder, target)
 
 
-def _of_snapshot(carrier: Carrier, snapshot: str, target: Path) -> int:
+def _of_snapshot(carrier: SnapshotSync, snapshot: str, target: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="roost-files-") as room:
         place = Place(Path(room) / "files", Path(room) / "memory")
         try:

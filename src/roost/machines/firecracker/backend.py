@@ -26,7 +26,7 @@ from roost.sandbox.backend import Probe, SandboxSpec
 from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.probe import tried, unable, version_of
 from roost.sandbox.process_marks import reap_orphans
-from roost.sandbox.sandbox_host import Body, MakeEgress, made_whole, plain_egress, remove_left
+from roost.sandbox.sandbox_host import MakeEgress, SandboxHost, made_whole, plain_egress, remove_left
 from roost.sandbox.suspended_image import Image, take
 
 _OUTSIDE = 128 * 1024**2
@@ -92,7 +92,7 @@ class FirecrackerBackend:
         spec, version = await asyncio.to_thread(mounts.settled_spec, spec), await self._version(program, kernel)
         if image is not None:
             image.check(version, spec.workspace)
-        box = Box(Body(spec, "firecracker"), lambda body: Vmm(body, program, jailer))
+        box = Box(SandboxHost(spec, "firecracker"), lambda body: Vmm(body, program, jailer))
         try:
             return await self._make(box, kernel, version, image)
         except (OSError, Missing) as error:

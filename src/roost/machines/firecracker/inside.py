@@ -20,7 +20,7 @@ from roost.machines.guest import check_workspace, memory_mib, processors, view
 from roost.sandbox.backend import Usage
 from roost.sandbox.egress_dialler import Dialling
 from roost.sandbox.guest.link import Link
-from roost.sandbox.sandbox_host import Body, scratch_bytes
+from roost.sandbox.sandbox_host import SandboxHost, scratch_bytes
 from roost.sandbox.suspended_image import Image
 
 START = 30.0
@@ -69,8 +69,8 @@ class Box:
 
     def __init__(
         self,
-        body: Body,
-        make: Callable[[Body], Machine],
+        body: SandboxHost,
+        make: Callable[[SandboxHost], Machine],
         carrier: str = CARRIER,
         programs: Mapping[str, Path] = {"carry": PROGRAM},
         seconds: float = START,

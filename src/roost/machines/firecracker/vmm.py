@@ -13,7 +13,7 @@ from typing import cast
 from roost.errors import SandboxError
 from roost.machines.firecracker.api import Api
 from roost.machines.firecracker.jail import SOCKET, Jail
-from roost.sandbox.sandbox_host import Body
+from roost.sandbox.sandbox_host import SandboxHost
 
 VSOCK = "vsock"
 """Name of the socket to the machine, in Firecracker's folder."""
@@ -59,7 +59,7 @@ class Vmm:
     """A Firecracker process. Call `spawn`, then one of `boot` and `load`; they raise `SandboxError` or `OSError`. The
     body must be prepared."""
 
-    def __init__(self, body: Body, program: str, jailer: str | None) -> None:
+    def __init__(self, body: SandboxHost, program: str, jailer: str | None) -> None:
         self.body = body
         self.jail = Jail(program, jailer, body.folder)
         self.api = Api(self.jail.root / SOCKET)

@@ -23,7 +23,7 @@ from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.link import Link
 from roost.sandbox.probe import tried, unable, version_of
 from roost.sandbox.process_marks import reap_orphans
-from roost.sandbox.sandbox_host import Body, MakeEgress, made_whole, plain_egress, remove_left
+from roost.sandbox.sandbox_host import MakeEgress, SandboxHost, made_whole, plain_egress, remove_left
 from roost.sandbox.suspended_image import Image, take
 
 _START = 60.0
@@ -97,7 +97,7 @@ class QemuBackend:
         if spec.network.open:
             raise SandboxError("a machine of QEMU has no open network; name hosts in the agent's isolation")
         spec = await asyncio.to_thread(mounts.settled_spec, spec)
-        box = Box(Body(spec, "qemu"), program, accelerated=not self._emulate)
+        box = Box(SandboxHost(spec, "qemu"), program, accelerated=not self._emulate)
         try:
             kernel = await asyncio.to_thread(find_kernel, self._image)
             version = await self._version(program, kernel)

@@ -20,7 +20,7 @@ from roost.sandbox.backend import Usage
 from roost.sandbox.containers.bwrap import find_bwrap
 from roost.sandbox.egress_dialler import Dialling
 from roost.sandbox.guest.link import Link
-from roost.sandbox.sandbox_host import Body, scratch_bytes
+from roost.sandbox.sandbox_host import SandboxHost, scratch_bytes
 from roost.sandbox.suspended_image import Image
 
 _MEMORY, _FILES = "memory", "files"
@@ -35,7 +35,7 @@ _BOOT = (
 class Box:
     """QEMU, the file server, and the connections to both."""
 
-    def __init__(self, body: Body, program: str, *, accelerated: bool) -> None:
+    def __init__(self, body: SandboxHost, program: str, *, accelerated: bool) -> None:
         self.body = body
         self._program, self._accelerated = program, accelerated
         self._view: ServedView | None = None
@@ -121,7 +121,7 @@ async def _read(image: Image | None, name: str) -> bytes | None:
     return None if image is None else await asyncio.to_thread((image.folder / name).read_bytes)
 
 
-def write_disk(body: Body, kernel: Kernel) -> None:
+def write_disk(body: SandboxHost, kernel: Kernel) -> None:
     """Write the initial memory disk. Blocks. Raises `SandboxError`, `OSError`."""
     spec = body.spec
     check_workspace(spec)
@@ -130,7 +130,7 @@ def write_disk(body: Body, kernel: Kernel) -> None:
     (body.folder / "disk").write_bytes(memory_disk(kernel, inside))
 
 
-def _jail(program: str, body: Body, kernel: Kernel, *, accelerated: bool) -> list[str]:
+def _jail(program: str, body: SandboxHost, kernel: Kernel, *, accelerated: bool) -> list[str]:
     """Return the arguments of QEMU's namespace: it sees programs, its kernel, its folder and KVM, and no other file."""
     args = [find_bwrap() or "bwrap", "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
     args += ["--cap-drop", "ALL", "--disable-userns", "--die-with-parent", "--as-pid-1", *mounts.system()]
@@ -141,7 +141,9 @@ def _jail(program: str, body: Body, kernel: Kernel, *, accelerated: bool) -> lis
     return [*args, "--bind", str(body.folder), str(body.folder), "--remount-ro", "/", "--chdir", "/", "--"]
 
 
-def _arguments(program: str, body: Body, kernel: Kernel, ports: Sequence[int], *, accelerated: bool) -> list[str]:
+def _arguments(
+    program: str, body: SandboxHost, kernel: Kernel, ports: Sequence[int], *, accelerated: bool
+) -> list[str]:
     bounds = body.spec.bounds
     args = [
         *_jail(program, body, kernel, accelerated=accelerated),
@@ -166,7 +168,7 @@ def _arguments(program: str, body: Body, kernel: Kernel, ports: Sequence[int], *
     return args
 
 
-def last_words(body: Body) -> str:
+def last_words(body: SandboxHost) -> str:
     """Return the end of the console's output. Blocks."""
     try:
         return (body.folder / "console").read_bytes()[-1000:].decode("utf-8", "replace").strip() or "none"

@@ -8,7 +8,7 @@ from roost.errors import ConfigError, RoostError
 from roost.log.content import ErrorData, Usage
 from roost.log.shared import Shared
 from roost.models.limit_headers import HEARD
-from roost.models.model_wrapper import Wrapped, events
+from roost.models.model_wrapper import ModelWrapper, events
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Profile, Request
 from roost.models.tokens import MEDIA, estimate_request, margin
 from roost.routing.clock import Clock
@@ -63,7 +63,7 @@ class Limiters:
         return tuple(self._all[name] for name in (own, account) if name in self._all)
 
 
-class Limited(Wrapped):
+class Limited(ModelWrapper):
     """Let calls of `inner` pass as the limiters allow, in order of arrival.
 
     A notice `limit` reports a wait of half a second or more. A wait that would exceed a limiter's patience, or

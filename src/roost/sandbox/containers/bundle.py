@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, SandboxSpec
-from roost.sandbox.sandbox_host import Body
+from roost.sandbox.sandbox_host import SandboxHost
 
 _MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug",
            "/proc/scsi", "/proc/sysrq-trigger", "/sys/firmware")  # fmt: skip
@@ -140,7 +140,7 @@ class Bundle(NamedTuple):
         return made
 
 
-def view(spec: SandboxSpec, body: Body, *, sockets: bool = True) -> list[str]:
+def view(spec: SandboxSpec, body: SandboxHost, *, sockets: bool = True) -> list[str]:
     """Return a container's view as bwrap's arguments. `sockets`: it could connect to Unix sockets of this machine."""
     covered = spec.sockets if sockets else ()
     args = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden, covered)]

@@ -28,8 +28,8 @@ from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.sandbox.probe import tried, unable, version_of
 from roost.sandbox.process_marks import reap_orphans
 from roost.sandbox.sandbox_host import (
-    Body,
     MakeEgress,
+    SandboxHost,
     agent_argv,
     capabilities,
     made_or_ended,
@@ -88,7 +88,7 @@ class BwrapBackend:
         program = find_bwrap()
         if program is None:
             raise SandboxError(f"there is no bwrap on this machine: {_FIX}")
-        body = Body(await asyncio.to_thread(mounts.settled_spec, spec), "bwrap")
+        body = SandboxHost(await asyncio.to_thread(mounts.settled_spec, spec), "bwrap")
         return await made_or_ended(body, self._make(program, body))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> LinkedGuest:
@@ -99,7 +99,7 @@ class BwrapBackend:
         killed = await asyncio.to_thread(reap_orphans, marker) + await self._groups.reap(marker)
         return killed + await asyncio.to_thread(remove_left, self.name, marker)
 
-    async def _make(self, program: str, body: Body) -> LinkedGuest:
+    async def _make(self, program: str, body: SandboxHost) -> LinkedGuest:
         await body.prepare(await self._groups.get(), self._egress, bare=True)
         await _launch(program, body)
         link = await body.greet(_START)
@@ -112,7 +112,7 @@ class BwrapBackend:
         return LinkedGuest(self.level, able, link, body, manner(body))
 
 
-async def _launch(program: str, body: Body) -> Link:
+async def _launch(program: str, body: SandboxHost) -> Link:
     filters, users = memory(seccomp.program()), memory(users_file(body.spec.user or INSIDE))
     try:
         return await body.launch([program, *_arguments(body, filters, users)], fds=(filters, users))
@@ -121,7 +121,7 @@ async def _launch(program: str, body: Body) -> Link:
         os.close(users)
 
 
-def _arguments(body: Body, filters: int, users: int) -> list[str]:
+def _arguments(body: SandboxHost, filters: int, users: int) -> list[str]:
     spec, door = body.spec, body.door
     args = [*identity(spec.user), "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     args += ["--hostname", "sandbox", "--die-with-parent", "--as-pid-1", "--seccomp", str(filters), "--clearenv"]

@@ -31,8 +31,8 @@ from roost.sandbox.guest.link import Link
 from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.sandbox.probe import tried, unable
 from roost.sandbox.sandbox_host import (
-    Body,
     MakeEgress,
+    SandboxHost,
     agent_argv,
     left,
     lend,
@@ -128,7 +128,7 @@ class DockerBackend:
         raise SandboxError(why)
 
 
-class _Container(Body):
+class _Container(SandboxHost):
     def __init__(self, engine: Engine, spec: SandboxSpec) -> None:
         super().__init__(spec, "docker")
         self._engine = engine

@@ -33,8 +33,8 @@ from roost.sandbox.guest.relay import OVER_THE_LINK
 from roost.sandbox.probe import tried, unable, version_of
 from roost.sandbox.process_marks import reap_orphans
 from roost.sandbox.sandbox_host import (
-    Body,
     MakeEgress,
+    SandboxHost,
     agent_argv,
     capabilities,
     made_or_ended,
@@ -107,10 +107,10 @@ class GvisorBackend:
         version = await asyncio.to_thread(version_of, program)
         if image is not None:
             image.check(_written_by(version, spec.user), spec.workspace)
-        body = Body(spec, "gvisor", lambda folder, dead: None if dead else _delete(program, folder))
+        body = SandboxHost(spec, "gvisor", lambda folder, dead: None if dead else _delete(program, folder))
         return await made_or_ended(body, self._make(body, _Box(program, version, body), image))
 
-    async def _make(self, body: Body, box: _Box, image: Image | None) -> GvisorGuest:
+    async def _make(self, body: SandboxHost, box: _Box, image: Image | None) -> GvisorGuest:
         spec = body.spec
         bounds = msgspec.structs.replace(spec.bounds, pids=_OWN_THREADS + (spec.bounds.pids or 0))
         await body.prepare(await self._groups.get(), self._egress, bounds)
@@ -145,7 +145,7 @@ class GvisorGuest(KeptGuest):
 class _Box:
     """The commands of runsc for one sandbox."""
 
-    def __init__(self, program: str, version: str, body: Body) -> None:
+    def __init__(self, program: str, version: str, body: SandboxHost) -> None:
         self._program, self.version, self.body = program, version, body
 
     def write(self) -> None:
@@ -216,7 +216,7 @@ def _written_by(version: str, user: User | None) -> str:
     return version if user is None else f"{version}, as user {user.uid}"
 
 
-def _capabilities(body: Body) -> Capabilities:
+def _capabilities(body: SandboxHost) -> Capabilities:
     able = capabilities(body.group, body.spec)
     return msgspec.structs.replace(able, pids="kernel", suspends="memory")
 

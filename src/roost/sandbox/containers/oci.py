@@ -25,8 +25,8 @@ from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.sandbox.probe import tried, unable, version_of
 from roost.sandbox.process_marks import reap_orphans
 from roost.sandbox.sandbox_host import (
-    Body,
     MakeEgress,
+    SandboxHost,
     agent_argv,
     capabilities,
     made_or_ended,
@@ -77,10 +77,10 @@ class OciBackend:
             raise SandboxError(f"there is no OCI runtime on this machine: {_FIX}")
         spec = await asyncio.to_thread(mounts.settled_spec, spec)
         runtime = _Runtime(program)
-        body = Body(spec, "oci", runtime.delete)
+        body = SandboxHost(spec, "oci", runtime.delete)
         return await made_or_ended(body, self._make(spec, body, runtime))
 
-    async def _make(self, spec: SandboxSpec, body: Body, runtime: _Runtime) -> LinkedGuest:
+    async def _make(self, spec: SandboxSpec, body: SandboxHost, runtime: _Runtime) -> LinkedGuest:
         await body.prepare(await self._groups.get(), self._egress)
         bundle = Bundle(
             body.folder,
@@ -134,7 +134,7 @@ class _Runtime:
             what[-1:] = ["--detach", "--pid-file", str(folder / "pid"), "box"]
         return what
 
-    def join(self, body: Body) -> int | None:
+    def join(self, body: SandboxHost) -> int | None:
         """Move the agent into our control group before it starts anything: runc puts it into a group of its own.
         Returns the agent's process number where it is no child of the runtime's process, else None."""
         if self.is_crun:

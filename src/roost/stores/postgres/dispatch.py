@@ -16,7 +16,7 @@ from roost.log.inputs import Input, decode_input, urgency
 from roost.log.protocols import Change, Claim, InboxItem, Snapshot
 from roost.stores.postgres import rows
 from roost.stores.postgres.database import Link, Pool
-from roost.stores.postgres.node_connection import Live
+from roost.stores.postgres.node_connection import NodeConnection
 
 log = logging.getLogger("roost.journal")
 _CLAIM = "SELECT * FROM claim_1($1, $2, $3, $4)"
@@ -194,7 +194,7 @@ class Timers:
         return len(made)
 
 
-async def nodes(pool: Pool, live: Live) -> list[NodeInfo]:
+async def nodes(pool: Pool, live: NodeConnection) -> list[NodeInfo]:
     """Return the nodes. Every heartbeat calls this. While nodes of this journal are alive, their ticks detect dead
     nodes within moments; otherwise each node is probed here."""
     if live.nodes:

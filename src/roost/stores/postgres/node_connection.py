@@ -41,7 +41,7 @@ _UNLOCK = "SELECT pg_advisory_unlock(key_1($1))"
 _encode = msgspec.json.Encoder().encode
 
 
-class Live:
+class NodeConnection:
     """Keeps the node connection up. on_look: called with changes made by others."""
 
     def __init__(self, address: Address, token: str, on_look: Callable[[list[Change]], None]) -> None:

@@ -11,7 +11,7 @@ from roost.errors import RoostError
 from roost.log.commit_watchers import Watchers
 from roost.log.protocols import Append
 from roost.stores.postgres.database import Pool
-from roost.stores.postgres.node_connection import Live
+from roost.stores.postgres.node_connection import NodeConnection
 from roost.stores.postgres.notify import INBOX, LOG, changes
 
 _PACE = 1.0
@@ -22,10 +22,10 @@ SELECT id, head, inputs FROM sessions WHERE id = ANY ($1)
 UNION SELECT id, head, inputs FROM sessions WHERE owner = ANY ($2) AND pending > 0"""
 
 
-class Patrol:
+class PollFallback:
     """Polls the watched sessions, and those that nodes of this journal own."""
 
-    def __init__(self, pool: Pool, watchers: Watchers, live: Live) -> None:
+    def __init__(self, pool: Pool, watchers: Watchers, live: NodeConnection) -> None:
         self._pool = pool
         self._watchers = watchers
         self._live = live

@@ -37,9 +37,9 @@ from roost.stores.postgres.append_effects import Delivered
 from roost.stores.postgres.database import Address, Pool, shut
 from roost.stores.postgres.errors import FAILURES, failure
 from roost.stores.postgres.migrate import MIGRATIONS, Migration, migrate
-from roost.stores.postgres.node_connection import Live
+from roost.stores.postgres.node_connection import NodeConnection
 from roost.stores.postgres.notify import ANYTHING, INBOX, LOG, WORK
-from roost.stores.postgres.poll_fallback import Patrol
+from roost.stores.postgres.poll_fallback import PollFallback
 from roost.stores.postgres.writer import GroupWriter
 
 log = logging.getLogger("roost.journal")
@@ -60,9 +60,9 @@ class PostgresJournal:
         self._watchers = Watchers()
         self._pool = Pool(address, _CONNECTIONS, name=f"roost-{token}")
         self._appends = Pool(address, _WRITERS, name=f"roost-append-{token}")
-        self._live = Live(address, token, self._watchers.publish)
+        self._live = NodeConnection(address, token, self._watchers.publish)
         self._notices = self._live.notices
-        self._patrol = Patrol(self._pool, self._watchers, self._live)
+        self._patrol = PollFallback(self._pool, self._watchers, self._live)
         self._writer = GroupWriter(self._appends, _WRITERS, self._appended)
         self._claims = dispatch.Claims(self._pool, self._claimed, self._buried)
         self._timers = dispatch.Timers(self._pool, self._fired)

@@ -28,7 +28,7 @@ _CHECKPOINTS = 25
 """Tries to empty the write-ahead log."""
 
 
-class File:
+class SqliteDatabase:
     """One open file. Writes go through `write`, in order. Reads go through `read`, on their own connections, and see
     committed data. `watchers` are notified of every commit, within 0.2 s if another process made it. on_full: as in
     `open_store`."""

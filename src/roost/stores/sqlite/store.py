@@ -34,7 +34,7 @@ from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, Sett
 from roost.log.store_protocol import Durability
 from roost.log.tail import follow
 from roost.stores.sqlite import deletion, dispatch, fact_store, forks, portable, rows, session_logs, shared
-from roost.stores.sqlite.database import File
+from roost.stores.sqlite.database import SqliteDatabase
 
 log = logging.getLogger("roost.journal")
 
@@ -46,7 +46,7 @@ class SqliteJournal:
     """
 
     def __init__(self, path: Path, durability: Durability, on_full: Callable[[], bool]) -> None:
-        self._file = File(path, durability, on_full)
+        self._file = SqliteDatabase(path, durability, on_full)
         self._nodes = Locks(path.with_name(path.name + ".nodes"))
         self._unreadable: set[tuple[int, str, float]] = set()
 

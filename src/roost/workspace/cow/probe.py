@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from roost.sandbox.disk_reserve import Floor
+from roost.sandbox.disk_reserve import DiskReserve
 from roost.workspace import btrfs
 from roost.workspace.copy_tree import clone
 from roost.workspace.cow.portable import PortableSnapshots
@@ -33,7 +33,7 @@ class Means(NamedTuple):
         return "btrfs subvolumes" if self.subvolumes is None else "portable"
 
 
-def choose(workspaces: Path, *, memory: Path | None = None, floor: Floor | None = None) -> Snapshots:
+def choose(workspaces: Path, *, memory: Path | None = None, floor: DiskReserve | None = None) -> Snapshots:
     """Return the snapshots for the session folders in `workspaces`, which need not exist. `memory`: the folder of their
     memories; remains of interrupted saves in it are removed. `floor`: disk reserve to respect. Blocks."""
     if _tried(workspaces, _subvolumes) is None:
