@@ -28,15 +28,15 @@ test-fresh:     ## the tests on a bare Debian made by debootstrap; needs root
 	.ci/fresh
 
 check: $(READY) ## format, lint, types, layers, dependencies
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/ruff check src tests bench tools
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry src
 
 format: $(READY) ## put the code into shape
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench tools
+	$(BIN)/ruff check --fix src tests bench tools
 
 docs: $(READY)  ## build the site of the docs into build/site; a broken link fails
 	$(BIN)/mkdocs build
@@ -63,7 +63,7 @@ lock: $(READY)  ## pin every dependency by hash
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile -q --generate-hashes --universal --no-header --no-annotate --python-version 3.11 - -o deploy/requirements-build.txt
 
 clean:          ## remove what `make` made
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Roost needs Python 3.11 or newer: make PYTHON=python3.13")'

@@ -58,7 +58,7 @@ def came(session: Session) -> InboxItem | None:
 
 def drop_stale_timer(session: Session, item: InboxItem, due: float) -> None:
     """Handle the firing of the timer. If the session is paused or its turn waits, clear the timer, so that no input
-    waits in such a session; `consolidation.at_rest` sets it again."""
+    waits in such a session; `consolidation.consolidate_if_due` sets it again."""
     state = session.state
     if state.state in ("created", "running") and state.phase != "waiting":
         return

@@ -1,4 +1,5 @@
-"""The meaning of events: `apply` folds them into a session's state; no other code interprets them."""
+"""The meaning of events: `apply` folds them into a session's state. A rollback also needs the state before it:
+`roost.agent.rewind`."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ async def end(session: Session, reason: str) -> None:
 
 
 def abandon_jobs(session: Session, reason: str) -> None:
-    """Note the end of all jobs without telling the agent, because a person ended them; `tend` stops the processes."""
+    """End all jobs without telling the agent: a person ended them. `reconcile_jobs` stops their processes."""
     for key in list(session.state.jobs):
         _note(session, key, Ending("stopped", reason=reason))
 

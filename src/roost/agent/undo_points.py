@@ -116,7 +116,7 @@ def _base(session: Session) -> str | None:
 
 async def roll_back(session: Session, files: SyncedFolder, call: Call, problem: str) -> tuple[Text, ...]:
     """Restore the files after a failed call, before its outcome is noted. Returns a text for the model. If it fails
-    now, `put_back` does it later."""
+    now, `undo_pending` does it later."""
     if call.undo is None:
         return (Text(_NOT_UNDONE.format(problem)),) if problem else ()
     try:

@@ -86,7 +86,7 @@ class _Partial:
 
 
 class Hub:
-    """The deltas of a node's sessions. Implements `roost.agent.session.Deltas`. `audience` is told of readers, except
+    """The deltas of a node's sessions. Implements `roost.agent.resources.Deltas`. `audience` is told of readers, except
     relays."""
 
     def __init__(self) -> None:

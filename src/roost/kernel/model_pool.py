@@ -21,7 +21,7 @@ from roost.routing.profiles import Profiles
 class ModelPool:
     """Wrap every model that `models` resolves in a model stack (`roost.providers.model_stack`), charged to the
     cluster's one ledger, and add the name `auto`. `models` belongs to this node until `close`. Raises `ConfigError`.
-    Implements `roost.agent.session.Ledger`."""
+    Implements `roost.agent.resources.Ledger`."""
 
     def __init__(self, models: Models, store: Store, *, node: str, lease: float) -> None:
         self.ledger = _ledger(models.config, store, node, lease)

@@ -1,1 +1,1 @@
-"""The log: events, inputs, and the journal that keeps them."""
+"""The log: events, inputs, and the protocols of the stores that keep them."""

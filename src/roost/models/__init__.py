@@ -1,1 +1,1 @@
-"""Models: the request, the wires that send it, the catalog, the embedded model."""
+"""Models: the request, the compilers and wires that shape and send it, the catalog, media."""

@@ -14,7 +14,7 @@ _PLAIN = (Text, Thinking, ToolCall)
 
 def needed(messages: Sequence[Message], since: int = 0) -> frozenset[MediaKind]:
     """Return the kinds in the user's newest messages, from index `since` on, except text files. Older media and tool
-    results can become notes for a model that does not accept them (`media.Fitting`)."""
+    results can become notes for a model that does not accept them (`media_fitting.Fitting`)."""
     kinds: set[MediaKind] = set()
     found = False
     for message in reversed(messages[since:]):

@@ -29,7 +29,7 @@ class Saving(Protocol):
 
 
 class Here:
-    """Implements `Standing`. `trouble`: returns what is against a model now. `saving`: tells when to save money. For
+    """Implements `ModelStatus`. `trouble`: returns what is against a model now. `saving`: tells when to save money. For
     one event loop."""
 
     def __init__(

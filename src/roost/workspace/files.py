@@ -25,7 +25,7 @@ class Workspace:
 
     `private`: the folder belongs to the session alone, so writing in it harms no other files. `hidden`: a folder that
     counts as outside, wherever it lies. `notes`: a folder out of the agent's reach for notes that must outlive a crash
-    during a change (`workspace.atomic_edits`); without it, no change of several files is possible. `real`: the resolved
+    during a change (`atomic_edits.py`); without it, no change of several files is possible. `real`: the resolved
     path of `root`, if known. `owner`: returns the user that files must belong to; it may block and raise `OSError` and
     `SandboxError`."""
 
