@@ -47,6 +47,24 @@ async def test_the_time_and_the_files_stand_beside_the_message(tmp_path: Path) -
     assert files == "Files: packing.txt, a/b.txt, many/ (9 files)]"
 
 
+async def test_a_folder_of_thousands_of_files_hides_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "trip"
+    for name in (
+        *(f".venv/{n}.py" for n in range(2_100)),
+        *(f"dist/{n}.js" for n in range(2_100)),
+        "notes.txt",
+        "src/a.py",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    model = ScriptedModel(["ok"])
+    async with running(tmp_path / "home", clerk(model)) as runtime:
+        await (await runtime.session("a", workspace=str(folder))).ask("hi")
+    files = said(model.requests[0])[1].splitlines()[1]
+    assert files.startswith("Files: notes.txt, dist/ (")
+    assert files.endswith("files), src/]")
+
+
 async def test_names_of_files_are_quoted_where_they_could_pass_for_more(tmp_path: Path) -> None:
     folder = tmp_path / "trip"
     folder.mkdir()

@@ -53,20 +53,32 @@ def told(at: float) -> str:
 
 def listing(workspace: Workspace) -> str:
     """List file names in one line, top-level ones first; large folders and the excess are only counted. Blocks."""
-    walk = Walk(workspace, workspace.root, tool="list_files", names=True, cap=_WALKED, skip=SKIPPED)
+    first, whole = _walk(workspace, depth=1), _walk(workspace)
     try:
-        entries = [entry for entry in walk if not entry.path.startswith(".") and "/." not in entry.path]
+        here, entries = list(first), list(whole)
     except (RoostError, ToolError, OSError):
         return "(cannot be listed)"
     below: dict[str, list[str]] = {}
-    top: list[str] = []
     for entry in entries:
-        if not entry.folder:
-            folder, slash, _ = entry.path.partition("/")
-            (below.setdefault(folder, []) if slash else top).append(_named(entry.path))
-    for folder, names in below.items():
-        top += names if len(names) <= _MANY else [f"{_named(folder + '/')} ({len(names)} files)"]
-    return _cut(top) or "none"
+        folder, slash, _ = entry.path.partition("/")
+        if slash and not entry.folder:
+            below.setdefault(folder, []).append(_named(entry.path))
+    shown = [_named(entry.path) for entry in here if not entry.folder]
+    for folder in (entry.path for entry in here if entry.folder):
+        names = below.get(folder, [])
+        if len(names) > _MANY:
+            shown.append(f"{_named(folder + '/')} ({len(names)} files)")
+        elif names or not whole.incomplete:
+            shown += names
+        else:
+            shown.append(_named(folder + "/"))  # not reached
+    return _cut(shown) or "none"
+
+
+def _walk(workspace: Workspace, **options: int) -> Walk:
+    return Walk(
+        workspace, workspace.root, tool="list_files", names=True, skip=SKIPPED, dots=False, cap=_WALKED, **options
+    )
 
 
 def _named(path: str) -> str:

@@ -44,8 +44,8 @@ class RemoteNode(Client):
         if known is None or missing:
             parts = f"its {', '.join(missing)}" if missing else "it"
             raise Invalid(
-                f"agent {name!r} is written in Python and the daemon does not know {parts}: start the daemon again in"
-                " this folder (roost down, then roost up -d)",
+                f"agent {name!r} is written in Python and the daemon does not know {parts}: start the daemon again with"
+                " the agent's file (roost down, then roost up -d --agents FILE)",
                 code="agent_parts_unknown",
             )
 

@@ -46,13 +46,16 @@ class Walk:
         depth: int = _DEPTH,
         cap: int = 200_000,
         skip: frozenset[str],
+        dots: bool = True,
     ) -> None:
+        """`depth`: levels of folders. `cap`: most entries. `skip`: names of folders that are not entered. Without
+        `dots`, entries whose names begin with a dot are passed over and do not count."""
         self._unseen = workspace.unseen(tool, real)
         self._unread = workspace.unseen("read_file", real) if names else None
         self._names = names
         self.hidden = 0
         self._workspace, self._real = workspace, real
-        self._depth, self._left, self._skip = depth, cap, skip
+        self._depth, self._left, self._skip, self._dots = depth, cap, skip, dots
         self._deadline = time.monotonic() + _SECONDS
         self.incomplete: set[str] = set()
 
@@ -66,6 +69,8 @@ class Walk:
             if self._left <= 0 or time.monotonic() > self._deadline:
                 self.incomplete.add("the tree is too large to go through")
                 return
+            if not self._dots and name.startswith("."):
+                continue
             self._left -= 1
             held = self._held(f"{self._real}/{prefix}{name}")
             if held is None:

@@ -94,7 +94,7 @@ def _message(message: Message, asking: set[str]) -> None:
     """Print a message. `asking`: ids of calls that wait for a person and have no result yet."""
     match message:
         case UserMessage(parts=parts):
-            text = "".join(part.text if isinstance(part, Text) else "[image]" for part in parts)
+            text = "\n".join(part.text if isinstance(part, Text) else "[image]" for part in parts)
             say(styled("> ", "bold") + clean(text))
         case AssistantMessage():
             if message.text:
