@@ -52,7 +52,7 @@ class Long:
             await past(made, agent.spec, turns * EVENTS)
         await asyncio.to_thread(shutil.copy, self._stores[turns] / "roost.db", folder / "roost.db")
         async with Runtime(folder, agents=[agent]) as runtime:
-            log = Log(runtime.kernel.journal, ["past"])
+            log = Log(runtime.node.journal, ["past"])
             clock = Clock()
             await runtime.sessions.send("past", PROMPT)
             await log.wait()

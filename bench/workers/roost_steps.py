@@ -101,7 +101,7 @@ async def run(folder: Path, sessions: int, steps: int, store: str | None = None)
     ticks = Ticks()
     async with Runtime(folder, agents=[worker(steps, ticks if sessions == 1 else None)], store=store) as runtime:
         ids = [(await runtime.session("worker")).id for _ in range(sessions)]
-        log = Log(runtime.kernel.journal, ids)
+        log = Log(runtime.node.journal, ids)
         clock, began = Clock(), time.time()
         await asyncio.gather(*(runtime.sessions.send(session, PROMPT) for session in ids))
         await log.wait()

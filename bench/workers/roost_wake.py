@@ -62,7 +62,7 @@ async def _wake(home: Path, agent: Agent) -> tuple[float, float]:
                 awake.set()
 
         await asyncio.sleep(0.05)
-        runtime.kernel.journal.watch(changed, session="past")
+        runtime.node.journal.watch(changed, session="past")
         await runtime.sessions.send("past", PROMPT)
         await awake.wait()
     return (ended[0] - began[0]) * 1e3, (ended[1] - began[1]) * 1e3

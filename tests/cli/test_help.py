@@ -57,7 +57,7 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
 
 def test_asking_a_daemon_imports_nothing_that_works() -> None:
     heavy = (
-        "roost.kernel.kernel",
+        "roost.kernel.node",
         "roost.agent",
         "roost.models",
         "roost.memory",

@@ -215,7 +215,7 @@ from tests.crash.test_memory import Slow, team
 async def main():
     runtime = Runtime(Path(sys.argv[1]), agents=team())
     await runtime.start()
-    runtime.kernel.remembering.index._embedder = Slow
+    runtime.node.remembering.index._embedder = Slow
     await runtime.memories.add("user:x", "something to compare with")
     session = await runtime.session("a", id="s")
     await session.send("go")

@@ -75,7 +75,7 @@ async def _crash(begun: Path, home: Path, at: int, when: When) -> str | None:
         await asyncio.wait_for(_work(runtime), 30)
         log = [record.event for record in await runtime.sessions.history("s")]
         assert sum(isinstance(event, ev.SessionMoved) for event in log) == 1, struck
-        state = await load_state(runtime.kernel.journal, "s")
+        state = await load_state(runtime.node.journal, "s")
         version = decode_spec(state.spec).version
         assert (await runtime.sessions.get("s")).version == version == clerk("two").spec.version, struck
     assert (await check(home / "roost.db")).faults == [], struck

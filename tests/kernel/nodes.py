@@ -154,5 +154,5 @@ async def owner(runtime: Runtime, session: str) -> str | None:
 
 async def until_owned(by: Runtime, session: str, *, timeout: float = 30.0) -> None:
     async with asyncio.timeout(timeout):
-        while await owner(by, session) != by.kernel.node:
+        while await owner(by, session) != by.node.id:
             await asyncio.sleep(0.01)

@@ -59,7 +59,7 @@ def hourly(text: str = "look around", **more: object) -> ScheduleSpec:
 
 
 async def fire(runtime: Runtime, clock: Clock) -> None:
-    await runtime.kernel.dispatcher.fire(clock())
+    await runtime.node.dispatcher.fire(clock())
 
 
 async def fired(session: SessionHandle, runtime: Runtime) -> list[ev.ScheduleFired]:

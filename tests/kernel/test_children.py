@@ -111,7 +111,7 @@ async def test_a_task_is_another_session_s(tmp_path: Path) -> None:
         )
         child = await events(runtime.open(started.child), runtime)
         assert said(child) == ["count the birds"]
-        assert [one.id for one in await below(runtime.kernel.journal, session.id)] == [info.id]
+        assert [one.id for one in await below(runtime.node.journal, session.id)] == [info.id]
 
 
 async def test_tasks_of_one_answer_run_together_and_stay_in_order(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ async def test_depth_is_that_of_those_above(tmp_path: Path) -> None:
     async with running(tmp_path, parent) as runtime:
         session = await runtime.session("boss")
         assert await session.ask("go") == "done"
-        assert len(await below(runtime.kernel.journal, session.id)) == 2
+        assert len(await below(runtime.node.journal, session.id)) == 2
 
 
 async def test_the_parent_s_money_is_the_tree_s(tmp_path: Path) -> None:
@@ -335,11 +335,11 @@ async def test_the_parent_s_money_is_the_tree_s(tmp_path: Path) -> None:
         assert outcomes[0] == "answered"
         assert outcomes[-1] == "limit"
         assert "session_money" in seen(parent)[-1]
-        spent = await runtime.kernel.cores.balance(f"tree:{session.id}")
+        spent = await runtime.node.model_pool.balance(f"tree:{session.id}")
         assert 0 < spent <= 1_300_000
-        assert await runtime.kernel.cores.balance(f"session:{session.id}") == 0
+        assert await runtime.node.model_pool.balance(f"session:{session.id}") == 0
         await session.delete()
-        assert await runtime.kernel.cores.balance(f"tree:{session.id}") == 0
+        assert await runtime.node.model_pool.balance(f"tree:{session.id}") == 0
 
 
 @tool(replay="safe", safety="read_only", taints=True)
@@ -416,7 +416,7 @@ async def test_what_the_user_says_goes_before_tasks_that_have_not_begun(tmp_path
         item = await session.send("go")
         await started.wait()
         await session.send("give nobody any task", mode="steer")
-        while not runtime.kernel.live[session.id].inbox:
+        while not runtime.node.live[session.id].inbox:
             await asyncio.sleep(0.01)
         gate.set()
         assert await session.answer(item.id) == "as you say"
@@ -457,7 +457,7 @@ async def test_an_agent_is_found_behind_newer_sessions_that_are_not_meant(tmp_pa
     async with running(tmp_path, parent, echo()) as runtime:
         for labels in ({}, {"user": "ann"}):
             meant = await runtime.session("helper", labels=labels)
-            store = runtime.kernel.journal
+            store = runtime.node.journal
             for one in range(230):
                 new = NewSession(id=f"{meant.id}-{one}", agent="helper", version="1", labels={"user": f"u{one}"})
                 await store.create(new, [])
@@ -518,9 +518,9 @@ async def test_a_child_that_vanished_without_a_word(tmp_path: Path) -> None:
         item = await session.send("go")
         child = await child_of(runtime, session)
         await asleep(runtime, session)
-        await runtime.kernel.evict(child.id)
-        claims = await runtime.kernel.dispatcher.claim(runtime.kernel.node, session=child.id)
-        await runtime.kernel.journal.delete(child.id, epoch=claims[0].epoch if claims else None)
+        await runtime.node.evict(child.id)
+        claims = await runtime.node.dispatcher.claim(runtime.node.id, session=child.id)
+        await runtime.node.journal.delete(child.id, epoch=claims[0].epoch if claims else None)
         await session.bus.emit("poke", None)
         assert await session.answer(item.id) == "so it goes"
         assert await ended(await events(session, runtime)) == ["deleted"]
@@ -596,14 +596,14 @@ async def test_a_parent_on_another_node(tmp_path: Path) -> None:
     async with running(tmp_path, parent, echo(delay=lambda _: 1.5)) as far:
         async with running(tmp_path, parent, echo(), config=config) as near:
             session = await near.session("boss")
-            far.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed())
+            far.node.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed())
             assert config.only is not None
             config.only.add(session.id)
             await session.send("go")
             child = await child_of(near, session)
             await asleep(near, session)
-        far.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
-        far.kernel.scan()
+        far.node.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
+        far.node.scan()
         session = far.open(session.id)
         end = await until(session, ev.TurnCompleted)
         assert end.outcome == "answered"

@@ -34,18 +34,18 @@ async def test_a_drained_node_hands_over_and_goes_on_answering(tmp_path: Path) -
         asking = asyncio.create_task(session.ask("hi"))
         await hands.started.wait()
         two = await stack.enter_async_context(node(tmp_path, "two", hands.agent("two", *script)))
-        await one.kernel.drain(grace=0.1)
-        assert (one.kernel.draining, one.kernel.live) == (True, {})
+        await one.node.drain(grace=0.1)
+        assert (one.node.draining, one.node.live) == (True, {})
         await until_owned(two, session.id, timeout=30)
         hands.gate.set()
         assert await asyncio.wait_for(asking, 30) == "done"
         assert (hands.began, hands.cut) == (["one", "two"], ["one"])
         assert await asyncio.wait_for(session.ask("through the drained one"), 30) == "done"
         assert hands.began == ["one", "two", "two"]
-        await one.kernel.renew()
-        cards = {info.card.id: info.card for info in await two.kernel.dispatcher.nodes()}
-        assert cards[one.kernel.node].draining
-        assert not cards[two.kernel.node].draining
+        await one.node.renew()
+        cards = {info.card.id: info.card for info in await two.node.dispatcher.nodes()}
+        assert cards[one.node.id].draining
+        assert not cards[two.node.id].draining
 
 
 async def test_draining_lets_a_step_end(tmp_path: Path) -> None:
@@ -57,13 +57,13 @@ async def test_draining_lets_a_step_end(tmp_path: Path) -> None:
         asking = asyncio.create_task(session.ask("hi"))
         await hands.started.wait()
         two = await stack.enter_async_context(node(tmp_path, "two", hands.agent("two", *script)))
-        draining = asyncio.create_task(one.kernel.drain(grace=10))
+        draining = asyncio.create_task(one.node.drain(grace=10))
         await asyncio.sleep(0.2)
         hands.gate.set()
         await asyncio.wait_for(draining, 30)
         assert await asyncio.wait_for(asking, 30) == "done"
         assert (hands.began, hands.cut) == (["one"], [])
-        assert two.kernel.meters.takeovers == 1
+        assert two.node.meters.takeovers == 1
 
 
 async def test_a_full_node_leaves_work_to_others(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ async def test_sessions_go_to_nodes_that_have_what_they_need(tmp_path: Path) -> 
         session = await worker.session("a")
         assert (await session.inspect()).info.needs == ("agent:a",)
         assert await asyncio.wait_for(gate.open(session.id).ask("hi"), 30) == "done"
-        assert gate.kernel.meters.takeovers == 0
+        assert gate.node.meters.takeovers == 0
         assert hands.began == ["worker"]
 
 
@@ -105,15 +105,15 @@ async def test_files_stay_where_they_are(tmp_path: Path) -> None:
 
     async with node(tmp_path, "one", writer("1")) as one, node(tmp_path, "two", writer("2")) as two:
         session = await one.session("a")
-        home = f"home:{one.kernel.place.home}"
+        home = f"home:{one.node.place.home}"
         assert home in (await session.inspect()).info.needs
-        assert home in one.kernel.card().offers
-        assert home not in two.kernel.card().offers
+        assert home in one.node.card().offers
+        assert home not in two.node.card().offers
         assert await asyncio.wait_for(two.open(session.id).ask("hi"), 30) == "done"
         assert (tmp_path / "one" / "workspaces" / session.id / "note.txt").read_text() == "1"
-        home = one.kernel.place.home
+        home = one.node.place.home
     async with node(tmp_path, "one", writer("1")) as one:
-        assert one.kernel.place.home == home
+        assert one.node.place.home == home
 
 
 async def test_an_account_that_nobody_has_is_said_and_one_that_somebody_has_is_found(tmp_path: Path) -> None:
@@ -130,14 +130,14 @@ async def test_an_account_that_nobody_has_is_said_and_one_that_somebody_has_is_f
         assert "OPENAI_API_KEY" in str((await turn(one)).reason)
         have = models(OPENAI_API_KEY="k", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
         async with node(tmp_path, "two", crew, models=have) as two:
-            await one.kernel.renew()
-            assert "account:openai" not in one.kernel.card().offers
-            assert "account:openai" in two.kernel.card().offers
+            await one.node.renew()
+            assert "account:openai" not in one.node.card().offers
+            assert "account:openai" in two.node.card().offers
             session = await one.session("a")
             await session.send("hi")
             await until_owned(two, session.id)
-        await one.kernel.renew()
-        assert "account:openai" in one.kernel.card().offers
+        await one.node.renew()
+        assert "account:openai" in one.node.card().offers
 
 
 async def test_what_others_write_costs_the_sessions_in_memory_nothing(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ async def test_what_others_write_costs_the_sessions_in_memory_nothing(tmp_path: 
         await two.sessions.send(sessions[3].id, "steer", mode="steer")
         await two.sessions.emit(sessions[3].id, "mine")
         async with asyncio.timeout(30):
-            while not one.kernel.live[sessions[3].id].inbox:
+            while not one.node.live[sessions[3].id].inbox:
                 await asyncio.sleep(0.01)
         assert set(reads) <= {sessions[3].id}
         assert len(reads) < 10
@@ -187,12 +187,12 @@ async def test_a_session_that_was_taken_away_is_cut_at_once(tmp_path: Path) -> N
         await hands.started.wait()
         thief = await place.open(tmp_path)
         await thief.beat(NodeCard(id="thief"), ttl=60)
-        await thief.leave(one.kernel.node)  # as one that believes it dead
+        await thief.leave(one.node.id)  # as one that believes it dead
         (claim,) = await thief.claim("thief", session=session.id)
         emitted = ev.encode_event(ev.Emitted(at=1.0, name="stolen"))
         await thief.append(Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, bodies=[emitted]))
         async with asyncio.timeout(30):
-            while session.id in one.kernel.live:
+            while session.id in one.node.live:
                 await asyncio.sleep(0.01)
         assert hands.cut == ["one"]
         await thief.close()
@@ -202,12 +202,12 @@ class Neighbours:
     """Asks runtimes of the same process."""
 
     def __init__(self, *runtimes: Runtime) -> None:
-        self.nodes = {runtime.kernel.node: runtime for runtime in runtimes}
+        self.nodes = {runtime.node.id: runtime for runtime in runtimes}
         self.asked: list[str] = []
 
     async def evict(self, node: NodeInfo, session: str) -> bool:
         self.asked.append(session)
-        await self.nodes[node.card.id].kernel.evict(session)
+        await self.nodes[node.card.id].node.evict(session)
         return True
 
 
@@ -222,13 +222,13 @@ async def test_a_session_that_runs_elsewhere_can_be_deleted(tmp_path: Path) -> N
         two = await stack.enter_async_context(node(tmp_path, "two", hands.agent("two", *script)))
         with pytest.raises(Conflict):  # the other node has no address
             await two.sessions.delete(session.id)
-        two.kernel.peers = neighbours = Neighbours(one)  # type: ignore[assignment]
+        two.node.peers = neighbours = Neighbours(one)  # type: ignore[assignment]
         await two.sessions.delete(session.id)
         assert neighbours.asked
         assert hands.cut == hands.began
         with pytest.raises(NotFound):
             await one.sessions.get(session.id)
-        assert session.id not in one.kernel.live
+        assert session.id not in one.node.live
 
 
 async def test_files_of_sessions_that_another_node_deleted_are_removed(tmp_path: Path) -> None:

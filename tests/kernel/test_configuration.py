@@ -31,17 +31,17 @@ async def test_a_change_holds_on_every_node_and_after_a_restart(tmp_path: Path) 
     async with running(tmp_path) as one, running(tmp_path) as two:
         made = await one.configuration.patch({"linger": 0.5, "retention": 3600}, by="ann")
         assert [(c.key, c.old, c.new) for c in made.changes] == [("linger", None, 0.5), ("retention", None, 3600)]
-        assert (one.kernel.config.linger, one.kernel.config.retention) == (0.5, 3600)
+        assert (one.node.config.linger, one.node.config.retention) == (0.5, 3600)
 
         async def heard() -> bool:
-            return two.kernel.config.linger == 0.5
+            return two.node.config.linger == 0.5
 
         await eventually(heard)
         assert (await two.configuration.patch({"linger": 0.5}, by="bob")).number == made.number
         back = await two.configuration.patch({"linger": None, "retention": 0}, by="bob")
-        assert two.kernel.config.linger == FAST.linger
+        assert two.node.config.linger == FAST.linger
     async with running(tmp_path) as again:
-        assert (again.kernel.config.linger, again.kernel.config.retention) == (FAST.linger, None)
+        assert (again.node.config.linger, again.node.config.retention) == (FAST.linger, None)
         history = await again.configuration.record.history()
         assert [(revision.number, revision.by) for revision in history] == [(2, "bob"), (1, "ann")]
         assert history[0].changes == back.changes
@@ -73,18 +73,18 @@ async def test_what_is_wrong_changes_nothing(tmp_path: Path, given: dict[str, ob
         with pytest.raises(RoostError, match=says.replace("(", r"\(").replace(")", r"\)")):
             await runtime.configuration.patch(given, by="ann")
         assert (await runtime.configuration.record.look()).number == 0
-        assert runtime.kernel.config.linger == FAST.linger
+        assert runtime.node.config.linger == FAST.linger
 
 
 async def test_changes_at_the_same_moment_are_made_one_upon_the_other(tmp_path: Path) -> None:
     async with running(tmp_path) as one, running(tmp_path) as two:
-        records = [Record(node.kernel.journal) for node in (one, two) for _ in range(3)]
+        records = [Record(node.node.journal) for node in (one, two) for _ in range(3)]
         keys = ["linger", "retention", "session_timeout", "cleanup_every", "max_live", "approvals.seconds"]
         made = await asyncio.gather(
             *(record.patch({key: 7}, by=key) for record, key in zip(records, keys, strict=True))
         )
         assert sorted(revision.number for revision in made) == [1, 2, 3, 4, 5, 6]
-        newest = await Record(one.kernel.journal).look()
+        newest = await Record(one.node.journal).look()
         assert newest.values == dict.fromkeys(keys, 7)
         assert newest.number == 6
 
@@ -200,7 +200,7 @@ async def test_models_and_the_policy_are_read_again(tmp_path: Path) -> None:
         policy.write_text("")
         await runtime.configuration.reload(ordered=False)
         assert "roost reload" in runtime.configuration.faults[str(policy)]
-        assert runtime.kernel.workshop.policy.rules
+        assert runtime.node.resources.policy.rules
 
 
 async def test_a_change_that_is_killed_is_made_or_not(tmp_path: Path) -> None:

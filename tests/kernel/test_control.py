@@ -213,7 +213,7 @@ async def test_a_cancel_right_after_a_message_cancels_it(tmp_path: Path) -> None
         session = await runtime.session("a")
         await session.control("start")
         await asleep(runtime, session)
-        journal = runtime.kernel.journal
+        journal = runtime.node.journal
         await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=session.id)
         await session.send("hi")

@@ -266,7 +266,7 @@ async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) ->
         await runtime.sessions.rollback(session.id, "good")
         await asleep(runtime, session)
         assert len(await runtime.sessions.transcript(session.id)) == 2
-        journal = runtime.kernel.journal
+        journal = runtime.node.journal
         assert (await load_state(journal, session.id)).tainted == "import"  # also where it was not in the log yet
         fork = await runtime.sessions.fork(session.id, made.seq)
         assert (await load_state(journal, fork.id)).tainted == "import"
@@ -295,11 +295,11 @@ async def test_what_a_person_allowed_there_is_asked_about_here(tmp_path: Path) -
         await session.approve(asked.call, always=asked.prefixes)
         assert await session.answer(accepted.id) == "one"
         await asleep(runtime, session)
-        assert (await load_state(runtime.kernel.journal, session.id)).grants == ["python3 -m this"]
+        assert (await load_state(runtime.node.journal, session.id)).grants == ["python3 -m this"]
         await runtime.export_session(session.id, file)
     async with running(tmp_path / "two", clerk) as runtime:
         brought = await runtime.import_session(file, agent="a")
-        assert (await load_state(runtime.kernel.journal, brought.session.id)).grants == []
+        assert (await load_state(runtime.node.journal, brought.session.id)).grants == []
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["home", "shared"])
@@ -313,13 +313,13 @@ async def test_files_go_out_as_a_tar(tmp_path: Path, shared: bool) -> None:
     async with runtime:
         empty = await runtime.session("a")
         with pytest.raises(NotFound, match="has no files"):
-            await take_files(runtime.kernel, empty.id, tmp_path / "none.tar")
+            await take_files(runtime.node, empty.id, tmp_path / "none.tar")
         session = await runtime.session("a")
         assert await session.ask("go") == "done"
         await asleep(runtime, session)
         if shared:
-            (runtime.kernel.workshop.private(session.id) / "dir" / "a.txt").write_text("left behind")
-        assert await take_files(runtime.kernel, session.id, tmp_path / "files.tar") == 1
+            (runtime.node.resources.private(session.id) / "dir" / "a.txt").write_text("left behind")
+        assert await take_files(runtime.node, session.id, tmp_path / "files.tar") == 1
     with tarfile.open(tmp_path / "files.tar") as tar:
         assert tar.getnames() == ["dir", "dir/a.txt"]
         assert (tar.extractfile("dir/a.txt") or pytest.fail("no file")).read() == b"kept"

@@ -57,7 +57,7 @@ async def dying(stage: Stage, at: int) -> AsyncGenerator[tuple[Runtime, KillingJ
 async def swept(runtime: Runtime, stage: Stage) -> None:
     """All that nobody needs, as in days to come."""
     if stage.url is not None:
-        store = runtime.kernel.journal
+        store = runtime.node.journal
         owner = await store_name(store)
         later = ObjectSnapshots(open_objects(stage.url), owner=owner, clock=lambda: 10_000_000_000.0)
         await sweep(store, later)
@@ -82,9 +82,9 @@ async def test_its_source_goes_before_it_wakes(stage: Stage, at: int) -> None:
     async with stage.up() as runtime:
         sessions = runtime.sessions
         await sessions.delete("s")
-        await runtime.kernel.journal.purge()
+        await runtime.node.journal.purge()
         age(stage)
-        await runtime.kernel.removal.tidy()
+        await runtime.node.deletions.tidy()
         await swept(runtime, stage)
         assert await runtime.open("f").ask("look cat a d/b") == "1\n2"
         await sound(runtime, "f")
@@ -121,10 +121,10 @@ async def test_what_was_never_made_is_cleaned_up(tmp_path: Path) -> None:
         memory = tmp_path / "one/workspaces.memory"
         left = {path.name for path in memory.iterdir() if path.name[0] != "."} - {"s", first.id}
         assert len(left) == 1  # kept for the second time, which made none
-        await runtime.kernel.removal.tidy()
+        await runtime.node.deletions.tidy()
         assert (memory / left.pop()).is_dir()
         age(stage)
-        await runtime.kernel.removal.tidy()
+        await runtime.node.deletions.tidy()
         assert {path.name for path in memory.iterdir() if path.name[0] != "."} == {"s", first.id}
         with pytest.raises(NotFound):
             await sessions.fork("gone")
@@ -200,7 +200,7 @@ async def test_forks_of_forks(stage: Stage) -> None:
                 await sessions.fork(f"f{count}", f"c{count}", id=f"f{count + 1}")
         for count in (1, 2):
             await sessions.delete(f"f{count}")
-        await runtime.kernel.journal.purge()
+        await runtime.node.journal.purge()
         await swept(runtime, stage)
         assert [one.label for one in await sessions.checkpoints("f3") if one.label] == ["c3", "c2", "c1", "c0"]
         first = await sessions.rollback("f3", "c0")  # whose session is there
@@ -230,7 +230,7 @@ async def test_what_a_fork_between_has_borrowed_is_there(stage: Stage) -> None:
             await sessions.fork(of, id=name)
         for gone in ("s", "g"):
             await sessions.delete(gone)
-        await runtime.kernel.journal.purge()
+        await runtime.node.journal.purge()
         await swept(runtime, stage)
         back = await sessions.rollback("h", "one")
         assert (back.files, back.why_no_files, stage.files("h")) == (True, None, {"a": "one\n"})
@@ -256,9 +256,9 @@ async def test_whoever_goes_first_leaves_it_what_it_has(tmp_path: Path, order: s
         await sessions.delete(order[0])
         assert not (memory / order[0]).exists()
         await asleep(runtime, runtime.open(order[1]))
-        await runtime.kernel.journal.delete(order[1])
+        await runtime.node.journal.delete(order[1])
         age(stage)
-        await runtime.kernel.removal.tidy()
+        await runtime.node.deletions.tidy()
         assert {path.name for path in memory.iterdir() if path.name[0] != "."} == {"h"}
         for name in ("s-old", "f-old", "s-new", "f-new"):
             back = await sessions.rollback("h", name)

@@ -39,7 +39,7 @@ async def test_a_copy_of_a_home_is_refused_while_the_other_is_in_use(tmp_path: P
         assert time.monotonic() - started < 2 * BRIEF.lease
         (tmp_path / "two" / "home.id").unlink()
         async with node(tmp_path, "two", config=BRIEF) as two:
-            assert two.kernel.place.home != one.kernel.place.home
+            assert two.node.place.home != one.node.place.home
 
 
 async def test_of_two_copies_that_start_at_once_not_both_go_on(tmp_path: Path) -> None:
@@ -59,12 +59,12 @@ async def test_of_two_copies_that_start_at_once_not_both_go_on(tmp_path: Path) -
 async def test_a_home_is_taken_up_after_a_crash(tmp_path: Path) -> None:
     """The store believes that the dead node lives, and its lock is free: but it does not beat."""
     async with node(tmp_path, "one", config=BRIEF) as one:
-        home = one.kernel.place.home
+        home = one.node.place.home
         store = await place.open(tmp_path)
         await store.beat(NodeCard(id="node_dead", home=home), ttl=60)
         started = time.monotonic()
         async with node(tmp_path, "one", config=BRIEF) as again:
-            assert again.kernel.place.home == home
+            assert again.node.place.home == home
             assert time.monotonic() - started < 2 * BRIEF.lease
         await store.leave("node_dead")
         await store.close()

@@ -206,7 +206,7 @@ async def test_a_person_ends_them_without_a_word(tmp_path: Path) -> None:
     async with running(tmp_path, hearing([start(_BEAT.format("beat")), "ok"])) as runtime:
         session = await runtime.session("a")
         await session.ask("go")
-        beat = runtime.kernel.workshop.private(session.id) / "beat"
+        beat = runtime.node.resources.private(session.id) / "beat"
         assert await beats(beat)
         position = (await runtime.sessions.get(session.id)).head
         await session.ask("another")
@@ -255,7 +255,7 @@ async def test_stopping_the_node_ends_them_and_the_next_one_tells(tmp_path: Path
     async with running(tmp_path, one) as runtime:
         session = await runtime.session("a")
         await session.send("go")
-        folder = runtime.kernel.workshop.private(session.id)
+        folder = runtime.node.resources.private(session.id)
         files = [folder / "beat", *(folder / "called" for _ in call)]
         for file in files:
             await begins(file)
@@ -276,13 +276,13 @@ async def test_a_session_that_must_go_and_a_sandbox_that_ends(tmp_path: Path) ->
     async with running(tmp_path, hearing([start(_BEAT.format("beat")), "ok"])) as runtime:
         session = await runtime.session("a")
         await session.ask("go")
-        beat = runtime.kernel.workshop.private(session.id) / "beat"
+        beat = runtime.node.resources.private(session.id) / "beat"
         assert await beats(beat)
-        await runtime.kernel.evict(session.id)
+        await runtime.node.evict(session.id)
         assert not await beats(beat)
         await over(runtime, session, 2)
         await session.ask("again")
-        sandbox = runtime.kernel.live[session.id].means.sandbox
+        sandbox = runtime.node.live[session.id].means.sandbox
         if sandbox.level:  # else it is that of all sessions
             await sandbox.close()
             log = await over(runtime, session, 4)
@@ -365,7 +365,7 @@ async def test_a_sandbox_that_does_not_answer_holds_nothing_up(tmp_path: Path) -
         sessions = {name: await runtime.session(name) for name in ("late", "person", "agent", "gone")}
         asked = [asyncio.create_task(session.ask("go")) for session in sessions.values()]
         await asyncio.gather(asked[0], asked[1], asked[3])
-        await asyncio.gather(sessions["person"].control("stop"), runtime.kernel.evict(sessions["gone"].id), *asked)
+        await asyncio.gather(sessions["person"].control("stop"), runtime.node.evict(sessions["gone"].id), *asked)
         for session in sessions.values():
             await asleep(runtime, session, seconds=20)
         logs = {name: await events(session, runtime) for name, session in sessions.items()}
@@ -444,7 +444,7 @@ async def test_who_reads_what_came_from_outside_is_tainted_by_it(tmp_path: Path)
     async def read(runtime: Runtime, name: str) -> None:
         session = await runtime.session(name)
         item = await session.send("go")
-        folder = runtime.kernel.workshop.private(session.id)
+        folder = runtime.node.resources.private(session.id)
         await begins(folder / "held")
         if name == "ended":
             await begins(folder / "over")
@@ -473,7 +473,7 @@ async def test_the_interpreter_is_no_job_and_keeps_its_state_until_the_session_s
     async with running(tmp_path, hearing([first, calling("shell", command="true"), later, "ok"])) as runtime:
         session = await runtime.session("a")
         await session.ask("go")
-        beat = runtime.kernel.workshop.private(session.id) / "beat"
+        beat = runtime.node.resources.private(session.id) / "beat"
         await begins(beat)
         await asleep(runtime, session, seconds=20)
         assert not await beats(beat)

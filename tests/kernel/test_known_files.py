@@ -129,14 +129,14 @@ async def test_a_rollback_takes_it_back(tmp_path: Path) -> None:
 async def test_a_fork_knows_what_its_source_knew(tmp_path: Path) -> None:
     async with node(tmp_path / "home") as runtime:
         session = await runtime.session("a")
-        folder = runtime.kernel.workshop.private(session.id)
+        folder = runtime.node.resources.private(session.id)
         folder.mkdir(parents=True)
         (folder / "f.txt").write_text("one\n")
         await session.ask("read")
         fork = runtime.open((await runtime.sessions.fork(session.id)).id)
         await fork.ask("edit")
         assert (await said(fork, runtime))[0] == "ok"
-        assert (runtime.kernel.workshop.private(fork.id) / "f.txt").read_text() == "two\n"
+        assert (runtime.node.resources.private(fork.id) / "f.txt").read_text() == "two\n"
         assert (folder / "f.txt").read_text() == "one\n"
 
 
@@ -151,7 +151,7 @@ async def test_another_node_knows_it(tmp_path: Path) -> None:
         session = runtime.open(session.id)
         await session.ask("edit")
         assert (await said(session, runtime))[0] == "ok"
-        assert (runtime.kernel.workshop.private(session.id) / "f.txt").read_text() == "two\n"
+        assert (runtime.node.resources.private(session.id) / "f.txt").read_text() == "two\n"
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

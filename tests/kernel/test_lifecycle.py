@@ -42,7 +42,7 @@ async def test_an_idle_session_is_not_in_memory(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         gc.collect()
         assert not [one for one in gc.get_objects() if isinstance(one, Session)]
-        assert runtime.kernel.live == {}
+        assert runtime.node.live == {}
         assert len(asyncio.all_tasks()) <= tasks
         assert await sessions[7].ask("again") == "x"
 
@@ -74,7 +74,7 @@ async def test_more_sessions_than_may_live_at_once(tmp_path: Path) -> None:
         asking = asyncio.gather(*(session.ask("hi") for session in sessions))
         most = 0
         while not asking.done():
-            most = max(most, len(runtime.kernel.live))
+            most = max(most, len(runtime.node.live))
             await asyncio.sleep(0.005)
         assert await asking == ["x"] * 20
         assert most <= 3
@@ -225,8 +225,8 @@ async def test_a_deletion_that_a_crash_cut_is_finished_or_undone(tmp_path: Path)
             await asleep(runtime, session)
             (tmp_path / "workspaces" / session.id).mkdir(parents=True)
             (tmp_path / "workspaces" / session.id / "file.txt").write_text("mine")
-            runtime.kernel.workshop.throw_away(session.id)
-        await runtime.kernel.journal.delete(gone.id)
+            runtime.node.resources.throw_away(session.id)
+        await runtime.node.journal.delete(gone.id)
     async with running(tmp_path, agent(["x"])):
         assert (tmp_path / "workspaces" / kept.id / "file.txt").read_text() == "mine"
         assert sorted(path.name for path in (tmp_path / "workspaces").iterdir()) == [".bin", kept.id]
@@ -271,7 +271,7 @@ async def test_old_sessions_are_stopped_however_many_newer_ones_are_busy(tmp_pat
 async def test_a_log_that_cannot_be_read_sets_its_session_aside(tmp_path: Path) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         broken, fine = [await runtime.session("a") for _ in range(2)]
-        journal = runtime.kernel.journal
+        journal = runtime.node.journal
         await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=broken.id)
         future = b'{"type":"dream.started","at":1.0}'
@@ -289,7 +289,7 @@ async def test_a_snapshot_bounds_the_tail(tmp_path: Path) -> None:
         session = await runtime.session("a")
         for number in range(120):
             await session.ask(str(number))
-        snapshot = await runtime.kernel.journal.snapshot(session.id)
+        snapshot = await runtime.node.journal.snapshot(session.id)
         assert snapshot is not None
         info = await runtime.sessions.get(session.id)
         assert info.head - snapshot.seq < 300
@@ -423,7 +423,7 @@ async def test_a_snapshot_of_another_version_is_not_read(tmp_path: Path) -> None
         session = await runtime.session("a")
         await session.ask("one")
         await asleep(runtime, session)
-        journal = runtime.kernel.journal
+        journal = runtime.node.journal
         await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=session.id)
         old = Snapshot(claim.info.head, 0, b"the shape of another version")
@@ -441,7 +441,7 @@ async def test_a_call_that_brings_the_daemon_down_is_not_made_for_ever(
 ) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         session = await runtime.session("a")
-        journal = runtime.kernel.journal
+        journal = runtime.node.journal
         await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=session.id)
         crashed = [
@@ -461,5 +461,5 @@ async def test_a_call_that_brings_the_daemon_down_is_not_made_for_ever(
                 release=True,
             )
         )
-        runtime.kernel.scan()
+        runtime.node.scan()
         assert (await until(session, ev.TurnCompleted)).outcome == outcome

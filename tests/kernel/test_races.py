@@ -43,7 +43,7 @@ async def test_a_session_that_is_deleted_twice_at_once_leaves_nothing(tmp_path: 
         ends = await asyncio.gather(*(session.delete() for _ in range(3)), return_exceptions=True)
         assert sorted(str(type(end)) for end in ends) == sorted(map(str, (type(None), NotFound, NotFound)))
         assert not folder.exists()
-        assert not runtime.kernel.workshop.thrown_away()
+        assert not runtime.node.resources.thrown_away()
 
 
 async def test_a_session_of_another_node_keeps_its_files_when_it_cannot_be_deleted(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_a_node_that_takes_up_its_own_lost_session_goes_on_with_it(tmp_pat
         session = await runtime.session("a")
         asking = asyncio.create_task(session.ask("hi"))
         await traces.started.wait()
-        await runtime.kernel.journal.leave(runtime.kernel.node)  # as another node does that believes this one dead
+        await runtime.node.journal.leave(runtime.node.id)  # as another node does that believes this one dead
         await asyncio.sleep(0.5)
         traces.gate.set()
         assert await asyncio.wait_for(asking, 30) == "done"

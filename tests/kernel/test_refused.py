@@ -80,7 +80,7 @@ async def test_a_label_that_a_store_cannot_keep(tmp_path: Path, name: str) -> No
         with pytest.raises(Invalid) as refused:
             await runtime.sessions.checkpoint(session.id, name)
         assert refused.value.code == "bad_label"
-        assert await runtime.kernel.journal.pending(session.id) == []
+        assert await runtime.node.journal.pending(session.id) == []
         assert await session.ask("again") == "yes"
 
 
@@ -93,7 +93,7 @@ async def test_a_timer_that_a_store_cannot_keep(tmp_path: Path, name: str) -> No
         assert refused.value.code == "bad_timer"
         with pytest.raises(Invalid):
             await runtime.sessions.clear_timer(session.id, name)
-        assert await runtime.kernel.journal.pending(session.id) == []
+        assert await runtime.node.journal.pending(session.id) == []
         assert await session.ask("go") == "yes"
 
 

@@ -63,7 +63,7 @@ async def test_it_is_told_and_can_make_room(level: int, tmp_path: Path) -> None:
         session = await runtime.session("a")
         await session.ask("go")
         log = await events(session, runtime)
-        folder = runtime.kernel.workshop.private(session.id)
+        folder = runtime.node.resources.private(session.id)
         assert sorted(os.listdir(folder)) == ["more", "note"]
     assert limits(log)[0] == ("workspace_bytes", True)
     first, note, other, gone, again, fine = told(log)

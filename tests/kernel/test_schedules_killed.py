@@ -50,7 +50,7 @@ async def _play(runtime: Runtime, clock: Clock) -> None:
 async def _settle(runtime: Runtime, clock: Clock) -> None:
     async with asyncio.timeout(20):
         while True:
-            following = await runtime.kernel.dispatcher.fire(clock())
+            following = await runtime.node.dispatcher.fire(clock())
             info = await runtime.sessions.get("s")
             resting = not info.pending and info.phase == "idle" and info.owner is None
             if resting and (following is None or following > clock()):

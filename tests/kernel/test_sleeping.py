@@ -65,7 +65,7 @@ async def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
         beat = tmp_path / "workspaces" / session.id / "beat"
         await asyncio.sleep(SLOW.linger + 0.5)
         assert (await runtime.sessions.get(session.id)).owner is not None
-        await runtime.kernel.drain(grace=30)
+        await runtime.node.drain(grace=30)
     size = _size(beat)
     assert size
     await asyncio.sleep(0.3)
@@ -87,7 +87,7 @@ async def test_a_job_that_cannot_go_on_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, one, config=SLOW) as runtime:
         session = await runtime.session("a")
         await session.ask("begin")
-        await runtime.kernel.drain(grace=30)
+        await runtime.node.drain(grace=30)
     image = tmp_path / "workspaces.memory" / session.id / "sandbox"
     assert image.is_dir()
     shutil.rmtree(image)
@@ -122,7 +122,7 @@ async def test_who_does_not_ask_for_it_has_its_jobs_ended(tmp_path: Path) -> Non
     async with running(tmp_path, agent(Isolation(required=1)), config=SLOW) as runtime:
         session = await runtime.session("a")
         await session.ask("begin")
-        await runtime.kernel.evict(session.id)
+        await runtime.node.evict(session.id)
         log = await events(session, runtime)
         assert [each.outcome for each in log if isinstance(each, ev.JobEnded)] == ["stopped"]
         assert not [each for each in log if isinstance(each, ev.SandboxEnded)]

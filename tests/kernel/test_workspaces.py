@@ -79,7 +79,7 @@ class Visit:
 
     @property
     def carrier(self) -> SnapshotSync:
-        carrier = self.runtime.kernel.workshop.carrier
+        carrier = self.runtime.node.resources.carrier
         assert carrier is not None
         return carrier
 
@@ -128,7 +128,7 @@ async def test_files_follow(stage: Stage, kind: str, request: pytest.FixtureRequ
 async def test_a_save_is_in_the_same_commit_as_the_outcome(stage: Stage) -> None:
     async with stage.at("one") as here:
         heads: list[list[str]] = []
-        here.runtime.kernel.journal.watch(
+        here.runtime.node.journal.watch(
             lambda change: heads.append([ev.event_type(record.event) for record in change.records or ()]),
             session=here.session.id,
         )
@@ -419,7 +419,7 @@ class Slow:
 async def test_an_outcome_is_not_lost_when_its_save_is_cut_off(stage: Stage, how: str) -> None:
     slow = Slow(stage)
     async with stage.at("one") as here:
-        here.runtime.kernel.workshop.carrier = SnapshotSync(ObjectSnapshots(slow))  # type: ignore[arg-type]
+        here.runtime.node.resources.carrier = SnapshotSync(ObjectSnapshots(slow))  # type: ignore[arg-type]
         await here.session.send("once echo 1 > a; echo done\nsh echo 2 > b")
         while not slow.waiting.is_set():
             await asyncio.sleep(0.01)
@@ -471,7 +471,7 @@ async def test_what_no_session_needs_is_removed(stage: Stage) -> None:
         await other.ask("sh echo theirs > b")
         await asleep(here.runtime, other)
         await here.sleep()
-        store = here.runtime.kernel.journal
+        store = here.runtime.node.journal
         objects, name = open_objects(str(stage.url)), await store_name(store)
         later = ObjectSnapshots(objects, owner=name, clock=lambda: time.time() + 30 * 86_400)
         kept = len(stage.objects())

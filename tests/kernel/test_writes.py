@@ -59,7 +59,7 @@ async def play(home: Path) -> None:
     """In a process of its own, which is to die."""
     async with running(home, clerk()) as runtime:
         session = await runtime.session("a", id="ses_1")
-        folder = runtime.kernel.workshop.private("ses_1")
+        folder = runtime.node.resources.private("ses_1")
         folder.mkdir(parents=True)
         for name in _NAMES:
             (folder / name).write_text("old")
@@ -81,7 +81,7 @@ async def test_a_crash_at_each_step(tmp_path: Path) -> None:
             session = runtime.open("ses_1")
             await session.bus.wait_for(ev.TurnCompleted, after=0, timeout=20)
             log = await events(session, runtime)
-            folder = runtime.kernel.workshop.private("ses_1")
+            folder = runtime.node.resources.private("ses_1")
         done = [event for event in log if isinstance(event, ev.ToolCompleted)][-1]
         assert (done.outcome, files(folder)) == ("ok", after), (last, done)
         attempts = sum(isinstance(event, ev.ToolStarted) and event.name == "edit_files" for event in log)

@@ -174,7 +174,7 @@ async def memorable(where: str, home: Path) -> str:
         file = home / "out.jsonl"
         await runtime.export_session(one.id, file)
         await runtime.import_session(file, agent="a")
-        store = runtime.kernel.journal
+        store = runtime.node.journal
         proposals = [NewFact(id=f"fct_p{n}", space="agent:a", text=f"proposed {n}", proposed=True) for n in range(3)]
         await store.change_facts([PutFact(fact) for fact in proposals], by="x")
         await runtime.memories.accept("fct_p0")

@@ -51,10 +51,10 @@ async def texts(runtime: Runtime, *spaces: str) -> list[str]:
 
 def with_meanings(runtime: Runtime, embedder: Embedder) -> None:
     """In place of the node's embedder."""
-    remembering = runtime.kernel.remembering
-    remembering.index = Index(runtime.kernel.journal, lambda: embedder, runtime.home / "memory")
-    remembering.search = Search(runtime.kernel.journal, remembering.index)
-    runtime.kernel.workshop.memory = runtime.memories.search = remembering.search
+    remembering = runtime.node.remembering
+    remembering.index = Index(runtime.node.journal, lambda: embedder, runtime.home / "memory")
+    remembering.search = Search(runtime.node.journal, remembering.index)
+    runtime.node.resources.memory = runtime.memories.search = remembering.search
 
 
 async def test_what_one_session_remembers_the_next_one_recalls(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ async def test_a_space_that_is_named_is_looked_into_beyond_those_of_a_recall(tmp
     agent = clerk(calling("recall", query="plan", scope="shared:s99"), "done", memory=Memory(read=("shared:*",)))
     async with running(tmp_path, agent) as runtime:
         plans = [NewFact(id=f"f{n}", space=f"shared:s{n:02}", text=f"The plan of s{n:02}") for n in range(100)]
-        await runtime.kernel.journal.change_facts([PutFact(plan) for plan in plans], by="t")
+        await runtime.node.journal.change_facts([PutFact(plan) for plan in plans], by="t")
         one = await session(runtime)
         await one.ask("go")
         (said,) = await told(runtime, one)
@@ -249,10 +249,10 @@ async def test_secrets_are_masked(tmp_path: Path) -> None:
     secret = "hunter2hunter2"
     agent = clerk(calling("remember", text=f"The password is {secret}"), "done")
     async with running(tmp_path, agent) as runtime:
-        runtime.kernel.workshop.vault = Vault({"DB": secret})
+        runtime.node.resources.vault = Vault({"DB": secret})
         one = await session(runtime)
         await one.ask("go")
-        (fact,) = await runtime.kernel.journal.facts(FactQuery(spaces=("user:ann",)))
+        (fact,) = await runtime.node.journal.facts(FactQuery(spaces=("user:ann",)))
         assert fact.text == "The password is [secret:DB]"
 
 

@@ -50,7 +50,7 @@ async def run(home: Path) -> None:
             await (await runtime.session("a", id="s")).ask("begin")
         print("up", flush=True)
         await ended.wait()
-        await runtime.kernel.drain(grace=60)
+        await runtime.node.drain(grace=60)
 
 
 async def begun(home: Path) -> asyncio.subprocess.Process:

@@ -113,7 +113,7 @@ class EmbeddedNode:
     def work_on(self, session: str) -> None:
         """Process this session and its descendants."""
         self._mine.update(info.id for info in self.tree(session))
-        self._loop.call_soon_threadsafe(self._runtime.kernel.scan)
+        self._loop.call_soon_threadsafe(self._runtime.node.scan)
 
     def _take_up(self, session: str) -> bool:
         """Process the session if that starts no turn. Returns whether it does."""
@@ -211,7 +211,7 @@ class EmbeddedNode:
     def export_files(self, session: str, out: IO[bytes]) -> int:
         from roost.kernel.exchange.files_archive import take_files
 
-        return self._taken(out, lambda path: take_files(self._runtime.kernel, session, path))
+        return self._taken(out, lambda path: take_files(self._runtime.node, session, path))
 
     def _taken(self, out: IO[bytes], take: Callable[[Path], Coroutine[Any, Any, T]]) -> T:
         with tempfile.TemporaryDirectory(prefix="roost-export-") as folder:

@@ -15,7 +15,7 @@ from roost.log.protocols import Append, Claim
 from roost.workspace.object_store import ObjectsFailed
 
 if TYPE_CHECKING:
-    from roost.kernel.kernel import Kernel
+    from roost.kernel.node import Node
 
 _WHAT = "sessions cannot be taken up on this machine"
 _OTHERS_FIRST = 0.5
@@ -45,8 +45,8 @@ class Backoff:
     files are released too.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    def __init__(self, node: Node) -> None:
+        self._node = node
         self._failures: dict[str, tuple[int, float]] = {}
         self.held: dict[str, Claim] = {}
         self._others: frozenset[str] = frozenset()
@@ -105,7 +105,7 @@ class Backoff:
         self._in_a_row.clear()
         self._rounds, self._no_room = 0, float("-inf")
         if not self._failures:
-            self._kernel.trouble.worked(_WHAT)
+            self._node.failures.worked(_WHAT)
 
     def see(self, others: Iterable[str]) -> None:
         """Take the ids of other nodes with free slots, as of this heartbeat."""
@@ -137,7 +137,7 @@ class Backoff:
             self._timer.cancel()
 
     async def _release(self, session: str, epoch: int, head: int) -> None:
-        await self._kernel.journal.append(Append(session=session, epoch=epoch, expected=head, bodies=[], release=True))
+        await self._node.journal.append(Append(session=session, epoch=epoch, expected=head, bodies=[], release=True))
 
     def _note(self, session: str, error: Exception) -> None:
         now = time.monotonic()
@@ -145,7 +145,7 @@ class Backoff:
         failures = self._failures.get(session, (0, 0.0))[0] + 1
         self._failures[session] = (failures, now + min(2.0 ** (failures - 1), _LONGEST))
         self._last = error
-        self._kernel.trouble.failed(_WHAT, error)
+        self._node.failures.failed(_WHAT, error)
         self._in_a_row.add(session)
         self._look_away(_OTHERS_FIRST)
         if len(self._in_a_row) >= _SEVERAL and now >= self._no_room:
@@ -153,10 +153,10 @@ class Backoff:
             self._no_room = now + min(2.0**self._rounds, _LONGEST)
             self._in_a_row.clear()
             self._look_away(self._no_room - now)
-            for live in self._kernel.live.values():
+            for live in self._node.live.values():
                 if live.means.files is not None and not live.means.files.ready:
                     live.shut_down(cut=True)
-            self._kernel.keeper.beat_soon()
+            self._node.duties.beat_soon()
 
     def _look_away(self, seconds: float) -> None:
         self._away = max(self._away, time.monotonic() + seconds)
@@ -166,5 +166,5 @@ class Backoff:
 
     def _look_again(self) -> None:
         self._timer = None
-        self._kernel.keeper.beat_soon()
-        self._kernel.scan()
+        self._node.duties.beat_soon()
+        self._node.scan()

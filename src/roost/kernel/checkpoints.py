@@ -17,8 +17,8 @@ from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
 from roost.kernel.fork_files import hold, is_held
-from roost.kernel.kernel import Kernel
 from roost.kernel.labels import check_label, masked_names
+from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state, state_at
 from roost.kernel.workspace_diff import differences
 from roost.log import events as ev
@@ -41,9 +41,9 @@ _PAGE = 256
 class Travels(ABC):
     """Checkpoint operations; a base class of `Sessions`."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._journal = kernel.journal
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._journal = node.journal
 
     @abstractmethod
     async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
@@ -88,7 +88,7 @@ class Travels(ABC):
         info, now = await self._now(session)
         first = await self._moment(info, since)
         last = None if until is None else await self._moment(info, until)
-        return await differences(self._kernel, info, now, first, last)
+        return await differences(self._node, info, now, first, last)
 
     async def _moment(self, info: SessionInfo, at: Target | None) -> int:
         if isinstance(at, int):
@@ -154,16 +154,16 @@ class Travels(ABC):
         (`no_position`), `Conflict`, `StoreFailed` (`disk_full`, `files_not_kept`)."""
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
-        title, labels = masked_names(self._kernel.workshop.vault, title, labels)
+        title, labels = masked_names(self._node.resources.vault, title, labels)
         info, now = await self._now(session)
-        where = None if now.workspace is not None else self._kernel.workshop.keeps_files(decode_spec(now.spec))
+        where = None if now.workspace is not None else self._node.resources.keeps_files(decode_spec(now.spec))
         position = await self._fork_position(info, now, at, fresh=where == "home", wait=wait)
         if at is None:
             info, now = await self._now(session)
         then = await state_at(self._journal, session, position)
         files, fork = Files(why_not=OWN_FOLDER if now.workspace is not None else None), id or new_id("ses")
         if where is not None:
-            files = await hold(self._kernel, info, now, files_for_position(now, then, position, where), position, fork)
+            files = await hold(self._node, info, now, files_for_position(now, then, position, where), position, fork)
         new = NewSession(
             id=fork,
             agent=info.agent,
@@ -181,8 +181,8 @@ class Travels(ABC):
         if made.id != fork or made.created_at < event.at:
             if not await self._is_fork(made.id, session, None if at is None else position):
                 raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
-        elif not await is_held(self._kernel, info, then, files, fork):
-            await self._kernel.removal.delete(fork)
+        elif not await is_held(self._node, info, then, files, fork):
+            await self._node.deletions.delete(fork)
             raise Conflict(f"the files of session {session!r} were changed meanwhile: try again", code="session_busy")
         if then.undo is not None:
             await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files

@@ -23,7 +23,7 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     retention: a stopped session is deleted after this long.
     cleanup_every: how often to look for these.
     recover_every: how often to complete settlements and deletions that a crash interrupted.
-    only: if given, the only sessions to run, without limit; after adding to it call `Kernel.scan`.
+    only: if given, the only sessions to run, without limit; after adding to it call `Node.scan`.
     clock: the wall clock of timers and schedules.
     """
 

@@ -20,9 +20,9 @@ from roost.log.protocols import Append, Claim, SessionInfo, SessionQuery
 from roost.policy.hooks import Moment, ask
 
 if TYPE_CHECKING:
-    from roost.kernel.kernel import Kernel
+    from roost.kernel.node import Node
 
-log = logging.getLogger("roost.keeper")
+log = logging.getLogger("roost.deletion")
 _PATIENCE = 5.0
 """Seconds in which other nodes are asked again: a released session may be claimed by another node before this one."""
 _AGAIN = 0.02
@@ -32,8 +32,8 @@ _BATCH = 200
 class Deletions:
     """Delete the sessions of a node, and clean up the files of deleted ones. Belongs to the kernel's event loop."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    def __init__(self, node: Node) -> None:
+        self._node = node
         self._gone: list[str] = []
         self._ends: dict[str, asyncio.Event] = {}
 
@@ -68,41 +68,41 @@ class Deletions:
     async def _deleted(self, session: str, patience: float, unused: SessionInfo | None) -> bool:
         """Try once. Returns False when another node claimed the session between the check and the deletion (it may be
         deleting it too)."""
-        kernel, workshop = self._kernel, self._kernel.workshop
+        node, resources = self._node, self._node.resources
         if unused is not None:  # check before any step is cut
-            _demand(unused, await kernel.journal.get(session))
-        await kernel.evict(session)
+            _demand(unused, await node.journal.get(session))
+        await node.evict(session)
         claim = await self._claim(session, patience)
         if unused is not None and claim is not None:
             try:
                 _demand(unused, claim.info)
             except Conflict:
-                kernel.park(session)
+                node.park(session)
                 raise
         try:
             if claim is not None and claim.info.state != "stopped":
                 await self._tell(claim.info)
             await self._part(session, claim)
-            await kernel.evict(session)  # a driver older than our claim is fenced, and releases the files
-            workshop.throw_away(session)
-            await kernel.journal.delete(session, epoch=claim.epoch if claim else None)
+            await node.evict(session)  # a driver older than our claim is fenced, and releases the files
+            resources.throw_away(session)
+            await node.journal.delete(session, epoch=claim.epoch if claim else None)
         except Conflict:
-            workshop.bring_back(session)
+            resources.bring_back(session)
             if time.monotonic() > patience:
-                kernel.park(session)
+                node.park(session)
                 raise
             return False
         except NotFound:  # another node was first
             await self._empty(session)
             raise
         except BaseException as error:
-            kernel.park(session)
+            node.park(session)
             if isinstance(error, RoostError):  # a `RoostError` means: not deleted
-                workshop.bring_back(session)
+                resources.bring_back(session)
             raise
         await self._empty(session)
         try:
-            await kernel.cores.forget_session(session)
+            await node.model_pool.forget_session(session)
         except RoostError as error:  # surplus rows do no harm
             log.warning("session %s: its budgets stay in the ledger: %s", session, error)
         return True
@@ -110,14 +110,14 @@ class Deletions:
     async def _tell(self, info: SessionInfo) -> None:
         """Call the `session_end` hooks of a session that was not stopped before. After a crash here the session still
         exists, and the hooks are called again. Raises `StoreFailed`."""
-        kernel = self._kernel
-        checks = kernel.workshop.checks(info.agent)
+        node = self._node
+        checks = node.resources.checks(info.agent)
         hooks = () if checks is None else checks.hooks.get("session_end", ())
         if checks is None or not hooks:
             return
         try:
-            state = await load_state(kernel.journal, info.id)
-            life = await life_of(info.id, state, kernel.journal.read)
+            state = await load_state(node.journal, info.id)
+            life = await life_of(info.id, state, node.journal.read)
         except (UnknownEvent, StoreCorrupt) as error:
             log.warning("session %s: no hook is told that it is deleted: %s", info.id, error)
             return
@@ -127,7 +127,7 @@ class Deletions:
                 session=info.id,
                 agent=info.agent,
                 turn=state.turns,
-                text=kernel.workshop.vault.scrub(last_said(state)),
+                text=node.resources.vault.scrub(last_said(state)),
                 outcome="deleted",
             )
             for hook in hooks:
@@ -136,7 +136,7 @@ class Deletions:
     async def _part(self, session: str, claim: Claim | None) -> None:
         """Tell the waiting parent and stop all running children, in one commit; then delete the children. A crash in
         between leaves a stopped session. Raises as `delete`."""
-        journal = self._kernel.journal
+        journal = self._node.journal
         info = claim.info if claim is not None else await journal.get(session)
         children = await children_of(journal, session)
         running = [child.id for child in children if child.state != "stopped"]
@@ -163,12 +163,12 @@ class Deletions:
     async def _claim(self, session: str, patience: float) -> Claim | None:
         """Claim the session, asking its owner to release it if needed. Returns None when it has no owner and cannot be
         claimed, because it is damaged. Raises `Conflict`, `NotFound`."""
-        kernel = self._kernel
+        node = self._node
         while True:
-            claims = await kernel.dispatcher.claim(kernel.node, session=session)
+            claims = await node.dispatcher.claim(node.id, session=session)
             if claims:
                 return claims[0]
-            owner = (await kernel.journal.get(session)).owner
+            owner = (await node.journal.get(session)).owner
             if owner is None:
                 return None
             if time.monotonic() > patience or not await self._asked(owner, session):
@@ -176,23 +176,23 @@ class Deletions:
 
     async def _asked(self, owner: str, session: str) -> bool:
         """Ask the owner to release the session. Returns True when it did, or is no longer alive."""
-        kernel = self._kernel
-        if kernel.peers is None:
+        node = self._node
+        if node.peers is None:
             return False
-        for node in await kernel.dispatcher.nodes():
-            if node.card.id == owner and node.alive:
-                return await kernel.peers.evict(node, session)
+        for other in await node.dispatcher.nodes():
+            if other.card.id == owner and other.alive:
+                return await node.peers.evict(other, session)
         return True
 
     async def undo(self) -> None:
         """Restore files from the bin whose sessions a crash left undeleted. Call it before sessions run. A session that
         another node is deleting is left to that node."""
-        kernel, workshop = self._kernel, self._kernel.workshop
-        for session in await asyncio.to_thread(workshop.thrown_away):
+        node, resources = self._node, self._node.resources
+        for session in await asyncio.to_thread(resources.thrown_away):
             try:
-                if await kernel.dispatcher.claim(kernel.node, session=session):
-                    kernel.park(session)
-                    workshop.bring_back(session)
+                if await node.dispatcher.claim(node.id, session=session):
+                    node.park(session)
+                    resources.bring_back(session)
             except NotFound:
                 self._gone.append(session)
             except OSError as error:
@@ -200,7 +200,7 @@ class Deletions:
 
     async def empty_bin(self) -> None:
         """Remove the files of the deleted sessions that `undo` found in the bin."""
-        if self._kernel.place.tidy:
+        if self._node.place.tidy:
             for session in self._gone:
                 await self._empty(session)
 
@@ -209,17 +209,17 @@ class Deletions:
         retries."""
         if not await self.pass_on(session):
             return False
-        await asyncio.to_thread(self._kernel.workshop.empty_bin, session)
+        await asyncio.to_thread(self._node.resources.empty_bin, session)
         return True
 
     async def pass_on(self, session: str) -> bool:
         """Pin for a session's forks the snapshots that they can go back to, before the session's files are removed.
         Returns False if that fails now: then remove nothing."""
-        if await asyncio.to_thread(self._kernel.workshop.heirs, session):
+        if await asyncio.to_thread(self._node.resources.heirs, session):
             from roost.kernel.fork_files import pass_on
 
             try:
-                await pass_on(self._kernel, session)
+                await pass_on(self._node, session)
             except (RoostError, OSError) as error:
                 log.warning("session %s: its files are still kept, for its forks: %s", session, error)
                 return False
@@ -227,15 +227,15 @@ class Deletions:
 
     async def tidy(self) -> None:
         """Remove the private files of sessions that another node deleted. Raises `StoreFailed`, `OSError`."""
-        kernel, workshop = self._kernel, self._kernel.workshop
-        kept = await asyncio.to_thread(workshop.kept)
+        node, resources = self._node, self._node.resources
+        kept = await asyncio.to_thread(resources.kept)
         for place in range(0, len(kept), _BATCH):
             some = tuple(kept[place : place + _BATCH])
-            there = await kernel.journal.find(SessionQuery(ids=some, limit=len(some)))
+            there = await node.journal.find(SessionQuery(ids=some, limit=len(some)))
             for session in set(some).difference(info.id for info in there):
-                if session not in kernel.live:
+                if session not in node.live:
                     with contextlib.suppress(FileNotFoundError):
-                        workshop.throw_away(session)
+                        resources.throw_away(session)
                     if await self._empty(session):
                         log.info("session %s was deleted elsewhere: its files here are removed", session)
 

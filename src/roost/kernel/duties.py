@@ -20,9 +20,9 @@ from roost.log.protocols import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
     from roost.kernel.config import KernelConfig
-    from roost.kernel.kernel import Kernel
+    from roost.kernel.node import Node
 
-log = logging.getLogger("roost.keeper")
+log = logging.getLogger("roost.duties")
 _LONGEST_SLEEP = 5.0
 """Longest sleep between checks of the timers, in seconds: a stepped clock is noticed this soon."""
 _AFTER_FAILURE = 1.0
@@ -44,8 +44,8 @@ class Duties:
     `timers` and `cleanup`, each held by one node. The node that set a timer fires it too, so a near timer needs no
     message to the duty's holder."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    def __init__(self, node: Node) -> None:
+        self._node = node
         self._timers = asyncio.Event()
         self._elsewhere = asyncio.Event()
         self._beat_now = asyncio.Event()
@@ -58,17 +58,17 @@ class Duties:
         self._timed: frozenset[str] = frozenset()
 
     def start(self) -> list[asyncio.Task[None]]:
-        kernel = self._kernel
+        node = self._node
         return [
             asyncio.create_task(self._beats()),
             asyncio.create_task(self._every("cannot fire timers", self._fire)),
             asyncio.create_task(self._every("cannot look at what others wrote", self._look)),
             asyncio.create_task(
-                self._every("cannot look for isolation levels", self._levels, lambda: kernel.config.lease)
+                self._every("cannot look for isolation levels", self._levels, lambda: node.config.lease)
             ),
-            asyncio.create_task(self._every("cannot clean up", self._clean, lambda: cleanup_pause(kernel.config))),
+            asyncio.create_task(self._every("cannot clean up", self._clean, lambda: cleanup_pause(node.config))),
             asyncio.create_task(
-                self._every("cannot finish what was cut off", self._recover, lambda: kernel.config.recover_every)
+                self._every("cannot finish what was cut off", self._recover, lambda: node.config.recover_every)
             ),
             asyncio.create_task(self._tidy()),
         ]
@@ -87,7 +87,7 @@ class Duties:
         event = record.event
         if isinstance(event, TimerSet):
             # Later timers are read in time by the duty's holder.
-            if event.due < self._kernel.config.clock() + 2 * _LONGEST_SLEEP:
+            if event.due < self._node.config.clock() + 2 * _LONGEST_SLEEP:
                 heapq.heappush(self._dues, event.due)
             self._timers.set()
 
@@ -104,7 +104,7 @@ class Duties:
         duties, self._duties = self._duties, {}
         for name, (held, _) in duties.items():
             if held:
-                await self._kernel.journal.drop(name, self._kernel.node)
+                await self._node.journal.drop(name, self._node.id)
 
     async def _every(
         self, what: str, work: Callable[[], Awaitable[None]], seconds: Callable[[], float] = lambda: 0.0
@@ -115,14 +115,14 @@ class Duties:
             await asyncio.sleep(_AFTER_FAILURE if failed else pause)
             try:
                 await work()
-                self._kernel.trouble.worked(what)
+                self._node.failures.worked(what)
                 failed = False
             except Exception as error:  # one damaged session or a full disk must not stop the clock of all others
-                self._kernel.trouble.failed(what, error)
+                self._node.failures.failed(what, error)
                 failed = True
 
     async def _beats(self) -> None:
-        lease, kernel = self._kernel.config.lease, self._kernel
+        lease, node = self._node.config.lease, self._node
         pause = lease / 3
         while True:
             await asyncio.sleep(_BEATS_APART)
@@ -132,14 +132,14 @@ class Duties:
             self._beat_now.clear()
             what = "cannot renew the lease"
             try:
-                await kernel.renew()
-                kernel.trouble.worked(what)
+                await node.renew()
+                node.failures.worked(what)
                 pause = lease / 3
                 what = "cannot take sessions up again"
-                await kernel.retry_parked()
-                kernel.trouble.worked(what)
+                await node.retry_parked()
+                node.failures.worked(what)
             except Exception as error:  # a node without heartbeats must not look alive
-                kernel.trouble.failed(what, error)
+                node.failures.failed(what, error)
                 pause = min(lease / 10, _AFTER_FAILURE)
 
     async def _look(self) -> None:
@@ -149,8 +149,8 @@ class Duties:
         looks, self._looks = self._looks, set()
         try:
             if anything:
-                await self._kernel.look_at_all()
-            await self._kernel.look_at(looks)
+                await self._node.look_at_all()
+            await self._node.look_at(looks)
         except BaseException:
             self._anything = self._anything or anything
             self._looks |= looks
@@ -159,11 +159,11 @@ class Duties:
 
     async def _fire(self) -> None:
         self._timers.clear()
-        on_duty, clock = await self._has("timers"), self._kernel.config.clock
+        on_duty, clock = await self._has("timers"), self._node.config.clock
         due: float | None = None
         if on_duty or (self._dues and self._dues[0] <= clock()):
             now = clock()
-            following = await self._kernel.dispatcher.fire(now)
+            following = await self._node.dispatcher.fire(now)
             while self._dues and self._dues[0] <= now:
                 heapq.heappop(self._dues)
             due = following if on_duty else None
@@ -177,17 +177,17 @@ class Duties:
     async def _has(self, duty: str) -> bool:
         """Return whether this node holds a duty. Other nodes ask again after `_DUTY_SECONDS`, and take over from a dead
         holder."""
-        kernel = self._kernel
-        if kernel.draining or not kernel.holds_lease:
+        node = self._node
+        if node.draining or not node.holds_lease:
             return False
         held, until = self._duties.get(duty, (False, 0.0))
         if time.monotonic() >= until:
-            held = await kernel.journal.hold(duty, kernel.node) is not None
+            held = await node.journal.hold(duty, node.id) is not None
             self._duties[duty] = (held, time.monotonic() + _DUTY_SECONDS)
         return held
 
     async def _clean(self) -> None:
-        config = self._kernel.config
+        config = self._node.config
         if time.monotonic() - self._cleaned_at < cleanup_pause(config) or not await self._has("cleanup"):
             return
         if (config.session_timeout, config.retention) != (None, None):
@@ -197,36 +197,36 @@ class Duties:
     async def _recover(self) -> None:
         """Complete deletions and settlements that a crash interrupted, every `recover_every` seconds whatever the
         clean-up pause is."""
-        if time.monotonic() - self._recovered_at < self._kernel.config.recover_every or not await self._has("cleanup"):
+        if time.monotonic() - self._recovered_at < self._node.config.recover_every or not await self._has("cleanup"):
             return
-        await self._kernel.journal.purge()
+        await self._node.journal.purge()
         await self.charge_dead()
-        await self._kernel.cores.ledger.recover_left(self._over)
-        await self._kernel.cores.ledger.prune()
+        await self._node.model_pool.ledger.recover_left(self._over)
+        await self._node.model_pool.ledger.prune()
         self._recovered_at = time.monotonic()
 
     async def charge_dead(self) -> None:
         """Charge the model calls of dead processes, before their sessions are resumed anywhere. Raises
         `StoreFailed`."""
-        await self._kernel.cores.ledger.recover_dead(self._living)
+        await self._node.model_pool.ledger.recover_dead(self._living)
 
     async def _living(self) -> list[str]:
-        return [node.card.id for node in await self._kernel.dispatcher.nodes() if node.alive]
+        return [one.card.id for one in await self._node.dispatcher.nodes() if one.alive]
 
     async def _over(self, sessions: Collection[str]) -> Collection[str]:
         """Return the sessions that are deleted or have no model call in flight. A failed session counts as busy: its
         step is reconciled when a person starts it again."""
         some = tuple(sessions)[:_ASKED]
-        there = await self._kernel.journal.find(SessionQuery(ids=some, limit=len(some)))
+        there = await self._node.journal.find(SessionQuery(ids=some, limit=len(some)))
         busy = {info.id for info in there if info.phase == "working" or info.state == "error"}
         return set(some) - busy
 
     async def _walk(self) -> None:
         """Stop sessions idle for `session_timeout`, and delete those stopped for `retention`. Newest first, so children
         are deleted before their parent is visited."""
-        self._timed = frozenset(await self._kernel.journal.with_timers("", limit=_EVERY))
+        self._timed = frozenset(await self._node.journal.with_timers("", limit=_EVERY))
         for _ in range(_PAGES):
-            page = await self._kernel.journal.find(SessionQuery(before=self._cleaned, limit=_PAGE))
+            page = await self._node.journal.find(SessionQuery(before=self._cleaned, limit=_PAGE))
             for info in page:
                 before, self._cleaned = self._cleaned, info.id  # advance first, whatever fails below
                 if await self._deleted(info):
@@ -237,13 +237,13 @@ class Duties:
 
     async def _deleted(self, info: SessionInfo) -> bool:
         """Stop or delete a session when its time has come. Returns True when it no longer exists."""
-        config, idle, journal = self._kernel.config, time.time() - info.updated_at, self._kernel.journal
+        config, idle, journal = self._node.config, time.time() - info.updated_at, self._node.journal
         try:
             if info.state == "stopped" and config.retention is not None and idle > config.retention:
                 if await journal.find(SessionQuery(parent=info.id, limit=1)):
                     return False
                 with contextlib.suppress(Conflict):
-                    await self._kernel.removal.delete(info.id, unused=info)
+                    await self._node.deletions.delete(info.id, unused=info)
                     return True
             elif info.id in self._timed or not _rests(info):
                 return False
@@ -255,17 +255,17 @@ class Duties:
 
     async def _unused(self, info: SessionInfo) -> bool:
         try:
-            return is_idle(await load_state(self._kernel.journal, info.id))
+            return is_idle(await load_state(self._node.journal, info.id))
         except (UnknownEvent, StoreCorrupt):  # a newer node handles it, or no node can
             return False
 
     async def _levels(self) -> None:
-        await look_for_levels(self._kernel)
+        await look_for_levels(self._node)
 
     async def _tidy(self) -> None:
-        removal = self._kernel.removal
+        removal = self._node.deletions
         await removal.empty_bin()
-        while self._kernel.place.tidy:
+        while self._node.place.tidy:
             try:
                 await removal.tidy()
             except (StoreFailed, OSError) as error:

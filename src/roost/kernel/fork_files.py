@@ -12,7 +12,7 @@ from typing import cast
 from roost.agent.checkpoint_state import NOT_KEPT, OLDER, Files
 from roost.agent.state import State
 from roost.errors import Conflict, NotFound, StoreCorrupt
-from roost.kernel.kernel import Kernel
+from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.log.protocols import SessionInfo
 from roost.workspace.manifest import SnapshotDamaged, day_of, today
@@ -24,7 +24,7 @@ _SAFE_DAYS = 1
 any part of it."""
 
 
-async def hold(kernel: Kernel, source: SessionInfo, now: State, files: Files, position: int, fork: str) -> Files:
+async def hold(node: Node, source: SessionInfo, now: State, files: Files, position: int, fork: str) -> Files:
     """Pin the files that a fork of `source` (state `now`) at `position` begins with: `files`, or those of the newest
     earlier checkpoint that still exist. If a crash prevents the fork, its remains are cleaned up like those of a
     deleted session. Raises `Conflict`, `ObjectsFailed`, `StoreFailed`."""
@@ -33,45 +33,45 @@ async def hold(kernel: Kernel, source: SessionInfo, now: State, files: Files, po
     for one in _choices(now, files, position):
         try:
             if files.files_in == "home":
-                await _lend(kernel, source, now, one.files or "", fork)
+                await _lend(node, source, now, one.files or "", fork)
             elif one.files not in _named(now):
-                await _see(kernel, one.files or "")
+                await _see(node, one.files or "")
         except SnapshotDamaged:
             continue
         return one
     return Files(why_not=NOT_KEPT)
 
 
-async def is_held(kernel: Kernel, source: SessionInfo, then: State, files: Files, fork: str) -> bool:
+async def is_held(node: Node, source: SessionInfo, then: State, files: Files, fork: str) -> bool:
     """Return whether a fork just committed, with state `then`, has its files. In a shared snapshot store the source
     still names them, so any sweep sees them by the source or by the fork."""
     try:
         if files.files_in == "home" and files.files:
-            await _lend(kernel, source, then, files.files, fork)
+            await _lend(node, source, then, files.files, fork)
             return True
         needed = _named(then) - {None, ""}
-        return not needed or needed <= _named(await load_state(kernel.journal, source.id)) | _young(needed)
+        return not needed or needed <= _named(await load_state(node.journal, source.id)) | _young(needed)
     except SnapshotDamaged:
         return False
     except NotFound:  # deleted: nothing to compare with
         return True
 
 
-async def pass_on(kernel: Kernel, session: str) -> None:
+async def pass_on(node: Node, session: str) -> None:
     """Pin the snapshots that a deleted session's forks can go back to, before its files are removed from this home.
     Idempotent after a crash. Raises `StoreFailed`, `ObjectsFailed`, `UnknownEvent`."""
-    workshop = kernel.workshop
-    for heir in await asyncio.to_thread(workshop.heirs, session):
+    resources = node.resources
+    for heir in await asyncio.to_thread(resources.heirs, session):
         try:
-            checkpoints = (await load_state(kernel.journal, heir)).checkpoints
+            checkpoints = (await load_state(node.journal, heir)).checkpoints
         except (NotFound, StoreCorrupt):
             continue
         for one in checkpoints:
             if one.files and one.files_in == "home" and one.of is not None:
                 with contextlib.suppress(SnapshotDamaged):  # another session's, never this one's
-                    await asyncio.to_thread(workshop.lend, session, one.files, heir)
+                    await asyncio.to_thread(resources.lend, session, one.files, heir)
                 if one.of != session:
-                    await asyncio.to_thread(workshop.note_heir, one.of, heir)
+                    await asyncio.to_thread(resources.note_heir, one.of, heir)
 
 
 def _choices(now: State, files: Files, position: int) -> Iterator[Files]:
@@ -85,10 +85,10 @@ def _named(now: State) -> set[str | None]:
     return {now.saved, *(one.files for one in now.checkpoints if one.files_in == "store")}
 
 
-async def _see(kernel: Kernel, snapshot: str) -> None:
+async def _see(node: Node, snapshot: str) -> None:
     """Check that a snapshot without a checkpoint still exists: a sweep may have removed it, or be removing it. Raises
     `SnapshotDamaged`."""
-    carrier = kernel.workshop.carrier
+    carrier = node.resources.carrier
     if carrier is None:
         return
     if not _young({snapshot}):
@@ -100,16 +100,16 @@ def _young(snapshots: set[str | None]) -> set[str | None]:
     return {one for one in snapshots if one is not None and day_of(one) >= today(time.time()) - _SAFE_DAYS}
 
 
-async def _lend(kernel: Kernel, source: SessionInfo, now: State, snapshot: str, fork: str) -> None:
+async def _lend(node: Node, source: SessionInfo, now: State, snapshot: str, fork: str) -> None:
     """Pin a snapshot for the fork. Raises `SnapshotDamaged` when no session that may have it has it."""
     holders = [source.id, *(one.of for one in now.checkpoints if one.files == snapshot and one.of is not None)]
-    home = next((tag.removeprefix(_HOME) for tag in source.needs if tag.startswith(_HOME)), kernel.place.home)
+    home = next((tag.removeprefix(_HOME) for tag in source.needs if tag.startswith(_HOME)), node.place.home)
     for place, holder in enumerate(holders):
         try:
-            if home == kernel.place.home:
-                await asyncio.to_thread(kernel.workshop.lend, holder, snapshot, fork)
+            if home == node.place.home:
+                await asyncio.to_thread(node.resources.lend, holder, snapshot, fork)
             else:
-                await _lend_there(kernel, home, holder, snapshot, fork)
+                await _lend_there(node, home, holder, snapshot, fork)
         except SnapshotDamaged:
             if place == len(holders) - 1:
                 raise
@@ -117,11 +117,11 @@ async def _lend(kernel: Kernel, source: SessionInfo, now: State, snapshot: str, 
             return
 
 
-async def _lend_there(kernel: Kernel, home: str, holder: str, snapshot: str, fork: str) -> None:
+async def _lend_there(node: Node, home: str, holder: str, snapshot: str, fork: str) -> None:
     """Ask a node of the home that has the files. Raises `Conflict` when none answers."""
-    for node in await kernel.dispatcher.nodes() if kernel.peers is not None else ():
-        if node.alive and node.card.home == home and kernel.peers is not None:
-            lent = await kernel.peers.lend(node, holder, snapshot, fork)
+    for other in await node.dispatcher.nodes() if node.peers is not None else ():
+        if other.alive and other.card.home == home and node.peers is not None:
+            lent = await node.peers.lend(other, holder, snapshot, fork)
             if lent is None:
                 continue
             if not lent:

@@ -47,8 +47,8 @@ LIMIT = 1000
 class Remembering:
     """A node's memory index and its embedder, created at first use. `folder` holds the vectors."""
 
-    def __init__(self, store: Store, models: Models, cores: ModelPool, folder: Path) -> None:
-        self._models, self._cores = models, cores
+    def __init__(self, store: Store, models: Models, model_pool: ModelPool, folder: Path) -> None:
+        self._models, self._model_pool = models, model_pool
         self._embedders: Embedders | None = None
         self.index = Index(store, self._embedder, folder)
         self.search = Search(store, self.index)
@@ -66,7 +66,7 @@ class Remembering:
         from roost.providers.embedders import Embedders
 
         if self._embedders is None:
-            self._embedders = Embedders(self._models, metering=self._cores.ledger.meter)
+            self._embedders = Embedders(self._models, metering=self._model_pool.ledger.meter)
         embedder = self._embedders.resolve(None)
         if embedder.name == NAME and not is_here(lookup(EMBEDDING)):
             raise ConfigError(

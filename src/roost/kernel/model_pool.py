@@ -46,7 +46,7 @@ class ModelPool:
         self.parts.change(config)
         self._models.change(config)
 
-    def core(self, model: Model, *, own: bool = False) -> Model:
+    def stack(self, model: Model, *, own: bool = False) -> Model:
         """Wrap a model in a stack; a stack is returned as it is. `own`: a model object that a program brought."""
         return stacked(model, self.parts, own=own)
 
@@ -84,7 +84,7 @@ class ModelPool:
         await self.ledger.close()
 
     def _wrap(self, model: Model, card: Card) -> Model:
-        return self.core(model if self._outer is None else self._outer(model, card))
+        return self.stack(model if self._outer is None else self._outer(model, card))
 
 
 def _ledger(config: ModelsConfig, store: Store, node: str, lease: float) -> Ledger:

@@ -138,14 +138,14 @@ class ResourceFactory:
 
     root: the folder of the private workspaces.
     carrier: keeps their snapshots for all nodes. Without one, `home` keeps them at this home.
-    cores: wraps every model that sessions call.
+    model_pool: wraps every model that sessions call.
     """
 
     def __init__(
-        self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, cores: ModelPool
+        self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, model_pool: ModelPool
     ) -> None:
         self._agents = agents
-        self._cores = cores
+        self._model_pool = model_pool
         self._own: dict[str, tuple[Model, Model]] = {}
         self._models = models
         self._root = root
@@ -262,7 +262,7 @@ class ResourceFactory:
         if self._sandboxes.owners is not None:
             self._sandboxes.owners.release(self._real / session)
 
-    def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Resources:
+    def build(self, session: str, spec: AgentSpec, workspace: str | None) -> Resources:
         """Build the resources of a session that wakes: model, tools, gate, workspace and sandbox."""
         tools, files = self._tools(spec), self.workspace(session, workspace)
 
@@ -282,7 +282,7 @@ class ResourceFactory:
             ),
             deltas=self._deltas,
             files=self._files(session, tools) if workspace is None else None,
-            ledger=self._cores,
+            ledger=self._model_pool,
             checks=self.checks(spec.name),
             vault=self.vault or None,
             memory=self.memory,
@@ -322,19 +322,19 @@ class ResourceFactory:
 
     def model(self, spec: AgentSpec) -> Model:
         own = self._agents.own_model(spec)
-        return self._named(spec.model) if own is None else self._own_core(spec.name, own)
+        return self._named(spec.model) if own is None else self._own_stack(spec.name, own)
 
     def _named(self, name: str | None) -> Model:
         try:
-            return self._cores.core(self._models.resolve(name))
+            return self._model_pool.stack(self._models.resolve(name))
         except RoostError as error:
             return Unavailable(name or "default", error)
 
-    def _own_core(self, agent: str, own: Model) -> Model:
+    def _own_stack(self, agent: str, own: Model) -> Model:
         """Wrap an agent's own model once, since its circuit breaker keeps state."""
         known = self._own.get(agent)
         if known is None or known[0] is not own:
-            known = self._own[agent] = (own, self._cores.core(own, own=True))
+            known = self._own[agent] = (own, self._model_pool.stack(own, own=True))
         return known[1]
 
     def _tools(self, spec: AgentSpec) -> Toolbox:

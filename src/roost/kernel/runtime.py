@@ -22,8 +22,8 @@ from roost.kernel.delegation import ChildFactory
 from roost.kernel.delta_relay import Links
 from roost.kernel.exchange.conversation_items import Brought, Format, Report
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
-from roost.kernel.kernel import Kernel
 from roost.kernel.memory import Memories
+from roost.kernel.node import Node
 from roost.kernel.orphan_processes import marker_of, reap
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import NodeLocation
@@ -182,7 +182,7 @@ class Runtime:
         )
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
-        self.kernel = Kernel(
+        self.node = Node(
             store,
             agents=self.agents,
             models=self.models,
@@ -192,39 +192,39 @@ class Runtime:
             config=self._config,
             dispatcher=self._dispatcher(store) if self._dispatcher else None,
         )
-        self.kernel.peers = self.peers
+        self.node.peers = self.peers
         await self._take_policy(policy)
         self.configuration = self._reloading(policy)
-        self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
-        self.kernel.hub.audience = self.links
-        self.sessions = Sessions(self.kernel)
-        self.kernel.workshop.kin = ChildFactory(self.agents, store, self.sessions)
+        self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.live)
+        self.node.hub.audience = self.links
+        self.sessions = Sessions(self.node)
+        self.node.resources.kin = ChildFactory(self.agents, store, self.sessions)
         self.schedules = Schedules(self.sessions, store)
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)
             await agree(store, objects, self._snapshots)
             kept_by = ObjectSnapshots(objects, owner=await store_name(store), space=Space(floor))
-            self.kernel.workshop.carrier = SnapshotSync(kept_by, owners=owners)
+            self.node.resources.carrier = SnapshotSync(kept_by, owners=owners)
         else:
             await refuse_without(store)
             memory = self.home / "workspaces.memory"
             snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
-            self.kernel.workshop.home = SnapshotSync(snapshots, home=True, owners=owners)
-        self.kernel.place = await self._place(store)
-        self.memories = Memories(store, self.kernel.remembering.search, self.vault, home=self.kernel.place.home)
+            self.node.resources.home = SnapshotSync(snapshots, home=True, owners=owners)
+        self.node.place = await self._place(store)
+        self.memories = Memories(store, self.node.remembering.search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
         await self.configuration.start()
-        await self.kernel.start()
+        await self.node.start()
         try:
             await self._refuse_copy(dead)  # a copy that started at the same moment
         except BaseException:
-            await self.kernel.stop(grace=0.0)
+            await self.node.stop(grace=0.0)
             raise
         self.configuration.watch()
 
     def _reloading(self, policy: Policy) -> Reloading:
         return Reloading(
-            self.kernel,
+            self.node,
             self.home,
             files=self._agent_files,
             models=self._models is None,
@@ -241,17 +241,17 @@ class Runtime:
         """Stop gracefully: steps in progress get `grace` seconds. Accepted inputs stay accepted."""
         await self.configuration.close()
         await self.links.close()
-        await self.kernel.stop(grace=grace)
-        for carrier in (self.kernel.workshop.carrier, self.kernel.workshop.home):
+        await self.node.stop(grace=grace)
+        for carrier in (self.node.resources.carrier, self.node.resources.home):
             if carrier is not None:
                 carrier.close()
         await self.peers.close()
-        await self.kernel.remembering.close()
+        await self.node.remembering.close()
         await self.models.close()
-        await self.kernel.cores.close()
+        await self.node.model_pool.close()
         await self.sandboxes.close()
-        await self.kernel.dispatcher.close()
-        await self.kernel.journal.close()
+        await self.node.dispatcher.close()
+        await self.node.journal.close()
         self._nodes.close()
 
     async def __aenter__(self) -> Runtime:
@@ -275,33 +275,35 @@ class Runtime:
         counts what a foreign `format` cannot express. Raises `NotFound`."""
         from roost.kernel.exchange.export_session import take
 
-        return await take(self.kernel, session, format, target)
+        return await take(self.node, session, format, target)
 
     async def import_session(self, path: Path, **options: Any) -> Brought:
         """Create a session from a file. Options as of `roost.kernel.exchange.import_session.bring`."""
         from roost.kernel.exchange.import_session import bring
 
-        return await bring(self.kernel, path, **options)
+        return await bring(self.node, path, **options)
 
     async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         """Return the costs of a month (`2026-11`; None: the current one), with `by` grouped by purpose."""
-        await self.kernel.keeper.charge_dead()
-        found = await costs(self.kernel.journal, self.kernel.cores.ledger, self._price, by=by, month=month)
-        unit = msgspec.structs.replace(found.month.unit, of=self.kernel.cores.rate_of())
+        await self.node.duties.charge_dead()
+        found = await costs(self.node.journal, self.node.model_pool.ledger, self._price, by=by, month=month)
+        unit = msgspec.structs.replace(found.month.unit, of=self.node.model_pool.rate_of())
         return msgspec.structs.replace(found, month=msgspec.structs.replace(found.month, unit=unit))
 
     async def settle_lost(self, call: str, cost: int) -> LostCall:
         """Set the cost of a call that a crash cut off, in nano-dollars. Raises `NotFound`."""
-        return await self.kernel.cores.ledger.correct(call, cost)
+        return await self.node.model_pool.ledger.correct(call, cost)
 
     async def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
         """Settle lost calls of a month (`2026-11`), or all, by their providers' usage reports. `ours`: Roost alone uses
         the account. Raises `ReportFailed` and `ConfigError`."""
         from roost.kernel.reconcile import Reconciler
 
-        await self.kernel.keeper.charge_dead()
-        cores = self.kernel.cores
-        return await Reconciler(self.kernel.journal, cores.ledger, self.models, cores.rate, ours=ours).run(month)
+        await self.node.duties.charge_dead()
+        model_pool = self.node.model_pool
+        return await Reconciler(self.node.journal, model_pool.ledger, self.models, model_pool.rate, ours=ours).run(
+            month
+        )
 
     def _price(self, model: str) -> Price | None:
         try:
@@ -322,20 +324,20 @@ class Runtime:
         """Apply a policy, at start or when a person orders it: an agent cannot change it during a run. Raises
         `ConfigError` and changes nothing."""
         vault = await asyncio.to_thread(Vault.read, policy.secrets, os.environ, Path(".env"))
-        workshop = self.kernel.workshop
-        workshop.policy, workshop.vault = policy, vault
+        resources = self.node.resources
+        resources.policy, resources.vault = policy, vault
 
     def _way_out(self, spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
         return Egress(spec.network.hosts, secrets=self.vault.for_egress(), blocked=blocked)
 
     @property
     def vault(self) -> Vault:
-        return self.kernel.workshop.vault
+        return self.node.resources.vault
 
     async def _refuse_copy(self, dead: Container[str] = ()) -> set[str]:
-        kernel = self.kernel
-        name, lease = kernel.place.home, kernel.config.lease
-        return await refuse_copy(self.home, name, self._nodes, kernel.dispatcher, lease, dead=dead)
+        node = self.node
+        name, lease = node.place.home, node.config.lease
+        return await refuse_copy(self.home, name, self._nodes, node.dispatcher, lease, dead=dead)
 
     def _take_place(self, node: str) -> None:
         self._nodes.hold(node)
@@ -352,7 +354,7 @@ class SessionHandle:
     def __init__(self, runtime: Runtime, session: str) -> None:
         self.id = session
         self._sessions = runtime.sessions
-        self.bus = Bus(runtime.kernel.journal, session, self._sessions.emit)
+        self.bus = Bus(runtime.node.journal, session, self._sessions.emit)
 
     async def send(
         self, content: str | Sequence[UserPart], *, mode: ev.InputMode = "follow_up", key: str | None = None

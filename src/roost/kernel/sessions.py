@@ -125,15 +125,15 @@ class Sessions(Travels):
         """Return an agent as this node knows it, or by `definition`, optionally with another `model`. A definition may
         use the Python tools known here under the name, and keeps the hooks and guardrails. Raises `Invalid`."""
         if definition is None:
-            known = self._kernel.agents.get(name)
+            known = self._node.agents.get(name)
             return known if model is None else known.changed(msgspec.structs.replace(known.spec, model=model))
-        own = self._kernel.agents.own_tools(name)
+        own = self._node.agents.own_tools(name)
         missing = [tool for tool in definition.tools if tool not in own and tool not in builtin_tools()]
         if definition.name != name or not is_id(name):
             raise Invalid(f"the definition is of {definition.name!r}, not of an agent {name!r}")
         if missing:
             raise Invalid(f"agent {name!r} names tools that this node does not know: {', '.join(missing)}")
-        known = self._kernel.agents.find(name) or Agent(name)
+        known = self._node.agents.find(name) or Agent(name)
         return known.changed(definition if model is None else msgspec.structs.replace(definition, model=model))
 
     async def create(
@@ -154,14 +154,14 @@ class Sessions(Travels):
         key: idempotency key, so that a repeated call creates no second session.
         family: set when another session creates this one.
         """
-        known = self._kernel.agents.get(agent) if isinstance(agent, str) else agent
+        known = self._node.agents.get(agent) if isinstance(agent, str) else agent
         spec = known.spec
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
-        title, labels = masked_names(self._kernel.workshop.vault, title, labels)
+        title, labels = masked_names(self._node.resources.vault, title, labels)
         if workspace is not None and family is None:  # a child shares its parent's folder, which may be private
-            await asyncio.to_thread(check_folder, workspace, self._kernel.workshop.home_folder)
-        await self._kernel.sandboxes.demand(spec.isolation, self._kernel.offered)
+            await asyncio.to_thread(check_folder, workspace, self._node.resources.home_folder)
+        await self._node.sandboxes.demand(spec.isolation, self._node.offered)
         session = NewSession(
             id=id or new_id("ses"),
             agent=spec.name,
@@ -170,9 +170,9 @@ class Sessions(Travels):
             title=title,
             labels=labels,
             parent=None if family is None else family.parent,
-            needs=needs(known, workspace, self._kernel.place, self._kernel.offered),
+            needs=needs(known, workspace, self._node.place, self._node.offered),
         )
-        await self._kernel.announce(session.needs)
+        await self._node.announce(session.needs)
         created = ev.SessionCreated(
             at=time.time(),
             agent=spec.name,
@@ -276,7 +276,7 @@ class Sessions(Travels):
 
     async def _waiting(self, info: SessionInfo, state: State, call: Call) -> WaitingCall:
         diffs: tuple[FileDiff, ...] = ()
-        if call.call.name not in self._kernel.agents.own_tools(state.agent):
+        if call.call.name not in self._node.agents.own_tools(state.agent):
             diffs = await asyncio.to_thread(self._diffs, info.id, state, call)
         pending = msgspec.structs.replace(_pending(call), files=diffs)
         return WaitingCall(**msgspec.structs.asdict(pending), session=info.id, agent=info.agent)
@@ -284,7 +284,7 @@ class Sessions(Travels):
     def _diffs(self, session: str, state: State, call: Call) -> tuple[FileDiff, ...]:
         from roost.tools.preview import file_diffs
 
-        workspace = self._kernel.workshop.workspace(session, state.workspace)
+        workspace = self._node.resources.workspace(session, state.workspace)
         diffs = file_diffs(workspace, call.call.name, call.arguments, known_files(state, workspace.place))
         return tuple(FileDiff(one.path, self.scrubbed(one.diff)) for one in diffs)
 
@@ -304,7 +304,7 @@ class Sessions(Travels):
 
     def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
         """Encode arguments as JSON after checking them against the tool's schema, if this node knows the tool."""
-        tool = {**builtin_tools(), **self._kernel.agents.own_tools(state.agent)}.get(name)
+        tool = {**builtin_tools(), **self._node.agents.own_tools(state.agent)}.get(name)
         wrong = misfit(dict(arguments), tool.schema) if tool is not None else None
         if wrong is not None:
             raise Invalid(f"{name!r} does not take this: {wrong}", code="bad_arguments")
@@ -322,17 +322,17 @@ class Sessions(Travels):
         waits. Raises `Invalid` for another agent or one not known here, `Conflict` when the session is stopped or
         failed, `NotFound`, `IsolationUnavailable`."""
         info = await self._journal.get(session)
-        chosen = agent or self._kernel.agents.get(info.agent)
+        chosen = agent or self._node.agents.get(info.agent)
         if chosen.spec.name != info.agent:
             raise Invalid(f"session {session!r} is of the agent {info.agent!r} and cannot become one of another")
-        await self._kernel.sandboxes.demand(chosen.spec.isolation, self._kernel.offered)
-        wanted = needs(chosen, info.workspace, self._kernel.place, self._kernel.offered)
+        await self._node.sandboxes.demand(chosen.spec.isolation, self._node.offered)
+        wanted = needs(chosen, info.workspace, self._node.place, self._node.offered)
         if stays := tuple(tag for tag in info.needs if tag.startswith(_PLACES)):
             wanted = (*(tag for tag in wanted if not tag.startswith(_PLACES)), *stays)
         there = info.version == chosen.spec.version and set(info.needs) == set(wanted) and not info.pending
         if there and info.state not in ("stopped", "error"):
             return None
-        await self._kernel.announce(wanted)
+        await self._node.announce(wanted)
         order = MoveInput(chosen.spec.version, msgspec.Raw(encode_spec(chosen.spec)), wanted, by)
         return await self._accept(session, order, key)
 
@@ -395,19 +395,19 @@ class Sessions(Travels):
             pins=dict(state.pins),
             turn=None if state.turn is None else state.turn.number,
             jobs=tuple(RunningJob(key, one.command, one.began, one.due) for key, one in state.jobs.items()),
-            unknown=tuple(await self._kernel.unknown_everywhere(info)),
+            unknown=tuple(await self._node.unknown_everywhere(info)),
         )
 
     async def demand_parts(self, session: str) -> None:
         """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""
-        if unknown := await self._kernel.unknown_everywhere(await self._journal.get(session)):
+        if unknown := await self._node.unknown_everywhere(await self._journal.get(session)):
             raise PartsUnknown(session, unknown)
 
     async def waits_for(self, session: str) -> list[str]:
         """Return the agent's Python parts that no running node knows: until one does, the session's inputs wait.
         Returns nothing when the store cannot tell now: an accepted input stays accepted."""
         try:
-            return await self._kernel.unknown_everywhere(await self._journal.get(session))
+            return await self._node.unknown_everywhere(await self._journal.get(session))
         except (NotFound, StoreFailed):
             return []
 
@@ -436,16 +436,16 @@ class Sessions(Travels):
         self, session: str, *, after: int | Follower = 0, deltas: bool = True, idle: float | None = None
     ) -> AsyncIterator[list[Frame]]:
         """See `roost.kernel.stream.frames`. Raises `NotFound` at the first step when there is no such session."""
-        return frames(self._journal, self._kernel.hub, session, after, deltas=deltas, idle=idle)
+        return frames(self._journal, self._node.hub, session, after, deltas=deltas, idle=idle)
 
     async def delete(self, session: str) -> None:
         """Delete the session, its log and its private files. Cuts a step in progress on any node. Raises `NotFound`,
         and `Conflict` when the node that owns it cannot be asked."""
-        await self._kernel.removal.delete(session)
+        await self._node.deletions.delete(session)
 
     def scrubbed(self, text: str) -> str:
         """Mask every value of the vault in a text."""
-        return self._kernel.workshop.vault.scrub(text)
+        return self._node.resources.vault.scrub(text)
 
     async def put(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
         """Put any input into the inbox. Raises as `Journal.accept`."""
@@ -458,7 +458,7 @@ class Sessions(Travels):
     async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
         if key is not None and not 1 <= len(key) <= 255:
             raise Invalid("an idempotency key has 1 to 255 characters")
-        vault = self._kernel.workshop.vault
+        vault = self._node.resources.vault
         kept = _masked(item, vault) if vault else item
         return await self._journal.accept(session, kept, key=key, sent=sent or item)
 

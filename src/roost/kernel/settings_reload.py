@@ -14,7 +14,7 @@ import msgspec
 from roost.agent.agent_file_watch import AgentFiles, Stamp, stamp
 from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
-from roost.kernel.kernel import Kernel
+from roost.kernel.node import Node
 from roost.kernel.settings import KEYS, Key, Record, Revision, Value, checked
 from roost.models.catalog.refreshed import FILE as CATALOG
 from roost.policy.loading import FILE as POLICY
@@ -61,7 +61,7 @@ class Reloading:
 
     def __init__(
         self,
-        kernel: Kernel,
+        node: Node,
         home: Path,
         *,
         files: AgentFiles | None,
@@ -70,12 +70,12 @@ class Reloading:
         policy_file: bool,
         take_policy: Callable[[Policy], Awaitable[None]],
     ) -> None:
-        self._kernel, self._home, self._files = kernel, home, files
-        self.record = Record(kernel.journal)
+        self._node, self._home, self._files = node, home, files
+        self.record = Record(node.journal)
         self.faults: dict[str, str] = {}
         """By file: why its content is not in force."""
-        self._config: KernelConfig = kernel.config
-        self._models: ModelsConfig = kernel.models.config
+        self._config: KernelConfig = node.config
+        self._models: ModelsConfig = node.models.config
         self._policy: Policy = policy
         self._take_policy = take_policy
         self._watched = {home / MODELS: models, home / POLICY: policy_file}
@@ -122,7 +122,7 @@ class Reloading:
             if files:
                 self._let_go()
             if files or changed:
-                self._kernel.keeper.beat_soon()
+                self._node.duties.beat_soon()
             return Reloaded(agents=tuple(changed), files=tuple(files), faults=self.all_faults())
 
     def all_faults(self) -> dict[str, str]:
@@ -137,7 +137,7 @@ class Reloading:
         for path, fault in self._files.faults.items():
             if told.get(path) != fault:
                 log.error("%s; what it said before holds", fault)
-        changed = self._kernel.agents.renew(before, after)
+        changed = self._node.agents.renew(before, after)
         if changed:
             log.info("agents read again: %s", ", ".join(changed))
         return changed
@@ -174,7 +174,7 @@ class Reloading:
         read = await asyncio.to_thread(load_config, self._home, os.environ)
         if read == self._models:
             return False
-        self._kernel.cores.change(_models(read, self.record.newest.values))
+        self._node.model_pool.change(_models(read, self.record.newest.values))
         self._models = read
         return True
 
@@ -192,10 +192,10 @@ class Reloading:
             try:
                 async with self._lock:
                     await self._apply(await self.record.look())
-                self._kernel.trouble.worked("cannot look at the configuration")
+                self._node.failures.worked("cannot look at the configuration")
                 await self.reload(ordered=False)
             except Exception as error:  # the node keeps its configuration, and must keep checking
-                self._kernel.trouble.failed("cannot look at the configuration", error)
+                self._node.failures.failed("cannot look at the configuration", error)
 
     def _look(self) -> dict[Path, tuple[Stamp, ...]]:
         return {path: _stamps(path) for path, mine in self._watched.items() if mine}
@@ -203,33 +203,33 @@ class Reloading:
     def _check(self, wanted: Mapping[str, Value | None]) -> None:
         """Raise `ConfigError` for a model or a budget that this node cannot use."""
         values = {key: value for key, value in wanted.items() if value is not None}
-        self._kernel.cores.check(_models(self._models, values))
+        self._node.model_pool.check(_models(self._models, values))
         if "model" in values:
-            self._kernel.models.card(str(values["model"]))
+            self._node.models.card(str(values["model"]))
 
     async def _apply(self, revision: Revision) -> None:
         if revision.number == self._applied:
             return
-        values, kernel = revision.values, self._kernel
+        values, node = revision.values, self._node
         models, policy = _models(self._models, values), _policy(self._policy, values)
-        changed = models != kernel.models.config or policy != kernel.workshop.policy
+        changed = models != node.models.config or policy != node.resources.policy
         try:
-            if models != kernel.models.config:
-                kernel.cores.change(models)
+            if models != node.models.config:
+                node.model_pool.change(models)
             self.faults.pop(_SHARED, None)
         except ConfigError as error:  # valid on another node, and this one must run with the rest
             self._fault(_SHARED, error.message)
         given: dict[str, Any] = {name: _meant(name, values[name]) for name in _KERNEL if name in values}
-        kernel.config = msgspec.structs.replace(self._config, **given)
-        kernel.workshop.policy = policy
+        node.config = msgspec.structs.replace(self._config, **given)
+        node.resources.policy = policy
         self._applied = revision.number
         if changed:
             self._let_go()
-        kernel.keeper.beat_soon()
+        node.duties.beat_soon()
         log.info("configuration %d is in force: %s", revision.number, ", ".join(c.key for c in revision.changes))
 
     def _let_go(self) -> None:
-        for live in self._kernel.live.values():
+        for live in self._node.live.values():
             live.let_go()
 
     def _setting(self, name: str, key: Key) -> Setting:

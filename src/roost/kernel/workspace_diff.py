@@ -13,7 +13,7 @@ from roost.agent.definition import decode_spec
 from roost.agent.state import State
 from roost.errors import Conflict
 from roost.kernel.checkpoint_views import FilesDiff
-from roost.kernel.kernel import Kernel
+from roost.kernel.node import Node
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import state_at
 from roost.log.protocols import SessionInfo
@@ -25,22 +25,22 @@ from roost.workspace.tree_diff import compare
 _HOME = "home:"
 
 
-async def differences(kernel: Kernel, info: SessionInfo, now: State, since: int, until: int | None) -> FilesDiff:
+async def differences(node: Node, info: SessionInfo, now: State, since: int, until: int | None) -> FilesDiff:
     """Compare the files at position `since` with those at `until`, or now. Raises `Conflict` (`no_files`,
     `files_not_kept`, `files_elsewhere`), `ObjectsFailed`, `TooLarge`."""
-    where = None if now.workspace is not None else kernel.workshop.keeps_files(decode_spec(now.spec))
+    where = None if now.workspace is not None else node.resources.keeps_files(decode_spec(now.spec))
     if where is None:
         why = OWN_FOLDER if now.workspace is not None else "its agent has no tool that works with files"
         raise Conflict(f"session {info.id!r} has no private files to compare: {why}", code="no_files")
-    home = next((tag.removeprefix(_HOME) for tag in info.needs if tag.startswith(_HOME)), kernel.place.home)
-    if where == "home" and home != kernel.place.home:
+    home = next((tag.removeprefix(_HOME) for tag in info.needs if tag.startswith(_HOME)), node.place.home)
+    if where == "home" and home != node.place.home:
         raise Conflict(
             f"the private files of session {info.id!r} are at another home ({home}): ask a node there",
             code="files_elsewhere",
         )
 
     async def kept(position: int) -> Files:
-        files = files_for_position(now, await state_at(kernel.journal, info.id, position), position, where)
+        files = files_for_position(now, await state_at(node.journal, info.id, position), position, where)
         if files.files is None:
             raise _not_kept(info.id, position, files.why_not)
         return files
@@ -48,12 +48,12 @@ async def differences(kernel: Kernel, info: SessionInfo, now: State, since: int,
     before = await kept(since)
     after = None if until is None else await kept(until)
     try:
-        found = await asyncio.to_thread(_compare, kernel.workshop, info.id, now, before, after)
+        found = await asyncio.to_thread(_compare, node.resources, info.id, now, before, after)
     except SnapshotDamaged as error:
         raise _not_kept(info.id, since if until is None else f"{since} or {until}", str(error)) from error
     except OSError as error:
         raise Conflict(f"the files of session {info.id!r} cannot be read: {error}", code="files_not_kept") from error
-    scrub = kernel.workshop.vault.scrub
+    scrub = node.resources.vault.scrub
     changes = [msgspec.structs.replace(one, diff=one.diff and scrub(one.diff)) for one in found.changes]
     return FilesDiff(
         session=info.id,
@@ -75,14 +75,14 @@ def _not_kept(session: str, position: int | str, why: str | None) -> Conflict:
     )
 
 
-def _compare(workshop: ResourceFactory, session: str, now: State, before: Files, after: Files | None) -> Changes:
+def _compare(resources: ResourceFactory, session: str, now: State, before: Files, after: Files | None) -> Changes:
     with contextlib.ExitStack() as stack:
         views: list[View] = []
         for files in (before, after):
             if files is None:
-                view = workshop.view_now(session, now.saved)
+                view = resources.view_now(session, now.saved)
             else:
-                view = workshop.view(_holders(session, now, files), files.files or None)
+                view = resources.view(_holders(session, now, files), files.files or None)
             stack.callback(view.close)
             views.append(view)
         return compare(views[0], views[1])

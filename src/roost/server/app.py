@@ -104,6 +104,6 @@ def build_app(
         by_path.setdefault(endpoint.path, []).append(endpoint)
     routes = Routes({path: Resource(api, endpoints) for path, endpoints in by_path.items()})
     open_paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.open]
-    node = runtime.kernel.node
+    node = runtime.node.id
     guard = Guard(token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
     return Application(guard, routes), api

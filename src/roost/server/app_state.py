@@ -49,17 +49,17 @@ class Api:
     def drain(self, grace: float) -> None:
         """Start draining the node, once: steps in progress get `grace` seconds to end."""
         if self._draining is None:
-            self._draining = asyncio.create_task(self.runtime.kernel.drain(grace=grace))
+            self._draining = asyncio.create_task(self.runtime.node.drain(grace=grace))
 
     async def status(self) -> Literal["ok", "degraded", "draining", "stopping"]:
-        kernel = self.runtime.kernel
+        node = self.runtime.node
         if self.stopping:
             return "stopping"
-        if not (await self.store_works() and kernel.holds_lease):
+        if not (await self.store_works() and node.holds_lease):
             return "degraded"
-        if kernel.draining:
+        if node.draining:
             return "draining"
-        return "ok" if kernel.ailing.reason is None else "degraded"
+        return "ok" if node.backoff.reason is None else "degraded"
 
     async def failed(self) -> int | None:
         """Count the sessions in state `error`, up to 1,000: they wait for a person. Looked up at most every 10 s, since
@@ -68,7 +68,7 @@ class Api:
             query = SessionQuery(state="error", limit=_FAILED_MOST)
             try:
                 async with asyncio.timeout(_PROBE_TIMEOUT):
-                    found = len(await self.runtime.kernel.journal.find(query))
+                    found = len(await self.runtime.node.journal.find(query))
             except (RoostError, TimeoutError):
                 return None
             self._failed = (time.monotonic(), found)
@@ -76,14 +76,14 @@ class Api:
 
     def reason(self, status: str) -> str | None:
         """Return why the node is `degraded`, the most likely cause first."""
-        kernel = self.runtime.kernel
+        node = self.runtime.node
         if status != "degraded":
             return None
         if self._store_fails is not None:
             return self._store_fails
-        if not kernel.holds_lease:
+        if not node.holds_lease:
             return "the lease is lost: nothing runs here until the store answers again"
-        return kernel.ailing.reason
+        return node.backoff.reason
 
     async def store_works(self) -> bool:
         """Return whether the store accepts a small write. Tried at most once a second for all callers."""
@@ -94,10 +94,10 @@ class Api:
         return self._store_fails is None
 
     async def _probe(self) -> None:
-        kernel = self.runtime.kernel
+        node = self.runtime.node
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
-                await kernel.renew()
+                await node.renew()
             self._store_fails = None
         except RoostError as error:
             self._store_fails = f"the store refuses writes: {error.message}"

@@ -162,7 +162,7 @@ class Daemon:
         own = await asyncio.to_thread(self._home.token)
         if not self._shares:
             return own
-        token = await self._runtime.kernel.journal.setting("api_token", own)
+        token = await self._runtime.node.journal.setting("api_token", own)
         assert token is not None
         if token != own:
             await asyncio.to_thread(self._home.keep_token, token)
@@ -202,12 +202,12 @@ class Daemon:
     async def _end(self) -> None:
         """Stop the kernel; a second order to stop cuts the steps that it waits for."""
         self._home.retract()
-        kernel = self._runtime.kernel
+        node = self._runtime.node
         ending = asyncio.create_task(self._runtime.stop(grace=self._options.grace))
         cutting = asyncio.create_task(self._cut.wait())
         await asyncio.wait([ending, cutting], return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
-            for live in list(kernel.live.values()):
+            for live in list(node.live.values()):
                 live.shut_down(cut=True)
         cutting.cancel()
         await ending

@@ -65,7 +65,7 @@ async def files(call: Call[Nothing, Nothing]) -> ReplyCall:
     folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="roost-export-")
     path = Path(folder.name) / "files.tar"
     try:
-        count = await take_files(call.api.runtime.kernel, call.session, path)
+        count = await take_files(call.api.runtime.node, call.session, path)
     except BaseException:
         folder.cleanup()
         raise

@@ -10,7 +10,7 @@ from starlette.types import Send
 
 from roost.errors import Busy
 from roost.ids import is_id
-from roost.kernel.kernel import Kernel
+from roost.kernel.node import Node
 from roost.kernel.peers import HEARTBEAT
 from roost.server.app_state import Api
 from roost.server.problems import Problem, Refused
@@ -32,10 +32,10 @@ class Relay(Stream):
 
     def __init__(self, api: Api, session: str) -> None:
         super().__init__(api, session, api.relays)
-        self._kernel: Kernel = api.runtime.kernel
+        self._node: Node = api.runtime.node
 
     async def pump(self, send: Send) -> Problem | None:
-        async with contextlib.aclosing(_lines(self._kernel, self.session)) as batches:
+        async with contextlib.aclosing(_lines(self._node, self.session)) as batches:
             async for lines in batches:
                 await self.give(send, lines)
         return None
@@ -44,11 +44,11 @@ class Relay(Stream):
         return b""
 
 
-async def _lines(kernel: Kernel, session: str) -> AsyncGenerator[bytes]:
-    hub, woken = kernel.hub, asyncio.Event()
+async def _lines(node: Node, session: str) -> AsyncGenerator[bytes]:
+    hub, woken = node.hub, asyncio.Event()
     listener = hub.join(session, woken, relays=True)
     try:
-        while session in kernel.live:
+        while session in node.live:
             woken.clear()
             pieces = hub.take(session, listener)
             yield b"".join(body + b"\n" for _, body in pieces) or b"\n"
@@ -60,7 +60,7 @@ async def _lines(kernel: Kernel, session: str) -> AsyncGenerator[bytes]:
 
 
 async def deltas(call: Call[Nothing, Nothing]) -> ReplyCall:
-    if call.session not in call.api.runtime.kernel.live:
+    if call.session not in call.api.runtime.node.live:
         raise Refused(404, "not_here", f"session {call.session!r} does not run on this node")
     if len(call.api.relays) >= RELAYS:
         raise Busy(f"{RELAYS} relays are open", code="too_many_streams")
@@ -68,16 +68,16 @@ async def deltas(call: Call[Nothing, Nothing]) -> ReplyCall:
 
 
 async def evict(call: Call[Nothing, Nothing]) -> Reply:
-    await call.api.runtime.kernel.evict(call.session)
+    await call.api.runtime.node.evict(call.session)
     return Reply(204)
 
 
 async def lend(call: Call[Nothing, Nothing]) -> Reply:
-    given, workshop = call.params, call.api.runtime.kernel.workshop
+    given, resources = call.params, call.api.runtime.node.resources
     if not (is_id(call.session) and is_id(given["fork"])):  # both become names of folders
         raise Refused(404, "not_here", "no such session")
     try:
-        await asyncio.to_thread(workshop.lend, call.session, given["snapshot"], given["fork"])
+        await asyncio.to_thread(resources.lend, call.session, given["snapshot"], given["fork"])
     except SnapshotDamaged as error:
         raise Refused(404, "not_here", str(error)) from error
     return Reply(204)

@@ -40,16 +40,16 @@ class Now(NamedTuple):
 
     @staticmethod
     async def of(api: Api) -> Now:
-        kernel = api.runtime.kernel
-        backlog = await kernel.meters.backlog()
-        card, busy = kernel.card(), kernel.meters.load.ratio()
+        node = api.runtime.node
+        backlog = await node.meters.backlog()
+        card, busy = node.card(), node.meters.load.ratio()
         return Now(
             node=card.id,
             live=card.live,
             room=max(0, card.room),
             busy=busy,
-            saturation=max(busy, card.live / kernel.config.max_live if kernel.config.max_live else 1.0),
-            lease=kernel.lease_left,
+            saturation=max(busy, card.live / node.config.max_live if node.config.max_live else 1.0),
+            lease=node.lease_left,
             draining=card.draining,
             streams=len(api.streams),
             backlog=backlog,
@@ -60,7 +60,7 @@ async def metrics(call: Call[Nothing, Nothing]) -> Reply:
     now = await Now.of(call.api)
     openmetrics = _OPENMETRICS in (call.header(b"accept") or "")
     # In a thread: the first scrape imports a library, and each writes a few hundred lines.
-    body, kind = await asyncio.to_thread(_write, call.api.runtime.kernel.meters, now, openmetrics)
+    body, kind = await asyncio.to_thread(_write, call.api.runtime.node.meters, now, openmetrics)
     return Reply(200, body, content_type=kind.encode(), headers=[(b"cache-control", b"no-store")])
 
 

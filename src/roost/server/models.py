@@ -21,11 +21,11 @@ async def survey(models: Models, profiles: Profiles) -> ModelList:
 
 async def models(call: Call[Nothing, Nothing]) -> Reply:
     runtime = call.api.runtime
-    return json(200, await survey(runtime.models, runtime.kernel.cores.profiles))
+    return json(200, await survey(runtime.models, runtime.node.model_pool.profiles))
 
 
 async def use_profile(call: Call[ProfileBody, Nothing]) -> Reply:
-    await call.api.runtime.kernel.cores.profiles.use(call.body.profile)
+    await call.api.runtime.node.model_pool.profiles.use(call.body.profile)
     return Reply(204)
 
 

@@ -23,9 +23,9 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
     body = Health(
         status=status,
         version=version(),
-        node=api.runtime.kernel.node,
+        node=api.runtime.node.id,
         uptime=round(time.monotonic() - api.started, 3),
-        live=len(api.runtime.kernel.live),
+        live=len(api.runtime.node.live),
         failed=await api.failed(),
         reason=api.reason(status),
     )
@@ -33,16 +33,16 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
 
 
 async def nodes(call: Call[Nothing, Nothing]) -> Reply:
-    kernel = call.api.runtime.kernel
-    found, backlog = await asyncio.gather(kernel.journal.nodes(), kernel.journal.backlog())
-    entries = [NodeEntry.of(node, this=kernel.node) for node in found]
+    node = call.api.runtime.node
+    found, backlog = await asyncio.gather(node.journal.nodes(), node.journal.backlog())
+    entries = [NodeEntry.of(one, this=node.id) for one in found]
     return json(200, NodeList(nodes=entries, waiting=backlog.sessions, waiting_seconds=backlog.seconds))
 
 
 async def drain(call: Call[Nothing, DrainQuery]) -> Reply:
-    kernel = call.api.runtime.kernel
+    node = call.api.runtime.node
     call.api.drain(call.query.grace)
-    return json(202, Draining(node=kernel.node, live=len(kernel.live)))
+    return json(202, Draining(node=node.id, live=len(node.live)))
 
 
 async def agents(call: Call[Nothing, Nothing]) -> Reply:

@@ -17,7 +17,7 @@ from roost.kernel.exchange.conversation_items import Format, Report
 from roost.kernel.exchange.events_to_items import Decomposer
 from roost.kernel.exchange.json_lines import encoded
 from roost.kernel.exchange.markdown import Transcript
-from roost.kernel.kernel import Kernel
+from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.protocols import Journal, Record, SessionInfo
@@ -26,17 +26,17 @@ _PAGE = 500
 _ROLLED_BACK = b'{"type":"session.rolled_back"'
 
 
-async def take(kernel: Kernel, session: str, format: Format, target: Path) -> Report:
+async def take(node: Node, session: str, format: Format, target: Path) -> Report:
     """Write the session's present state. Roost's format has its whole log and its checkpoints; the others have the
     conversation without rolled back parts. Its files are not included. Raises `NotFound`."""
-    journal = kernel.journal
+    journal = node.journal
     info = await journal.get(session)
     report = Report(format=format)
     with target.open("wb") as out:
         if format == "roost":
             await _own(journal, info, out, report)
         else:
-            await _other(kernel, info, format, out, report)
+            await _other(node, info, format, out, report)
     return report
 
 
@@ -96,13 +96,13 @@ class _Foreign:
             yield from map(encoded, self._writer.write(item))
 
 
-async def _other(kernel: Kernel, info: SessionInfo, format: Format, out: IO[bytes], report: Report) -> None:
-    state: State = await load_state(kernel.journal, info.id)
-    folder = state.workspace or str(kernel.workshop.private(info.id))
+async def _other(node: Node, info: SessionInfo, format: Format, out: IO[bytes], report: Report) -> None:
+    state: State = await load_state(node.journal, info.id)
+    folder = state.workspace or str(node.resources.private(info.id))
     lines: _Lines = Transcript(info, report) if format == "transcript" else _Foreign(info, folder, format, report)
     at = info.created_at
-    for first, last in await _counting(kernel.journal, info, report):
-        async for page in _pages(kernel.journal, info.id, first - 1, last):
+    for first, last in await _counting(node.journal, info, report):
+        async for page in _pages(node.journal, info.id, first - 1, last):
             report.events += len(page)
             at = await asyncio.to_thread(_write, lines, page, out)
     await asyncio.to_thread(out.writelines, list(lines.end(at)))

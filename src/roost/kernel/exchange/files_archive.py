@@ -9,17 +9,17 @@ from pathlib import Path
 from threading import Event
 
 from roost.errors import Conflict, NotFound
-from roost.kernel.kernel import Kernel
+from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.snapshots import Place, Stopped
 
 
-async def take_files(kernel: Kernel, session: str, target: Path) -> int:
+async def take_files(node: Node, session: str, target: Path) -> int:
     """Write the present files to `target`, links as links, and return their number. They are not masked. Raises
     `NotFound`, also without files, and `Conflict` when they are at another node or keep changing."""
-    info, state = await kernel.journal.get(session), await load_state(kernel.journal, session)
-    carrier = kernel.workshop.carrier
+    info, state = await node.journal.get(session), await load_state(node.journal, session)
+    carrier = node.resources.carrier
     if state.workspace is not None:
         folder = Path(state.workspace)
     elif carrier is not None:
@@ -27,9 +27,9 @@ async def take_files(kernel: Kernel, session: str, target: Path) -> int:
             raise NotFound(f"session {session!r} has no files", code="no_files")
         return await asyncio.to_thread(_of_snapshot, carrier, state.saved, target)
     else:
-        folder = kernel.workshop.private(session)
+        folder = node.resources.private(session)
     if not await asyncio.to_thread(folder.is_dir):
-        if info.home not in (None, kernel.place.home):
+        if info.home not in (None, node.place.home):
             raise Conflict(f"the files of session {session!r} are at the home {info.home!r}", code="files_elsewhere")
         raise NotFound(f"session {session!r} has no files", code="no_files")
     return await asyncio.to_thread(_pack, folder, target)

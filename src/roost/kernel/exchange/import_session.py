@@ -23,8 +23,8 @@ from roost.kernel.exchange import native_format
 from roost.kernel.exchange.close_imported import IMPORT, Folded, closing
 from roost.kernel.exchange.conversation_items import Brought, Report, Source
 from roost.kernel.exchange.convert import convert, format_of
-from roost.kernel.kernel import Kernel
 from roost.kernel.labels import fold, masked_names
+from roost.kernel.node import Node
 from roost.kernel.placement import needs
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
@@ -42,7 +42,7 @@ _PAGE_BYTES = 4 * 1024 * 1024
 
 
 async def bring(
-    kernel: Kernel,
+    node: Node,
     path: Path,
     *,
     format: Source | None = None,
@@ -67,20 +67,20 @@ async def bring(
     if id is not None and not is_id(id):
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
     if workspace is not None:
-        await asyncio.to_thread(check_folder, workspace, kernel.workshop.home_folder)
-    title, _ = masked_names(kernel.workshop.vault, title, None)
+        await asyncio.to_thread(check_folder, workspace, node.resources.home_folder)
+    title, _ = masked_names(node.resources.vault, title, None)
     create_key = None if key is None else f"import:{await asyncio.to_thread(_digest, path)}:{_short(key)}"
     session = id or (new_id("ses") if key is None else f"ses_{_short(key)}")
     asked = _Asked(agent, title or None, workspace, user or None)
-    if (known := await _known(kernel, session, create_key, asked)) is not None:
+    if (known := await _known(node, session, create_key, asked)) is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="roost-import-") as folder:
-        work = _Work(kernel, path, Path(folder), format, workspace, user)
+        work = _Work(node, path, Path(folder), format, workspace, user)
         await work.read(agent, title)
         try:
             return await work.store(session, create_key)
         except Conflict:
-            if create_key is None or (known := await _soon(kernel, session, create_key, asked)) is None:
+            if create_key is None or (known := await _soon(node, session, create_key, asked)) is None:
                 raise
             return known
 
@@ -104,14 +104,14 @@ class _Asked(NamedTuple):
 class _Work:
     def __init__(
         self,
-        kernel: Kernel,
+        node: Node,
         path: Path,
         folder: Path,
         format: Source | None,
         workspace: str | None,
         user: str | None,
     ) -> None:
-        self._kernel = kernel
+        self._node = node
         self._path = path
         self._folder = folder
         self._format: Source | None = format
@@ -124,7 +124,7 @@ class _Work:
         """Read the whole file, so that its errors are known before anything is written."""
         format: Source = self._format or await asyncio.to_thread(format_of, self._path)
         self._report.format = format
-        sessions = Sessions(self._kernel)
+        sessions = Sessions(self._node)
         if format == "claude-code" or format == "codex":
             self._agent = sessions.variant(name or DEFAULT_AGENT)
             given, self._path = self._path, self._folder / "converted.jsonl"
@@ -139,7 +139,7 @@ class _Work:
             self._labels[_USER] = self._user
         elif _USER in self._header.labels:
             self._report.leave_out(_LEFT)
-        self._title, self._labels = masked_names(self._kernel.workshop.vault, self._title, self._labels)
+        self._title, self._labels = masked_names(self._node.resources.vault, self._title, self._labels)
         self._spec = msgspec.Raw(encode_spec(self._agent.spec))
         self._folded = await asyncio.to_thread(Folded, self._path, self._marks, self._ours)
         for event in closing(self._folded.state, self._header.id, format):
@@ -164,8 +164,8 @@ class _Work:
             raise Invalid(f"{error}; name an agent of your own to take it instead", code=error.code) from None
 
     async def store(self, session: str, create_key: str | None) -> Brought:
-        kernel, spec = self._kernel, self._agent.spec
-        await kernel.sandboxes.demand(spec.isolation, kernel.offered)
+        node, spec = self._node, self._agent.spec
+        await node.sandboxes.demand(spec.isolation, node.offered)
         wanted = NewSession(
             id=session,
             agent=spec.name,
@@ -173,11 +173,11 @@ class _Work:
             title=self._title,
             labels=self._labels,
             workspace=self._workspace,
-            needs=needs(self._agent, self._workspace, kernel.place, kernel.offered),
+            needs=needs(self._agent, self._workspace, node.place, node.offered),
         )
-        await kernel.announce(wanted.needs)
-        await kernel.journal.restore(self._dump(wanted, create_key), self._pages())
-        return Brought(session=await kernel.journal.get(session), report=self._report)
+        await node.announce(wanted.needs)
+        await node.journal.restore(self._dump(wanted, create_key), self._pages())
+        return Brought(session=await node.journal.get(session), report=self._report)
 
     def _dump(self, new: NewSession, create_key: str | None) -> SessionDump:
         state, now = self._folded.state, time.time()
@@ -221,7 +221,7 @@ class _Work:
 
     def _ours(self, event: ev.Event) -> ev.Event:
         """Return an event with the definition pinned and the vault's values masked."""
-        event, vault = self._pinned(event), self._kernel.workshop.vault
+        event, vault = self._pinned(event), self._node.resources.vault
         if vault:
             text = ev.encode_event(event).decode()
             if (clean := vault.scrub(text)) is not text:
@@ -260,19 +260,19 @@ def _page(records: Iterator[Record]) -> list[Record]:
     return page
 
 
-async def _soon(kernel: Kernel, session: str, create_key: str, asked: _Asked) -> Brought | None:
+async def _soon(node: Node, session: str, create_key: str, asked: _Asked) -> Brought | None:
     """Wait for the same request's concurrent import; None if it does not end in time."""
     for _ in range(_PATIENCE):
-        if (known := await _known(kernel, session, create_key, asked)) is not None:
+        if (known := await _known(node, session, create_key, asked)) is not None:
             return known
         await asyncio.sleep(0.1)
     return None
 
 
-async def _known(kernel: Kernel, session: str, create_key: str | None, asked: _Asked) -> Brought | None:
+async def _known(node: Node, session: str, create_key: str | None, asked: _Asked) -> Brought | None:
     """Return the session, if the same request has created it. Raises `Conflict` when it is another."""
     try:
-        dump = await kernel.journal.dump(session)
+        dump = await node.journal.dump(session)
     except NotFound:
         return None
     if create_key is None or dump.create_key is None or not dump.create_key.startswith("import:"):

@@ -1,4 +1,4 @@
-"""The kernel runs each session that has work and no living owner: one driver per session, until it sleeps again."""
+"""A node runs each session that has work and no living owner: one driver per session, until it sleeps again."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ _TIMER_SET = b'{"type":"timer.set"'
 _CHILD_STARTED = b'{"type":"child.started"'
 
 
-class Kernel:
+class Node:
     """Run the sessions of one store on one node. Call `start`, then put inputs into inboxes; `stop` is graceful.
 
-    A kernel belongs to the event loop that started it, and never closes its store.
+    A node belongs to the event loop that started it, and never closes its store.
     node: the node's id, new at every start.
     dispatcher: decides which sessions this node gets; by default the store.
     place, peers: may be set before `start`. A deletion here asks `peers` to release the session.
@@ -79,17 +79,17 @@ class Kernel:
         self.agents = agents
         self.models = models
         self.hub = Hub()
-        self.node = node
+        self.id = node
         self.config = config or KernelConfig()
         self.place = NodeLocation()
-        self.cores = ModelPool(models, store, node=node, lease=self.config.lease)
-        self.workshop = ResourceFactory(agents, models, workspaces, sandboxes, self.hub, cores=self.cores)
-        self.remembering = Remembering(store, models, self.cores, workspaces.parent / "memory")
-        self.workshop.memory = self.remembering.search
+        self.model_pool = ModelPool(models, store, node=node, lease=self.config.lease)
+        self.resources = ResourceFactory(agents, models, workspaces, sandboxes, self.hub, model_pool=self.model_pool)
+        self.remembering = Remembering(store, models, self.model_pool, workspaces.parent / "memory")
+        self.resources.memory = self.remembering.search
         self.live: dict[str, Session] = {}
         self.meters = NodeMetrics(store, self.dispatcher, self._names)
         self.peers: Peers | None = None
-        self.trouble = FailureLog(log)
+        self.failures = FailureLog(log)
         self.offered: frozenset[str] = frozenset()
         """Tags that any living node offers, as of the last heartbeat."""
         self.draining = False
@@ -111,22 +111,22 @@ class Kernel:
         self._stopping = False
         self._unwatch: Callable[[], None] = lambda: None
         self._uncount: Callable[[], None] = lambda: None
-        self.removal = Deletions(self)
-        self.keeper = Duties(self)
-        self.ailing = Backoff(self)
+        self.deletions = Deletions(self)
+        self.duties = Duties(self)
+        self.backoff = Backoff(self)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Register the node and begin to claim work. Raises `StoreFailed`."""
         await self._beat()
         self._lost = False
-        await self.removal.undo()
-        await self.keeper.charge_dead()  # a short-lived program exits before the duty's first turn
+        await self.deletions.undo()
+        await self.duties.charge_dead()  # a short-lived program exits before the duty's first turn
         self._uncount = self.meters.start()
         self._unwatch = self.journal.watch(self._changed)
         self.dispatcher.on_work(self.scan)
         self._work.set()
-        self._background = [asyncio.create_task(self._dispatch()), *self.keeper.start()]
+        self._background = [asyncio.create_task(self._dispatch()), *self.duties.start()]
 
     async def drain(self, *, grace: float = 5.0) -> None:
         """Claim no more work, and release all sessions for other nodes. This node cannot resume work afterwards.
@@ -137,7 +137,7 @@ class Kernel:
         self.draining = True
         busy = {name for name, live in self.live.items() if live.state.jobs}
         with contextlib.suppress(StoreFailed):
-            await self.keeper.hand_over()
+            await self.duties.hand_over()
             await self.renew()
         for cut in (False, True):
             for live in self.live.values():
@@ -158,12 +158,12 @@ class Kernel:
         await asyncio.gather(*self._background, return_exceptions=True)
         self._uncount()
         self._lease.close()
-        self.ailing.close()
-        self.trouble.close()
+        self.backoff.close()
+        self.failures.close()
         if self._again is not None:
             self._again.cancel()
         with contextlib.suppress(StoreFailed):
-            await self.dispatcher.leave(self.node)
+            await self.dispatcher.leave(self.id)
 
     @property
     def holds_lease(self) -> bool:
@@ -180,10 +180,10 @@ class Kernel:
 
     def card(self) -> NodeCard:
         """Build the card that this node publishes with each heartbeat."""
-        full = self.config.only is not None or self.ailing.reason is not None
+        full = self.config.only is not None or self.backoff.reason is not None
         room = 0 if full else max(0, self.config.max_live - len(self._tasks))
         return NodeCard(
-            id=self.node,
+            id=self.id,
             home=self.place.home,
             url=self.place.url,
             offers=tuple(sorted(self._offers)),
@@ -199,13 +199,13 @@ class Kernel:
         async with self._renewing:
             returning = self._lost
             if returning:
-                await self.dispatcher.leave(self.node)
+                await self.dispatcher.leave(self.id)
             await self._beat()
             if returning and self._lease.held:
                 self._lost = False
                 log.warning("holds its lease again")
                 self._work.set()
-                self.keeper.look_again(None)
+                self.duties.look_again(None)
 
     def unknown_parts(self, info: SessionInfo) -> list[str]:
         """Return the Python parts of the session's agent that this node lacks. It must not run the session if there are
@@ -232,8 +232,8 @@ class Kernel:
 
     async def evict(self, session: str) -> None:
         """Put a session to sleep and wait until it sleeps. Cuts its step in progress. Raises `StoreFailed`."""
-        if (held := self.ailing.held.get(session)) is not None:
-            await self.ailing.let_go(session, held)
+        if (held := self.backoff.held.get(session)) is not None:
+            await self.backoff.let_go(session, held)
         live, task = self.live.get(session), self._tasks.get(session)
         if live is not None:
             live.shut_down(cut=True)
@@ -242,12 +242,12 @@ class Kernel:
 
     async def retry_parked(self) -> None:
         """Resume parked sessions, and held ones whose delay has passed (when draining, all). Raises `StoreFailed`."""
-        await self.ailing.offer_held()
-        for session in self.ailing.held if self.draining else self.ailing.due_again():
+        await self.backoff.offer_held()
+        for session in self.backoff.held if self.draining else self.backoff.due_again():
             self.park(session)
         for session in self._parked - self._tasks.keys():
             self._parked.discard(session)
-            self.ailing.held.pop(session, None)
+            self.backoff.held.pop(session, None)
             try:
                 await self._claim(session=session, due=True)
             except NotFound:
@@ -271,16 +271,16 @@ class Kernel:
         node and that it does not run: they come from claims whose response was lost."""
         known = dict(self.live)
         busy = bool(self._claiming)
-        found = {info.id: info for info in await self.journal.find(SessionQuery(owner=self.node, limit=_ALL))}
+        found = {info.id: info for info in await self.journal.find(SessionQuery(owner=self.id, limit=_ALL))}
         for session, live in known.items():
             info = found.get(session)
             if info is None or info.epoch > live.epoch:
                 live.fence()
         if busy or self._claiming:  # claims under way may be among the rows
-            asyncio.get_running_loop().call_later(_HINTS_APART, self.keeper.look_again, None)
+            asyncio.get_running_loop().call_later(_HINTS_APART, self.duties.look_again, None)
         elif self.holds_lease:
             self._won_back.update(
-                found.keys() - self._tasks.keys() - self._parked - self.removal.deleting - self.ailing.held.keys()
+                found.keys() - self._tasks.keys() - self._parked - self.deletions.deleting - self.backoff.held.keys()
             )
             self._work.set()
         await self.look_at(session for session in known if (info := found.get(session)) and info.pending)
@@ -294,18 +294,18 @@ class Kernel:
         live = self.live.get(session)
         if live is None:
             return
-        if info is None or info.epoch > live.epoch or (info.epoch == live.epoch and info.owner != self.node):
+        if info is None or info.epoch > live.epoch or (info.epoch == live.epoch and info.owner != self.id):
             live.fence()
         live.offer(inbox)
 
     async def _beat(self) -> None:
         accounts, nodes = await self._accounts(), await self.dispatcher.nodes()
-        self._offers = offers(self.agents, accounts, self.sandboxes.level, self.place, self.node, nodes)
+        self._offers = offers(self.agents, accounts, self.sandboxes.level, self.place, self.id, nodes)
         card, began = self.card(), time.monotonic()
         await self.dispatcher.beat(card, ttl=self.config.lease)
         self._lease.renewed(began)
-        self.ailing.see(one.card.id for one in nodes if _helps(one, self.node))
-        others = (one.card for one in nodes if one.alive and one.card.id != self.node)
+        self.backoff.see(one.card.id for one in nodes if _helps(one, self.id))
+        others = (one.card for one in nodes if one.alive and one.card.id != self.id)
         self.offered = self._offers.union(*(card.offers for card in others))
 
     async def _accounts(self) -> dict[str, bool]:
@@ -327,8 +327,8 @@ class Kernel:
         for live in self.live.values():
             live.fence()
         self._parked.clear()
-        self.ailing.held.clear()
-        self.keeper.lease_lost()
+        self.backoff.held.clear()
+        self.duties.lease_lost()
 
     def _names(self, session: str) -> tuple[str, str] | None:
         live = self.live.get(session)
@@ -340,7 +340,7 @@ class Kernel:
             return
         for record in change.records:
             if record.body.startswith(_TIMER_SET):
-                self.keeper.timer_set(record)
+                self.duties.timer_set(record)
             elif self.config.only is not None and record.body.startswith(_CHILD_STARTED):
                 self._take_child(change.session, record)
         if change.inbox:
@@ -365,14 +365,14 @@ class Kernel:
         if live.follow(items):
             live.offer(items)
         else:
-            self.keeper.look_again(live.id)
+            self.duties.look_again(live.id)
 
     def _changed_elsewhere(self, change: Change) -> None:
         if not change.session:
             self._work.set()
-            self.keeper.look_again(None)
+            self.duties.look_again(None)
         elif change.session in self.live:
-            self.keeper.look_again(change.session)
+            self.duties.look_again(change.session)
         else:
             if self._claiming:
                 self._early[change.session] = None
@@ -401,11 +401,11 @@ class Kernel:
             self._work.clear()
             try:
                 await self._claim_all()
-                self.trouble.worked("cannot look for work")
+                self.failures.worked("cannot look for work")
             except Exception as error:  # a node that stops claiming must not look alive
-                self.trouble.failed("cannot look for work", error)
+                self.failures.failed("cannot look for work", error)
                 if isinstance(error, StoreUnreachable):  # the claim may have been committed all the same
-                    self.keeper.look_again(None)
+                    self.duties.look_again(None)
                 self._work.set()
                 await asyncio.sleep(_AFTER_FAILURE)
 
@@ -413,7 +413,7 @@ class Kernel:
         if self.draining or not self.holds_lease:
             return
         await self._claim_won_back()
-        if self.ailing.away:  # `Backoff` scans again when its back-off ends
+        if self.backoff.away:  # `Backoff` scans again when its back-off ends
             return
         if self.config.only is not None:
             await self._claim_named(self.config.only)
@@ -425,7 +425,7 @@ class Kernel:
 
     @property
     def _claims(self) -> bool:
-        return not self.draining and self.holds_lease and not self.ailing.away
+        return not self.draining and self.holds_lease and not self.backoff.away
 
     async def _claim_won_back(self) -> None:
         for session in self._won_back - self._tasks.keys():
@@ -434,7 +434,7 @@ class Kernel:
             await self.retry_parked()
 
     async def _claim_named(self, sessions: set[str]) -> None:
-        for session in sorted(sessions - self._tasks.keys() - self._parked - self.ailing.held.keys()):
+        for session in sorted(sessions - self._tasks.keys() - self._parked - self.backoff.held.keys()):
             with contextlib.suppress(NotFound):
                 info = await self.journal.get(session)
                 if not self.draining and not self.unknown_parts(info) and await has_work(self.journal, info):
@@ -445,11 +445,11 @@ class Kernel:
         unless `due`. Inputs accepted between the claim's commit and the wake are kept in `_early`."""
         self._claiming += 1
         try:
-            claims = await self.dispatcher.claim(self.node, session=session, limit=limit)
+            claims = await self.dispatcher.claim(self.id, session=session, limit=limit)
             self.meters.claimed(claims)
             for claim in claims if self.holds_lease else ():  # without the lease, `renew` releases them
-                if not due and not self.ailing.due(claim.info.id):
-                    self.ailing.hold(claim)
+                if not due and not self.backoff.due(claim.info.id):
+                    self.backoff.hold(claim)
                     continue
                 try:
                     self._begin(await self._readable(claim))
@@ -483,7 +483,7 @@ class Kernel:
             live = self._wake(claim)
         except Exception as error:  # one broken session must not stop the rest of the batch
             if is_local(error) or isinstance(error, PartsUnknown):
-                work = self.ailing.refuse(claim, error)
+                work = self.backoff.refuse(claim, error)
             else:
                 log.error("session %s: cannot be woken: %s", session, error)
                 work = self._set_aside(claim, error)
@@ -492,20 +492,20 @@ class Kernel:
             work = self._serve(live)
             early = self._early.pop(session, ())
             if early is None:
-                self.keeper.look_again(session)
+                self.duties.look_again(session)
             else:
                 self._offer(live, early)
         self._tasks[session] = asyncio.create_task(self._finish(session, work), name=f"session {session}")
         if len(self._tasks) == self.config.max_live:
-            self.keeper.beat_soon()
+            self.duties.beat_soon()
 
     def _wake(self, claim: Claim) -> Session:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
-        means = self.workshop.equip(claim.info.id, spec, state.workspace)
+        means = self.resources.build(claim.info.id, spec, state.workspace)
         means.read, means.now = self.journal.read, self.config.clock
         means.past = functools.partial(state_at, self.journal, claim.info.id)
-        means.pass_on = functools.partial(self.removal.pass_on, claim.info.id)
+        means.pass_on = functools.partial(self.deletions.pass_on, claim.info.id)
         live = Session(self.meters, claim, state, spec, means, held=self._holds)
         if self.draining:
             live.shut_down(cut=False)
@@ -518,7 +518,7 @@ class Kernel:
         except (Fenced, SequenceConflict, NotFound) as error:
             self.meters.fenced += isinstance(error, Fenced)
             if not self._lost:
-                self.trouble.dropped(session, error)
+                self.failures.dropped(session, error)
             self._work.set()
         except StoreFailed as error:
             if not isinstance(error, StoreUnreachable):  # logged once by the beat, and not for every session
@@ -532,7 +532,7 @@ class Kernel:
                 self._work.set()
             if len(self._tasks) >= self.config.max_live:
                 self._work.set()
-                self.keeper.beat_soon()
+                self.duties.beat_soon()
             if (live := self.live.pop(session, None)) is not None:
                 self.sandboxes.let_go(live)
             self._tasks.pop(session, None)
@@ -542,12 +542,12 @@ class Kernel:
         try:
             await self.sandboxes.prepare(live)
             await self._drive(live)
-            self.ailing.worked(live)
+            self.backoff.worked(live)
         except (Fenced, SequenceConflict, NotFound):
             raise
         except Exception as error:  # a defect must be visible in the session, and not be retried for ever
             if is_local(error):
-                await self.ailing.give_back(live, error)
+                await self.backoff.give_back(live, error)
                 return
             if isinstance(error, StoreFailed):
                 raise
