@@ -10,7 +10,6 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.kernel.reconcile import Reconciled, Reconciler
-from roost.llm.usage_reports import ReportFailed
 from roost.log.content import ErrorData, Usage
 from roost.log.events import Event, ModelFailed, ModelNotice, ModelStarted
 from roost.log.shared import LostCall
@@ -22,6 +21,7 @@ from roost.money.running_calls import Plan
 from roost.providers.accounts import Models
 from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig
 from roost.providers.config_file import load_config
+from roost.providers.usage_reports import ReportFailed
 from roost.stores.open import open_store
 from roost.stub.provider import ProviderServer
 from roost.stub.usage_reports import Call, UsageReports

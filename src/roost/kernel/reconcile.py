@@ -12,7 +12,6 @@ import msgspec
 
 from roost.errors import ConfigError, NotFound
 from roost.kernel.costs import Spent, spent_calls
-from roost.llm.usage_reports import Billed, Reported, ReportFailed, Reports, ReportSource, same_model
 from roost.log.content import Usage
 from roost.log.events import ContextCompacted, MemoryConsolidated, ModelCompleted, ModelLost, PolicyDecided
 from roost.log.shared import LostCall
@@ -21,6 +20,7 @@ from roost.models.http import HttpClient
 from roost.models.profile import Price
 from roost.money.ledger import Ledger
 from roost.providers.accounts import Models
+from roost.providers.usage_reports import Billed, Reported, ReportFailed, Reports, ReportSource, same_model
 
 LATE = 900.0
 """Seconds after which a provider's report is complete."""

@@ -86,9 +86,8 @@ class HttpModel:
         return self._profile
 
     @property
-    def wire(self) -> str:
-        """The name of the protocol."""
-        return self._wire.name
+    def wire(self) -> Wire:
+        return self._wire
 
     async def close(self) -> None:
         if self._own:

@@ -14,10 +14,12 @@ import msgspec
 from roost.log.content import ErrorData, Message
 from roost.models.http_model import HttpModel
 from roost.models.media.fit_part import Unfit, Verdicts
-from roost.models.media.limits import limits_of
+from roost.models.media.limits import NO_LIMITS, MediaLimits
 from roost.models.media.plan import MEDIA, has_media, planned
 from roost.models.model_wrapper import ModelWrapper, events
 from roost.models.request import Failed, Model, ModelEvent, Notice, Request
+from roost.models.wires import WIRES
+from roost.models.wires import wire as make_wire
 
 INLINE = 64 * 1024
 """Characters of media up to which a request is checked in the event loop; larger ones are checked in a thread."""
@@ -37,7 +39,7 @@ def _shared() -> Verdicts:
 
 
 class Fitting(ModelWrapper):
-    """Passes only media on to `inner` that it accepts, by its profile and its protocol's limits (`limits_of`).
+    """Passes only media on to `inner` that it accepts, by its profile and its protocol's limits (`Wire.media`).
 
     Media that do not fit are converted if possible: a picture is scaled, turned upright and written in another format,
     a wrong media type is corrected, a text file becomes text. URLs are sent only if the provider fetches them; nothing
@@ -55,7 +57,7 @@ class Fitting(ModelWrapper):
 
     def __init__(self, inner: Model, *, verdicts: Verdicts | None = None) -> None:
         super().__init__(inner)
-        self._wire = _wire_of(inner)
+        self._limits = _limits_of(inner)
         self._verdicts = verdicts
 
     def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
@@ -79,7 +81,7 @@ class Fitting(ModelWrapper):
                 yield event
 
     async def _plan(self, request: Request) -> tuple[tuple[Message, ...], list[dict[str, Any]]]:
-        verdicts, limits = self._verdicts or _shared(), limits_of(self._wire, self.profile)
+        verdicts, limits = self._verdicts or _shared(), self._limits.of(self.profile)
         parts = (part for message in request.messages for part in message.parts)
         if sum(len(part.data) for part in parts if isinstance(part, MEDIA)) <= INLINE:
             return planned(request.messages, limits, verdicts, request.since)
@@ -87,10 +89,13 @@ class Fitting(ModelWrapper):
         return await loop.run_in_executor(_workers(), planned, request.messages, limits, verdicts, request.since)
 
 
-def _wire_of(model: Model) -> str | None:
+def _limits_of(model: Model) -> MediaLimits:
     while isinstance(model, ModelWrapper):
         model = model.inner
-    return model.wire if isinstance(model, HttpModel) else None
+    if isinstance(model, HttpModel):
+        return model.wire.media
+    name = model.profile.wire
+    return make_wire(name).media if name in WIRES else NO_LIMITS
 
 
 def _hint(code: str) -> str:

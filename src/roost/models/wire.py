@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from roost.log.content import ErrorData
+from roost.models.media.limits import MediaLimits
 from roost.models.profile import Knob, Profile
 from roost.models.prompt import Prompt
 from roost.models.request import Completed, Failed, ModelEvent
@@ -122,14 +123,25 @@ class Answer(Protocol):
     def end(self) -> Completed | Failed: ...
 
 
+class Listing(msgspec.Struct, frozen=True):
+    """The names of the models that a server lists. more: it has further ones."""
+
+    models: tuple[str, ...]
+    more: bool = False
+
+
 class Wire(Protocol):
-    """One protocol of model servers. Holds no state of a call; safe to use concurrently.
+    """One protocol of model servers. Holds no state of a call; safe to use concurrently. `roost.models.wires.base` has
+    a base class for it.
 
     call: sends every text as valid UTF-8, and a conversation from any other provider in a form that this protocol
     accepts: foreign signatures are left out, ids and names are adapted. Raises nothing for a valid prompt. answer: gets
     the prompt that was sent, and the `model` and `endpoint` of the call, since a signature may be valid only there.
     where: names the model in messages for people. refused: converts a non-2xx response to an error. knobs: those of the
-    protocol; a profile's own override them.
+    protocol; a profile's own override them. media: limits of the protocol; a profile's own override them, too.
+    embeddings: the protocol of `roost.local.embed.wire` that servers of this wire speak beside it, if any. listing: the
+    call that lists the models of an account, by the protocol's own path or another `path` or URL. listed: reads its
+    JSON; None where that holds no list.
     """
 
     @property
@@ -138,6 +150,12 @@ class Wire(Protocol):
     @property
     def knobs(self) -> Mapping[str, Knob]: ...
 
+    @property
+    def media(self) -> MediaLimits: ...
+
+    @property
+    def embeddings(self) -> str | None: ...
+
     def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall: ...
 
     def answer(
@@ -145,6 +163,10 @@ class Wire(Protocol):
     ) -> Answer: ...
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData: ...
+
+    def listing(self, endpoint: Endpoint, path: str | None = None) -> HttpCall: ...
+
+    def listed(self, document: Mapping[str, Any]) -> Listing | None: ...
 
 
 Options = dict[str, Any]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from roost.errors import RoostError
-from roost.log.content import Text, UserMessage
+from roost.log.content import ErrorData, Text, UserMessage
 from roost.models.catalog.facts import Account
 from roost.models.http import HttpClient, HttpFailed, HttpTimeout
 from roost.models.model_wrapper import events
 from roost.models.request import Completed, Failed, Request
-from roost.models.wire import Endpoint
+from roost.models.wire import Wire
+from roost.models.wires import wire as make_wire
 from roost.providers.accounts import Models
 
 State: TypeAlias = Literal[
@@ -25,8 +25,6 @@ State: TypeAlias = Literal[
 `not_an_api`: it sends something else, such as a page to sign in."""
 
 _CAP = 4 * 1024 * 1024
-_NAME = 200
-"""Characters of a model's name that are compared."""
 _WORD = 16
 """Tokens: the lowest limit of an answer that every provider accepts."""
 _STATES: dict[str, State] = {
@@ -63,97 +61,68 @@ async def check_account(models: Models, name: str, *, deadline: float, model: st
     client = HttpClient(connect_timeout=deadline, idle_timeout=deadline)
     try:
         async with asyncio.timeout(deadline):
-            found = await _asked(models, name, account, client, model)
+            result = await _list(models, name, account, client, model)
     except TimeoutError:
-        found = _broken(name, HttpTimeout(f"nothing came in {deadline:g} s"))
+        result = _unreachable(name, HttpTimeout(f"nothing came in {deadline:g} s"))
     except HttpFailed as error:
-        found = _broken(name, error)
+        result = _unreachable(name, error)
     except RoostError as error:
-        found = Checked(
+        result = Checked(
             account=name, state="failed", detail=error.message, fix="correct it, or see docs/reference/accounts.md"
         )
     finally:
         await client.close()
-    return msgspec.structs.replace(found, seconds=round(time.monotonic() - began, 3))
+    return msgspec.structs.replace(result, seconds=round(time.monotonic() - began, 3))
 
 
-async def _asked(models: Models, name: str, account: Account, client: HttpClient, model: str | None) -> Checked:
+async def _list(models: Models, name: str, account: Account, client: HttpClient, model: str | None) -> Checked:
     endpoint = await asyncio.to_thread(models.endpoint, name)
-    url = _listing(account, endpoint)
-    if url is None:
+    path = account.listing
+    if path == "":
         return await _word(models, name, account, model)
-    async with client.stream("GET", url, _headers(account, endpoint), ca=endpoint.ca) as response:
+    if path and "://" in path and endpoint.base_url != account.base_url:
+        path = None  # the account's own list counts only on its own server
+    wire = make_wire(account.wire, account.options)
+    call = wire.listing(endpoint, path)
+    async with client.stream(call.method, call.url, {**call.headers, **endpoint.headers}, ca=endpoint.ca) as response:
         body = await response.read_all(_CAP)
-        status = response.status
+        status, headers = response.status, response.headers
     if status in (404, 405, 501):
         return await _word(models, name, account, model)
-    found = _read(name, account, status, body, model)
+    if 200 <= status < 300:
+        result = _listed(name, wire, body, model)
+    elif 300 <= status < 400:
+        result = _no_api(name, f"sends elsewhere ({status})")
+    else:
+        result = _refused(name, account, status, wire.refused(status, headers, body, where="the server"))
     return msgspec.structs.replace(
-        found, detail=endpoint.hide(found.detail), fix=found.fix and endpoint.hide(found.fix)
+        result, detail=endpoint.hide(result.detail), fix=result.fix and endpoint.hide(result.fix)
     )
 
 
-def _listing(account: Account, endpoint: Endpoint) -> str | None:
-    if not account.listing:
-        return None
-    if "://" not in account.listing:
-        url = endpoint.url(account.listing)
-        return url + ("&" if "?" in url else "?") + "limit=1000" if account.wire == "anthropic" else url
-    # The account's own list counts only on its own server; another server has the common list.
-    return account.listing if endpoint.base_url == account.base_url else endpoint.url("models")
+def _refused(name: str, account: Account, status: int, error: ErrorData) -> Checked:
+    if error.code == "auth" or (status == 400 and "api key" in error.message.lower()):
+        fix = f"make a new key{f' at {account.site}' if account.site else ''}"
+        return Checked(account=name, state="bad_key", detail=f"the key is refused: {error.message}", fix=fix)
+    if error.code == "quota":
+        return Checked(account=name, state="no_credit", detail=f"no credit: {error.message}", fix=account.site)
+    fix = "the provider has trouble: try again later" if error.retryable else "check the base URL"
+    return Checked(account=name, state="failed", detail=error.message, fix=fix)
 
 
-def _headers(account: Account, endpoint: Endpoint) -> dict[str, str]:
-    key = endpoint.key
-    send: dict[str, str] = {"Accept": "application/json"}
-    if account.wire == "anthropic":
-        send |= {"anthropic-version": "2023-06-01", **({"x-api-key": key} if key else {})}
-    elif account.wire == "gemini":
-        send |= {"x-goog-api-key": key} if key else {}
-    elif key:
-        send["Authorization"] = f"Bearer {key}"
-    return {**send, **endpoint.headers}
-
-
-def _read(name: str, account: Account, status: int, body: bytes, model: str | None) -> Checked:
+def _listed(name: str, wire: Wire, body: bytes, model: str | None) -> Checked:
     try:
-        found: object = msgspec.json.decode(body)
+        listing = wire.listed(msgspec.json.decode(body, type=dict[str, Any]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = None
-    said = _said(found)
-    if status in (401, 403) or (status == 400 and "api key" in said.lower()):
-        where = f" at {account.site}" if account.site else ""
-        return Checked(
-            account=name, state="bad_key", detail=f"the key is refused: {said or status}", fix=f"make a new key{where}"
-        )
-    if 300 <= status < 400:
-        return _no_api(name, f"sends elsewhere ({status})")
-    if status == 402:
-        return Checked(account=name, state="no_credit", detail=f"no credit: {said or status}", fix=account.site)
-    if not 200 <= status < 300:
-        fix = "the provider has trouble: try again later" if status == 429 or status >= 500 else "check the base URL"
-        return Checked(account=name, state="failed", detail=f"answers {status}: {said or 'no reason given'}", fix=fix)
-    if not isinstance(found, dict):
         return _no_api(name, "answers with something that is no JSON")
-    return _listed(name, cast("Mapping[str, Any]", found), model)
-
-
-def _listed(name: str, found: Mapping[str, Any], model: str | None) -> Checked:
-    listed: object = found.get("data", found.get("models"))
-    if not isinstance(listed, list):
+    if listing is None:
         return Checked(account=name, state="ok", detail="the key is good")
-    names = [_name(item) for item in cast("list[object]", listed)]
-    more = bool(found.get("has_more") or found.get("nextPageToken"))
+    names, more = listing.models, listing.more
     detail = "1 model" if len(names) == 1 and not more else f"{len(names)}{' and more' if more else ''} models"
     if model is not None and names and not more and model not in names:
         fix = f"name another one; it has {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
         return Checked(account=name, state="no_model", detail=f"has no model {model!r}", fix=fix, models=len(names))
     return Checked(account=name, state="ok", detail=detail, models=len(names))
-
-
-def _name(item: object) -> str:
-    fields: Mapping[str, Any] = cast("Mapping[str, Any]", item) if isinstance(item, dict) else {}
-    return str(fields.get("id") or fields.get("name") or "").removeprefix("models/")[:_NAME]
 
 
 async def _word(models: Models, name: str, account: Account, model: str | None) -> Checked:
@@ -175,7 +144,7 @@ async def _word(models: Models, name: str, account: Account, model: str | None) 
     return Checked(account=name, state="failed", detail="the answer had no end")
 
 
-def _broken(name: str, error: HttpFailed) -> Checked:
+def _unreachable(name: str, error: HttpFailed) -> Checked:
     if isinstance(error, HttpTimeout):
         return Checked(account=name, state="no_answer", detail=error.message, fix="check the URL, the network, a proxy")
     if error.code == "malformed":
@@ -185,15 +154,3 @@ def _broken(name: str, error: HttpFailed) -> Checked:
 
 def _no_api(name: str, detail: str) -> Checked:
     return Checked(account=name, state="not_an_api", detail=detail, fix="check the base URL; a proxy may be between")
-
-
-def _said(found: object) -> str:
-    """Return the reason in an error's document, in the form that most providers use."""
-    for _ in range(3):
-        if isinstance(found, list) and found:
-            found = cast("list[object]", found)[0]
-        if not isinstance(found, dict):
-            break
-        fields = cast("Mapping[str, object]", found)
-        found = fields.get("error") or fields.get("message") or fields.get("detail")
-    return found[:300] if isinstance(found, str) else ""

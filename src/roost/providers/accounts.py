@@ -22,6 +22,7 @@ from roost.models.http_model import HttpModel
 from roost.models.lazy_model import LazyModel
 from roost.models.request import Model
 from roost.models.wire import Endpoint
+from roost.models.wires import DEFAULT_WIRE
 from roost.models.wires import wire as make_wire
 from roost.providers import secret_refs
 from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig
@@ -30,7 +31,7 @@ from roost.providers.dotenv import Environment, merged
 from roost.providers.model_directory import OWN_IDLE, Directory, Place, checked_url, origin
 
 if TYPE_CHECKING:
-    from roost.llm.usage_reports import ReportSource
+    from roost.providers.usage_reports import ReportSource
 
 log = logging.getLogger("roost.models")
 Factory: TypeAlias = Callable[[str | None], Model]
@@ -195,7 +196,7 @@ class Models:
     def report_source(self, account: str) -> ReportSource | None:
         """Return the source of an account's usage report, with its key; None where no report is known. May block on a
         keyring. Raises `ConfigError`."""
-        from roost.llm.usage_reports import REPORTS, ReportSource
+        from roost.providers.usage_reports import REPORTS, ReportSource
 
         env = self._env()
         with self._lock:
@@ -338,7 +339,7 @@ class Models:
         where = _url_endpoint(url, env)
         if "ROOST_MODEL" in env.filed and url == env["ROOST_MODEL"].partition("#")[0]:
             self._tell("ROOST_MODEL", where.base_url)
-        wire = make_wire(card.profile.wire or "openai_chat", card.profile.options)
+        wire = make_wire(card.profile.wire or DEFAULT_WIRE, card.profile.options)
         return HttpModel(name=name, model=model, endpoint=where, wire=wire, profile=card.profile, client=self._client)
 
     def _tell(self, variable: str, url: str) -> None:

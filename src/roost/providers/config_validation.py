@@ -13,7 +13,7 @@ from roost.models.catalog.reader import Catalog, catalog
 from roost.models.compile import FAMILIES
 from roost.models.request import EFFORTS
 from roost.models.wire_body import MOST_TOKENS
-from roost.models.wires import WIRES
+from roost.models.wires import DEFAULT_WIRE, WIRES
 from roost.models.wires import wire as make_wire
 from roost.providers.toml_file import TomlFile
 
@@ -59,7 +59,7 @@ def _check_account(file: TomlFile, place: Place, entry: Mapping[str, Any]) -> No
     for header, value in entry.get("headers", {}).items():
         if not header or _UNPRINTABLE.search(header + value):
             raise file.wrong((*place, "headers", header), "holds a line break or a letter that no header has")
-    _check_options(file, place, entry, known[name].wire if name in known else "openai_chat")
+    _check_options(file, place, entry, known[name].wire if name in known else DEFAULT_WIRE)
 
 
 def _check_model(
@@ -97,7 +97,7 @@ def _wire_of(account: str, model: str, merged: Mapping[str, Any], known: Catalog
         return own
     at = known.accounts.get(account)
     card = known.card(account, model) if at else None
-    return (card and card.profile.wire) or (at.wire if at else "openai_chat")
+    return (card and card.profile.wire) or (at.wire if at else DEFAULT_WIRE)
 
 
 def _check_money(file: TomlFile, merged: Mapping[str, Any]) -> None:

@@ -17,12 +17,13 @@ from roost.local.embed.local import LocalEmbedder
 from roost.local.embed.store import VectorStore
 from roost.local.embed.wire import embed_wire
 from roost.models.http import HttpClient
+from roost.models.wires import wire as make_wire
 from roost.providers.accounts import Models
 from roost.routing.retry import Retry
 
 _SIZED = re.compile(r"(.+)@(\d{1,5})")
-_BY_WIRE = {"gemini": "google", "openai_chat": "openai", "openai_responses": "openai"}
 _BY_ACCOUNT = {"cohere": "cohere"}
+"""The protocol of accounts that speak another one than their wire says."""
 
 
 def cache_file() -> Path:
@@ -104,10 +105,10 @@ class Embedders:
 
     def _wire(self, account: str) -> str:
         known = self._models.account(account)
-        found = known and (_BY_ACCOUNT.get(account) or _BY_WIRE.get(known.wire))
-        if not found:
+        protocol = known and (_BY_ACCOUNT.get(account) or make_wire(known.wire).embeddings)
+        if not protocol:
             raise ConfigError(
                 f"the account {account!r} makes no embeddings: use one of openai, google, cohere, another that speaks "
                 "OpenAI's protocol, or 'local'"
             )
-        return found
+        return protocol

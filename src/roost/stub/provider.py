@@ -14,7 +14,7 @@ import random
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -26,7 +26,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from roost.stub.connection_faults import Line
-from roost.stub.dialects import Asked, Dialect, Priced, Routed, dialects
+from roost.stub.dialects import Asked, Dialect, Listed, Priced, Routed, dialects
 from roost.stub.response_writer import INSTEAD, body_of, faulty, refusal, send
 from roost.stub.script import Fault, Reply, Script, digest
 from roost.stub.serving import listen, server
@@ -64,14 +64,14 @@ class Provider:
         self._peers: set[Any] = set()
         self._met: Counter[tuple[str, Fault]] = Counter()
         self._random = random.Random(self._script.seed if isinstance(self._script, Script) else 0)
-        speaks = speaks or dialects()
+        self._speaks = speaks = speaks or dialects()
+        listed = {dialect.models_path: dialect for dialect in reversed(speaks) if isinstance(dialect, Listed)}
         self._app = Starlette(
             routes=[
                 *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in speaks),
                 *(route for dialect in speaks if isinstance(dialect, Routed) for route in dialect.routes(key)),
                 *(reports.routes() if reports else ()),
-                Route("/v1/models", self._models),
-                Route("/v1beta/models", self._google_models),
+                *(Route(dialect.models_path, self._models(dialect)) for dialect in listed.values()),
                 Route("/stats", self._stats),
                 Route("/health", self._health),
             ]
@@ -128,21 +128,16 @@ class Provider:
         self._met[key] += 1
         return fault if self._met[key] <= fault.times else None
 
-    async def _models(self, request: Request) -> Response:
-        refused = self._keyless(request)
-        model = {"id": "scripted", "object": "model", "owned_by": "roost"}
-        return refused or JSONResponse({"object": "list", "data": [model]})
+    def _models(self, dialect: Listed) -> Callable[[Request], Awaitable[Response]]:
+        async def respond(request: Request) -> Response:
+            # Protocols may share the path of their listing, so each one's key counts.
+            headers = dict(request.headers)
+            keys = [sent for one in self._speaks if isinstance(one, Listed) and (sent := one.key(headers))]
+            if self._key is None or self._key in keys:
+                return JSONResponse(dialect.models())
+            return JSONResponse({"error": {"message": f"Incorrect API key provided: {''.join(keys[:1])}"}}, 401)
 
-    async def _google_models(self, request: Request) -> Response:
-        return self._keyless(request) or JSONResponse({"models": [{"name": "models/scripted"}]})
-
-    def _keyless(self, request: Request) -> Response | None:
-        headers = request.headers
-        given = headers.get("x-api-key") or headers.get("x-goog-api-key")
-        given = given or headers.get("authorization", "").removeprefix("Bearer ")
-        if self._key is None or given == self._key:
-            return None
-        return JSONResponse({"error": {"message": f"Incorrect API key provided: {given}"}}, 401)
+        return respond
 
     async def _stats(self, _: Request) -> Response:
         return Response(msgspec.json.encode(self.stats), media_type="application/json")

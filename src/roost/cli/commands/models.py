@@ -19,6 +19,7 @@ from roost.models.catalog.card import Card
 from roost.models.catalog.reader import Catalog
 from roost.models.knobs import knobs_of
 from roost.models.profile import Profile
+from roost.models.wires import DEFAULT_WIRE
 from roost.models.wires import wire as make_wire
 from roost.providers.account_check import Checked, check_account
 from roost.providers.accounts import Models
@@ -169,13 +170,13 @@ def _lines(known: Models, card: Card) -> list[tuple[str, str]]:
 
 
 def _protocol(profile: Profile) -> str:
-    return f"{profile.wire or 'openai_chat'}, prompts for {profile.family}"
+    return f"{profile.wire or DEFAULT_WIRE}, prompts for {profile.family}"
 
 
 def _settings(profile: Profile) -> list[str]:
     if profile.local:
         return []
-    knobs = knobs_of(profile, make_wire(profile.wire or "openai_chat").knobs)
+    knobs = knobs_of(profile, make_wire(profile.wire or DEFAULT_WIRE).knobs)
     return [f"{name} ({'|'.join(knob.values)})" if knob.values else name for name, knob in sorted(knobs.items())]
 
 

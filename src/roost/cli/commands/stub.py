@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -14,14 +15,6 @@ from roost.cli.output import say
 from roost.errors import RoostError
 from roost.models.http import LOOPBACK
 
-CLIENTS = {
-    "openai_chat": ("OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY"),
-    "openai_responses": ("OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY"),
-    "anthropic": ("ANTHROPIC_BASE_URL", "", "ANTHROPIC_API_KEY"),
-    "gemini": ("GOOGLE_GEMINI_BASE_URL", "", "GEMINI_API_KEY"),
-}
-"""By protocol: the variable of the base URL that Roost and the official clients read, the path after the bare address,
-and the variable of the key."""
 _MAX_SCRIPT = 64 * 1024 * 1024
 EXAMPLE = """\
 {
@@ -127,7 +120,16 @@ def _greet(base: str, dialects: list[Any], key: str | None) -> None:
     say(f"listening on {base}/v1")
     for dialect in dialects:
         say(f"  {dialect.name.ljust(17)} POST {dialect.path.replace(':path', '')}")
-    known = (CLIENTS[dialect.name] for dialect in dialects if dialect.name in CLIENTS)
+    known = (variables for dialect in dialects if (variables := _variables(dialect.name)))
     for variable, path, secret in dict.fromkeys(known):
         say(f"export {variable}={base}{path} {secret}={shlex.quote(key or 'any')}")
     say(f"counts: {base}/stats; Ctrl-C stops it")
+
+
+def _variables(wire: str) -> tuple[str, str, str] | None:
+    """Return the variable of the base URL that Roost and the official clients of a protocol read, the path after the
+    bare address, and the variable of the key."""
+    from roost.models.catalog.reader import catalog
+
+    accounts = (at for at in catalog().accounts.values() if at.wire == wire and at.urls and at.keys)
+    return next(((at.urls[0], urlsplit(at.base_url).path, at.keys[0]) for at in accounts), None)

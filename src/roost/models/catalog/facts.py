@@ -9,6 +9,7 @@ import msgspec
 
 from roost.models.catalog.card import Kind
 from roost.models.profile import Knob, MediaKind, MediaLimit, Price, Profile, ThinkingBack, Thinks, Tier
+from roost.models.wires import DEFAULT_WIRE
 
 Rate: TypeAlias = Callable[[str], float | None]
 """Returns the worth of one unit of a currency in dollars, None if unknown."""
@@ -141,7 +142,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     facts: defaults of its models. shared: the account whose models it serves too. free: its models cost nothing.
     common: its protocol is a common one, so its knobs, options and models do not apply at another URL. implied: an
     agent without a model may get it when its key is set. site: where to create keys. sign_in: any program may sign
-    people in. listing: the path under the base URL that lists models; empty if there is none.
+    people in. listing: the path under the base URL that lists models, where it is not the wire's own; empty if there is
+    none.
     """
 
     title: str
@@ -149,7 +151,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     keys: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     default: str | None = None
-    wire: str = "openai_chat"
+    wire: str = DEFAULT_WIRE
     options: dict[str, Any] = {}
     headers: dict[str, str] = {}
     hooks: str = ""
@@ -162,7 +164,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     implied: bool = True
     site: str | None = None
     sign_in: SignIn | None = None
-    listing: str | None = "models"
+    listing: str | None = None
 
 
 class Trait(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

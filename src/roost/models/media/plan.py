@@ -23,7 +23,7 @@ from roost.log.content import (
 )
 from roost.models.compile.media import as_text
 from roost.models.media.fit_part import Unfit, Verdict, Verdicts
-from roost.models.media.limits import Limits
+from roost.models.media.limits import MediaLimits
 from roost.models.profile import MediaKind, MediaLimit
 from roost.models.wire_body import kind_of, named
 
@@ -55,7 +55,7 @@ def has_media(messages: Sequence[Message]) -> bool:
 
 
 def planned(
-    messages: Sequence[Message], limits: Limits, verdicts: Verdicts, since: int = 0
+    messages: Sequence[Message], limits: MediaLimits, verdicts: Verdicts, since: int = 0
 ) -> tuple[tuple[Message, ...], list[dict[str, Any]]]:
     """Return the messages that fit, and the changes for people to read. Raises `Unfit` for a part of the user's newest
     messages. since: as in `Request`."""
@@ -73,7 +73,7 @@ def planned(
     return _with(messages, slots), changes
 
 
-def _slots(messages: Sequence[Message], limits: Limits, since: int) -> Iterable[Slot]:
+def _slots(messages: Sequence[Message], limits: MediaLimits, since: int) -> Iterable[Slot]:
     fresh = _fresh(messages, since)
     for at, message in enumerate(messages):
         for index, part in enumerate(message.parts):
@@ -91,7 +91,7 @@ def _fresh(messages: Sequence[Message], since: int) -> range:
     return range(max(first, since, 0), last + 1)
 
 
-def _settle(slot: Slot, limits: Limits, verdicts: Verdicts, pictures: int) -> None:
+def _settle(slot: Slot, limits: MediaLimits, verdicts: Verdicts, pictures: int) -> None:
     kind = kind_of(slot.part)
     limit = limits.kinds.get(kind)
     if limit is None:
@@ -111,7 +111,7 @@ def _settle(slot: Slot, limits: Limits, verdicts: Verdicts, pictures: int) -> No
             slot.why = verdict.why
 
 
-def _crowded(limit: MediaLimit, kind: MediaKind, limits: Limits, pictures: int) -> MediaLimit:
+def _crowded(limit: MediaLimit, kind: MediaKind, limits: MediaLimits, pictures: int) -> MediaLimit:
     if kind != "image" or limits.crowd is None or pictures <= limits.crowd[0]:
         return limit
     side = limits.crowd[1] if limit.side is None else min(limit.side, limits.crowd[1])
@@ -125,7 +125,7 @@ def _leave_out(slot: Slot, verdict: Verdict) -> None:
     slot.how, slot.why = "left out", verdict.why
 
 
-def _make_room(slots: Sequence[Slot], limits: Limits) -> None:
+def _make_room(slots: Sequence[Slot], limits: MediaLimits) -> None:
     """Leave out the oldest media if they are too many or too large together."""
     for kind, limit in limits.kinds.items():
         of_kind = [slot for slot in slots if isinstance(slot.sent, MEDIA) and kind_of(slot.sent) == kind]

@@ -1,30 +1,33 @@
-"""Wires by name. A wire is one file or folder and one line here."""
+"""Wires by name. A wire is one folder, which holds its class as `WIRE`, and one line here."""
 
 from __future__ import annotations
 
 import importlib
 
+import msgspec
+
 from roost.errors import ConfigError
 from roost.models.wire import Options, Wire
 
-WIRES: dict[str, str] = {
-    "openai_chat": "roost.models.wires.openai_chat",
-    "anthropic": "roost.models.wires.anthropic",
-    "openai_responses": "roost.models.wires.openai_responses",
-    "gemini": "roost.models.wires.gemini",
-    "glm": "roost.models.wires.glm",
-    "minimax": "roost.models.wires.minimax",
-}
-"""The module whose `make(options)` makes the wire."""
+WIRES: tuple[str, ...] = (
+    "openai_chat",
+    "anthropic",
+    "openai_responses",
+    "gemini",
+    "glm",
+    "minimax",
+)
+"""The folders of this package that hold a wire. The first is that of an account which names none."""
+DEFAULT_WIRE = WIRES[0]
 
 
 def wire(name: str, options: Options | None = None) -> Wire:
     """Make the wire with this name. Raises `ConfigError` for an unknown name or option."""
-    module = WIRES.get(name)
-    if module is None:
+    if name not in WIRES:
         raise ConfigError(f"no wire {name!r}: use one of {', '.join(WIRES)}")
+    kind = importlib.import_module(f"{__name__}.{name}").WIRE
     try:
-        made: Wire = importlib.import_module(module).make(options or {})
+        made: Wire = kind(msgspec.convert(options or {}, kind.options))
     except ValueError as error:
         raise ConfigError(f"the options of the wire {name!r} are not valid: {error}") from error
     return made

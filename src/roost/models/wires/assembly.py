@@ -31,7 +31,7 @@ from roost.models.wire import Follow
 from roost.models.wire_body import MOST_TOKENS, clean, is_json_object
 from roost.models.wires.errors import body_error, stream_error
 from roost.models.wires.pieces import Pieces
-from roost.models.wires.stops import Stops
+from roost.models.wires.stop_words import StopWords
 
 _MOST_DOLLARS = 100_000
 _LONGEST_NAME = 256
@@ -152,7 +152,7 @@ class Assembly:
         self.calls: list[OpenCall] = []
         self._price: Price | None = profile.price
         self._open: list[Open] = []
-        self._stops = Stops(prompt.stop)
+        self._stops = StopWords(prompt.stop)
         self._spoken: OpenText | None = None
         self._prompt = prompt
 

@@ -1,35 +1,30 @@
-"""The protocols that the stub provider speaks. Each is one file and one line here."""
+"""The protocols that the stub provider speaks. That of a wire is the module here with the wire's name."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 
-from roost.stub.dialects.base import Asked, Dialect, Priced, Routed
+from roost.models.wires import WIRES
+from roost.stub.dialects.base import Asked, Dialect, Listed, Priced, Routed
 
-__all__ = ["DIALECTS", "EMBEDDINGS", "Asked", "Dialect", "Priced", "Routed", "dialects"]
+__all__ = ["EMBEDDINGS", "Asked", "Dialect", "Listed", "Priced", "Routed", "dialects", "dialects_of"]
 
-DIALECTS: dict[str, str] = {
-    "openai_chat": "roost.stub.dialects.openai_chat",
-    "anthropic": "roost.stub.dialects.anthropic",
-    "openai_responses": "roost.stub.dialects.openai_responses",
-    "gemini": "roost.stub.dialects.gemini",
-    "glm": "roost.stub.dialects.glm",
-    "minimax": "roost.stub.dialects.minimax",
-}
-"""Name of a wire to the module with its `DIALECT`, and in `MORE` those of the wire's other interfaces."""
-
-
-EMBEDDINGS: tuple[str, ...] = (
-    "roost.stub.dialects.embed_openai",
-    "roost.stub.dialects.embed_google",
-    "roost.stub.dialects.embed_cohere",
-)
+EMBEDDINGS: tuple[str, ...] = ("embed_openai", "embed_google", "embed_cohere")
 """Modules of embeddings protocols; their paths come first, as they are narrower."""
 
 
 def dialects() -> list[Dialect]:
+    """Return every protocol, with those of servers that speak one in their own way."""
     from roost.stub.dialects.openai_servers import SERVERS
 
-    modules = [importlib.import_module(module) for module in (*EMBEDDINGS, *DIALECTS.values())]
-    own = [dialect for module in modules for dialect in (module.DIALECT, *getattr(module, "MORE", ()))]
-    return [*own, *SERVERS]
+    return [*(dialect for name in (*EMBEDDINGS, *WIRES) for dialect in dialects_of(name)), *SERVERS]
+
+
+def dialects_of(name: str) -> tuple[Dialect, ...]:
+    """Return a wire's protocol: the `DIALECT` of its module, and in `MORE` those of the wire's other interfaces. Empty
+    where the stub does not speak it."""
+    if importlib.util.find_spec(f"{__name__}.{name}") is None:
+        return ()
+    module = importlib.import_module(f"{__name__}.{name}")
+    return (module.DIALECT, *getattr(module, "MORE", ()))

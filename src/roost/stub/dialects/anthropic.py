@@ -31,6 +31,7 @@ _TYPES = {
 class Anthropic:
     name = "anthropic"
     path = "/v1/messages"
+    models_path = "/v1/models"
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
@@ -67,6 +68,9 @@ class Anthropic:
         content = [_whole(first, deltas) for first, deltas in _blocks(reply, asked)]
         stop = {"stop_reason": _REASONS[reply.reason], "stop_sequence": None}
         return msgspec.json.encode({**_message(asked), "content": content, **stop, "usage": _usage(reply)})
+
+    def models(self) -> dict[str, Any]:
+        return {"data": [{"id": "scripted", "type": "model", "display_name": "Scripted"}], "has_more": False}
 
     def error(self, status: int, message: str, code: str | None = None) -> dict[str, Any]:
         return {"type": "error", "error": {"type": _TYPES.get(status, "api_error"), "message": message}}

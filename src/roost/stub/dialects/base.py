@@ -63,6 +63,15 @@ class Routed(Protocol):
 
 
 @runtime_checkable
+class Listed(Protocol):
+    """A dialect that lists the stub's one model, `scripted`, at `models_path`."""
+
+    models_path: str
+
+    def models(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
 class Priced(Protocol):
     """A dialect whose requests determine their usage, whatever the reply says."""
 

@@ -33,6 +33,7 @@ Json = dict[str, Any]
 class Gemini:
     name = "gemini"
     path = "/{version}/models/{call:path}"
+    models_path = "/v1beta/models"
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("x-goog-api-key")
@@ -55,6 +56,9 @@ class Gemini:
     def document(self, reply: Reply, asked: Asked) -> bytes:
         reason = _REASONS[reply.reason]
         return msgspec.json.encode(_response(asked, _parts(reply, asked, 1 << 30), _usage(reply), finishReason=reason))
+
+    def models(self) -> Json:
+        return {"models": [{"name": "models/scripted"}]}
 
     def error(self, status: int, message: str, code: str | None = None) -> dict[str, Any]:
         name = _STATUSES.get(status, "INVALID_ARGUMENT" if status < 500 else "UNAVAILABLE")

@@ -20,6 +20,7 @@ _REASONS = {"end": "stop", "tool_calls": "tool_calls", "length": "length", "refu
 class OpenAIChat:
     name = "openai_chat"
     path = "/v1/chat/completions"
+    models_path = "/v1/models"
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("authorization", "").removeprefix("Bearer ")
@@ -63,6 +64,9 @@ class OpenAIChat:
         choice = {"index": 0, "message": message, "finish_reason": _REASONS[reply.reason]}
         head = {"id": _id(asked), "object": "chat.completion", "created": 0, "model": asked.model}
         return msgspec.json.encode({**head, "choices": [choice], "usage": _usage(reply)})
+
+    def models(self) -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "roost"}]}
 
     def error(self, status: int, message: str, code: str | None = None) -> dict[str, Any]:
         code = code or f"scripted_{status}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from roost.models.profile import Profile
 from roost.models.request import Completed, Failed, ModelEvent, Request
 from roost.models.wire import Endpoint, Options, Wire
 from roost.models.wires import WIRES, wire
-from roost.stub.dialects import DIALECTS, Dialect
+from roost.stub.dialects import Dialect, dialects_of
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Script
 from roost.stub.stats import Stats
@@ -68,14 +67,14 @@ def subject(
     lacks: dict[str, str] | None = None,
 ) -> Subject:
     """Return a registered wire. `options` may select another interface of it, with its own `dialect`."""
-    if name not in DIALECTS:
+    known = dialects_of(name)
+    if not known:
         raise AssertionError(f"the stub does not speak {name!r}: add its dialect to roost.stub.dialects")
-    module = importlib.import_module(DIALECTS[name])
     return Subject(
         name=name,
         wire=lambda: wire(name, options),
-        dialect=dialect or module.DIALECT,
-        more=(module.DIALECT, *getattr(module, "MORE", ())),
+        dialect=dialect or known[0],
+        more=known,
         lacks=lacks or {},
     )
 

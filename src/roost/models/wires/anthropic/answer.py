@@ -16,7 +16,7 @@ from roost.models.wires.anthropic.request import NAME
 from roost.models.wires.assembly import Assembly, OpenCall, OpenText, OpenThinking, counted
 from roost.models.wires.pieces import decode
 
-_STOPS: dict[str, StopReason] = {
+_STOP_REASONS: dict[str, StopReason] = {
     "tool_use": "tool_calls",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
@@ -176,7 +176,7 @@ class AnthropicAnswer(Assembly):
 
     def _stop(self, reason: str | None, details: _StopDetails | None) -> None:
         if reason:
-            self.stop = _STOPS.get(reason, "end")
+            self.stop = _STOP_REASONS.get(reason, "end")
         if details is not None:
             self.why = details.explanation or details.category or self.why
 

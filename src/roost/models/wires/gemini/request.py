@@ -52,7 +52,7 @@ KNOBS = {
 """Knobs of the newest models, whose thinking cannot be switched off."""
 UNSIGNED = "skip_thought_signature_validator"
 """The value that Google's guide to thought signatures gives for calls made by another model."""
-MAX_STOPS = 5
+MOST_STOP_WORDS = 5
 _STARTS = re.compile(r"[A-Za-z_]")
 
 
@@ -86,7 +86,7 @@ def body_of(prompt: Prompt, profile: Profile, quirks: Quirks) -> Json:
     if prompt.max_output is not None:
         config["maxOutputTokens"] = prompt.max_output
     if stops := [stop for stop in prompt.stop if stop]:
-        config["stopSequences"] = stops[:MAX_STOPS]
+        config["stopSequences"] = stops[:MOST_STOP_WORDS]
     body[_CONFIG] = config
     turn(body, knobs_of(profile, KNOBS), prompt.knobs)
     thinking: Json = config.get("thinkingConfig") or {}

@@ -14,7 +14,7 @@ from roost.models.request import Completed, Failed, ModelEvent
 from roost.models.wire import Follow, HttpCall
 from roost.models.wires.glm.errors import glm_stream_error
 from roost.models.wires.glm.request import NAME, Quirks
-from roost.models.wires.openai_chat.answer import STOPS, Frame, OpenAIChatAnswer
+from roost.models.wires.openai_chat.answer import STOP_REASONS, Frame, OpenAIChatAnswer
 
 _SOON = 0.25
 """Seconds before the first status request for a task; each later wait is half as long again."""
@@ -40,7 +40,7 @@ class GlmAnswer(OpenAIChatAnswer):
     error: ErrorData | None
     wire = NAME
     decoder = msgspec.json.Decoder(GlmFrame)
-    stops = {**STOPS, "sensitive": "refusal", "model_context_window_exceeded": "length"}
+    stops = {**STOP_REASONS, "sensitive": "refusal", "model_context_window_exceeded": "length"}
 
     def __init__(self, prompt: Prompt, profile: Profile, quirks: Quirks, *, where: str) -> None:
         super().__init__(prompt, profile, where=where)

@@ -18,7 +18,7 @@ from roost.models.wire_body import Json, in_words
 from roost.models.wires.openai_chat import request as chat
 
 NAME = "glm"
-STOPS, PLACES = 1, 2
+MOST_STOP_WORDS, PLACES = 1, 2
 """Limits of a request: stop words, and decimal places of sampling settings."""
 _THINKS = {"type": "enabled"}
 KNOBS = {
@@ -70,7 +70,7 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
         tools=prompt.tools if may_call else (),
         tool_choice="auto",
         output_schema=None,
-        stop=prompt.stop[:STOPS],
+        stop=prompt.stop[:MOST_STOP_WORDS],
     )
     back = msgspec.structs.replace(profile, thinking_back=_back(prompt, profile))
     body = chat.body_of(asked, model, back, _CHAT, stream=stream, terms=TERMS)

@@ -20,7 +20,7 @@ from roost.models.wires.openai_chat.tags import Tags
 from roost.models.wires.pieces import decode
 
 _ENDS = "stop", "end", "end_turn", "eos", "eos_token", "stop_sequence", "stop_token", "complete", "completed", "normal"
-STOPS: dict[str, StopReason] = {
+STOP_REASONS: dict[str, StopReason] = {
     **dict.fromkeys(_ENDS, "end"),
     "tool_calls": "tool_calls",
     "tool_call": "tool_calls",
@@ -137,7 +137,7 @@ class OpenAIChatAnswer(Assembly):
     error: ErrorData | None
     wire: ClassVar[str] = NAME
     decoder: ClassVar[msgspec.json.Decoder[Any]] = _decoder
-    stops: ClassVar[Mapping[str, StopReason]] = STOPS
+    stops: ClassVar[Mapping[str, StopReason]] = STOP_REASONS
 
     def __init__(
         self,

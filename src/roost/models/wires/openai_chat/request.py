@@ -82,7 +82,7 @@ def media_part(part: Media) -> Json | None:
             return {"type": "video_url", "video_url": {"url": location(part)}}
 
 
-MOST_STOPS = 4
+MOST_STOP_WORDS = 4
 """Stop words that OpenAI and most others accept. The wire applies further ones itself."""
 _MARK = {"type": "ephemeral"}
 
@@ -148,7 +148,7 @@ def body_of(
     if prompt.max_output is not None:
         body[quirks.max_field] = prompt.max_output
     if stops := [stop for stop in prompt.stop if stop]:
-        body["stop"] = stops[:MOST_STOPS]
+        body["stop"] = stops[:MOST_STOP_WORDS]
     turn(body, knobs_of(profile, terms.knobs), prompt.knobs)
     return body
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class Stops:
+class StopWords:
     """Passes text before the first of `words`, and holds back a possible start of one. The rest of the answer is still
     read and paid for, because only its end reports the token counts. over: a stop word occurred."""
 
