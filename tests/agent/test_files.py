@@ -159,7 +159,7 @@ def test_python_agents_come_with_their_tools(tmp_path: Path) -> None:
         (
             "a.py",
             "from roost.agent.definition import Agent\nx = Agent('x', tools=['gerp'])",
-            r"a\.py: agent 'x': unknown tool 'gerp'; did you mean 'grep'\?",
+            r"a\.py:2: agent 'x': unknown tool 'gerp'; did you mean 'grep'\?",
         ),
     ],
 )

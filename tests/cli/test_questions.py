@@ -61,7 +61,7 @@ SCRIPT = Script(
         Rule(answers=(Reply(text="You said: {input}"),)),
     )
 )
-ASKED = "say why not:"
+ASKED = "[?] help:"
 
 
 @pytest.fixture
@@ -159,6 +159,17 @@ def test_what_was_typed_before_the_question_is_no_answer(roost: Machine, typed: 
     terminal.type("y\n")
     terminal.expect("The result:")
     assert (roost.work / "made.txt").read_text() == "made\n"
+
+
+@pytest.mark.parametrize("typed", ["yess", "nope", "yes please", "not on my machine"])
+def test_what_is_no_answer_decides_nothing(roost: Machine, typed: str) -> None:
+    terminal = roost.terminal("run", "slow")
+    terminal.expect(ASKED)
+    terminal.type(f"{typed}\n")
+    assert f"{typed!r} is no answer, so nothing was decided" in terminal.expect(ASKED)
+    terminal.type("n, not today\n")
+    assert "rejected: not today" in terminal.expect("The result:")
+    assert not (roost.work / "made.txt").exists()
 
 
 def test_always_holds_for_the_reason_that_was_shown(roost: Machine) -> None:

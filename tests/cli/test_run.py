@@ -244,18 +244,18 @@ def test_a_second_ctrl_c_leaves_and_the_turn_is_found_again(roost: Machine) -> N
 
 def test_approvals_are_asked_in_a_terminal(roost: Machine) -> None:
     terminal = roost.terminal("run", "make it")
-    asked = terminal.expect("say why not:")
+    asked = terminal.expect("[?] help:")
     assert "$ echo made" in asked
     terminal.type("y\n")
     terminal.expect("The result: done")
     assert terminal.wait() == 0
     terminal = roost.terminal("run", "make it")
-    terminal.expect("say why not:")
-    terminal.type("not on my machine\n")
+    terminal.expect("[?] help:")
+    terminal.type("n not on my machine\n")
     assert "not on my machine" in terminal.expect("2 steps")
     assert terminal.wait() == 0
     terminal = roost.terminal("run", "twice")
-    terminal.expect("say why not:")
+    terminal.expect("[?] help:")
     terminal.type("a\n")
     terminal.expect("Both: two")
     assert terminal.wait() == 0
@@ -264,7 +264,7 @@ def test_approvals_are_asked_in_a_terminal(roost: Machine) -> None:
 
 def test_ctrl_c_at_the_question_cancels(roost: Machine) -> None:
     terminal = roost.terminal("run", "make it")
-    terminal.expect("say why not:")
+    terminal.expect("[?] help:")
     terminal.type("\x03")
     terminal.expect("cancelled")
     assert terminal.wait() == 130

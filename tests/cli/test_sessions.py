@@ -134,7 +134,7 @@ def test_the_life_of_a_session(roost: Machine) -> None:
 
 def test_a_call_that_waits_is_answered_from_another_command(roost: Machine) -> None:
     terminal = roost.terminal("run", "make it")
-    terminal.expect("say why not:")
+    terminal.expect("[?] help:")
     shown = roost("show").ok().out
     assert "waits" in shown
     assert "roost approve" in shown
@@ -153,7 +153,7 @@ def test_a_call_that_waits_is_answered_from_another_command(roost: Machine) -> N
 
 def test_what_waits_outlives_its_command(roost: Machine) -> None:
     terminal = roost.terminal("run", "make it")
-    terminal.expect("say why not:")
+    terminal.expect("[?] help:")
     terminal.process.kill()
     terminal.process.wait()
     assert roost.newest()["phase"] == "waiting"

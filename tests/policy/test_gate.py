@@ -294,7 +294,9 @@ def test_a_shortened_option_that_runs_a_program_is_known(text: str) -> None:
     ("text", "offered"),
     [
         ("git push origin main", ("git push",)),
-        ("npm install", ("npm install",)),
+        ("npm install", ()),
+        ("npm ci && npm test", ()),
+        ("cargo install x", ()),
         ("npm run build", ("npm run build",)),
         ("python -m pytest -q && git commit -m x", ("python -m pytest", "git commit")),
         ("make test", ("make test",)),

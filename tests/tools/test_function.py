@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
+from roost.errors import ConfigError
 from roost.log.content import Image, Text
 from roost.tools.base import Tool, ToolContext, ToolResult
 from roost.tools.function import tool
@@ -51,6 +52,22 @@ def test_the_schema_is_the_signature() -> None:
         "additionalProperties": False,
     }
     assert (search.replay, search.safety, search.inside, search.timeout) == ("never", "high_risk", False, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"safety": "readonly"}, "tool 'add': safety='readonly' is none of 'read_only', 'safe_write'"),
+        ({"replay": "always"}, "tool 'add': replay='always' is none of 'safe', 'never', 'ask'"),
+        ({"name": "add up"}, "'add up' cannot name a tool"),
+    ],
+)
+def test_a_wrong_option_raises_where_it_is_written(option: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+
+        @tool(**option)
+        def add(a: int, b: int) -> int:
+            return a + b
 
 
 def test_options() -> None:

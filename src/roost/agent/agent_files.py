@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple, cast, get_args
 import msgspec
 
 from roost.agent.default_agent import DEFAULT_AGENT
-from roost.agent.definition import Agent, AgentSpec, Limits
+from roost.agent.definition import Agent, AgentSpec, Limits, did_you_mean
 from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.models.http import is_loopback
@@ -245,13 +244,15 @@ def _build(path: Path, data: dict[str, Any], text: str, more: dict[str, Any]) ->
 def _check_fields(path: Path, text: str, data: dict[str, Any], known: Sequence[str], prefix: str) -> None:
     for key in data:
         if key not in known:
-            raise ConfigError(f"{_place(path, text, str(key))}: unknown field '{prefix}{key}'{_hint(str(key), known)}")
+            raise ConfigError(
+                f"{_place(path, text, str(key))}: unknown field '{prefix}{key}'{did_you_mean(str(key), known)}"
+            )
 
 
 def _check_tools(path: Path, text: str, tools: Sequence[str]) -> None:
     for name in tools:
         if name not in BUILTIN:
-            raise ConfigError(f"{_place(path, text, 'tools')}: unknown tool {name!r}{_hint(name, BUILTIN)}")
+            raise ConfigError(f"{_place(path, text, 'tools')}: unknown tool {name!r}{did_you_mean(name, BUILTIN)}")
 
 
 def _wrong(path: Path, text: str, message: str) -> ConfigError:
@@ -262,12 +263,6 @@ def _wrong(path: Path, text: str, message: str) -> ConfigError:
     extra = ', as in tools = ["read_file"]' if field == "tools" else ""
     extra = f". The known ones are {', '.join(get_args(Permissions))}" if field == "permissions" else extra
     return ConfigError(f"{_place(path, text, key)}: field '{field or 'limits'}': {what}{extra}")
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    listed = f"The known ones are {', '.join(known)}"
-    return f"; did you mean {near[0]!r}? {listed}" if near else f". {listed}"
 
 
 def _place(path: Path, text: str, key: str) -> str:
@@ -303,15 +298,9 @@ def _python(path: Path) -> list[AgentFile]:
         del sys.modules[name]
         if before is not None:
             sys.modules[name] = before
-        raise ConfigError(f"{_shown(path)}{_line(error, path)}: {type(error).__name__}: {error}") from error
+        kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
+        raise ConfigError(f"{_shown(path)}{_line(error, path)}: {kind}{error}") from error
     found = list({id(value): value for value in vars(module).values() if isinstance(value, Agent)}.values())
-    for agent in found:
-        known = (*BUILTIN, *agent.own_tools)
-        for tool in agent.spec.tools:
-            if tool not in known:
-                raise ConfigError(
-                    f"{_shown(path)}: agent {agent.spec.name!r}: unknown tool {tool!r}{_hint(tool, known)}"
-                )
     return [AgentFile(agent, path) for agent in found]
 
 

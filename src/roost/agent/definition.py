@@ -3,6 +3,7 @@ models."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -24,6 +25,7 @@ from roost.policy.hooks import Hook
 from roost.policy.rules import Rule
 from roost.sandbox.choose import Isolation
 from roost.tools.base import Tool
+from roost.tools.builtin import BUILTIN
 
 Horizon: TypeAlias = Literal["long"]
 SnapshotsWhen: TypeAlias = Literal["steps"]
@@ -280,17 +282,27 @@ def _check(name: str, tools: Sequence[object], permissions: object) -> None:
     """Check the argument types that a type checker would reject. Raises `ConfigError`."""
     if permissions not in (modes := get_args(Permissions)):
         raise ConfigError(f"agent {name!r}: permissions={permissions!r} is none of {', '.join(map(repr, modes))}")
+    known = (*BUILTIN, *(tool.name for tool in tools if isinstance(tool, Tool)))
     for tool in tools:
-        if isinstance(tool, str | Tool):
-            continue
-        called = getattr(tool, "__name__", None)
-        if callable(tool) and called is not None:
-            raise ConfigError(
-                f"agent {name!r}: {called!r} is a plain function; put @tool (from roost import tool) above it"
-            )
-        raise ConfigError(
-            f"agent {name!r}: {tool!r} is no tool; give the name of a built-in one or a function with @tool"
-        )
+        if isinstance(tool, str):
+            if tool not in known:
+                raise ConfigError(f"agent {name!r}: unknown tool {tool!r}{did_you_mean(tool, known)}")
+        elif not isinstance(tool, Tool):
+            raise ConfigError(f"agent {name!r}: {_no_tool(tool)}")
+
+
+def _no_tool(value: object) -> str:
+    called = getattr(value, "__name__", None)
+    if callable(value) and called is not None:
+        return f"{called!r} is a plain function; put @tool (from roost import tool) above it"
+    return f"{value!r} is no tool; give the name of a built-in one or a function with @tool"
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return the end of an error about an unknown name: the most similar known one, and all of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    listed = f"The known ones are {', '.join(known)}"
+    return f"; did you mean {near[0]!r}? {listed}" if near else f". {listed}"
 
 
 def _name(model: str | Model | None) -> str | None:

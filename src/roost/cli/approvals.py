@@ -20,11 +20,12 @@ to another client."""
 _TOOL = "this tool"
 _NOBODY = "nobody is there to allow it; do not try it again, answer without it"
 _HELP = """\
-  y      allow this call
-  n      reject it; the agent is told and goes on
-  a      allow it, and from now on what the choice names, without a question
-  m      show the next lines of what is to be allowed; `all` shows the rest at once
-  Anything longer rejects the call and is told to the agent as the reason. Ctrl-C cancels the turn.
+  y         allow this call
+  n         reject it; the agent is told and goes on
+  n REASON  reject it, and tell the agent why, as in: n use the test database
+  a         allow it, and from now on what the choice names, without a question
+  m         show the next lines of what is to be allowed; `all` shows the rest at once
+  Anything else decides nothing: you are asked again. Ctrl-C cancels the turn.
   A line with ! is the part to look at first. <U+....> is a character that a terminal would not show."""
 
 
@@ -59,7 +60,7 @@ class Approver:
             case "reject":
                 if not self._told:
                     self._told = True
-                    note("  nobody can be asked (no terminal): calls that change something are rejected", "yellow")
+                    note("  nobody can be asked (no terminal): calls that need a yes are rejected", "yellow")
                     note("  run it in a terminal to be asked, or with --yes to approve all", "yellow")
                 return Answered("reject", _NOBODY)
             case "leave":
@@ -94,23 +95,26 @@ class Approver:
                 note("  it goes on; read the rest before you allow it", "yellow")
             _show(question.page(all=word == "all"))
             return None
+        first, _, reason = answer.partition(" ")
         match word:
             case "y" | "yes":
                 return Answered("approve")
-            case "n" | "no":
-                return Answered("reject")
             case "a" | "always" if waiting.prefixes:
                 return Answered("approve", always=waiting.prefixes)
             case "a" | "always" if _always(waiting):
                 self._always.add((waiting.tool, waiting.reason))
                 return Answered("approve")
+            case _ if first.lower().rstrip(",.:") in ("n", "no"):
+                return Answered("reject", reason.strip() or None)
             case "":
-                return None
-            case _ if len(answer) <= 2 or word in ("help", "always"):
+                pass
+            case "?" | "help":
                 note(_HELP, None)
-                return None
+            case "a" | "always":
+                note("  this call has no [a]lways: a danger or a rule demands a question each time", "yellow")
             case _:
-                return Answered("reject", answer)
+                note(f"  {answer!r} is no answer, so nothing was decided; to reject it and say why: n REASON", "yellow")
+        return None
 
 
 def _show(rows: Sequence[str]) -> None:
@@ -122,7 +126,7 @@ def _choices(waiting: PendingApproval, left: int) -> str:
     more = f"{left} more lines: [m]ore, all, " if left else ""
     always = _always(waiting)
     choice = f"[a]lways {always}, " if always else ""
-    return f"{more}[y]es, [n]o, {choice}[?], or say why not"
+    return f"{more}[y]es, [n]o or n REASON, {choice}[?] help"
 
 
 def _always(waiting: PendingApproval) -> str | None:

@@ -26,9 +26,9 @@ _NEVER = frozenset(
     " unset declare typeset readonly trap read open xdg-open tmux screen lldb psql mysql".split()
 ) | ((SHELLS | frozenset(INTERPRETERS) | frozenset(WRAPPERS)) - _TWO)
 """Programs that can do anything or remove things: no prefix restricts them enough."""
-_NEVER_TWO = frozenset({("git", "config"), ("pip", "install"), ("pip", "download"), ("pip", "wheel"), ("uv", "pip"),
-                        ("uv", "tool"), ("python", "-m", "pip"), ("pypy", "-m", "pip")})  # fmt: skip
-"""Prefixes that install any package, or make git run a program."""
+_NEVER_TWO = frozenset({("git", "config"), ("uv", "pip"), ("uv", "tool"), ("python", "-m", "pip"),
+                        ("pypy", "-m", "pip")})  # fmt: skip
+"""Prefixes that allow any command of a package manager, or make git run a program."""
 _VERSION = re.compile(r"(?<=[a-z])[0-9][0-9.]*$")
 
 
@@ -46,9 +46,10 @@ def dangers(touches: Touches) -> tuple[Danger, ...]:
 
 
 def prefixes(touches: Touches, root: Path) -> tuple[str, ...]:
-    """Return prefixes that together would allow this command; empty if none may."""
+    """Return prefixes that together would allow this command; empty if none may. A command that installs packages has
+    none: its prefix would allow any package."""
     command = touches.command
-    if command is None or not command.doing or command.redirected or command.elsewhere:
+    if command is None or not command.doing or command.redirected or command.elsewhere or command.installs:
         return ()
     made = [_prefix(call) for call in command.doing]
     found = tuple(dict.fromkeys(one for one in made if one is not None))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import msgspec
 
+from roost.errors import ConfigError
 from roost.log.content import Replay, ResultPart, Text
 from roost.log.events import Goal
 from roost.log.protocols import Record
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from roost.memory.ports import OwnMemory
     from roost.tools.background_jobs import Jobs
     from roost.tools.delegation_ports import OwnAgents
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A tool name that every provider accepts."""
 
 
 class ToolResult(msgspec.Struct, frozen=True):
@@ -98,7 +104,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool. `run` gets validated arguments. It raises `ToolError` to tell the model; any other exception also becomes
     data for the model, with its type, and a line in the operator's log. It must let `CancelledError` pass, and leave
     nothing running when it ends. `inside`: the tool cannot touch anything but the workspace. `files`: it works in the
-    workspace; a session without such tools can move to another machine without its files."""
+    workspace; a session without such tools can move to another machine without its files. Raises `ConfigError` for a
+    name, `replay` or `safety` that does not exist."""
 
     name: str
     description: str
@@ -123,6 +130,16 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
     function: Callable[..., Any] | None = None
     """The function of a tool made by `@tool`; calling the tool calls it."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"{self.name!r} cannot name a tool: use letters, digits, _ and - (at most 64)")
+        for field, value, known in (
+            ("replay", self.replay, get_args(Replay)),
+            ("safety", self.safety, get_args(Safety)),
+        ):
+            if value not in known:
+                raise ConfigError(f"tool {self.name!r}: {field}={value!r} is none of {', '.join(map(repr, known))}")
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Call the Python function directly, for tests and other code, without gate, log or sandbox."""

@@ -60,7 +60,7 @@ def tool(
     defaults to False. `reach` tells the gate what a call would touch, `secrets` names the secrets that the context may
     reveal, `early` is as in `Tool`. A plain function runs in a thread and should bound its own time: a thread cannot be
     stopped. It returns text, bytes (decoded), a `ToolResult`, None, or anything that JSON can hold. Raises `TypeError`
-    for a signature that a model cannot call.
+    for a signature that a model cannot call, and `ConfigError` for a wrong option.
     """
     names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
 
