@@ -87,6 +87,23 @@ def test_an_agent_of_a_file_with_its_tools_and_instructions(roost: Machine, prov
     wrong = roost("run", "clark", "hello")
     assert wrong.code == 1
     assert "there is no agent 'clark'; the agents are: assistant, clerk" in wrong.err
+    silent = roost("run", "clerk")
+    assert silent.code == 1
+    assert "'clerk' is an agent, and its message is missing: roost run clerk" in silent.err
+    assert roost("run", "assistant", "clerk").ok().out == "You said: clerk\n"
+
+
+def test_an_agent_of_the_folder_that_hides_one_of_the_daemon_is_told(roost: Machine) -> None:
+    (roost.work / "named.toml").write_text('name = "clerk"\ndescription = "named"\n')
+    roost.up("--agents", "named.toml")
+    assert "another agent" not in roost("run", "clerk", "hello").ok().err
+    (roost.work / "agents").mkdir()
+    (roost.work / "agents" / "clerk.toml").write_text('description = "found"\n')
+    told = roost("run", "clerk", "hello").ok().err
+    assert "agent clerk from agents/clerk.toml\nthe daemon knows another agent clerk: to use that one, rename" in told
+    meant = roost("run", "--agents", "agents/clerk.toml", "clerk", "hello").ok().err
+    assert "agent clerk from agents/clerk.toml" in meant
+    assert "another agent" not in meant
 
 
 def test_a_python_agent_runs_its_own_tool(roost: Machine) -> None:

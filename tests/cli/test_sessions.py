@@ -47,6 +47,38 @@ def test_ps_show_and_logs(roost: Machine) -> None:
     assert "turn.completed" in tail
 
 
+def test_ps_lists_the_sessions_of_each_state_that_it_shows(roost: Machine) -> None:
+    idle = roost("run", "hello", "--json").ok().json["session"]
+    paused = roost("run", "hello", "--json").ok().json["session"]
+    roost("pause", paused).ok()
+    for state, sessions in (("idle", [idle]), ("running", [idle]), ("paused", [paused]), ("working", [])):
+        assert [info["id"] for info in roost("ps", "--state", state, "--json").ok().json] == sessions, state
+    assert "'asleep' is not one of 'idle', 'failed', 'working', 'waiting'" in roost("ps", "--state", "asleep").err
+
+
+def test_attach_shows_what_was_said_last_and_what_a_session_waits_for(roost: Machine) -> None:
+    session = roost("run", "hello", "--json").ok().json["session"]
+    terminal = roost.terminal("attach")
+    shown = terminal.expect(f'roost send {session[-8:]} "…"')
+    assert "> hello\n" in shown
+    assert "You said: hello\nit waits for a message" in shown
+    terminal.type("\x03")
+    assert terminal.wait() == 0
+    roost("pause", session).ok()
+    terminal = roost.terminal("attach")
+    terminal.expect(f"it goes on after: roost resume {session[-8:]}")
+
+
+def test_messages_for_people_shorten_ids(roost: Machine) -> None:
+    session = roost("run", "hello", "--json").ok().json["session"]
+    assert f"no call 'c' of session {session[-8:]} waits" in roost("approve", session, "c").err
+    assert f"session {session[-8:]} has no checkpoint" in roost("rollback", session, "--to", "x").err
+
+
+def test_logs_says_what_a_position_is(roost: Machine) -> None:
+    assert "'x' is no whole number" in roost("logs", "--after", "x").err
+
+
 def test_ps_says_that_the_last_turn_failed(roost: Machine) -> None:
     session = roost("run", "hello", "--json").ok().json["session"]
     assert roost.newest()["last_turn"] == {"number": 1, "outcome": "answered", "reason": None}
@@ -117,7 +149,7 @@ def test_the_life_of_a_session(roost: Machine) -> None:
     assert "paused" in roost("pause", session).ok().out
     refused = roost("run", "--session", session, "hi")
     assert refused.code == 1
-    assert f"roost resume {session}" in refused.err
+    assert f"session {session[-8:]} is paused: `roost resume {session[-8:]}` first" in refused.err
     assert "stopped" in roost("stop", session).ok().out
     assert f"`roost start {session[-8:]}`" in roost("resume", session).ok().out
     assert roost("ps", "--json").json == []

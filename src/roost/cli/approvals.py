@@ -10,6 +10,7 @@ import msgspec
 
 from roost.cli.approval_text import COMMANDS, Question, settle, visible
 from roost.cli.output import clean, note, styled
+from roost.cli.session_ids import short
 from roost.kernel.sessions import PendingApproval
 from roost.log.events import Decision
 
@@ -64,7 +65,7 @@ class Approver:
                     note("  run it in a terminal to be asked, or with --yes to approve all", "yellow")
                 return Answered("reject", _NOBODY)
             case "leave":
-                note(f"  {waiting.tool} waits for an answer: roost approve {session} {waiting.call}", "yellow")
+                note(f"  {waiting.tool} waits for an answer: roost approve {short(session)} {waiting.call}", "yellow")
                 return None
             case "ask":
                 if (waiting.tool, waiting.reason) in self._always and _always(waiting) == _TOOL:

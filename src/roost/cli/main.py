@@ -101,7 +101,8 @@ class LazyGroup(click.Group):
                 ctx.exit()
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            near = difflib.get_close_matches(name, self.list_commands(ctx))
+            near.sort(key=lambda one: one[:2] != name[:2])  # `rum` is sooner `run` than `rm`
             hint = f"did you mean `roost {near[0]}`?" if near else 'to give an agent a task: roost run "…"'
             raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
@@ -180,7 +181,9 @@ def _explain(error: Exception) -> None:
     from roost.errors import RoostError
 
     if isinstance(error, RoostError):
-        _complain(error.message)
+        from roost.cli.session_ids import shortened
+
+        _complain(shortened(error.message))
     elif isinstance(error, OSError):
         _complain(_trouble(error))
     elif isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:

@@ -13,7 +13,7 @@ from roost.agent.agent_files import AgentFile
 from roost.agent.default_agent import DEFAULT_AGENT
 from roost.agent.definition import Agent
 from roost.cli.output import note
-from roost.cli.session_ids import session_id
+from roost.cli.session_ids import session_id, short
 from roost.cli.weights_download import ensure_model
 from roost.errors import Invalid
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 class SessionOptions(NamedTuple):
-    """The options of `run` and `chat`. `workspace` None is a private folder of the session."""
+    """The options of `run` and `chat`. `workspace` None is a private folder of the session. `message` is what `run`
+    sends."""
 
     agent: str | None
     model: str | None
@@ -31,6 +32,7 @@ class SessionOptions(NamedTuple):
     session: str | None
     workspace: str | None
     quiet: bool = False
+    message: str = ""
 
 
 def begin(app: App, wanted: SessionOptions) -> tuple[Node, str]:
@@ -55,6 +57,11 @@ def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agen
     agent = agents.get(name)
     path = next((found.path for found in files if found.agent.spec.name == name), None)
     known = {row.name: row for row in node.agents()}
+    if wanted.agent is None and wanted.message in {*agents, *known}:
+        raise Invalid(
+            f'{wanted.message!r} is an agent, and its message is missing: roost run {wanted.message} "…"'
+            f" (to send this word to the default agent: roost run {DEFAULT_AGENT} {wanted.message})"
+        )
     if agent is None and name not in known:
         raise Invalid(
             f"there is no agent {name!r}; the agents are: {', '.join(sorted({*agents, *known}))}", code="unknown_agent"
@@ -65,6 +72,9 @@ def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agen
         ensure_model(model, agent, quiet=wanted.quiet)
     if path is not None and not wanted.quiet:
         note(f"agent {name} from {_shown(path)}")
+        named = {path, path.parent}.intersection(wanted.places)
+        if agent is not None and not named and name in known and known[name].version != agent.spec.version:
+            note(f"the daemon knows another agent {name}: to use that one, rename this file", "yellow")
     if node.daemon and model is None and (own := os.environ.get("ROOST_MODEL")):
         note(f"the daemon's model answers; for ROOST_MODEL of this shell: --model {own}", "yellow")
     if agent is not None and wanted.model is not None:
@@ -84,7 +94,8 @@ def _revive(node: Node, session: str) -> str:
     if info.state in ("stopped", "error", "paused"):
         word = "start" if info.state == "stopped" else "resume"
         raise Invalid(
-            f"session {session} is {info.state}: `roost {word} {session}` first", code=f"session_{info.state}"
+            f"session {short(session)} is {info.state}: `roost {word} {short(session)}` first",
+            code=f"session_{info.state}",
         )
     if unknown := node.inspect(session).unknown:
         from roost.kernel.placement import PartsUnknown

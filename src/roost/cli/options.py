@@ -65,6 +65,19 @@ def command(name: str, *, store: bool = False) -> Callable[[Callable[..., Any]],
     return make
 
 
+class WholeNumber(click.IntRange):
+    """An integer option with bounds, whose error names the value that is none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no whole number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 attached = click.option(
     "--attach",

@@ -11,6 +11,7 @@ import msgspec
 from roost.agent.schedules.recurrence import local_time
 from roost.cli.model_notices import ending, notice_line
 from roost.cli.output import clean, note, one_line, styled, unfinished
+from roost.cli.session_ids import short
 from roost.cli.spinner import Working
 from roost.kernel.delta_hub import Delta, Progress
 from roost.log import events as ev
@@ -128,9 +129,9 @@ class Renderer:
             case ev.SessionRolledBack():
                 self.note(f"  gone back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
             case ev.SessionForked():
-                self.note(f"  forked from {event.source} at event {event.position}" + _why(event.why_no_files))
+                self.note(f"  forked from {short(event.source)} at event {event.position}" + _why(event.why_no_files))
             case ev.SessionImported():
-                self.note(f"  up to here it came from elsewhere: session {event.source} of {event.format}")
+                self.note(f"  up to here it came from elsewhere: session {short(event.source)} of {event.format}")
             case ev.WorkspaceUnsaved():
                 self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
             case ev.MemoryRecalled() if event.facts:
@@ -141,11 +142,13 @@ class Renderer:
                 self.note(f"session moved to version {event.version} of its agent")
             case ev.ChildStarted():
                 how = " in the background" if event.background else ""
-                self.note(f"  {event.agent} has a task{how}: session {event.child}")
+                self.note(f"  {event.agent} has a task{how}: session {short(event.child)}")
             case ev.ChildWaits():
-                self.note(f"  {event.tool} waits for an answer: roost approve {event.session} {event.call}")
+                self.note(f"  {event.tool} waits for an answer: roost approve {short(event.session)} {event.call}")
             case ev.ChildEnded():
-                self.note(f"  session {event.child}: {event.outcome}" + (f", {event.reason}" if event.reason else ""))
+                self.note(
+                    f"  session {short(event.child)}: {event.outcome}" + (f", {event.reason}" if event.reason else "")
+                )
             case ev.JobEnded() if not event.told:
                 code = "" if event.code is None else f" {event.code}"
                 self.note(f"  {event.job}: {event.outcome}{code}" + (f", {event.reason}" if event.reason else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from roost.errors import Invalid, NotFound
@@ -12,11 +13,17 @@ if TYPE_CHECKING:
 _PAGE = 200
 _PAGES = 50
 SHORT = 8
+_ID = re.compile(r"'?\bses_[0-9a-z]{24}\b'?")
 
 
 def short(session: str) -> str:
     """Return the end of an id, which is its random part."""
     return session[-SHORT:] if session.startswith("ses_") else session
+
+
+def shortened(text: str) -> str:
+    """Shorten each session id in a message for people."""
+    return _ID.sub(lambda found: short(found.group().strip("'")), text)
 
 
 def session_id(node: Node, text: str | None) -> str:

@@ -13,7 +13,7 @@ from roost.cli.app import App
 from roost.cli.commands.config import who
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.output import note, one_line, say, say_json, table
-from roost.cli.session_ids import session_id, short
+from roost.cli.session_ids import session_id, short, shortened
 from roost.errors import RoostError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def move(app: App, sessions: tuple[str, ...], every: str | None, as_json: bool) 
                     say(f"{short(name)} {said}")
             except RoostError as error:
                 failed += 1
-                note(f"error: {error.message}", "red")
+                note(f"error: {shortened(error.message)}", "red")
     finally:
         node.close()
     if as_json:

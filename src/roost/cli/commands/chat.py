@@ -18,7 +18,7 @@ from roost.cli.open_session import SessionOptions, begin
 from roost.cli.options import agent_places, command
 from roost.cli.output import ago, note, say, styled
 from roost.cli.renderer import Renderer
-from roost.cli.session_ids import short
+from roost.cli.session_ids import short, shortened
 from roost.errors import RoostError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class _Chat:
         try:
             return self._obey(line)
         except RoostError as error:
-            note(f"error: {error.message}", "red")
+            note(f"error: {shortened(error.message)}", "red")
             return error.code != "unreachable"
 
     def _line(self) -> str | None:
@@ -191,7 +191,7 @@ class _Chat:
         try:
             return self._interject(line)
         except RoostError as error:
-            note(f"error: {error.message}", "red")
+            note(f"error: {shortened(error.message)}", "red")
             return True
 
     def _interject(self, line: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli.app import App
-from roost.cli.options import as_json, command
+from roost.cli.options import WholeNumber, as_json, command
 from roost.cli.output import ago, note, say, say_json, table
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def set_(app: App, changes: tuple[str, ...], as_json: bool) -> int:
 
 
 @command("history", store=True)
-@click.option("--limit", "-n", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--limit", "-n", type=WholeNumber(1, 1000), default=20, show_default=True)
 @as_json
 def history(app: App, limit: int, as_json: bool) -> int:
     """Show who changed what, the newest first."""

@@ -11,7 +11,7 @@ from roost.cli.app import App
 from roost.cli.commands.travel import LATER, say_files, target
 from roost.cli.options import as_json, command, sessions_argument
 from roost.cli.output import clean, note, say, say_json
-from roost.cli.session_ids import session_id, short
+from roost.cli.session_ids import session_id, short, shortened
 from roost.errors import RoostError
 from roost.log.events import ControlAction
 from roost.log.protocols import SessionInfo
@@ -39,7 +39,7 @@ def _each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], objec
             except RoostError as error:
                 failed += 1
                 results.append({"session": text, "error": {"code": error.code, "message": error.message}})
-                note(f"error: {error.message}", "red")
+                note(f"error: {shortened(error.message)}", "red")
     finally:
         node.close()
     if as_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli.app import App
-from roost.cli.options import agent_places, as_json, command
+from roost.cli.options import WholeNumber, agent_places, as_json, command
 from roost.cli.output import note, say, say_json, styled
 from roost.cli.weights_download import missing
 from roost.client.daemon_address import Unreachable
@@ -33,7 +33,7 @@ _FIRST_SECONDS = 0.5
 @command("up", store=True)
 @click.option("--background", "-d", is_flag=True, help="Leave it running and return when it is ready.")
 @click.option("--host", metavar="ADDRESS", help="Where to listen. [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), help="[env: ROOST_PORT; default: 7667; 0: any free one]")
+@click.option("--port", type=WholeNumber(0, 65535), help="[env: ROOST_PORT; default: 7667; 0: any free one]")
 @click.option("--allow-public", is_flag=True, help="Allow an address that other machines reach; needs --token.")
 @click.option(
     "--session-timeout", type=click.FloatRange(1), metavar="SECONDS", help="Stop sessions unused for so long."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli.app import App
-from roost.cli.options import as_json, command
+from roost.cli.options import WholeNumber, as_json, command
 from roost.cli.output import ago, note, one_line, say, say_json, table
 from roost.cli.session_ids import short
 from roost.errors import NotFound
@@ -18,21 +18,27 @@ from roost.log.protocols import SessionInfo
 if TYPE_CHECKING:
     from roost.cli.node import Node
 
-_STATES: tuple[SessionState, ...] = ("created", "running", "paused", "stopped", "error")
+_STATES: dict[str, SessionState] = {
+    "idle": "running", "failed": "running", "working": "running", "waiting": "running",
+    "running": "running", "created": "created", "paused": "paused", "stopped": "stopped", "error": "error",
+}  # fmt: skip
+"""The states that a person may name, and the stored state that each belongs to."""
 
 
 @command("ps")
 @click.option("--all", "-a", "everything", is_flag=True, help="Stopped ones too.")
 @click.option("--agent", metavar="NAME", help="Only sessions of this agent.")
-@click.option("--state", type=click.Choice(_STATES), help="Only sessions in this state.")
-@click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=50, help="At most so many. [default: 50]")
+@click.option(
+    "--state", type=click.Choice(tuple(_STATES)), help="Only sessions in this state. [running: the first four]"
+)
+@click.option("--limit", "-n", type=WholeNumber(1, 10_000), default=50, help="At most so many. [default: 50]")
 @click.option("--tree", is_flag=True, help="What sessions have made below them.")
 @as_json
 def ps(
     app: App,
     everything: bool,
     agent: str | None,
-    state: SessionState | None,
+    state: str | None,
     limit: int,
     tree: bool,
     as_json: bool,
@@ -71,10 +77,11 @@ def ps(
     return 0
 
 
-def _sessions(node: Node, agent: str | None, state: SessionState | None) -> Iterator[SessionInfo]:
+def _sessions(node: Node, agent: str | None, state: str | None) -> Iterator[SessionInfo]:
     before: str | None = None
-    while page := node.find(agent=agent, state=state, before=before, limit=100, turns=True):
-        yield from page
+    stored = None if state is None else _STATES[state]
+    while page := node.find(agent=agent, state=stored, before=before, limit=100, turns=True):
+        yield from (info for info in page if state in (None, stored) or activity(info) == state)
         before = page[-1].id
         if len(page) < 100:
             return

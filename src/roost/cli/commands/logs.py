@@ -10,7 +10,7 @@ import msgspec
 
 from roost.cli.app import App
 from roost.cli.event_queue import Ended, EventQueue, Interrupt
-from roost.cli.options import as_json, command, session_argument
+from roost.cli.options import WholeNumber, as_json, command, session_argument
 from roost.cli.output import one_line, say, styled
 from roost.cli.session_ids import session_id
 from roost.cli.signals import Signals
@@ -26,7 +26,13 @@ _decode = msgspec.json.Decoder(dict[str, object])
 @command("logs")
 @session_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on with new events until Ctrl-C.")
-@click.option("--after", type=click.IntRange(0), default=0, metavar="N", help="Begin after event N.")
+@click.option(
+    "--after",
+    type=WholeNumber(0),
+    default=0,
+    metavar="N",
+    help="Begin after event N, the number at the beginning of a line.",
+)
 @as_json
 def logs(app: App, session: str | None, follow: bool, after: int, as_json: bool) -> int:
     """Print a session's events; by default the newest session's.

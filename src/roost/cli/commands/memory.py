@@ -11,7 +11,7 @@ import click
 
 from roost.cli.app import App
 from roost.cli.message_input import message_of
-from roost.cli.options import as_json, command
+from roost.cli.options import WholeNumber, as_json, command
 from roost.cli.output import ago, clean, note, say, say_json, table
 from roost.cli.session_ids import session_id
 from roost.errors import NotFound
@@ -31,7 +31,7 @@ _spaces = click.option(
     help="A space or a glob, as in user:ann or shared:*. [default: all]",
 )
 _category = click.option("--category", type=click.Choice(_CATEGORIES))
-_limit = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+_limit = click.option("--limit", type=WholeNumber(1, 1000), default=50, show_default=True)
 
 
 @click.group("memory")
@@ -58,7 +58,7 @@ def _memory(app: App) -> Generator[NodeMemory]:
 @_spaces
 @_category
 @click.option("--key", metavar="NAME", help="Only the fact that has it.")
-@click.option("--at", type=click.IntRange(0), metavar="VERSION", help="As it was at this version of one space.")
+@click.option("--at", type=WholeNumber(0), metavar="VERSION", help="As it was at this version of one space.")
 @click.option("--ended", is_flag=True, help="Also what is gone.")
 @_limit
 @as_json
@@ -208,7 +208,7 @@ def purge(app: App, facts: tuple[str, ...], spaces: tuple[str, ...], yes: bool, 
 @command("search", store=True)
 @click.argument("query")
 @_spaces
-@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--limit", type=WholeNumber(1, 1000), default=10, show_default=True)
 @as_json
 def search(app: App, query: str, spaces: tuple[str, ...], limit: int, as_json: bool) -> int:
     """Find facts by words and by meaning, the best first."""
@@ -262,8 +262,8 @@ def review(
 
 @command("undo", store=True)
 @click.argument("session")
-@click.option("--since", type=click.IntRange(0), required=True, metavar="SEQ", help="What came after this event.")
-@click.option("--until", type=click.IntRange(1), metavar="SEQ", help="Up to and with this one. [default: all]")
+@click.option("--since", type=WholeNumber(0), required=True, metavar="SEQ", help="What came after this event.")
+@click.option("--until", type=WholeNumber(1), metavar="SEQ", help="Up to and with this one. [default: all]")
 def undo(app: App, session: str, since: int, until: int | None) -> int:
     """Undo what a session did to the memory. One that was deleted is named by its whole id."""
     with contextlib.closing(app.node()) as node:

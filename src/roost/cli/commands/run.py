@@ -40,8 +40,11 @@ def run(
     """Give an agent one task and print its answer.
 
     The answer goes to standard output; tool calls, questions and notes go to standard error. A MESSAGE of - is read
-    from standard input. Calls that change something are asked about first: in a terminal you answer, elsewhere they
-    are rejected unless you gave --yes.
+    from standard input.
+
+    In a sandbox of level 1 (`roost doctor`) the agent works in its folder without asking. It asks before it installs,
+    publishes, reaches other machines, or destroys what git does not have; without a sandbox, before each command that
+    is not known to only read. In a terminal you answer; elsewhere such a call is rejected unless you gave --yes.
 
     \b
       roost run "Which of these files is the largest?"
@@ -60,7 +63,7 @@ def run(
     name, message = _split(words, agent)
     said = with_files(message, attach)
     place = None if private else folder(workspace)
-    wanted = SessionOptions(name, model, agent_places, session, place, quiet=quiet or as_json)
+    wanted = SessionOptions(name, model, agent_places, session, place, quiet or as_json, message)
     return do(app, wanted, said, yes=yes, as_json=as_json, quiet=quiet)
 
 

@@ -13,7 +13,7 @@ from roost.agent.schedules.recurrence import check, check_name
 from roost.cli.app import App, folder
 from roost.cli.message_input import message_of
 from roost.cli.open_session import SessionOptions, begin
-from roost.cli.options import agent_places, as_json, command
+from roost.cli.options import WholeNumber, agent_places, as_json, command
 from roost.cli.output import clean, note, one_line, say, say_json, styled, table
 from roost.cli.session_ids import session_id, short
 from roost.cli.time_format import duration, local_zone, moment_of, seconds_of, shown
@@ -61,7 +61,7 @@ def _node(app: App) -> Generator[Node]:
 @click.option("--jitter", metavar="DURATION", help="Put each off by up to this.")
 @click.option("--fresh", is_flag=True, help="Without the conversation before it.")
 @click.option("--heartbeat", is_flag=True, help="Fresh, within small limits, and resting when there is nothing to do.")
-@click.option("--steps", type=click.IntRange(1), help="Model calls that one turn may take.")
+@click.option("--steps", type=WholeNumber(1), help="Model calls that one turn may take.")
 @click.option("--money", type=click.FloatRange(0), metavar="DOLLARS", help="What one turn may cost.")
 @click.option("--session", "-s", metavar="SESSION", help="For this session instead of a new one.")
 @click.option("--agent", metavar="NAME", help="The agent of the new session. [default: assistant]")

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from roost.cli.app import App
-from roost.cli.options import command
+from roost.cli.options import WholeNumber, command
 from roost.cli.output import note, say
 
 ENGINES = ("llama.cpp", "ollama", "vllm", "transformers")
@@ -25,17 +25,17 @@ ENGINES = ("llama.cpp", "ollama", "vllm", "transformers")
 @click.argument("model", required=False)
 @click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True, help="What runs it.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=WholeNumber(0, 65535), default=8800, show_default=True, help="0 takes a free one.")
 @click.option("--key", metavar="TEXT", help="What requests must bring. [env: ROOST_SERVE_KEY; default: a random one]")
 @click.option("--name", metavar="TEXT", help="What requests call the model. [default: the file's or the model's name]")
-@click.option("--slots", type=click.IntRange(1, 512), help="Requests at the same time. [default: 4, or the engine's]")
-@click.option("--context", type=click.IntRange(64), metavar="TOKENS", help="Of each conversation. [default: 4096]")
-@click.option("--threads", type=click.IntRange(1), help="Of the CPU. [default: the cores less one]")
-@click.option("--gpu-layers", type=click.IntRange(0), metavar="N", help="How many layers leave the CPU.")
+@click.option("--slots", type=WholeNumber(1, 512), help="Requests at the same time. [default: 4, or the engine's]")
+@click.option("--context", type=WholeNumber(64), metavar="TOKENS", help="Of each conversation. [default: 4096]")
+@click.option("--threads", type=WholeNumber(1), help="Of the CPU. [default: the cores less one]")
+@click.option("--gpu-layers", type=WholeNumber(0), metavar="N", help="How many layers leave the CPU.")
 @click.option("--embeddings/--chat", default=None, help="What it is served for. [default: as the model says]")
 @click.option("--device-memory", type=float, metavar="SHARE", help="vLLM: of each device's memory, within 0 and 1.")
 @click.option("--max-memory", metavar="LIST", help="Transformers: by device, as in 0=20GiB,1=20GiB,cpu=64GiB.")
-@click.option("--devices", type=click.IntRange(1), metavar="N", help="vLLM: over how many the model is spread.")
+@click.option("--devices", type=WholeNumber(1), metavar="N", help="vLLM: over how many the model is spread.")
 @click.option("--dry-run", is_flag=True, help="Another engine: only print the command.")
 def serve_model(
     app: App,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection, Iterator
+from typing import TextIO
 
 import click
 import msgspec
@@ -11,7 +13,7 @@ import msgspec
 from roost.cli.app import App
 from roost.cli.approval_text import call_rows, visible
 from roost.cli.commands.listing import activity, trouble
-from roost.cli.options import as_json, command, session_argument
+from roost.cli.options import WholeNumber, as_json, command, session_argument
 from roost.cli.output import ago, clean, one_line, say, say_json, styled
 from roost.cli.renderer import arguments_line, result_lines, usage_line
 from roost.cli.session_ids import session_id, short
@@ -24,7 +26,7 @@ _ROWS = 60
 
 @command("show")
 @session_argument
-@click.option("--messages", "-n", "count", type=click.IntRange(0), default=6, help="How many messages. [default: 6]")
+@click.option("--messages", "-n", "count", type=WholeNumber(0), default=6, help="How many messages. [default: 6]")
 @click.option("--full", is_flag=True, help="All lines of each call that waits for an answer.")
 @as_json
 def show(app: App, session: str | None, count: int, full: bool, as_json: bool) -> int:
@@ -45,7 +47,8 @@ def show(app: App, session: str | None, count: int, full: bool, as_json: bool) -
         _waiting(waiting, None if full else _ROWS)
     for message in messages:
         say()
-        _message(message, {waiting.call for waiting in view.approvals})
+        for line in message_lines(message, asking={waiting.call for waiting in view.approvals}):
+            say(line)
     return 0
 
 
@@ -90,20 +93,21 @@ def _waiting(waiting: WaitingCall, most: int | None) -> None:
         say(f"  … {len(rows) - most} more lines: roost show {short(waiting.session)} --full")
 
 
-def _message(message: Message, asking: set[str]) -> None:
-    """Print a message. `asking`: ids of calls that wait for a person and have no result yet."""
+def message_lines(message: Message, *, asking: Collection[str] = (), to: TextIO | None = None) -> Iterator[str]:
+    """Format a message for `to`, by default standard output. `asking`: ids of calls that wait for a person and have no
+    result yet."""
     match message:
         case UserMessage(parts=parts):
             text = "\n".join(part.text if isinstance(part, Text) else "[image]" for part in parts)
-            say(styled("> ", "bold") + clean(text))
+            yield styled("> ", "bold", to=to) + clean(text)
         case AssistantMessage():
             if message.text:
-                say(clean(message.text))
+                yield clean(message.text)
             for shown in message.media:
-                say(f"[{shown.media_type}]")
+                yield f"[{shown.media_type}]"
             for call in message.calls:
-                say(f"● {styled(call.name, 'cyan')} {one_line(arguments_line(call.arguments), 100)}")
+                yield f"● {styled(call.name, 'cyan', to=to)} {one_line(arguments_line(call.arguments), 100)}"
         case ToolMessage(call=call) if call in asking:
-            say(styled("  waits for an answer", "yellow"))
+            yield styled("  waits for an answer", "yellow", to=to)
         case ToolMessage(parts=parts, error=error):
-            say(styled(result_lines(parts, prefix="✗ " if error else ""), "dim"))
+            yield styled(result_lines(parts, prefix="✗ " if error else ""), "dim", to=to)

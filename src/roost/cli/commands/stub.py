@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from roost.cli.app import App
-from roost.cli.options import command
+from roost.cli.options import WholeNumber, command
 from roost.cli.output import say
 from roost.errors import RoostError
 from roost.models.http import LOOPBACK
@@ -48,7 +48,7 @@ EXAMPLE = """\
 
 
 @command("stub")
-@click.option("--port", type=click.IntRange(0, 65535), default=8900, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=WholeNumber(0, 65535), default=8900, show_default=True, help="0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--script", type=click.Path(path_type=Path), metavar="FILE", help="What it says, as JSON. See --example.")
 @click.option("--key", metavar="TEXT", help="Refuse requests that do not bring this key. Without it any will do.")
