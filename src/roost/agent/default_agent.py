@@ -16,7 +16,7 @@ do sums with calculate. Do what was asked and no more. When you know the answer,
 def default_agent() -> Agent:
     return Agent(
         DEFAULT_AGENT,
-        description="Works on the files of a folder: finds, reads, edits, and runs commands after asking.",
+        description="Works on the files of a folder: finds, reads, edits, and runs commands.",
         instructions=_INSTRUCTIONS,
         tools=[
             "list_files",
