@@ -134,7 +134,9 @@ class AgentFiles:
         except OSError as error:
             return _Known(now, known.files, f"cannot read {path}: {error.strerror}")
         if careful and not all(self._is_harmless(file) for file in found):
-            return _Known(now, known.files, f"{path} is new or changes what an agent may do: `roost reload` puts it in force")
+            return _Known(
+                now, known.files, f"{path} is new or changes what an agent may do: `roost reload` puts it in force"
+            )
         return _Known(now, found, None)
 
     def _is_come_upon(self, place: Path) -> bool:
