@@ -10,11 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from roost.models.profile import Profile
+from roost.models.prompt import Prompt
+from roost.models.request import Completed
 from roost.providers.accounts import Models
 from roost.providers.config import ModelsConfig
 from roost.providers.config_file import load_config
 from roost.stub.provider import ProviderServer
 from roost.stub.script import load
+from roost.testing.matrix.base import tried
+from roost.testing.matrix.every import behaviours
+from roost.testing.matrix.ground import Subject, subjects
 
 DOCS = Path(__file__).parents[1] / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -67,3 +73,20 @@ async def test_embeddings(tmp_path: Path) -> None:
 def test_the_trace_of_a_route_is_json() -> None:
     (text,) = blocks("guides/routing.md", "json")
     assert set(msgspec.json.decode(text)) >= {"profile", "intent", "tokens", "chain", "steps"}
+
+
+async def test_the_first_wire_passes_the_matrix() -> None:
+    """The tutorial's blocks, one after another, are a wire that shows every behaviour that it does not lack."""
+    space: dict[str, Any] = {"__name__": "first_wire"}
+    for text in blocks("extend/first-wire.md", "python"):
+        exec(compile(text, "first-wire.md", "exec", dont_inherit=True), space)
+    body, steps = (msgspec.json.decode(text) for text in blocks("extend/first-wire.md", "json"))
+    subject: Subject = space["TestAcme"]().subject()
+    subject.dialect.check(body, {})
+    answer = space["AcmeAnswer"](Prompt(system=(), messages=()), Profile(), where="acme")
+    assert answer.whole(msgspec.json.encode({"steps": steps}))
+    assert isinstance(answer.end(), Completed)
+    assert space["models"].resolve("acme").wire.name == "acme"
+    cells = [await tried(behaviour, subject, subjects()) for behaviour in behaviours()]
+    assert {cell.behaviour: cell.why for cell in cells if cell.verdict == "fail"} == {}
+    assert {cell.behaviour for cell in cells if cell.verdict == "skip"} == set(subject.lacks)
