@@ -17,8 +17,8 @@ from roost.kernel.runtime import Runtime
 from roost.models.request import ModelEvent, Progress, Request
 from roost.server.app import build_app
 from roost.server.app_state import Api
-from roost.server.events import STREAMS
 from roost.server.problems import Problem
+from roost.server.sessions import STREAMS
 from roost.server.stream import Stream
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 

@@ -16,7 +16,7 @@ from typing import Any, TextIO, cast
 import msgspec
 
 from roost.cli.output import Style, styled
-from roost.kernel.sessions import PendingApproval
+from roost.kernel.session_views import PendingApproval
 from roost.workspace.changes import FileDiff
 
 _HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))

@@ -11,7 +11,7 @@ import msgspec
 from roost.cli.approval_text import COMMANDS, Question, settle, visible
 from roost.cli.output import clean, note, styled
 from roost.cli.session_ids import short
-from roost.kernel.sessions import PendingApproval
+from roost.kernel.session_views import PendingApproval
 from roost.log.events import Decision
 
 Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from roost.kernel.exchange.conversation_items import Brought, Format, Report
     from roost.kernel.reconcile import Reconciled
     from roost.kernel.runtime import Runtime
-    from roost.kernel.sessions import SessionView, WaitingCall
+    from roost.kernel.session_views import SessionView, WaitingCall
     from roost.log.shared import LostCall
 
 T = TypeVar("T")

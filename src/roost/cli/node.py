@@ -17,7 +17,7 @@ from roost.kernel.compaction_result import Compacted
 from roost.kernel.costs import By, Costs
 from roost.kernel.exchange.conversation_items import Brought, Format, Report, Source
 from roost.kernel.reconcile import Reconciled
-from roost.kernel.sessions import SessionView, WaitingCall
+from roost.kernel.session_views import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
 from roost.log.protocols import Record, SessionInfo

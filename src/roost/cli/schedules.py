@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from roost.log.schedule_events import ScheduleSpec
 
 if TYPE_CHECKING:
-    from roost.kernel.schedules import Schedules, ScheduleView
+    from roost.kernel.schedule_views import ScheduleView
+    from roost.kernel.schedules import Schedules
 
 _HERE, _ELSEWHERE = 10.0, 0.3
 """Seconds to wait until a session's owner has taken an order: this process, another process."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from roost.kernel.compaction_result import Compacted
     from roost.kernel.costs import By, Costs
     from roost.kernel.reconcile import Reconciled
-    from roost.kernel.sessions import SessionView, WaitingCall
+    from roost.kernel.session_views import SessionView, WaitingCall
     from roost.log.shared import LostCall
 
 Content: TypeAlias = str | Sequence[UserPart]
@@ -188,7 +188,7 @@ class Client:
         return self.inspect(session).info
 
     def inspect(self, session: str) -> SessionView:
-        from roost.kernel.sessions import SessionView
+        from roost.kernel.session_views import SessionView
 
         return self._get(_path(session), SessionView)
 
@@ -198,7 +198,7 @@ class Client:
 
     def approvals(self, session: str) -> list[WaitingCall]:
         """List the calls that wait for a person, in the session and its descendants."""
-        from roost.kernel.sessions import WaitingCall
+        from roost.kernel.session_views import WaitingCall
 
         return self._get(_path(session, "approvals"), dict[str, list[WaitingCall]])["approvals"]
 

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from roost.errors import Conflict, NotFound, RoostError
-from roost.kernel.sessions import Sessions, WaitingCall
+from roost.kernel.session_views import WaitingCall
+from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.protocols import Record
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from roost.agent.schedules.state import says_nothing
+from roost.kernel.schedule_views import Outbox, Proactive
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
@@ -14,24 +13,6 @@ _MOST = 20_000
 """Events that one call reads at most, beyond which it only finishes a turn."""
 _WANTED = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"turn.completed"')
 _UNASKED = ("schedule:", "timer:", "child:", "job:")
-
-
-class Proactive(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of a turn that no person waits for. `source` began it: `schedule:NAME`, `timer:NAME`, or the end of
-    background work, `child:SESSION` or `job:ID`. `seq`: the position of the turn's end."""
-
-    seq: int
-    at: float
-    turn: int
-    source: str
-    text: str
-
-
-class Outbox(msgspec.Struct, frozen=True, kw_only=True):
-    """`next`: the position to continue from. Up to there, `messages` has all that is to be delivered."""
-
-    messages: tuple[Proactive, ...]
-    next: int
 
 
 async def outbox(sessions: Sessions, session: str, *, after: int = 0, limit: int = 100) -> Outbox:

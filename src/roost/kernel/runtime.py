@@ -30,7 +30,8 @@ from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.schedules import Schedules
-from roost.kernel.sessions import Sessions, SessionView
+from roost.kernel.session_views import SessionView
+from roost.kernel.sessions import Sessions
 from roost.kernel.settings_reload import Reloading
 from roost.kernel.snapshot_store_id import agree, refuse_without
 from roost.kernel.turn_watch import Halted, TurnWatch, find_turn

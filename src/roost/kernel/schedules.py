@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import time
 from itertools import islice
-from typing import Literal
-
-import msgspec
 
 from roost.agent.schedules.firing import FIRED, MOST, timer_of
 from roost.agent.schedules.recurrence import check, check_name, local_time, occurrences
 from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
+from roost.kernel.schedule_views import Moment, ScheduleView
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.inputs import DueInput, ScheduleInput
@@ -22,30 +20,6 @@ from roost.log.schedule_events import ScheduleSpec
 
 _COMING = 5
 _READS_AT_ONCE = 16
-
-
-class Moment(msgspec.Struct, frozen=True):
-    """`at`: seconds since 1970. `local`: the same in the schedule's time zone, with its offset."""
-
-    at: float
-    local: str
-
-
-class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule by its session's log. `coming`: the next due times before jitter; none while it is not active. `idle`:
-    runs in a row with nothing to do. `last`: due time of the last run, in `turn`. `session_state`: unless created or
-    running, due runs wait."""
-
-    session: str
-    agent: str
-    session_state: ev.SessionState
-    name: str
-    spec: ScheduleSpec
-    state: Literal["active", "paused", "idle"]
-    coming: tuple[Moment, ...] = ()
-    last: Moment | None = None
-    turn: int | None = None
-    idle: int = 0
 
 
 class Schedules:

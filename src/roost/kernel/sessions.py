@@ -21,11 +21,12 @@ from roost.kernel.compaction_result import Compacted, until_compacted, waiting
 from roost.kernel.delegation import below
 from roost.kernel.labels import masked_names
 from roost.kernel.placement import PartsUnknown, needs
+from roost.kernel.session_views import PendingApproval, RunningJob, SessionView, WaitingCall
 from roost.kernel.state_loader import load_state
 from roost.kernel.stream import Frame, frames
 from roost.kernel.timer_names import check_timer
 from roost.log import events as ev
-from roost.log.content import Message, Text, Usage, UserPart
+from roost.log.content import Message, Text, UserPart
 from roost.log.inputs import (
     ApprovalInput,
     ControlInput,
@@ -56,37 +57,6 @@ _PLACES = ("home:", "folder:")
 _APPLIED = b'{"type":"control.applied"'
 
 
-class PendingApproval(msgspec.Struct, frozen=True):
-    """A call that waits for a person. `asked`: the question's position in the log. `dangers` and `prefixes`: as of
-    `ApprovalRequested`. `files`: what a call of a file tool would change; filled only by `Sessions.approvals`, on a
-    node that has the files as the model knows them."""
-
-    call: str
-    tool: str
-    arguments: str
-    reason: str
-    asked: int = 0
-    dangers: tuple[ev.Danger, ...] = ()
-    prefixes: tuple[str, ...] = ()
-    files: tuple[FileDiff, ...] = ()
-
-
-class WaitingCall(PendingApproval, frozen=True, kw_only=True):
-    """A waiting call of a session or of its descendants."""
-
-    session: str
-    agent: str
-
-
-class RunningJob(msgspec.Struct, frozen=True):
-    """A command in the background, ended at `due`."""
-
-    job: str
-    command: str
-    began: float
-    due: float
-
-
 def _pending(call: Call) -> PendingApproval:
     return PendingApproval(
         call.call.id,
@@ -97,24 +67,6 @@ def _pending(call: Call) -> PendingApproval:
         dangers=call.dangers,
         prefixes=call.prefixes,
     )
-
-
-class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """A session's state by its log. `usage.cost` is in nano-dollars. `turn`: the number of the open turn."""
-
-    info: SessionInfo
-    reason: str | None
-    turns: int
-    steps: int
-    usage: Usage
-    context_tokens: int
-    approvals: tuple[PendingApproval, ...]
-    timers: Mapping[str, float]
-    pins: Mapping[str, str]
-    turn: int | None = None
-    jobs: tuple[RunningJob, ...] = ()
-    unknown: tuple[str, ...] = ()
-    """Python parts of its agent that no running node knows. The session waits until one does."""
 
 
 class Sessions(Travels):

@@ -66,6 +66,26 @@ class Revision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     values: dict[str, Value] = {}
 
 
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A key's value on this node. `started`: the value at start or from its files, in force where nothing is `set`.
+    None: never, or none."""
+
+    key: str
+    value: Value | None
+    started: Value | None
+    set: bool
+    says: str
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a reload. `agents`: names that are new, changed or removed. `files`: other files now in force.
+    `faults`: by file, what is wrong with those that are not; their former content stays in force."""
+
+    agents: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    faults: Mapping[str, str] = {}
+
+
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Revision)
 

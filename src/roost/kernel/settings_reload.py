@@ -15,7 +15,7 @@ from roost.agent.agent_file_watch import AgentFiles, Stamp, stamp
 from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
 from roost.kernel.node import Node
-from roost.kernel.settings import KEYS, Key, Record, Revision, Value, checked
+from roost.kernel.settings import KEYS, Key, Record, Reloaded, Revision, Setting, Value, checked
 from roost.models.catalog.refreshed import FILE as CATALOG
 from roost.policy.loading import FILE as POLICY
 from roost.policy.loading import Approvals, Policy, load_policy
@@ -29,26 +29,6 @@ EVERY = 2.0
 _SHARED = "roost config"
 _KERNEL = ("linger", "max_live", "cleanup_every", "session_timeout", "retention")
 _NEVER = ("session_timeout", "retention", "approvals.seconds")
-
-
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A key's value on this node. `started`: the value at start or from its files, in force where nothing is `set`.
-    None: never, or none."""
-
-    key: str
-    value: Value | None
-    started: Value | None
-    set: bool
-    says: str
-
-
-class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a reload. `agents`: names that are new, changed or removed. `files`: other files now in force.
-    `faults`: by file, what is wrong with those that are not; their former content stays in force."""
-
-    agents: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    faults: Mapping[str, str] = {}
 
 
 class Reloading:

@@ -2,73 +2,82 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from roost.api import checkpoints as checkpoints_api
+from roost.api import configuration as configuration_api
+from roost.api import costs as costs_api
+from roost.api import exchange as exchange_api
+from roost.api import inputs as inputs_api
+from roost.api import memory as memory_api
+from roost.api import models as models_api
+from roost.api import node as node_api
+from roost.api import schedules as schedules_api
+from roost.api import sessions as sessions_api
 from roost.kernel.runtime import Runtime
-from roost.server import (
-    children,
-    configuration,
-    costs,
-    events,
-    exchange,
-    inputs,
-    internal,
-    memory,
-    metrics,
-    models,
-    node,
-    openapi,
-    schedules,
-    sessions,
-    travel,
-)
+from roost.operation import GET
+from roost.server import internal, metrics, openapi
 from roost.server.app_state import Api
 from roost.server.auth import Guard
+from roost.server.checkpoints import CheckpointService
+from roost.server.configuration import ConfigurationService
+from roost.server.costs import CostService
+from roost.server.exchange import ExchangeService
+from roost.server.inputs import InputService
+from roost.server.memory import MemoryService
+from roost.server.models import ModelService
+from roost.server.node import NodeService
 from roost.server.problems import Refused
 from roost.server.request_body import answered
-from roost.server.responses import Reply, ReplyCall, encode
+from roost.server.responses import ReplyCall
 from roost.server.routing import Routes
-from roost.server.row_handler import Call, Endpoint, Nothing, Resource
+from roost.server.row_handler import Endpoint, Resource, endpoints
+from roost.server.schedules import ScheduleService
+from roost.server.sessions import SessionService
 
 
-@functools.cache
-def _document() -> bytes:
-    return encode(openapi.document(ENDPOINTS))
+class _DocumentApi(Protocol):
+    @GET("/openapi.json", open=True)
+    async def document(self) -> dict[str, Any]:
+        """This document."""
+        ...
 
 
-async def _openapi(call: Call[Nothing, Nothing]) -> Reply:
-    return Reply(200, _document())
+class _DocumentService(_DocumentApi):
+    """Makes the document when it is first asked for."""
+
+    table: Sequence[Endpoint] = ()
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        return openapi.document(self.table)
+
+    async def document(self) -> dict[str, Any]:
+        return self._made
 
 
-ENDPOINTS: list[Endpoint[Any, Any]] = [
-    *node.ENDPOINTS,
-    *models.ENDPOINTS,
-    *costs.ENDPOINTS,
-    *configuration.ENDPOINTS,
-    *sessions.ENDPOINTS,
-    *children.ENDPOINTS,
-    *inputs.ENDPOINTS,
-    *travel.ENDPOINTS,
-    *events.ENDPOINTS,
-    *exchange.ENDPOINTS,
-    *memory.ENDPOINTS,
-    *schedules.ENDPOINTS,
-    *metrics.ENDPOINTS,
-    Endpoint(
-        method="GET",
-        path="/openapi.json",
-        summary="This document",
-        handler=_openapi,
-        body=Nothing,
-        query=Nothing,
-        answers={200: dict[str, Any]},
-        open=True,
-    ),
-]
+def table(api: Api) -> list[Endpoint]:
+    """Return the endpoints of the public API. A door for a foreign protocol adds its own here."""
+    runtime, document = api.runtime, _DocumentService()
+    document.table = found = [
+        *endpoints(node_api.NodeApi, NodeService(api)),
+        *endpoints(models_api.ModelsApi, ModelService(runtime)),
+        *endpoints(costs_api.CostsApi, CostService(runtime)),
+        *endpoints(configuration_api.ConfigurationApi, ConfigurationService(runtime)),
+        *endpoints(sessions_api.SessionsApi, SessionService(api)),
+        *endpoints(inputs_api.InputsApi, InputService(api)),
+        *endpoints(checkpoints_api.CheckpointsApi, CheckpointService(api.sessions)),
+        *endpoints(exchange_api.ExchangeApi, ExchangeService(runtime)),
+        *endpoints(memory_api.MemoryApi, MemoryService(runtime)),
+        *endpoints(schedules_api.SchedulesApi, ScheduleService(runtime)),
+        *metrics.ENDPOINTS,
+        *endpoints(_DocumentApi, document),
+    ]
+    return found
 
 
 class Application:
@@ -99,11 +108,12 @@ def build_app(
     """Build the application of a started runtime, and its handle: `Api.stop()` ends the streams before a shutdown.
     `token` None asks for none: use it only behind a proxy that does."""
     api = Api(runtime, on_shutdown)
-    by_path: dict[str, list[Endpoint[Any, Any]]] = {}
-    for endpoint in (*ENDPOINTS, *internal.ENDPOINTS):
+    public = table(api)
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in (*public, *internal.ENDPOINTS):
         by_path.setdefault(endpoint.path, []).append(endpoint)
     routes = Routes({path: Resource(api, endpoints) for path, endpoints in by_path.items()})
-    open_paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.open]
+    open_paths = [endpoint.path for endpoint in public if endpoint.operation.open]
     node = runtime.node.id
     guard = Guard(token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
     return Application(guard, routes), api

@@ -1,55 +1,23 @@
-"""Endpoints for the costs of model calls."""
+"""The costs of model calls."""
 
 from __future__ import annotations
 
-from roost.kernel.costs import Costs
+from roost.api.costs import CostsApi
+from roost.kernel.costs import By, Costs
 from roost.kernel.reconcile import Reconciled
+from roost.kernel.runtime import Runtime
 from roost.log.shared import LostCall
-from roost.server.responses import Reply, json
-from roost.server.row_handler import Call, Endpoint, Nothing
-from roost.server.shapes import CostsQuery, ReconcileBody, SettleBody
 
 
-async def costs(call: Call[Nothing, CostsQuery]) -> Reply:
-    return json(200, await call.api.runtime.costs(by=call.query.by, month=call.query.month))
+class CostService(CostsApi):
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
+    async def get(self, *, by: By | None = None, month: str | None = None) -> Costs:
+        return await self._runtime.costs(by=by, month=month)
 
-async def settle(call: Call[SettleBody, Nothing]) -> Reply:
-    return json(200, await call.api.runtime.settle_lost(call.body.call, call.body.cost))
+    async def settle(self, call: str, cost: int) -> LostCall:
+        return await self._runtime.settle_lost(call, cost)
 
-
-async def reconcile(call: Call[ReconcileBody, Nothing]) -> Reply:
-    return json(200, await call.api.runtime.reconcile_costs(month=call.body.month, ours=call.body.ours))
-
-
-ENDPOINTS = [
-    Endpoint(
-        method="GET",
-        path="/costs",
-        summary="What was spent in a month, its limits, and what for",
-        handler=costs,
-        body=Nothing,
-        query=CostsQuery,
-        answers={200: Costs},
-    ),
-    Endpoint(
-        method="POST",
-        path="/costs/settle",
-        summary="Say what a call that a crash cut off has cost",
-        handler=settle,
-        body=SettleBody,
-        query=Nothing,
-        answers={200: LostCall},
-        errors=(404,),
-    ),
-    Endpoint(
-        method="POST",
-        path="/costs/reconcile",
-        summary="Settle calls that a crash cut off by the usage reports of their providers",
-        handler=reconcile,
-        body=ReconcileBody,
-        query=Nothing,
-        answers={200: Reconciled},
-        errors=(400, 502),
-    ),
-]
+    async def reconcile(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
+        return await self._runtime.reconcile_costs(month=month, ours=ours)

@@ -1,191 +1,131 @@
-"""Endpoints that put inputs into a session's inbox: messages, answers to approvals, a program's events, timers."""
+"""Put inputs into a session's inbox: messages, answers to approvals, a program's events, timers, pins."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from typing import Any
 
+from roost.api.inputs import InputsApi
+from roost.api.shapes import AcceptedInput
 from roost.errors import Invalid
 from roost.ids import is_id
 from roost.kernel.turn_watch import find_turn
 from roost.log.content import Text, UserPart
+from roost.log.events import Decision, GrantScope, InputMode
 from roost.log.protocols import Accepted
-from roost.server.events import check_room, open_stream
-from roost.server.request_body import MEDIA_BYTES
-from roost.server.responses import Reply, ReplyCall, json
-from roost.server.row_handler import Call, Endpoint, Nothing
-from roost.server.shapes import AcceptedInput, ApprovalBody, EmitBody, MessageBody, PinBody, StreamQuery, TimerBody
+from roost.server.app_state import Api
+from roost.server.responses import ReplyCall
+from roost.server.row_handler import Call
+from roost.server.sessions import check_room, open_stream
 from roost.server.turn_stream import TurnStream
 
 
-async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
-    if not call.wants_stream:
-        accepted = await _send(call)
-        return _accepted(accepted, await call.api.sessions.waits_for(call.session))
-    check_room(call.api)
-    sessions, session = call.api.sessions, call.session
-    await sessions.demand_parts(session)  # else no event would ever come
-    follower = sessions.listen(session)
-    try:
-        accepted = await _send(call)
-        begun = await find_turn(sessions, session, accepted.id) if accepted.duplicate else None
-        follower.after = accepted.head if begun is None else begun
-        follower.behind = follower.behind or accepted.duplicate
-        watch = TurnStream(sessions, session, accepted.id)
-        return open_stream(call.api, session, after=follower, deltas=call.query.deltas, watch=watch)
-    except BaseException:
-        follower.close()
-        raise
+class InputService(InputsApi):
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._sessions = api.sessions
 
+    async def send(
+        self,
+        session: str,
+        text: str | None = None,
+        *,
+        parts: list[UserPart] | None = None,
+        mode: InputMode = "follow_up",
+        source: str | None = None,
+        key: str | None = None,
+    ) -> AcceptedInput:
+        content = _content(text, parts)
+        answer = _accepted(await self._sessions.send(session, content, mode=mode, key=key, source=source))
+        if waits_for := await self._sessions.waits_for(session):
+            answer.waits_for = waits_for
+        return answer
 
-async def _send(call: Call[MessageBody, StreamQuery]) -> Accepted:
-    body = call.body
-    return await call.api.sessions.send(call.session, _parts(body), mode=body.mode, key=call.key, source=body.source)
+    async def stream_send(self, call: Call) -> ReplyCall:
+        check_room(self._api)
+        sessions, session, given = self._sessions, call.session, call.given
+        await sessions.demand_parts(session)  # else no event would ever come
+        follower = sessions.listen(session)
+        try:
+            content = _content(given["text"], given["parts"])
+            accepted = await sessions.send(
+                session, content, mode=given["mode"], key=given["key"], source=given["source"]
+            )
+            begun = await find_turn(sessions, session, accepted.id) if accepted.duplicate else None
+            follower.after = accepted.head if begun is None else begun
+            follower.behind = follower.behind or accepted.duplicate
+            watch = TurnStream(sessions, session, accepted.id)
+            return open_stream(self._api, session, after=follower, deltas=call.deltas, watch=watch)
+        except BaseException:
+            follower.close()
+            raise
 
-
-async def approve(call: Call[ApprovalBody, Nothing]) -> Reply:
-    body, asked = call.body, call.params["call"]
-    return _accepted(
-        await call.api.sessions.approve(
-            call.session,
-            asked,
-            body.decision,
-            note=body.note,
-            arguments=body.arguments,
-            always=body.always,
-            scope=body.scope,
-            asked=body.asked,
+    async def approve(
+        self,
+        session: str,
+        call: str,
+        decision: Decision,
+        *,
+        note: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        always: list[str] = [],  # noqa: B006 - never changed
+        scope: GrantScope | None = None,
+        asked: int | None = None,
+    ) -> AcceptedInput:
+        return _accepted(
+            await self._sessions.approve(
+                session, call, decision, note=note, arguments=arguments, always=always, scope=scope, asked=asked
+            )
         )
-    )
+
+    async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput:
+        if not is_id(name):  # the body's pattern allows a final line break
+            raise Invalid(f"{name!r} cannot name an event: use letters, digits and ._:- (at most 128)")
+        return _accepted(await self._sessions.emit(session, name, data, key=key))
+
+    async def set_timer(
+        self,
+        session: str,
+        timer: str,
+        text: str,
+        *,
+        due: float | None = None,
+        in_: float | None = None,
+        key: str | None = None,
+    ) -> AcceptedInput:
+        _check_timer(timer)
+        if (due is None) == (in_ is None):
+            raise Invalid("give either `due` (seconds since 1970) or `in` (seconds from now)")
+        if in_ is not None and key is not None:
+            raise Invalid("with an Idempotency-Key give `due`: a repetition counts `in` from another moment")
+        if not text.strip():
+            raise Invalid("the message is empty", code="empty_message")
+        due = due if due is not None else time.time() + (in_ or 0.0)
+        return _accepted(await self._sessions.set_timer(session, timer, due, text, key=key))
+
+    async def clear_timer(self, session: str, timer: str) -> AcceptedInput:
+        _check_timer(timer)
+        return _accepted(await self._sessions.clear_timer(session, timer))
+
+    async def pin(self, session: str, key: str, text: str) -> AcceptedInput:
+        return _accepted(await self._sessions.pin(session, key, text))
+
+    async def unpin(self, session: str, key: str) -> AcceptedInput:
+        return _accepted(await self._sessions.pin(session, key, None))
 
 
-async def emit(call: Call[EmitBody, Nothing]) -> Reply:
-    if not is_id(call.body.name):  # the body's pattern allows a final line break
-        raise Invalid(f"{call.body.name!r} cannot name an event: use letters, digits and ._:- (at most 128)")
-    return _accepted(await call.api.sessions.emit(call.session, call.body.name, call.body.data, key=call.key))
+def _accepted(accepted: Accepted) -> AcceptedInput:
+    return AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=accepted.head)
 
 
-async def set_timer(call: Call[TimerBody, Nothing]) -> Reply:
-    body, sessions = call.body, call.api.sessions
-    timer = _timer(call.params["timer"])
-    if (body.due is None) == (body.after is None):
-        raise Invalid("give either `due` (seconds since 1970) or `in` (seconds from now)")
-    if body.after is not None and call.key is not None:
-        raise Invalid("with an Idempotency-Key give `due`: a repetition counts `in` from another moment")
-    if not body.text.strip():
-        raise Invalid("the message is empty", code="empty_message")
-    due = body.due if body.due is not None else time.time() + (body.after or 0.0)
-    return _accepted(await sessions.set_timer(call.session, timer, due, body.text, key=call.key))
-
-
-async def clear_timer(call: Call[Nothing, Nothing]) -> Reply:
-    timer = _timer(call.params["timer"])
-    return _accepted(await call.api.sessions.clear_timer(call.session, timer))
-
-
-async def pin(call: Call[PinBody, Nothing]) -> Reply:
-    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], call.body.text))
-
-
-async def unpin(call: Call[Nothing, Nothing]) -> Reply:
-    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], None))
-
-
-def _accepted(accepted: Accepted, waits_for: Sequence[str] = ()) -> Reply:
-    answer = AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=accepted.head)
-    if waits_for:
-        answer.waits_for = list(waits_for)
-    return json(202, answer)
-
-
-def _parts(body: MessageBody) -> list[UserPart]:
-    if body.parts is not None and body.text is None:
-        return body.parts
-    if body.text is None or body.parts is not None:
+def _content(text: str | None, parts: list[UserPart] | None) -> list[UserPart]:
+    if parts is not None and text is None:
+        return parts
+    if text is None or parts is not None:
         raise Invalid("give either `text` or `parts`")
-    return [Text(body.text)]
+    return [Text(text)]
 
 
-def _timer(name: str) -> str:
+def _check_timer(name: str) -> None:
     if not is_id(name):
         raise Invalid(f"{name!r} cannot name a timer: use letters, digits and ._:- (at most 128)")
-    return name
-
-
-ENDPOINTS = [
-    Endpoint(
-        method="POST",
-        path="/sessions/{session}/messages",
-        summary="Say something to the agent. As a stream: the events from here to the end of the turn that takes it in",
-        handler=say,
-        body=MessageBody,
-        query=StreamQuery,
-        answers={202: AcceptedInput},
-        errors=(404, 409),
-        keyed=True,
-        streams=True,
-        most=MEDIA_BYTES,
-    ),
-    Endpoint(
-        method="POST",
-        path="/sessions/{session}/approvals/{call:path}",
-        summary="Answer a call that waits for a person",
-        handler=approve,
-        body=ApprovalBody,
-        query=Nothing,
-        answers={202: AcceptedInput},
-        errors=(404, 409),
-    ),
-    Endpoint(
-        method="POST",
-        path="/sessions/{session}/emit",
-        summary="Put a program's own event into the log",
-        handler=emit,
-        body=EmitBody,
-        query=Nothing,
-        answers={202: AcceptedInput},
-        errors=(404, 409),
-        keyed=True,
-    ),
-    Endpoint(
-        method="PUT",
-        path="/sessions/{session}/timers/{timer}",
-        summary="Say something to the agent at a time, once, whatever crashes in between",
-        handler=set_timer,
-        body=TimerBody,
-        query=Nothing,
-        answers={202: AcceptedInput},
-        errors=(404, 409),
-        keyed=True,
-    ),
-    Endpoint(
-        method="PUT",
-        path="/sessions/{session}/pins/{key}",
-        summary="Keep a text word for word, whatever leaves the model's context",
-        handler=pin,
-        body=PinBody,
-        query=Nothing,
-        answers={202: AcceptedInput},
-        errors=(404,),
-    ),
-    Endpoint(
-        method="DELETE",
-        path="/sessions/{session}/pins/{key}",
-        summary="Take a pin away",
-        handler=unpin,
-        body=Nothing,
-        query=Nothing,
-        answers={202: AcceptedInput},
-        errors=(404,),
-    ),
-    Endpoint(
-        method="DELETE",
-        path="/sessions/{session}/timers/{timer}",
-        summary="Clear a timer",
-        handler=clear_timer,
-        body=Nothing,
-        query=Nothing,
-        answers={202: AcceptedInput},
-        errors=(404,),
-    ),
-]

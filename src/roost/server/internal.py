@@ -12,10 +12,11 @@ from roost.errors import Busy
 from roost.ids import is_id
 from roost.kernel.node import Node
 from roost.kernel.peers import HEARTBEAT
+from roost.operation import GET, POST
 from roost.server.app_state import Api
 from roost.server.problems import Problem, Refused
 from roost.server.responses import Reply, ReplyCall
-from roost.server.row_handler import Call, Endpoint, Nothing
+from roost.server.row_handler import Call, alone
 from roost.server.stream import Stream
 from roost.workspace.manifest import SnapshotDamaged
 
@@ -59,7 +60,9 @@ async def _lines(node: Node, session: str) -> AsyncGenerator[bytes]:
         hub.part(session, listener)
 
 
-async def deltas(call: Call[Nothing, Nothing]) -> ReplyCall:
+@GET("/internal/sessions/{session}/deltas")
+async def deltas(call: Call) -> ReplyCall:
+    """Stream the deltas of a session that runs here."""
     if call.session not in call.api.runtime.node.live:
         raise Refused(404, "not_here", f"session {call.session!r} does not run on this node")
     if len(call.api.relays) >= RELAYS:
@@ -67,12 +70,16 @@ async def deltas(call: Call[Nothing, Nothing]) -> ReplyCall:
     return Relay(call.api, call.session)
 
 
-async def evict(call: Call[Nothing, Nothing]) -> Reply:
+@POST("/internal/sessions/{session}/evict")
+async def evict(call: Call) -> Reply:
+    """Release a session."""
     await call.api.runtime.node.evict(call.session)
     return Reply(204)
 
 
-async def lend(call: Call[Nothing, Nothing]) -> Reply:
+@POST("/internal/sessions/{session}/lend/{snapshot}/{fork}")
+async def lend(call: Call) -> Reply:
+    """Pin a snapshot of a session's files for its fork."""
     given, resources = call.params, call.api.runtime.node.resources
     if not (is_id(call.session) and is_id(given["fork"])):  # both become names of folders
         raise Refused(404, "not_here", "no such session")
@@ -83,34 +90,4 @@ async def lend(call: Call[Nothing, Nothing]) -> Reply:
     return Reply(204)
 
 
-ENDPOINTS = [
-    Endpoint(
-        method="GET",
-        path="/internal/sessions/{session}/deltas",
-        summary="The deltas of a session that runs here",
-        handler=deltas,
-        body=Nothing,
-        query=Nothing,
-        answers={200: None},
-        errors=(404,),
-    ),
-    Endpoint(
-        method="POST",
-        path="/internal/sessions/{session}/evict",
-        summary="Let go of a session",
-        handler=evict,
-        body=Nothing,
-        query=Nothing,
-        answers={204: None},
-    ),
-    Endpoint(
-        method="POST",
-        path="/internal/sessions/{session}/lend/{snapshot}/{fork}",
-        summary="Keep a snapshot of a session's files for its fork as well",
-        handler=lend,
-        body=Nothing,
-        query=Nothing,
-        answers={204: None},
-        errors=(404,),
-    ),
-]
+ENDPOINTS = [alone(deltas), alone(evict), alone(lend)]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from roost.kernel.meters import Histogram, NodeMetrics
 from roost.log.dispatch import Backlog
+from roost.operation import GET
 from roost.server.app_state import Api
 from roost.server.responses import Reply
-from roost.server.row_handler import Call, Endpoint, Nothing
+from roost.server.row_handler import Call, alone
 from roost.version import version
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class Now(NamedTuple):
         )
 
 
-async def metrics(call: Call[Nothing, Nothing]) -> Reply:
+@GET("/metrics", texts=("text/plain", _OPENMETRICS), shown="str")
+async def metrics(call: Call) -> Reply:
+    """Numbers for an operator, as OpenMetrics or Prometheus text."""
     now = await Now.of(call.api)
     openmetrics = _OPENMETRICS in (call.header(b"accept") or "")
     # In a thread: the first scrape imports a library, and each writes a few hundred lines.
@@ -170,15 +173,4 @@ def _fill(family: HistogramMetricFamily, labels: list[str], found: Histogram) ->
     family.add_metric(labels, list(zip(bounds, accumulate(found.counts), strict=True)), found.sum)
 
 
-ENDPOINTS = [
-    Endpoint(
-        method="GET",
-        path="/metrics",
-        summary="Numbers for an operator, as OpenMetrics or Prometheus text",
-        handler=metrics,
-        body=Nothing,
-        query=Nothing,
-        answers={200: str},
-        texts=("text/plain", _OPENMETRICS),
-    )
-]
+ENDPOINTS = [alone(metrics)]

@@ -1,13 +1,14 @@
-"""Endpoints for this node's models, and the router's profile that all nodes use."""
+"""This node's models, and the router's profile that all nodes use."""
 
 from __future__ import annotations
 
+from roost.api.models import ModelEntry, ModelList, ModelsApi
+from roost.kernel.runtime import Runtime
+from roost.models.catalog.card import Card
+from roost.models.profile import MEDIA_KINDS
 from roost.providers.accounts import Models
 from roost.providers.auto_model import PREFIX, Routed
 from roost.routing.profiles import Profiles
-from roost.server.responses import Reply, json
-from roost.server.row_handler import Call, Endpoint, Nothing
-from roost.server.shapes import ModelEntry, ModelList, ProfileBody
 
 
 async def survey(models: Models, profiles: Profiles) -> ModelList:
@@ -15,38 +16,30 @@ async def survey(models: Models, profiles: Profiles) -> ModelList:
     auto = models.resolve(PREFIX)
     assert isinstance(auto, Routed), "something else was given the router's name"
     name = await profiles.current()
-    entries = [ModelEntry.of(*found) for found in auto.survey()]
+    entries = [_entry(*found) for found in auto.survey()]
     return ModelList(profile=name, profiles=list(profiles.all), models=entries)
 
 
-async def models(call: Call[Nothing, Nothing]) -> Reply:
-    runtime = call.api.runtime
-    return json(200, await survey(runtime.models, runtime.node.model_pool.profiles))
+def _entry(name: str, card: Card | None, trouble: str | None) -> ModelEntry:
+    if card is None:
+        return ModelEntry(name=name, usable=False, trouble=trouble)
+    profile = card.profile
+    return ModelEntry(
+        name=name,
+        usable=True,
+        trouble=trouble,
+        window=profile.window,
+        max_output=profile.max_output,
+        media=[kind for kind in MEDIA_KINDS if profile.takes(kind)],
+    )
 
 
-async def use_profile(call: Call[ProfileBody, Nothing]) -> Reply:
-    await call.api.runtime.node.model_pool.profiles.use(call.body.profile)
-    return Reply(204)
+class ModelService(ModelsApi):
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
+    async def list(self) -> ModelList:
+        return await survey(self._runtime.models, self._runtime.node.model_pool.profiles)
 
-ENDPOINTS = [
-    Endpoint(
-        method="GET",
-        path="/models",
-        summary="The models of the router's profile in use, and whether they can be asked here",
-        handler=models,
-        body=Nothing,
-        query=Nothing,
-        answers={200: ModelList},
-    ),
-    Endpoint(
-        method="PUT",
-        path="/models/profile",
-        summary="Switch the router's profile on all nodes, from the next model call on",
-        handler=use_profile,
-        body=ProfileBody,
-        query=Nothing,
-        answers={204: None},
-        errors=(404,),
-    ),
-]
+    async def use_profile(self, profile: str) -> None:
+        await self._runtime.node.model_pool.profiles.use(profile)

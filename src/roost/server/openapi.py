@@ -25,14 +25,14 @@ _STREAM = (
 )
 
 
-def document(endpoints: Sequence[Endpoint[Any, Any]]) -> dict[str, Any]:
-    types = _types(endpoints)
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-    named = dict(zip(map(_key, types), schemas, strict=True))
+def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    shapes = _types(endpoints)
+    schemas, components = msgspec.json.schema_components(shapes, ref_template=_REF)
+    named = dict(zip(map(_key, shapes), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         path = re.sub(r"{(\w+):\w+}", r"{\1}", endpoint.path)
-        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, named, components)
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, named)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Roost", "version": version(), "description": "A runtime for durable AI agents."},
@@ -45,10 +45,11 @@ def document(endpoints: Sequence[Endpoint[Any, Any]]) -> dict[str, Any]:
     }
 
 
-def _types(endpoints: Sequence[Endpoint[Any, Any]]) -> list[Any]:
+def _types(endpoints: Sequence[Endpoint]) -> list[Any]:
     wanted: dict[str, Any] = {_key(Problem): Problem, _key(Event): Event}
     for endpoint in endpoints:
-        for one in (endpoint.body, endpoint.query, *endpoint.answers.values()):
+        row = endpoint.operation
+        for one in (endpoint.body, *map(row.answer, row.answers)):
             if one is not None and one is not Nothing:
                 wanted[_key(one)] = one
     return list(wanted.values())
@@ -58,40 +59,46 @@ def _key(one: Any) -> str:
     return repr(one)
 
 
-def _operation(endpoint: Endpoint[Any, Any], named: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, named: dict[str, Any]) -> dict[str, Any]:
+    row = endpoint.operation
     operation: dict[str, Any] = {
         "summary": endpoint.summary,
         "operationId": _name(endpoint),
-        "parameters": _parameters(endpoint, components),
+        "parameters": _parameters(endpoint),
         "responses": _responses(endpoint, named),
     }
+    if row.description and not endpoint.takes_body:
+        operation["description"] = row.description
     if endpoint.takes_body:
         schema = named[_key(endpoint.body)]
-        operation["requestBody"] = {"required": not endpoint.bodiless, "content": {_JSON: {"schema": schema}}}
-    if endpoint.file is not None:
-        content = {endpoint.file: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": not row.bodiless, "content": {_JSON: {"schema": schema}}}
+    if row.content is not None:
+        content = {row.content: {"schema": {"type": "string", "format": "binary"}}}
         operation["requestBody"] = {"required": True, "content": content}
-    if endpoint.open:
+    if row.open:
         operation["security"] = []
     return operation
 
 
-def _name(endpoint: Endpoint[Any, Any]) -> str:
+def _name(endpoint: Endpoint) -> str:
     words = re.findall(r"\w+", re.sub(r"{(\w+)(:\w+)?}", r"\1", endpoint.path))
     return "_".join([endpoint.method.lower(), *words])
 
 
-def _parameters(endpoint: Endpoint[Any, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
+def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    row = endpoint.operation
     names = re.findall(r"{(\w+)(?::\w+)?}", endpoint.path)
     found = [_parameter(name, "path", {"type": "string", "minLength": 1}, required=True) for name in names]
-    if endpoint.query is not Nothing:
-        query = components[endpoint.query.__name__]
-        required = query.get("required", [])
-        found += [_parameter(n, "query", _plain(s), required=n in required) for n, s in query["properties"].items()]
-    if endpoint.keyed:
+    query = msgspec.json.schema(endpoint.query)["$defs"]["Query"]
+    required = query.get("required", [])
+    found += [_parameter(n, "query", _plain(s), required=n in required) for n, s in query["properties"].items()]
+    if row.keyed:
         schema = {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH}
         found.append(_parameter("Idempotency-Key", "header", schema))
-    if endpoint.streams and endpoint.method == "GET":
+    if row.placed("wait"):
+        about = "`wait=SECONDS`: how long to wait for the effect before the answer is 202"
+        found.append(_parameter("Prefer", "header", {"type": "string", "description": about}))
+    if row.streams and endpoint.method == "GET":
         found.append(_parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{1,18}$"}))
     return found
 
@@ -109,18 +116,20 @@ def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool 
     return {"name": name, "in": place, "required": required, "schema": schema}
 
 
-def _responses(endpoint: Endpoint[Any, Any], named: dict[str, Any]) -> dict[str, Any]:
+def _responses(endpoint: Endpoint, named: dict[str, Any]) -> dict[str, Any]:
+    row = endpoint.operation
     responses: dict[str, Any] = {}
-    for status, answer in endpoint.answers.items():
-        kinds = endpoint.texts or (_JSON,)
+    for status in row.answers:
+        answer = row.answer(status)
+        kinds = row.texts or (_JSON,)
         content = {} if answer is None else {kind: {"schema": named[_key(answer)]} for kind in kinds}
-        if endpoint.streams and endpoint.method == "GET":
+        if row.streams and endpoint.method == "GET":
             content[_EVENTS] = _stream()
         responses[str(status)] = _response(status, content)
-    if endpoint.streams and "200" not in responses:
+    if row.streams and "200" not in responses:
         responses["200"] = _response(200, {_EVENTS: _stream()})
     problem = {"application/problem+json": {"schema": named[_key(Problem)]}}
-    statuses = {*_ALWAYS, *endpoint.errors, *(() if endpoint.open else (401,))}
+    statuses = {*_ALWAYS, *row.errors, *(() if row.open else (401,))}
     if endpoint.takes_body:
         statuses |= {408, 413, 415}
     for status in sorted(statuses):

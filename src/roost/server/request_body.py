@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import TypeVar
 
 import msgspec
@@ -12,13 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from roost.errors import Invalid
 from roost.server.problems import Refused, problem_of
-from roost.server.responses import ReplyCall, encode, from_error, from_problem
+from roost.server.responses import Header, ReplyCall, encode, from_error, from_problem
 from roost.server.validation_messages import said
 
 T = TypeVar("T")
 BODY_BYTES = 1024 * 1024
-MEDIA_BYTES = 32 * BODY_BYTES
-"""Most bytes of a message, which may hold pictures."""
+FILE_BYTES = 4 * 1024 * 1024 * 1024
+"""Most bytes of a body that is a file."""
 BODY_SECONDS = 30.0
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 48 * BODY_BYTES
@@ -69,6 +69,27 @@ async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
         size += len(chunks[-1])
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+async def pieces(receive: Receive, *, limit: int = FILE_BYTES) -> AsyncGenerator[bytes]:
+    """Yield a body as it comes. Raises `BodyTooLarge`, and `Refused` when nothing comes for 30 s."""
+    size, more = 0, True
+    while more:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            closing: list[Header] = [(b"connection", b"close")]
+            raise Refused(408, "body_timeout", f"nothing came for {BODY_SECONDS:g} s", closing) from None
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "incomplete_body", "the connection was closed before the end of the body")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        if chunk:
+            yield chunk
+        more = message.get("more_body", False)
 
 
 class Lingering:

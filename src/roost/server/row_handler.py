@@ -1,27 +1,31 @@
-"""One row of the endpoint table: the request's shape, its handler, the responses. Routes and the OpenAPI document are
-made from the same rows."""
+"""Endpoints: an operation at a path, with the code that answers it. Routes and the document are made from them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast
+from operator import attrgetter
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import Receive, Scope
 
 from roost.errors import Invalid
+from roost.operation import REQUIRED, Download, Operation, Parameter, Variant, operations
 from roost.server.app_state import Api
+from roost.server.file_stream import FileStream
 from roost.server.problems import Refused
-from roost.server.request_body import BODY_BYTES, decode_body, has_body, header, read_body
-from roost.server.responses import ReplyCall
+from roost.server.request_body import BODY_BYTES, decode_body, has_body, header, pieces, read_body
+from roost.server.responses import Header, Reply, ReplyCall, json
 from roost.server.validation_messages import said
 
-B = TypeVar("B")
-Q = TypeVar("Q")
 KEY_LENGTH = 255
+_FRESH: list[Header] = [(b"cache-control", b"no-store")]
+_WAIT = re.compile(r"(?:^|[,;]\s*)wait=(\d{1,5}(?:\.\d{1,6})?)\s*(?:[,;]|$)")
+Answering: TypeAlias = Callable[["Call"], Awaitable[ReplyCall]]
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,14 +33,14 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(slots=True)
-class Call(Generic[B, Q]):
-    """A decoded request that fits its row of the table."""
+class Call:
+    """A decoded request. `given`: the operation's arguments by name. `deltas`: for a stream."""
 
     api: Api
     scope: Scope
     params: Mapping[str, str]
-    body: B
-    query: Q
+    given: dict[str, Any]
+    deltas: bool = True
 
     def header(self, name: bytes) -> str | None:
         return header(self.scope, name)
@@ -54,47 +58,43 @@ class Call(Generic[B, Q]):
         return key
 
     @property
+    def wait(self) -> float | None:
+        """The seconds of `Prefer: wait=SECONDS`, or None."""
+        found = _WAIT.search(self.header(b"prefer") or "")
+        return float(found[1]) if found else None
+
+    @property
     def wants_stream(self) -> bool:
         return "text/event-stream" in (self.header(b"accept") or "")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Endpoint(Generic[B, Q]):
-    """A row of the endpoint table.
+class Endpoint:
+    """An operation at one path. `answering` gets the decoded request."""
 
-    answers: the body type of each status, None for no body.
-    errors: statuses of problems beyond those that every endpoint has.
-    keyed: accepts an Idempotency-Key.
-    streams: sends events when asked to.
-    open: needs no token.
-    texts: media types of responses that are not JSON.
-    most: most bytes of the body.
-    file: media type of a body that the handler's reply reads itself.
-    bodiless: a request without a body counts as one with `{}`.
-    """
-
-    method: str
-    path: str
-    summary: str
-    handler: Callable[[Call[B, Q]], Awaitable[ReplyCall]]
-    body: type[B]
-    query: type[Q]
-    answers: Mapping[int, Any]
-    errors: Sequence[int] = ()
-    keyed: bool = False
-    streams: bool = False
-    open: bool = False
-    texts: Sequence[str] = ()
-    most: int = BODY_BYTES
-    file: str | None = None
-    bodiless: bool = False
+    def __init__(self, operation: Operation, answering: Answering, variant: Variant | None = None) -> None:
+        variant = variant or operation.variants()[0]
+        self.operation, self.method, self._answering = operation, operation.method, answering
+        self.path, self.summary, self._fixed = variant.path, variant.summary, variant.fixed
 
     @cached_property
-    def decoder(self) -> msgspec.json.Decoder[B]:
+    def body(self) -> type[Any]:
+        """The type of the JSON body."""
+        row = self.operation
+        if whole := row.placed("whole"):
+            return row.hint(whole[0].name)
+        return _shape(row, row.body, row.placed("body")) if row.placed("body") else Nothing
+
+    @cached_property
+    def query(self) -> type[Any]:
+        more = [("deltas", bool, True)] if self.operation.streams else []
+        return _shape(self.operation, "Query", self.operation.placed("query"), more)
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
         return msgspec.json.Decoder(self.body)
 
     @cached_property
-    def _blank(self) -> Q | None:
+    def _blank(self) -> Any:
         """The query of a request without one; None when a field is required."""
         try:
             return msgspec.convert({}, self.query)
@@ -106,19 +106,39 @@ class Endpoint(Generic[B, Q]):
         return self.body is not Nothing
 
     async def reply(self, api: Api, scope: Scope, receive: Receive) -> ReplyCall:
-        """Decode a request and call its handler. Raises `RoostError` when the table or the handler refuses it."""
+        """Decode a request and answer it. Raises `RoostError` when the table or the operation refuses it."""
+        row, params = self.operation, {**scope["path_params"], **self._fixed}
         query = self._query(scope["query_string"])
-        body = cast(B, _NOTHING)
-        if self.bodiless and not has_body(scope):
-            body = msgspec.convert({}, self.body)
-        elif self.takes_body:
-            body = decode_body(scope, await read_body(scope, receive, limit=self.most), self.decoder)
-        elif self.method != "GET" and self.file is None and has_body(scope):
-            data = await read_body(scope, receive, limit=self.most)
-            body = decode_body(scope, data, self.decoder) if data else body
-        return await self.handler(Call(api, scope, scope["path_params"], body, query))
+        call = Call(api, scope, params, {one.name: params[one.name] for one in row.placed("path")})
+        call.deltas = getattr(query, "deltas", True)
+        call.given |= {one.name: getattr(query, one.name) for one in row.placed("query")}
+        if row.content is not None:
+            call.given["content"] = pieces(receive)
+        else:
+            call.given |= self._arguments(await self._body(scope, receive))
+        if row.keyed:
+            call.given[row.keyed] = call.key
+        if row.placed("wait"):
+            call.given["wait"] = call.wait
+        return await self._answering(call)
 
-    def _query(self, text: bytes) -> Q:
+    async def _body(self, scope: Scope, receive: Receive) -> Any:
+        row = self.operation
+        if row.bodiless and not has_body(scope):
+            return msgspec.convert({}, self.body)
+        if self.takes_body:
+            data = await read_body(scope, receive, limit=row.most or BODY_BYTES)
+            return decode_body(scope, data, self._decoder)
+        if self.method != "GET" and has_body(scope) and (data := await read_body(scope, receive)):
+            decode_body(scope, data, self._decoder)
+        return None
+
+    def _arguments(self, body: Any) -> dict[str, Any]:
+        if whole := self.operation.placed("whole"):
+            return {whole[0].name: body}
+        return {one.name: getattr(body, one.name) for one in self.operation.placed("body")}
+
+    def _query(self, text: bytes) -> Any:
         if not text and (blank := self._blank) is not None:
             return blank
         try:
@@ -134,13 +154,61 @@ class Endpoint(Generic[B, Q]):
         return found
 
 
-_NOTHING = Nothing()
+def _shape(
+    row: Operation, name: str, parameters: Sequence[Parameter], more: Sequence[tuple[str, Any, Any]] = ()
+) -> type[Any]:
+    """Make the struct of some parameters."""
+    fields: list[Any] = []
+    for one in parameters:
+        renamed = one.wire if one.wire != one.name else None
+        value = (
+            msgspec.field(name=renamed) if one.default is REQUIRED else msgspec.field(default=one.default, name=renamed)
+        )
+        fields.append((one.name, row.hint(one.name), value))
+    about = {"__doc__": row.description} if row.description else {}
+    return msgspec.defstruct(name, [*fields, *more], forbid_unknown_fields=True, kw_only=True, namespace=about)
+
+
+def endpoints(interface: type, service: Any) -> list[Endpoint]:
+    """Return the endpoints of an interface that `service` implements. A method `stream_NAME(call)` of the service
+    answers an operation that is asked for as a stream."""
+    return [
+        Endpoint(
+            row, _answering(row, getattr(service, row.name), getattr(service, f"stream_{row.name}", None)), variant
+        )
+        for row in operations(interface)
+        for variant in row.variants()
+    ]
+
+
+def alone(handler: Answering) -> Endpoint:
+    """Return the endpoint of a function that carries its operation and reads the request itself."""
+    operation: Operation = handler.operation  # pyright: ignore[reportFunctionMemberAccess] - set by the decorator
+    return Endpoint(operation, handler)
+
+
+def _answering(row: Operation, method: Callable[..., Awaitable[Any]], stream: Answering | None) -> Answering:
+    async def answer(call: Call) -> ReplyCall:
+        if stream is not None and call.wants_stream:
+            return await stream(call)
+        result = await method(**call.given)
+        if isinstance(result, Download):
+            return FileStream(call.api, call.session, result)
+        status = row.status(result, call.given)
+        if result is None:
+            return Reply(status)
+        headers = _FRESH if row.open else []
+        if row.location is not None:
+            headers = [*headers, (b"location", b"/sessions/" + attrgetter(row.location)(result).encode())]
+        return json(status, result, headers=headers)
+
+    return answer
 
 
 class Resource:
     """All methods of one path."""
 
-    def __init__(self, api: Api, endpoints: Sequence[Endpoint[Any, Any]]) -> None:
+    def __init__(self, api: Api, endpoints: Sequence[Endpoint]) -> None:
         self._api = api
         self._methods = {endpoint.method: endpoint for endpoint in endpoints}
         self._allow = ", ".join(self._methods).encode()
@@ -151,6 +219,6 @@ class Resource:
         if endpoint is None:
             detail = f"{scope['method']} is not a method of {scope['path']}; {self._allow.decode()} is"
             raise Refused(405, "method_not_allowed", detail, [(b"allow", self._allow)])
-        if self._api.stopping and not endpoint.open:
+        if self._api.stopping and not endpoint.operation.open:
             raise Refused(503, "shutting_down", "the daemon is stopping", [(b"connection", b"close")])
         return await endpoint.reply(self._api, scope, receive)

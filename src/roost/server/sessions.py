@@ -1,170 +1,145 @@
-"""Endpoints for sessions: create, find, inspect, delete, control."""
+"""Sessions: create, find, inspect, delete, control, and their logs."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, cast
 
-from roost.agent.definition import Agent
-from roost.errors import Conflict
+import msgspec
+
+from roost.api.sessions import Entry, EventPage, SessionPage, SessionsApi, SessionTree, Transcript, WaitingCalls
+from roost.errors import Busy, Conflict, Invalid
 from roost.kernel.compaction_result import Compacted
-from roost.kernel.sessions import SessionView
-from roost.log.events import ControlAction
+from roost.kernel.session_views import SessionView
+from roost.kernel.stream import Frame
+from roost.log.events import ControlAction, SessionState
 from roost.log.protocols import SessionInfo, SessionQuery
-from roost.server.responses import Reply, json
-from roost.server.row_handler import Call, Endpoint, Nothing
-from roost.server.shapes import NewSessionBody, SessionPage, SessionsQuery, Transcript
+from roost.log.tail import Follower
+from roost.server.app_state import Api
+from roost.server.responses import ReplyCall
+from roost.server.row_handler import Call
+from roost.server.stream import PING_SECONDS, EventStream, Watch
+
+if TYPE_CHECKING:
+    from roost.agent.definition import AgentSpec
+
+STREAMS = 1000
+"""Most streams open at once. A reader that reads nothing holds up to a megabyte until it is disconnected."""
+_COMPACTS = 45.0
 
 
-async def create(call: Call[NewSessionBody, Nothing]) -> Reply:
-    body, sessions = call.body, call.api.sessions
-    agent = sessions.variant(body.agent, model=body.model, definition=body.definition)
-    info = await sessions.create(
-        agent, id=body.id, workspace=body.workspace, title=body.title, labels=body.labels, key=call.key
-    )
-    if call.key is not None and _differs(body, agent, info):
-        raise Conflict(f"the key {call.key!r} made another session, {info.id!r}", code="idempotency_mismatch")
-    return json(201, info, headers=[(b"location", b"/sessions/" + info.id.encode())])
+class SessionService(SessionsApi):
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._sessions = api.sessions
 
+    async def create(
+        self,
+        agent: str,
+        *,
+        model: str | None = None,
+        definition: AgentSpec | None = None,
+        id: str | None = None,
+        workspace: str | None = None,
+        title: str | None = None,
+        labels: dict[str, str] | None = None,
+        key: str | None = None,
+    ) -> SessionInfo:
+        chosen = self._sessions.variant(agent, model=model, definition=definition)
+        info = await self._sessions.create(chosen, id=id, workspace=workspace, title=title, labels=labels, key=key)
+        # A change of the agent on the node since then is no difference.
+        version = info.version if model is None and definition is None else chosen.spec.version
+        wanted = (agent, version, id or info.id, workspace, title, labels or {})
+        if key is not None and wanted != (info.agent, info.version, info.id, info.workspace, info.title, info.labels):
+            raise Conflict(f"the key {key!r} made another session, {info.id!r}", code="idempotency_mismatch")
+        return info
 
-def _differs(body: NewSessionBody, agent: Agent, info: SessionInfo) -> bool:
-    """Return whether a repeated request differs from the session that its key created. A change of the agent on the
-    node since then is no difference."""
-    version = info.version if body.model is None and body.definition is None else agent.spec.version
-    wanted = (body.agent, version, body.id or info.id, body.workspace, body.title, body.labels or {})
-    return wanted != (info.agent, info.version, info.id, info.workspace, info.title, info.labels)
-
-
-async def find(call: Call[Nothing, SessionsQuery]) -> Reply:
-    query = call.query
-    key, _, value = (query.label or "").partition(":")
-    found = await call.api.sessions.find(
-        SessionQuery(
-            agent=query.agent,
-            state=query.state,
-            parent=query.parent,
-            label=(key, value) if query.label else None,
-            before=query.before,
-            limit=query.limit + 1,
-        ),
-        turns=query.turns,
-    )
-    page = found[: query.limit]
-    return json(200, SessionPage(sessions=page, next=page[-1].id if len(found) > query.limit else None))
-
-
-async def inspect(call: Call[Nothing, Nothing]) -> Reply:
-    return json(200, await call.api.sessions.inspect(call.session))
-
-
-async def delete(call: Call[Nothing, Nothing]) -> Reply:
-    await call.api.sessions.delete(call.session)
-    return Reply(204)
-
-
-async def messages(call: Call[Nothing, Nothing]) -> Reply:
-    return json(200, Transcript(messages=await call.api.sessions.transcript(call.session)))
-
-
-_AIM = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
-
-
-def _control(action: ControlAction) -> Callable[[Call[Nothing, Nothing]], Awaitable[Reply]]:
-    async def control(call: Call[Nothing, Nothing]) -> Reply:
-        info = await call.api.sessions.control(call.session, action, key=call.key)
-        reached = info.phase == "idle" if action == "cancel" else info.state == _AIM.get(action)
-        return json(200 if reached or not info.pending else 202, info)
-
-    return control
-
-
-async def compact(call: Call[Nothing, Nothing]) -> Reply:
-    done = await call.api.sessions.compact(call.session, key=call.key)
-    return json(202 if done.compaction.outcome == "waits" else 200, done)
-
-
-_CONTROLS: dict[ControlAction, str] = {
-    "start": "Let a session take inputs, again if it was stopped or failed",
-    "pause": "Stop after what is going on now, and keep it; inputs wait",
-    "resume": "Go on where a pause or an error left off",
-    "cancel": "End the running turn without an answer",
-    "stop": "End the running turn and take no more inputs",
-    "trust": "Take what the session has read from outside for harmless",
-}
-
-ENDPOINTS = [
-    Endpoint(
-        method="POST",
-        path="/sessions",
-        summary="Make a session of an agent",
-        handler=create,
-        body=NewSessionBody,
-        query=Nothing,
-        answers={201: SessionInfo},
-        errors=(409,),
-        keyed=True,
-    ),
-    Endpoint(
-        method="GET",
-        path="/sessions",
-        summary="Sessions, newest first",
-        handler=find,
-        body=Nothing,
-        query=SessionsQuery,
-        answers={200: SessionPage},
-    ),
-    Endpoint(
-        method="GET",
-        path="/sessions/{session}",
-        summary="A session as its log says it is",
-        handler=inspect,
-        body=Nothing,
-        query=Nothing,
-        answers={200: SessionView},
-        errors=(404,),
-    ),
-    Endpoint(
-        method="DELETE",
-        path="/sessions/{session}",
-        summary="Remove a session, its log and its private files",
-        handler=delete,
-        body=Nothing,
-        query=Nothing,
-        answers={204: None},
-        errors=(404, 409),
-    ),
-    Endpoint(
-        method="GET",
-        path="/sessions/{session}/messages",
-        summary="The transcript in the model's context",
-        handler=messages,
-        body=Nothing,
-        query=Nothing,
-        answers={200: Transcript},
-        errors=(404,),
-    ),
-    Endpoint(
-        method="POST",
-        path="/sessions/{session}/compact",
-        summary="Make what the model sees smaller: a summary takes the place of earlier messages. 202: it waits",
-        handler=compact,
-        body=Nothing,
-        query=Nothing,
-        answers={200: Compacted, 202: Compacted},
-        errors=(404, 409),
-        keyed=True,
-    ),
-    *(
-        Endpoint(
-            method="POST",
-            path=f"/sessions/{{session}}/{action}",
-            summary=f"{summary}. 202: accepted, and not yet in effect",
-            handler=_control(action),
-            body=Nothing,
-            query=Nothing,
-            answers={200: SessionInfo, 202: SessionInfo},
-            errors=(404, 409),
-            keyed=True,
+    async def find(
+        self,
+        *,
+        agent: str | None = None,
+        state: SessionState | None = None,
+        parent: str | None = None,
+        label: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+        turns: bool = False,
+    ) -> SessionPage:
+        key, _, value = (label or "").partition(":")
+        query = SessionQuery(
+            agent=agent,
+            state=state,
+            parent=parent,
+            label=(key, value) if label else None,
+            before=before,
+            limit=limit + 1,
         )
-        for action, summary in _CONTROLS.items()
-    ),
-]
+        found = await self._sessions.find(query, turns=turns)
+        page = found[:limit]
+        return SessionPage(sessions=page, next=page[-1].id if len(found) > limit else None)
+
+    async def inspect(self, session: str) -> SessionView:
+        return await self._sessions.inspect(session)
+
+    async def delete(self, session: str) -> None:
+        await self._sessions.delete(session)
+
+    async def messages(self, session: str) -> Transcript:
+        return Transcript(messages=await self._sessions.transcript(session))
+
+    async def events(self, session: str, *, after: int = 0, limit: int = 500) -> EventPage[msgspec.Raw]:
+        head = await self._head(session, after)
+        records = await self._sessions.history(session, after=after, limit=limit)
+        entries = [Entry(seq=record.seq, event=msgspec.Raw(record.body)) for record in records]
+        return EventPage(events=entries, head=max(head, records[-1].seq if records else 0))
+
+    async def stream_events(self, call: Call) -> ReplyCall:
+        after = _position(call.header(b"last-event-id"))
+        after = call.given["after"] if after is None else after
+        await self._head(call.session, after)
+        check_room(self._api)
+        return open_stream(self._api, call.session, after=after, deltas=call.deltas)
+
+    async def _head(self, session: str, after: int) -> int:
+        """Return the log's end. Raises `Conflict` when `after` is behind it."""
+        head = (await self._sessions.get(session)).head
+        if after > head:
+            raise Conflict(f"the log ends at {head}; there is nothing after {after} yet", code="ahead_of_log")
+        return head
+
+    async def tree(self, session: str) -> SessionTree:
+        return SessionTree(sessions=await self._sessions.tree(session))
+
+    async def approvals(self, session: str) -> WaitingCalls:
+        return WaitingCalls(approvals=await self._sessions.approvals(session))
+
+    async def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted:
+        return await self._sessions.compact(session, key=key, wait=_COMPACTS if wait is None else wait)
+
+    async def control(
+        self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
+    ) -> SessionInfo:
+        return await self._sessions.control(session, action, key=key, wait=wait)
+
+
+def check_room(api: Api) -> None:
+    """Refuse a stream when too many are open; call it before any other work. Raises `Busy`."""
+    if len(api.streams) >= STREAMS:
+        raise Busy(f"{STREAMS} streams are open; close some, or try again later", code="too_many_streams")
+
+
+def open_stream(
+    api: Api, session: str, *, after: int | Follower, deltas: bool, watch: Watch | None = None
+) -> EventStream:
+    """Open a session's stream. A given `Follower` is closed with it."""
+    frames = api.sessions.stream(session, after=after, deltas=deltas, idle=PING_SECONDS)
+    follower = after if isinstance(after, Follower) else None
+    return EventStream(api, session, cast("AsyncGenerator[list[Frame], None]", frames), watch, follower)
+
+
+def _position(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Invalid(f"Last-Event-ID {text!r} is not the number of an event")
+    return int(text)

@@ -8,10 +8,8 @@ from typing import Final
 
 import msgspec
 
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$(?!\n)"
-LABEL_KEY: Final = r"^[^:\x00-\x1f\x7f]+$(?!\n)"
-MONTH: Final = r"^[0-9]{4}-(0[1-9]|1[0-2])$(?!\n)"
-LABEL_QUERY: Final = "^[^:]+:"
+from roost.api.shapes import LABEL_KEY, LABEL_QUERY, MONTH, NAME
+
 _FORMS: Final = {
     NAME: "must begin with a letter or digit and have only those and ._:-",
     LABEL_KEY: "must have no colon and no control characters",

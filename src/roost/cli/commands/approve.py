@@ -17,7 +17,7 @@ from roost.cli.output import one_line, say, say_json
 from roost.cli.renderer import arguments_line
 from roost.cli.session_ids import session_id, short
 from roost.errors import Conflict, NotFound
-from roost.kernel.sessions import PendingApproval, WaitingCall
+from roost.kernel.session_views import PendingApproval, WaitingCall
 from roost.log.events import Decision
 
 

@@ -22,7 +22,7 @@ from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
-    from roost.kernel.schedules import ScheduleView
+    from roost.kernel.schedule_views import ScheduleView
 
 _in_session = click.option("--session", "-s", metavar="SESSION", help="Of this session, where several have the name.")
 

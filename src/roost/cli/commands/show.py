@@ -17,7 +17,7 @@ from roost.cli.options import WholeNumber, as_json, command, session_argument
 from roost.cli.output import ago, clean, one_line, say, say_json, styled
 from roost.cli.renderer import arguments_line, result_lines, usage_line
 from roost.cli.session_ids import session_id, short
-from roost.kernel.sessions import SessionView, WaitingCall
+from roost.kernel.session_views import SessionView, WaitingCall
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
 
 _ROWS = 60

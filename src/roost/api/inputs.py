@@ -1,0 +1,102 @@
+"""Inputs of a session: messages, answers to approvals, a program's events, timers, pins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol
+
+from msgspec import Meta
+
+from roost.api.shapes import AcceptedInput, Name, Seconds
+from roost.log.content import UserPart
+from roost.log.events import Decision, GrantScope, InputMode
+from roost.operation import DELETE, POST, PUT
+
+MEDIA_BYTES = 32 * 1024 * 1024
+"""Most bytes of a message, which may hold pictures."""
+_Text = Annotated[str, Meta(min_length=1)]
+_TIMER = "/sessions/{session}/timers/{timer}"
+_PIN = "/sessions/{session}/pins/{key}"
+
+
+class InputsApi(Protocol):
+    @POST(
+        "/sessions/{session}/messages",
+        202,
+        body="MessageBody",
+        errors=(404, 409),
+        keyed=True,
+        streams=True,
+        most=MEDIA_BYTES,
+    )
+    async def send(
+        self,
+        session: str,
+        text: str | None = None,
+        *,
+        parts: Annotated[list[UserPart], Meta(min_length=1, max_length=256)] | None = None,
+        mode: InputMode = "follow_up",
+        source: Annotated[str, Meta(max_length=256)] | None = None,
+        key: str | None = None,
+    ) -> AcceptedInput:
+        """Say something to the agent. As a stream: the events from here to the end of the turn that takes it in.
+
+        Either `text` or `parts`. `steer`: delivered into the running turn. `follow_up`: delivered when it has ended.
+        """
+        ...
+
+    @POST("/sessions/{session}/approvals/{call:path}", 202, body="ApprovalBody", errors=(404, 409), repeatable=True)
+    async def approve(
+        self,
+        session: str,
+        call: str,
+        decision: Decision,
+        *,
+        note: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        always: Annotated[list[str], Meta(max_length=32)] = [],  # noqa: B006 - never changed
+        scope: GrantScope | None = None,
+        asked: int | None = None,
+    ) -> AcceptedInput:
+        """Answer a call that waits for a person.
+
+        With `modify` the call runs with these `arguments` instead of the model's. `always`: prefixes offered by the
+        question that are allowed from now on, within `scope`. `asked`: the position of the question.
+        """
+        ...
+
+    @POST("/sessions/{session}/emit", 202, body="EmitBody", errors=(404, 409), keyed=True)
+    async def emit(self, session: str, name: Name, data: Any = None, *, key: str | None = None) -> AcceptedInput:
+        """Put a program's own event into the log."""
+        ...
+
+    @PUT(_TIMER, 202, body="TimerBody", errors=(404, 409), keyed=True)
+    async def set_timer(
+        self,
+        session: str,
+        timer: str,
+        text: _Text,
+        *,
+        due: Seconds | None = None,
+        in_: Seconds | None = None,
+        key: str | None = None,
+    ) -> AcceptedInput:
+        """Say something to the agent at a time, once, whatever crashes in between.
+
+        Either `due` (seconds since 1970) or `in` (seconds from now).
+        """
+        ...
+
+    @PUT(_PIN, 202, body="PinBody", errors=(404,))
+    async def pin(self, session: str, key: str, text: _Text) -> AcceptedInput:
+        """Keep a text word for word, whatever leaves the model's context."""
+        ...
+
+    @DELETE(_PIN, 202, errors=(404,))
+    async def unpin(self, session: str, key: str) -> AcceptedInput:
+        """Take a pin away."""
+        ...
+
+    @DELETE(_TIMER, 202, errors=(404,))
+    async def clear_timer(self, session: str, timer: str) -> AcceptedInput:
+        """Clear a timer."""
+        ...

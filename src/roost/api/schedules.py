@@ -1,0 +1,100 @@
+"""Schedules of sessions, and their unprompted answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Protocol
+
+from msgspec import Meta
+
+from roost.api.shapes import AcceptedInput, Answer, Position
+from roost.kernel.schedule_views import Outbox, ScheduleView
+from roost.log.schedule_events import ScheduleSpec
+from roost.operation import DELETE, GET, POST, PUT
+
+_ALL = "/sessions/{session}/schedules"
+_ONE = f"{_ALL}/{{name}}"
+
+
+class ScheduleList(Answer):
+    """By session and name. `next`: the `after` of the next page."""
+
+    schedules: list[ScheduleView]
+    next: str | None = None
+
+
+class Ordered(Answer):
+    """`accepted`: on disk, in effect once the session's step in progress has ended. `done`: in effect, and the schedule
+    no longer exists."""
+
+    status: Literal["accepted", "done"]
+
+
+def _ordered(result: ScheduleView | Ordered, given: Mapping[str, Any]) -> int:
+    return 202 if isinstance(result, Ordered) and result.status == "accepted" else 200
+
+
+class SchedulesApi(Protocol):
+    @GET("/schedules")
+    async def list(
+        self,
+        *,
+        after: Annotated[str, Meta(max_length=128)] = "",
+        limit: Annotated[int, Meta(ge=1, le=500)] = 100,
+    ) -> ScheduleList:
+        """The schedules of all sessions.
+
+        Schedules of the first `limit` sessions that have any, after the former page's `next`.
+        """
+        ...
+
+    @GET(_ALL, errors=(404,))
+    async def of(self, session: str) -> ScheduleList:
+        """The schedules of a session."""
+        ...
+
+    @GET(_ONE, errors=(404,))
+    async def get(self, session: str, name: str) -> ScheduleView:
+        """A schedule, and when it comes due next."""
+        ...
+
+    @PUT(_ONE, (200, 202), status=_ordered, body="spec", errors=(404, 409), keyed=True, adopts="idle")
+    async def set(
+        self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float | None = None
+    ) -> ScheduleView | Ordered:
+        """Make a schedule, or change it."""
+        ...
+
+    @DELETE(_ONE, (200, 202), status=_ordered, errors=(404,), adopts="idle")
+    async def delete(self, session: str, name: str, *, wait: float | None = None) -> Ordered:
+        """Take a schedule away."""
+        ...
+
+    @POST(f"{_ONE}/pause", (200, 202), status=_ordered, errors=(404, 409), keyed=True, adopts="idle")
+    async def pause(
+        self, session: str, name: str, *, key: str | None = None, wait: float | None = None
+    ) -> ScheduleView | Ordered:
+        """Let nothing of it fire any more."""
+        ...
+
+    @POST(f"{_ONE}/resume", (200, 202), status=_ordered, errors=(404, 409), keyed=True, adopts="idle")
+    async def resume(
+        self, session: str, name: str, *, key: str | None = None, wait: float | None = None
+    ) -> ScheduleView | Ordered:
+        """Go on with a paused schedule."""
+        ...
+
+    @POST(f"{_ONE}/run", 202, errors=(404, 409), keyed=True)
+    async def run(self, session: str, name: str, *, key: str | None = None) -> AcceptedInput:
+        """Have it run now, once."""
+        ...
+
+    @GET("/sessions/{session}/outbox", errors=(404,))
+    async def outbox(
+        self, session: str, *, after: Position = 0, limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    ) -> Outbox:
+        """What the session has said without being asked, for whoever brings it to people.
+
+        `after`: the `next` of the former response.
+        """
+        ...

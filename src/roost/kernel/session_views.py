@@ -1,0 +1,61 @@
+"""Views of sessions and of the calls that wait in them, for callers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from roost.log import events as ev
+from roost.log.content import Usage
+from roost.log.protocols import SessionInfo
+from roost.workspace.changes import FileDiff
+
+
+class PendingApproval(msgspec.Struct, frozen=True):
+    """A call that waits for a person. `asked`: the question's position in the log. `dangers` and `prefixes`: as of
+    `ApprovalRequested`. `files`: what a call of a file tool would change; filled only by `Sessions.approvals`, on a
+    node that has the files as the model knows them."""
+
+    call: str
+    tool: str
+    arguments: str
+    reason: str
+    asked: int = 0
+    dangers: tuple[ev.Danger, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    files: tuple[FileDiff, ...] = ()
+
+
+class WaitingCall(PendingApproval, frozen=True, kw_only=True):
+    """A waiting call of a session or of its descendants."""
+
+    session: str
+    agent: str
+
+
+class RunningJob(msgspec.Struct, frozen=True):
+    """A command in the background, ended at `due`."""
+
+    job: str
+    command: str
+    began: float
+    due: float
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A session's state by its log. `usage.cost` is in nano-dollars. `turn`: the number of the open turn."""
+
+    info: SessionInfo
+    reason: str | None
+    turns: int
+    steps: int
+    usage: Usage
+    context_tokens: int
+    approvals: tuple[PendingApproval, ...]
+    timers: Mapping[str, float]
+    pins: Mapping[str, str]
+    turn: int | None = None
+    jobs: tuple[RunningJob, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Python parts of its agent that no running node knows. The session waits until one does."""
