@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from roost.local.catalog import lookup
 from roost.local.model import LocalModel
 from roost.local.settings import cores
 from roost.local.tuning import Tuned, machine_of
-from roost.log.content import Text, UserMessage
+from roost.log.content import AssistantPart, Text, UserMessage
 from roost.models.request import Completed, Failed, Progress, Request, TextDelta
 
 pytestmark = [
@@ -36,12 +37,16 @@ LONG = "You are helpful. " + "The harbour is quiet and the boats lie still. " * 
 @pytest.fixture
 def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of prefix states beside the weights that are here."""
+    return link_weights(tmp_path, monkeypatch)
+
+
+def link_weights(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     here = cache_dir()
-    (tmp_path / "models").mkdir()
+    (folder / "models").mkdir()
     for path in here.glob("SmolLM2*"):
-        (tmp_path / "models" / path.name).symlink_to(path)
-    monkeypatch.setenv("ROOST_CACHE", str(tmp_path))
-    return tmp_path / "models" / "states"
+        (folder / "models" / path.name).symlink_to(path)
+    patch.setenv("ROOST_CACHE", str(folder))
+    return folder / "models" / "states"
 
 
 @pytest.fixture
@@ -51,10 +56,15 @@ async def model(states: Path) -> AsyncIterator[LocalModel]:
     await model.close()
 
 
-def say(text: str, session: str = "a", instruction: str = LONG) -> Request:
+def say(text: str, session: str = "a", instruction: str = "You are helpful.") -> Request:
     return Request(
         instruction=instruction, messages=(UserMessage((Text(text),)),), max_output=2, meta={"session": session}
     )
+
+
+def at_length(text: str, session: str = "a") -> Request:
+    """A request whose prefix is long enough for a state."""
+    return say(text, session, LONG)
 
 
 async def done(model: LocalModel, request: Request) -> Completed:
@@ -115,7 +125,7 @@ ORPHAN = """
 import asyncio, sys
 from roost.models.request import Request
 from roost.local.model import LocalModel
-from roost.log.content import Text, UserMessage
+from roost.log.content import AssistantPart, Text, UserMessage
 
 async def main():
     asked = Request(instruction="Hi.", messages=(UserMessage((Text("Tell me a very long story about a ship."),)),))
@@ -208,28 +218,52 @@ async def test_a_fork_has_a_worker_of_its_own_and_leaves_the_parents_alone(model
 
 
 async def test_a_prefix_is_read_once_and_found_by_the_next_process(model: LocalModel, states: Path) -> None:
-    first = await done(model, say("Hi."))
+    first = await done(model, at_length("Hi."))
     assert first.usage.input > 250
     (state,) = states.glob("*.state")
     assert state.stat().st_mode & 0o077 == 0 or states.stat().st_mode & 0o077 == 0
     await model.close()
-    again = await done(model, say("Hi.", "b"))
+    again = await done(model, at_length("Hi.", "b"))
     assert evaluated(again) < 30
     assert again.parts == first.parts
 
 
 async def test_another_prompt_has_another_state(model: LocalModel, states: Path) -> None:
-    await done(model, say("Hi."))
+    await done(model, at_length("Hi."))
     await done(model, say("Hi.", "b", "You are terse. " + LONG))
     assert len(list(states.glob("*.state"))) == 2
 
 
+class Made(NamedTuple):
+    """A state that was made, and what the model answered with it."""
+
+    name: str
+    body: bytes
+    parts: tuple[AssistantPart, ...]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    async def make() -> Made:
+        model = LocalModel("smollm2-135m", context=2048)
+        try:
+            first = await done(model, at_length("Hi."))
+        finally:
+            await model.close()
+        (state,) = (folder / "models" / "states").glob("*.state")
+        return Made(state.name, state.read_bytes(), first.parts)
+
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        link_weights(folder, patch)
+        return asyncio.run(make())
+
+
 @pytest.mark.parametrize("harm", ["cut", "flipped", "forged"])
-async def test_a_damaged_state_is_made_again(model: LocalModel, states: Path, harm: str) -> None:
-    first = await done(model, say("Hi."))
-    await model.close()
-    (state,) = states.glob("*.state")
-    body = bytearray(state.read_bytes())
+async def test_a_damaged_state_is_made_again(model: LocalModel, states: Path, made: Made, harm: str) -> None:
+    states.mkdir()
+    state = states / made.name
+    body = bytearray(made.body)
     if harm == "cut":
         del body[len(body) // 2 :]
     elif harm == "flipped":
@@ -240,9 +274,9 @@ async def test_a_damaged_state_is_made_again(model: LocalModel, states: Path, ha
         body = body[: len(body) // 2]
         body += hashlib.sha256(body).digest()
     state.write_bytes(body)
-    again = await done(model, say("Hi.", "b"))
-    assert again.parts == first.parts
-    assert evaluated(await done(model, say("Hi.", "c"))) < 30
+    again = await done(model, at_length("Hi.", "b"))
+    assert again.parts == made.parts
+    assert evaluated(await done(model, at_length("Hi.", "c"))) < 30
     (state,) = states.glob("*.state")
     assert state.read_bytes() != bytes(body)
 
@@ -262,7 +296,7 @@ async def test_old_states_are_evicted(model: LocalModel, states: Path) -> None:
         path = states / f"{number:032}.state"
         path.write_bytes(b"x")
         os.utime(path, (number, number))
-    await done(model, say("Hi."))
+    await done(model, at_length("Hi."))
     assert 2 <= len(list(states.glob("*.state"))) <= 8
 
 
@@ -270,7 +304,7 @@ async def test_a_folder_that_takes_no_states_costs_only_time(states: Path) -> No
     states.write_text("in the way")
     model = LocalModel("smollm2-135m", context=2048)
     try:
-        await done(model, say("Hi."))
+        await done(model, at_length("Hi."))
     finally:
         await model.close()
 
@@ -345,7 +379,7 @@ async def test_what_a_trial_found_is_used_and_what_somebody_chose_stays(
 ) -> None:
     weights = lookup("smollm2-135m")
     file = states.parent / f"{weights.file}.tuned"
-    found = Tuned(machine_of(weights.sha256), threads=1, batch=32, repack=True)
+    found = Tuned(machine_of(weights.sha256), threads=cores(), batch=32, repack=True)
     file.write_bytes(msgspec.json.encode(found))
     small = await pieces(model)
     await model.close()
