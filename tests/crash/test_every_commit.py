@@ -38,7 +38,8 @@ _CASES = {
 
 _WANTED = {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}
 _ON_POSTGRES = ("two_tools", "timer")
-"""Between them they have every kind of commit."""
+"""Between them they have every kind of commit. The others are struck before every third one alone: what is on the disk
+then is what was there after the commit before, which is struck too."""
 _AT_ONCE = 4
 """Homes that are played in at the same time: most of a play is waiting."""
 
@@ -65,8 +66,9 @@ async def test_crash_at_every_commit_on_postgres(
 
 async def _strike_everywhere(tmp_path: Path, provider: ProviderServer, case: str, when: When, store: Store) -> None:
     agent, scenario = _CASES[case]
-    struck = await _exhaust(tmp_path / "0", provider, agent, scenario, when, store)
-    assert len(struck) >= 8
+    every = 3 if when == "before" and case not in _ON_POSTGRES else 1
+    struck = await _exhaust(tmp_path / "0", provider, agent, scenario, when, store, every=every)
+    assert len(struck) >= 8 / every
     if case == "two_tools":
         # what is written at the same time shares commits now so, now otherwise: commit N is not always the same one
         for again in range(1, 6):
@@ -82,9 +84,9 @@ def _kinds(struck: list[str], when: When) -> set[str]:
 
 
 async def _exhaust(
-    folder: Path, provider: ProviderServer, agent: str, scenario: Scenario, when: When, store: Store
+    folder: Path, provider: ProviderServer, agent: str, scenario: Scenario, when: When, store: Store, *, every: int = 1
 ) -> list[str]:
-    """The commits at which it died."""
+    """The commits at which it died, of each `every`-th."""
 
     async def crash(at: int) -> str | None:
         home = folder / str(at)
@@ -97,8 +99,8 @@ async def _exhaust(
         return run.struck
 
     struck: list[str] = []
-    for start in itertools.count(1, _AT_ONCE):
-        found = await asyncio.gather(*(crash(at) for at in range(start, start + _AT_ONCE)))
+    for start in itertools.count(1, _AT_ONCE * every):
+        found = await asyncio.gather(*(crash(at) for at in range(start, start + _AT_ONCE * every, every)))
         struck += [name for name in found if name is not None]
         if None in found:
             break

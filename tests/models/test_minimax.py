@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.pairs import pairwise
 
 from roost.errors import ConfigError
 from roost.log.content import (
@@ -250,9 +251,7 @@ ODD: list[tuple[Message, ...]] = [
 ]
 
 
-@every
-@pytest.mark.parametrize("messages", ODD)
-@pytest.mark.parametrize("effort", [None, "off", "high"])
+@pytest.mark.parametrize(("messages", "effort", "interface"), pairwise(ODD, [None, "off", "high"], list(DIALECTS)))
 async def test_any_conversation_is_sent_in_a_form_that_is_taken(
     messages: tuple[Message, ...], effort: Any, interface: str, model: Make
 ) -> None:
