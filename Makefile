@@ -16,13 +16,16 @@ run: $(READY)   ## set up, fetch the local model once, and ask an agent about a 
 chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
-LONG := soak or engines or postgres or crash or cluster or local or bench or deploy or matrix
+LONG := soak or long or engines or postgres or crash or cluster or local or bench or deploy or matrix
+WORKERS ?= 4
+# Most of a test is waiting for processes and disks, so four share two processors. A file stays in one process.
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 
 test: $(READY)  ## set up and pass the tests that a contributor needs, in minutes; skips are listed with reasons
-	$(BIN)/pytest -n 2 --dist loadfile -m "not ($(LONG))"
+	$(PYTEST) -m "not ($(LONG))"
 
 test-all: $(READY) ## all tests: PostgreSQL, crashes, clusters, the local model, every sandbox that this machine has
-	$(BIN)/pytest -n 2 --dist loadfile -m "not soak"
+	$(PYTEST) -m "not soak"
 
 test-fresh:     ## the tests on a bare Debian made by debootstrap; needs root
 	.ci/fresh

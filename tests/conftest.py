@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import pytest
 
 from tests.harness.postgres.server import PostgresServer
 
+sys.dont_write_bytecode = False  # each process would take the tests apart again, for 15 s
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs behind it with Ctrl-C ignored, and programs that are started from there inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,19 +30,53 @@ _TIERS = {
     "tests/models/test_minimax_ends.py": "matrix",
     "tests/models/test_peers.py": "matrix",  # the same questions to servers that others wrote
     "tests/server/test_openapi.py": "matrix",  # generated requests to every operation
+    "tests/kernel/test_compaction_storm.py": "long",
+    "tests/kernel/test_long_session.py": "long",
+    "tests/kernel/test_schedules_year.py": "long",
+    "tests/kernel/test_writes.py": "long",
+    "tests/sandbox/test_bombs.py": "long",
+    "tests/sandbox/test_chaos.py": "long",
+    "tests/sandbox/test_cut_off.py": "long",
+    "tests/sandbox/test_firecracker": "engines",
+    "tests/sandbox/test_gvisor.py": "engines",
+    "tests/sandbox/test_ninep.py": "engines",
+    "tests/sandbox/test_oci.py": "engines",
+    "tests/sandbox/test_qemu": "engines",
+    "tests/sandbox/test_vmm.py": "engines",
 }
-"""The marker of all tests below a path. `make test` leaves these out, and whatever needs PostgreSQL."""
+"""The marker of all tests whose path begins so. `make test` leaves these out, and whatever needs PostgreSQL."""
+_FIRST = ("cluster", "crash", "local", "bench", "deploy", "long")
+"""Files with tests that take long come first: at the end of a run each of its processes has something to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier."""
+    """Mark each test with its tier, and put the long ones first."""
     for item in items:
         path = item.location[0]
         for start, marker in _TIERS.items():
             if path.startswith(start):
                 item.add_marker(marker)
+        if "killed" in path or "killed" in item.name.partition("[")[0]:
+            item.add_marker("crash")
         if _needs_postgres(item):
             item.add_marker("postgres")
+    items[:] = _one_on_postgres(items)
+    first = {item.location[0] for item in items if any(item.get_closest_marker(name) for name in _FIRST)}
+    items.sort(key=lambda item: item.location[0] not in first)
+
+
+def _one_on_postgres(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Leave out, of each test with the marker of this name, the cases on PostgreSQL but for the first."""
+    seen: set[str] = set()
+    kept: list[pytest.Item] = []
+    for item in items:
+        if item.get_closest_marker("one_on_postgres") and item.get_closest_marker("postgres"):
+            name = item.nodeid.partition("[")[0]
+            if name in seen:
+                continue
+            seen.add(name)
+        kept.append(item)
+    return kept
 
 
 def _needs_postgres(item: pytest.Item) -> bool:

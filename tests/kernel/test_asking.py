@@ -38,6 +38,7 @@ async def awaited(waiting: WaitingCall) -> Approval:
     return Approval(True, arguments={"text": "y", "times": 2})
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("answer", "written", "outcome"),
     [

@@ -280,6 +280,7 @@ async def _state(runtime: Runtime, session: SessionHandle, state: str) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("children", "callee", "why"),
     [
@@ -466,6 +467,7 @@ async def test_an_agent_is_found_behind_newer_sessions_that_are_not_meant(tmp_pa
             assert (await until(meant, ev.InputReceived)).source == f"agent:boss:{session.id}"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("to", ["nobody", "parent", "stranger", "self"])
 async def test_whom_an_agent_may_not_write_to(tmp_path: Path, to: str) -> None:
     sent: list[str] = [to]
@@ -642,6 +644,7 @@ async def test_what_waits_far_below_is_told_above(tmp_path: Path) -> None:
         assert [info.id for info in await runtime.sessions.tree(session.id)] == [session.id, child.id, grandchild.id]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "arguments",
     [

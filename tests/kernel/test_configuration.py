@@ -51,6 +51,7 @@ async def test_a_change_holds_on_every_node_and_after_a_restart(tmp_path: Path) 
         assert (settings["linger"].set, settings["linger"].value) == (False, FAST.linger)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -161,6 +162,7 @@ def test_what_is_not_taken_in_without_an_order(tmp_path: Path) -> None:
     assert (said()["a"], said()["b"], "c" in said(), read.faults) == ("three", "two", True, {})
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("field", ["model", "compaction.model", "stall.model"])
 def test_no_server_gets_a_key_without_an_order(tmp_path: Path, field: str) -> None:
     path = tmp_path / "mine" / "a.toml"

@@ -243,6 +243,7 @@ def changing(eyes: Eyes, **kind: Any) -> Tool:
     return tool(description="Change something.", **kind)(change)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "kind",
     [
@@ -298,6 +299,7 @@ def judge(on: When, **more: Any) -> PythonHook:
     return PythonHook(lambda moment: Judged(), on=(on,), name="mine", **more)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("more", "early"),
     [
@@ -432,6 +434,7 @@ async def test_no_more_run_at_once_than_ever(tmp_path: Path) -> None:
     assert [message.call for message in results] == [f"c{place}" for place in range(20)]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "said",
     [

@@ -71,6 +71,7 @@ def clerk(*answers: Answer | str, intents: Any = ALL) -> Agent:
     return Agent("a", model=ScriptedModel(by_step(answers)), tools=tools, permissions="all", intents=intents)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(("said", "shown"), [("hello", ["look"]), ("deploy it", ["look"]), ("the bug", ["look"])])
 async def test_tools_of_ones_own_are_told_by_their_safety(tmp_path: Path, said: str, shown: list[str]) -> None:
     deploy = IntentRule(name="deploy", words=("deploy",), tools=("safety:read_*",))

@@ -313,6 +313,7 @@ async def test_a_workspace_of_yours_is_used_and_kept(tmp_path: Path) -> None:
         assert (folder / "notes.txt").exists()
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(("private", "level", "asked"), [(True, 0, False), (False, 0, True), (False, 1, False)])
 async def test_writing_asks_only_in_a_folder_of_yours_without_a_wall(
     tmp_path: Path, private: bool, level: int, asked: bool

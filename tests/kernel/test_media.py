@@ -26,6 +26,7 @@ MEDIA = [
 ]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("part", MEDIA, ids=lambda part: part.name)
 async def test_the_session_goes_on(tmp_path: Path, part: Media) -> None:
     model = ScriptedModel(lambda _: "fine", profile=Profile())

@@ -190,6 +190,7 @@ async def test_one_that_stays_too_long_fails_its_turn(tmp_path: Path) -> None:
         assert model.calls == 1
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("times", [1, 9])
 async def test_an_answer_of_nothing_is_asked_for_again(tmp_path: Path, times: int) -> None:
     model = ScriptedModel([*[Answer()] * times, "something"])
@@ -218,6 +219,7 @@ async def test_the_model_that_answered_is_named_where_it_is_another(tmp_path: Pa
         assert notices(log) == ["fallback"]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("code", ["stuck", "no_model", "quota"])
 async def test_what_no_other_try_helps_fails_the_turn_under_its_code(tmp_path: Path, code: str) -> None:
     model = ScriptedModel([Answer(error=ErrorData(code, "it is so"))])

@@ -15,6 +15,7 @@ from .support import agent, running
 UNFIT = ["a\nb", "\x1b[31mred\x07", "nul\0", "half\ud800", "\u200b", " ", "\x9b31m", "a\u2028b", "a\u202eb", "x" * 2000]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("name", UNFIT, ids=ascii)
 async def test_what_no_terminal_is_to_show(tmp_path: Path, name: str) -> None:
     async with running(tmp_path, agent(["yes"])) as runtime:

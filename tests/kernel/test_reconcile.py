@@ -124,6 +124,7 @@ async def test_a_lost_call_costs_what_the_report_has_beyond_the_logs(
     assert call.id == now.id
 
 
+@pytest.mark.one_on_postgres
 async def test_what_others_may_have_used_is_shown_and_left(
     store: Store, kind: Kind, reports: UsageReports, url: str
 ) -> None:
@@ -138,6 +139,7 @@ async def test_what_others_may_have_used_is_shown_and_left(
     assert settled.cost == 500 * IN + 30 * OUT
 
 
+@pytest.mark.one_on_postgres
 async def test_pages_are_read_to_the_last(store: Store, kind: Kind, reports: UsageReports, url: str) -> None:
     reports.most = 7
     await lose(store, f"{kind}/big")
@@ -147,6 +149,7 @@ async def test_pages_are_read_to_the_last(store: Store, kind: Kind, reports: Usa
     assert sum("page=" in asked for asked in reports.asked) > 5
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("admin", ["wrong-admin-key", "key"])
 async def test_a_wrong_key_settles_nothing_and_is_not_shown(
     store: Store, kind: Kind, admin: str, url: str, caplog: pytest.LogCaptureFixture
@@ -159,6 +162,7 @@ async def test_a_wrong_key_settles_nothing_and_is_not_shown(
     assert await store.lost("") == [before]
 
 
+@pytest.mark.one_on_postgres
 async def test_without_an_admin_key_the_error_names_it(store: Store, kind: Kind, url: str) -> None:
     await lose(store, f"{kind}/big")
     with pytest.raises(ConfigError, match=rf"set {kind.upper()}_ADMIN_KEY"):
@@ -218,6 +222,7 @@ async def test_lost_calls_of_one_time_share_what_it_cost_and_not_between_users(
     assert "different budgets" in (found.calls[0].why or "")
 
 
+@pytest.mark.one_on_postgres
 async def test_prices_and_bills_in_another_currency(store: Store, kind: Kind, reports: UsageReports, url: str) -> None:
     await lose(store, f"{kind}/big")
     reports.calls.append(Call(at=START, model="big", usage=Usage(1_000, 100), dollars=12.0))

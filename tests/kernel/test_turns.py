@@ -72,6 +72,7 @@ async def test_readers_run_together_and_writers_one_by_one(tmp_path: Path) -> No
     assert most == {"read": 4, "write": 1}
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
@@ -199,6 +200,7 @@ async def test_an_unusable_model_fails_the_turn_with_the_fix(tmp_path: Path, mon
             await session.ask("hi")
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("call", "text", "times"),
     [

@@ -385,12 +385,14 @@ async def test_calls_of_one_answer_see_each_other(tmp_path: Path) -> None:
         assert fact.text == "Ann drinks oolong brew"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(("turns", "idle"), [(0, None), (1, 0.0), (1, float("inf"))])
 def test_settings_without_a_sense_are_refused(turns: int, idle: float | None) -> None:
     with pytest.raises(ValueError, match="turns >= 1"):
         Consolidate(turns=turns, idle=idle)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("text", "count"), [("[]", 0), ('x [{"text": "a"}] y', 1), ('[{"text": 1}, {"text": "b", "category": "odd"}]', 0)]
 )

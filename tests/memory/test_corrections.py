@@ -36,6 +36,7 @@ def test_the_table_is_large_enough() -> None:
     assert sum(map(len, PAIRS.values())) >= 60
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("model", ["none", "constant", "minilm"])
 async def test_no_correction_is_lost(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = _embedder(model, monkeypatch)

@@ -177,6 +177,7 @@ async def test_spaces_by_globs(tmp_path: Path) -> None:
         assert (await memories.retrieve("of", ["shared:none*"])).facts == []
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("name", ["", "user", "user:", "turn:1", "USER:x", "user:a b", "user:" + "x" * 129, "user:a*"])
 def test_names_that_are_no_space(name: str) -> None:
     with pytest.raises(Invalid):

@@ -144,6 +144,7 @@ async def test_another_model_begins_anew(tmp_path: Path) -> None:
     assert the_file(tmp_path) != before
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("damage", ["head", "record", "cut", "empty", "noise"])
 async def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: str) -> None:
     async with bench(tmp_path) as it:
