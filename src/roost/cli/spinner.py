@@ -37,6 +37,8 @@ class Working:
         now = time.monotonic()
         if progress is not None and (self._progress is None or self._progress.stage != progress.stage):
             self._stage_since = self._said = now
+        if progress is not None and self._since is None:  # the reader joined in the middle of the step
+            self._since = now
         self._progress = progress
 
     def spinner(self) -> str | None:
