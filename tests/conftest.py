@@ -29,7 +29,22 @@ _TIERS = {
     "tests/models/test_faults.py": "matrix",  # every wire × every fault × streamed or whole
     "tests/models/test_minimax_ends.py": "matrix",
     "tests/models/test_peers.py": "matrix",  # the same questions to servers that others wrote
+    "tests/models/test_sdks.py": "matrix",  # what providers' own libraries make of the stub
+    "tests/models/embed/test_sdks.py": "matrix",
     "tests/server/test_openapi.py": "matrix",  # generated requests to every operation
+    "tests/cli/test_chat.py": "daemon",
+    "tests/cli/test_costs.py": "daemon",
+    "tests/cli/test_daemon.py": "daemon",
+    "tests/cli/test_doctor.py": "daemon",
+    "tests/cli/test_exchange.py": "daemon",
+    "tests/cli/test_nodes.py": "daemon",
+    "tests/cli/test_pauses.py": "daemon",
+    "tests/cli/test_questions.py": "daemon",
+    "tests/cli/test_refresh.py": "daemon",
+    "tests/cli/test_store.py": "daemon",
+    "tests/cli/test_travel.py": "daemon",
+    "tests/server/test_daemon.py": "daemon",
+    "tests/server/test_nodes.py": "daemon",
     "tests/kernel/test_compaction_storm.py": "long",
     "tests/kernel/test_long_session.py": "long",
     "tests/kernel/test_schedules_year.py": "long",
@@ -45,7 +60,7 @@ _TIERS = {
     "tests/sandbox/test_vmm.py": "engines",
 }
 """The marker of all tests whose path begins so. `make test` leaves these out, and whatever needs PostgreSQL."""
-_FIRST = ("cluster", "crash", "local", "bench", "deploy", "long")
+_FIRST = ("cluster", "crash", "local", "bench", "deploy", "long", "daemon")
 """Files with tests that take long come first: at the end of a run each of its processes has something to do."""
 
 
