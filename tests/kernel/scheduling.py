@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from roost.agent.definition import Agent, Limits
 from roost.kernel.config import KernelConfig
@@ -12,6 +11,7 @@ from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.log.schedule_events import ScheduleSpec
 from roost.models.request import Request
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, ScriptedModel
 
 from .support import FAST, events
@@ -19,18 +19,8 @@ from .support import FAST, events
 HOUR, DAY = 3600.0, 86400.0
 
 
-class Clock:
-    """Wall time, `ahead` seconds ahead."""
-
-    def __init__(self) -> None:
-        self.made = time.time()
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-    def go_to(self, moment: float) -> None:
-        self.ahead = moment - time.time()
+class Clock(MovedClock):
+    """The wall clock of nodes."""
 
     @property
     def config(self) -> KernelConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.policy.loading import Approvals, Policy
 from roost.policy.rules import Rule
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .policies import Notes, found, under, writer
@@ -60,7 +60,7 @@ async def test_what_the_policy_denies_a_changed_call_cannot_do_either(tmp_path: 
         assert (done.outcome, done.why) == ("denied", "config: deny path=keep/**")
 
 
-async def test_nobody_answers_in_time(tmp_path: Path) -> None:
+async def test_nobody_answers_in_time(tmp_path: Path, clock: MovedClock) -> None:
     notes = Notes()
     policy = Policy(approvals=Approvals(seconds=2.0))
     async with under(tmp_path, writer(notes), policy) as runtime:
@@ -70,7 +70,7 @@ async def test_nobody_answers_in_time(tmp_path: Path) -> None:
         assert asked.due == pytest.approx(asked.at + 2.0)
         await asleep(runtime, session)
         assert list((await session.inspect()).timers) == [f"approval:{asked.call}"]
-    await asyncio.sleep(max(0.0, asked.due - time.time()) + 0.05)
+    clock.skip(2.0)
     async with under(tmp_path, writer(notes), policy) as runtime:  # it came due while nobody ran
         session = runtime.open(session.id)
         assert await session.answer(accepted.id) == "end"
@@ -82,7 +82,7 @@ async def test_nobody_answers_in_time(tmp_path: Path) -> None:
     assert notes.written == []
 
 
-async def test_an_answer_in_time_ends_the_waiting(tmp_path: Path) -> None:
+async def test_an_answer_in_time_ends_the_waiting(tmp_path: Path, clock: MovedClock) -> None:
     notes = Notes()
     async with under(tmp_path, writer(notes), Policy(approvals=Approvals(seconds=1.0))) as runtime:
         session = await runtime.session("a")
@@ -90,7 +90,7 @@ async def test_an_answer_in_time_ends_the_waiting(tmp_path: Path) -> None:
         asked = await until(session, ev.ApprovalRequested)
         await session.approve(asked.call)
         assert await session.answer(accepted.id) == "end"
-        await asyncio.sleep(1.2)
+        await clock.sleep(1.2)
         log = await events(session, runtime)
         assert [event.decision for event in found(log, ev.ApprovalResolved)] == ["approve"]
     assert notes.written == ["x"]

@@ -19,6 +19,7 @@ from roost.log.content import ToolMessage, UserMessage
 from roost.log.inputs import ControlInput
 from roost.log.protocols import SessionQuery
 from roost.models.request import Request
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .support import FAST, Traces, agent, asleep, calling, events, kinds, running, until
@@ -54,13 +55,13 @@ async def becomes(runtime: Runtime, session: SessionHandle, state: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_who_has_a_task_in_the_background_is_in_use(tmp_path: Path) -> None:
+async def test_who_has_a_task_in_the_background_is_in_use(tmp_path: Path, clock: MovedClock) -> None:
     traces = Traces()
     async with running(tmp_path, *family(traces, background=True), config=QUICK) as runtime:
         session, unused = await runtime.session("parent"), await runtime.session("parent")
         assert await session.ask("go") == "begun"
         await becomes(runtime, unused, "stopped")
-        await asyncio.sleep(0.7)
+        await clock.sleep(0.7)
         assert (await runtime.sessions.get(session.id)).state == "running"
         traces.gate.set()
         await becomes(runtime, session, "stopped")
@@ -68,12 +69,12 @@ async def test_who_has_a_task_in_the_background_is_in_use(tmp_path: Path) -> Non
         assert turns == ["answered", "answered"]
 
 
-async def test_who_has_set_a_timer_is_in_use(tmp_path: Path) -> None:
+async def test_who_has_set_a_timer_is_in_use(tmp_path: Path, clock: MovedClock) -> None:
     async with running(tmp_path, agent(["awake"]), config=QUICK) as runtime:
         session, unused = await runtime.session("a"), await runtime.session("a")
         await runtime.sessions.set_timer(session.id, "later", time.time() + 1.5, "wake up")
         await becomes(runtime, unused, "stopped")
-        assert (await until(session, ev.TurnCompleted)).outcome == "answered"
+        assert (await clock.hurry(until(session, ev.TurnCompleted))).outcome == "answered"
         await becomes(runtime, session, "stopped")
 
 
@@ -105,7 +106,7 @@ async def test_an_order_to_stop_that_comes_late_means_nothing(tmp_path: Path) ->
         assert (await runtime.sessions.get(session.id)).state == "running"
 
 
-async def test_what_is_not_used_is_stopped_alone(tmp_path: Path) -> None:
+async def test_what_is_not_used_is_stopped_alone(tmp_path: Path, clock: MovedClock) -> None:
     """A child whose task is over and that somebody goes on with stays."""
     traces = Traces()
     traces.gate.set()
@@ -116,13 +117,13 @@ async def test_what_is_not_used_is_stopped_alone(tmp_path: Path) -> None:
         traces.gate.clear()
         item = await child.send("once more")
         await becomes(runtime, session, "stopped")
-        await asyncio.sleep(0.3)
+        await clock.sleep(0.3)
         assert (traces.began, traces.cut) == (["safe", "safe"], [])
         traces.gate.set()
         assert await child.answer(item.id) == "child said"
 
 
-async def test_who_has_made_a_session_that_is_in_use_is_not_deleted(tmp_path: Path) -> None:
+async def test_who_has_made_a_session_that_is_in_use_is_not_deleted(tmp_path: Path, clock: MovedClock) -> None:
     traces = Traces()
     traces.gate.set()
     config = msgspec.structs.replace(QUICK, session_timeout=None, retention=0.3)
@@ -141,7 +142,7 @@ async def test_who_has_made_a_session_that_is_in_use_is_not_deleted(tmp_path: Pa
         async with asyncio.timeout(30):
             while other.id in await ids(runtime):
                 await asyncio.sleep(0.02)
-        await asyncio.sleep(0.5)
+        await clock.sleep(0.5)
         assert await ids(runtime) == {session.id, child.id}
         traces.gate.set()
         assert await child.answer(item.id) == "child said"

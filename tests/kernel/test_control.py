@@ -15,6 +15,7 @@ from roost.log.content import AssistantMessage
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Append
 from roost.models.request import Price, Profile
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.testing.transcript import check_transcript
 
@@ -84,16 +85,16 @@ async def test_pause_in_a_tool_then_resume(tmp_path: Path, name: str, repeated: 
         assert outcomes(await events(session, runtime))["call_1_0"] == ("ok" if repeated else "interrupted")
 
 
-async def test_pause_in_a_model_call_then_resume(tmp_path: Path) -> None:
+async def test_pause_in_a_model_call_then_resume(tmp_path: Path, clock: MovedClock) -> None:
     async with running(tmp_path, agent([Answer(text="slow", delay=0.5)])) as runtime:
         session = await runtime.session("a")
         await session.send("hi")
         await until(session, ev.ModelStarted)
         assert (await session.control("pause")).state == "paused"
-        await asyncio.sleep(0.7)
+        await clock.sleep(0.7)
         assert "model.completed" not in kinds(await events(session, runtime))
         await session.control("resume")
-        assert (await until(session, ev.TurnCompleted)).outcome == "answered"
+        assert (await clock.hurry(until(session, ev.TurnCompleted))).outcome == "answered"
 
 
 async def test_steer_in_a_model_call_is_seen_by_the_next_one(tmp_path: Path) -> None:

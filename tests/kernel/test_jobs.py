@@ -21,6 +21,7 @@ from roost.policy.hooks import Moment, PythonHook
 from roost.policy.loading import Policy
 from roost.policy.vault import SecretSource
 from roost.sandbox.backend import Terminal
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.background_jobs import jobs_of
 from roost.tools.base import Tool, ToolContext
@@ -30,8 +31,8 @@ from .policies import under
 from .support import BRISK, asleep, calling, events, kinds, of_limits, running
 
 Step = Answer | str | Callable[[str], Answer]
-_BEAT = "while :; do echo x >> {}; sleep 0.05; done"
-_BEATS = 40
+_BEAT = "while :; do echo x >> {}; sleep 0.02; done"
+_BEATS = 20
 _TOOLS = ("shell", "shell_start", "shell_output", "shell_stop", "python")
 
 
@@ -80,7 +81,7 @@ def ends(log: Sequence[ev.Event]) -> list[tuple[str, bool]]:
 
 async def beats(file: Path) -> bool:
     """Whether something writes to it: true of what runs at any level of isolation. Beside it a process of the test's
-    writes as often: once that has written 40 times, the other had its time too, however slow the machine is."""
+    writes as often: once that has written 20 times, the other had its time too, however slow the machine is."""
     before = _size(file)
     with tempfile.NamedTemporaryFile() as other:
         process = await asyncio.create_subprocess_exec("sh", "-c", _BEAT.format(other.name))
@@ -346,7 +347,7 @@ async def test_a_command_that_ends_slowly_was_stopped_with_the_node(tmp_path: Pa
     assert ends(log) == [("stopped", False)]
 
 
-async def test_a_sandbox_that_does_not_answer_holds_nothing_up(tmp_path: Path) -> None:
+async def test_a_sandbox_that_does_not_answer_holds_nothing_up(tmp_path: Path, clock: MovedClock) -> None:
     """Neither a time that is over, nor a person's stop, nor the agent's, nor a session that must go."""
 
     @tool(safety="safe_write", replay="safe")
@@ -365,7 +366,8 @@ async def test_a_sandbox_that_does_not_answer_holds_nothing_up(tmp_path: Path) -
         sessions = {name: await runtime.session(name) for name in ("late", "person", "agent", "gone")}
         asked = [asyncio.create_task(session.ask("go")) for session in sessions.values()]
         await asyncio.gather(asked[0], asked[1], asked[3])
-        await asyncio.gather(sessions["person"].control("stop"), runtime.node.evict(sessions["gone"].id), *asked)
+        ended = asyncio.gather(sessions["person"].control("stop"), runtime.node.evict(sessions["gone"].id), *asked)
+        await clock.hurry(ended)
         for session in sessions.values():
             await asleep(runtime, session, seconds=20)
         logs = {name: await events(session, runtime) for name, session in sessions.items()}

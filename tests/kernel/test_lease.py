@@ -13,6 +13,7 @@ import pytest
 
 from roost.kernel.config import KernelConfig
 from roost.log import events as ev
+from roost.testing.clock import MovedClock
 from tests.harness.proxy import TcpProxy
 
 from .nodes import Hands, node, unreliable, until_owned
@@ -63,13 +64,14 @@ async def test_a_node_that_cannot_beat_stops_at_once_and_another_goes_on(
         assert kinds(await events(sessions[0], one)).count("tool.completed") == 2
 
 
-async def test_what_was_in_progress_goes_on_when_a_lone_node_is_back(tmp_path: Path) -> None:
+async def test_what_was_in_progress_goes_on_when_a_lone_node_is_back(tmp_path: Path, clock: MovedClock) -> None:
     hands = Hands()
     async with unreliable(tmp_path, "one", hands.agent("one", *_SCRIPT), config=SHORT) as (one, link):
         session = await one.session("a")
         asking = asyncio.create_task(session.ask("hi"))
         await hands.started.wait()
         link.down = True
+        clock.skip(SHORT.lease)
         await so(lambda: not one.node.live)
         claims, tried = link.claims, link.refused
         await so(lambda: link.refused >= tried + 3)

@@ -27,6 +27,7 @@ from roost.log.protocols import Append, NewSession, Snapshot
 from roost.policy.gate import Permissions
 from roost.sandbox.choose import Isolation
 from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer
 
 from .support import FAST, Traces, agent, asleep, calling, events, kinds, outcomes, place, running, said, until
@@ -168,7 +169,7 @@ async def test_a_cancel_reaches_the_runtime_that_runs_the_session(tmp_path: Path
             assert (await until(session, ev.TurnCompleted)).outcome == "cancelled"
 
 
-async def test_timer_speaks_once_and_survives_a_restart(tmp_path: Path) -> None:
+async def test_timer_speaks_once_and_survives_a_restart(tmp_path: Path, clock: MovedClock) -> None:
     crew = agent(["awake"])
     async with running(tmp_path, crew) as runtime:
         session = await runtime.session("a")
@@ -177,7 +178,7 @@ async def test_timer_speaks_once_and_survives_a_restart(tmp_path: Path) -> None:
         await runtime.sessions.clear_timer(session.id, "never")
         await until(session, ev.TimerCleared)
         assert list((await session.inspect()).timers) == ["tea"]
-    await asyncio.sleep(0.7)
+    await clock.sleep(0.7)
     async with running(tmp_path, crew) as runtime:
         session = runtime.open(session.id)
         await until(session, ev.TurnCompleted)
@@ -185,7 +186,7 @@ async def test_timer_speaks_once_and_survives_a_restart(tmp_path: Path) -> None:
         assert said(log) == ["tea is ready"]
         assert kinds(log).count("timer.fired") == 1
         assert (await session.inspect()).timers == {}
-        await asyncio.sleep(0.5)
+        await clock.sleep(0.5)
         assert said(await events(session, runtime)) == ["tea is ready"]
 
 
@@ -342,18 +343,18 @@ async def test_the_runtime_needs_nothing_but_a_folder(tmp_path: Path) -> None:
         assert await session.ask("hi") == "hello"
 
 
-async def test_a_kernel_of_some_sessions_leaves_the_others_to_the_next(tmp_path: Path) -> None:
+async def test_a_kernel_of_some_sessions_leaves_the_others_to_the_next(tmp_path: Path, clock: MovedClock) -> None:
     mine: set[str] = {"deleted-long-ago"}
     async with running(tmp_path, agent(["x"]), config=msgspec.structs.replace(FAST, only=mine)) as runtime:
         one, other = await runtime.session("a"), await runtime.session("a")
         mine.add(one.id)
         waiting = await other.send("hi")
         assert await one.ask("hi") == "x"
-        await asyncio.sleep(0.5)
+        await clock.sleep(0.5)
         assert (await runtime.sessions.get(other.id)).pending == 1
         await asleep(runtime, one)
         epoch = (await runtime.sessions.get(one.id)).epoch
-        await asyncio.sleep(0.5)
+        await clock.sleep(0.5)
         assert (await runtime.sessions.get(one.id)).epoch == epoch
     async with running(tmp_path, agent(["x"])) as runtime:
         assert await runtime.open(other.id).answer(waiting.id) == "x"

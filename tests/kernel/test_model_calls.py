@@ -17,6 +17,7 @@ from roost.log import events as ev
 from roost.log.content import ErrorData, Text, Usage
 from roost.models.request import Completed, ModelEvent, Notice, Price, Profile, Request, TextDelta
 from roost.routing.recovery import Chains, Degrading
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, Call, ScriptedModel
 
 from .support import Traces, calling, events, kinds, running, until
@@ -192,15 +193,15 @@ async def test_one_that_stays_too_long_fails_its_turn(tmp_path: Path) -> None:
 
 @pytest.mark.one_on_postgres
 @pytest.mark.parametrize("times", [1, 9])
-async def test_an_answer_of_nothing_is_asked_for_again(tmp_path: Path, times: int) -> None:
+async def test_an_answer_of_nothing_is_asked_for_again(tmp_path: Path, times: int, clock: MovedClock) -> None:
     model = ScriptedModel([*[Answer()] * times, "something"])
     async with running(tmp_path, Agent("a", model=model)) as runtime:
         session = await runtime.session("a")
         if times == 1:
-            assert await session.ask("hi") == "something"
+            assert await clock.hurry(session.ask("hi")) == "something"
         else:
             with pytest.raises(TurnFailed, match=r"overloaded|empty"):
-                await session.ask("hi")
+                await clock.hurry(session.ask("hi"))
 
 
 async def test_the_model_that_answered_is_named_where_it_is_another(tmp_path: Path) -> None:

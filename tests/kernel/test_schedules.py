@@ -15,6 +15,7 @@ from roost.kernel.config import KernelConfig
 from roost.log import events as ev
 from roost.log.inputs import DueInput
 from roost.log.schedule_events import ScheduleSpec
+from roost.testing.clock import MovedClock
 
 from .scheduling import DAY, HOUR, Clock, Speaker, due, fire, fired, hourly, quiet
 from .support import Traces, agent, calling, events, place, running, said, until
@@ -308,7 +309,7 @@ async def test_the_index_has_those_of_all_sessions(tmp_path: Path) -> None:
 
 
 @sqlite_only
-async def test_who_is_to_be_woken_is_not_stopped_for_being_idle(tmp_path: Path) -> None:
+async def test_who_is_to_be_woken_is_not_stopped_for_being_idle(tmp_path: Path, clock: MovedClock) -> None:
     config = KernelConfig(linger=0.02, scan=0.1, session_timeout=0.3, cleanup_every=0.1)
     async with running(tmp_path, Speaker().agent, config=config) as runtime:
         woken, idle = await runtime.session("a"), await runtime.session("a")
@@ -316,5 +317,5 @@ async def test_who_is_to_be_woken_is_not_stopped_for_being_idle(tmp_path: Path) 
         async with asyncio.timeout(30):
             while (await runtime.sessions.get(idle.id)).state != "stopped":
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(0.6)
+        await clock.sleep(0.6)
         assert (await runtime.sessions.get(woken.id)).state == "created"

@@ -21,6 +21,7 @@ from roost.log.content import Text, UserMessage
 from roost.log.schedule_events import ScheduleSpec
 from roost.memory.rights import Consolidate, Memory
 from roost.models.request import Request
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, ScriptedModel
 from tests.kernel.support import FAST, asleep, calling, events, running
 from tests.memory.concepts import Concepts
@@ -179,7 +180,7 @@ def slow(text: str = "", *, pace: float = 0.0) -> Answer:
     return Answer(text=text or json.dumps(_FACTS), delay=0.0 if pace else 60.0, pace=pace, piece=5)
 
 
-async def test_a_session_that_is_left_alone_is_asked_though_it_sleeps(tmp_path: Path) -> None:
+async def test_a_session_that_is_left_alone_is_asked_though_it_sleeps(tmp_path: Path, clock: MovedClock) -> None:
     asked: list[str] = []
     async with running(tmp_path, clerk(asked=asked, turns=20, idle=0.5)) as runtime:
         session = await runtime.session("a", labels={"user": "ann"})
@@ -194,18 +195,18 @@ async def test_a_session_that_is_left_alone_is_asked_though_it_sleeps(tmp_path: 
         last = max(event.at for event in log if isinstance(event, ev.TurnCompleted))
         (began,) = of(ev.ConsolidationStarted, log)
         assert began.at >= last + 0.5, "the time that it is left alone counts from the last turn"
-        await asyncio.sleep(0.6)
+        await clock.sleep(0.6)
         info = await runtime.sessions.get(session.id)
         assert (len(asked), info.pending, info.head) == (1, 0, len(log)), "nothing is asked about nothing"
         assert "memory:consolidation" not in (await runtime.sessions.state(session.id))[1].timers
 
 
-async def test_what_comes_due_while_nobody_runs_is_asked_at_the_next_start(tmp_path: Path) -> None:
+async def test_what_comes_due_while_nobody_runs_is_asked_at_the_next_start(tmp_path: Path, clock: MovedClock) -> None:
     agent = clerk(turns=20, idle=0.4)
     async with running(tmp_path, agent) as runtime:
         session = await runtime.session("a", id="s", labels={"user": "ann"})
         await session.ask("I drink oolong")
-    await asyncio.sleep(0.5)
+    clock.skip(0.5)
     async with running(tmp_path, agent) as runtime:
         (done,) = await consolidated(runtime.open("s"), runtime)
         assert (done.upto, done.facts) == (1, 2)
@@ -297,7 +298,9 @@ async def test_a_quick_exchange_pays_for_no_question_at_each_turn(tmp_path: Path
 
 
 @pytest.mark.parametrize("order", ["pause", "cancel"])
-async def test_a_pause_puts_it_off_and_a_cancel_ends_it(tmp_path: Path, order: ev.ControlAction) -> None:
+async def test_a_pause_puts_it_off_and_a_cancel_ends_it(
+    tmp_path: Path, order: ev.ControlAction, clock: MovedClock
+) -> None:
     asked: list[str] = []
     async with running(tmp_path, clerk([slow(), json.dumps(_FACTS)], asked)) as runtime:
         session = await runtime.session("a", labels={"user": "ann"})
@@ -308,7 +311,7 @@ async def test_a_pause_puts_it_off_and_a_cancel_ends_it(tmp_path: Path, order: e
         (cut,) = await consolidated(session, runtime)
         assert cut.error == f"cut off: {order}"
         if order == "cancel":
-            await asyncio.sleep(1.5)
+            await clock.sleep(1.5)
             assert len(asked) == 1
             return
         await runtime.sessions.control(session.id, "resume")

@@ -1,10 +1,13 @@
-"""A fake clock: waits take no real time."""
+"""Clocks of tests. `FakeClock` passes in no time, for work that does no real I/O; `MovedClock` is the real one, which a
+test moves ahead."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -78,3 +81,57 @@ class FakeClock:
                 timer.callback()
                 return True
         return False
+
+
+_wall, _monotonic = time.time, time.monotonic
+_REACTION = 0.05
+"""Real seconds in which what has come due begins its work."""
+
+
+class MovedClock:
+    """Real time, moved ahead by a test: what would come due in an hour is due now. Called, it is a wall clock for
+    `KernelConfig.clock`. Within `everywhere` leases, lingers, heartbeats and timers of event loops follow it too."""
+
+    _passed = 0.0
+    """Seconds by which the monotonic clock of this process is ahead. It never goes back, as a monotonic clock must."""
+
+    def __init__(self) -> None:
+        self.made = _wall()
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return _wall() + self.ahead
+
+    def go_to(self, moment: float) -> None:
+        """Move the wall clock alone, to a later or an earlier time."""
+        self.ahead = moment - _wall()
+
+    @contextlib.contextmanager
+    def everywhere(self) -> Generator[None]:
+        """Let `time.time` and `time.monotonic` of this process follow; other processes and databases keep theirs."""
+        time.monotonic = lambda: _monotonic() + MovedClock._passed
+        time.time = self
+        try:
+            yield
+        finally:
+            time.time = _wall
+
+    def skip(self, seconds: float) -> None:
+        """Move all that `everywhere` covers."""
+        self.ahead += seconds
+        MovedClock._passed += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Skip the seconds, and let what has come due begin."""
+        self.skip(seconds)
+        await asyncio.sleep(_REACTION)
+
+    async def hurry(self, work: Awaitable[T], speed: float = 10.0) -> T:
+        """Await the work; meanwhile time passes faster by this factor."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait([task], timeout=_REACTION))[0]:
+                self.skip((speed - 1) * _REACTION)
+            return task.result()
+        finally:
+            task.cancel()
