@@ -36,6 +36,7 @@ check: $(READY) ## format, lint, types, layers, dependencies
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry src
+	$(BIN)/python -m tools.sync_client --check
 
 format: $(READY) ## put the code into shape
 	$(BIN)/ruff format src tests bench tools

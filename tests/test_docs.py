@@ -92,20 +92,41 @@ def test_the_agents_of_the_examples() -> None:
     assert [agent.spec.name for agent in load_agents([ROOT / "examples" / "agents"])] == ["clerk"]
 
 
-def test_the_http_example(tmp_path: Path, environment: dict[str, str]) -> None:
-    (example,) = [block for block in blocks("sh") if "curl" in block]
+@pytest.fixture
+def daemon(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     daemon = subprocess.Popen([BIN / "roost", "up"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 20
         while not (tmp_path / ".roost" / "daemon.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        example = example.replace("7667", environment["ROOST_PORT"])
-        done = subprocess.run(["sh", "-c", example], env=environment, capture_output=True, text=True, timeout=60)
+        yield daemon
     finally:
         daemon.terminate()
         daemon.communicate(timeout=20)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_http_example(environment: dict[str, str]) -> None:
+    (example,) = [block for block in blocks("sh") if "curl" in block]
+    example = example.replace("7667", environment["ROOST_PORT"])
+    done = subprocess.run(["sh", "-c", example], env=environment, capture_output=True, text=True, timeout=60)
     assert "event: turn.completed" in done.stdout, done.stdout + done.stderr
     assert "You said: Hello" in done.stdout
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_examples_of_the_client(tmp_path: Path, environment: dict[str, str]) -> None:
+    said: list[str] = []
+    for example in blocks("python", "docs/guides/client.md"):
+        code = [sys.executable, "-c", example]
+        done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    asked, blocking, followed, decided = said
+    assert asked == "You said: Hello\nanswered 1\n"
+    assert blocking.startswith("You said: Hello\nses_")
+    assert followed.endswith("TurnCompleted\n")
+    assert decided == "You said: Hello\n"
 
 
 def test_the_commands(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from roost.agent.compaction.settings import Compaction
     from roost.agent.definition import Agent as Agent
     from roost.agent.definition import Limits as Limits
+    from roost.client.async_client import Client as Client
+    from roost.client.sync_client import SyncClient as SyncClient
     from roost.errors import RoostError as RoostError
     from roost.kernel.ask import Approval, ApprovalNeeded
     from roost.kernel.config import KernelConfig as KernelConfig
@@ -27,12 +29,14 @@ __all__ = [
     "Agent",
     "Approval",
     "ApprovalNeeded",
+    "Client",
     "Compaction",
     "KernelConfig",
     "Limits",
     "RoostError",
     "Runtime",
     "SessionHandle",
+    "SyncClient",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -45,6 +49,8 @@ _WHERE = {
     "Agent": "roost.agent.definition",
     "Compaction": "roost.agent.compaction.settings",
     "Limits": "roost.agent.definition",
+    "Client": "roost.client.async_client",
+    "SyncClient": "roost.client.sync_client",
     "RoostError": "roost.errors",
     "Approval": "roost.kernel.ask",
     "ApprovalNeeded": "roost.kernel.ask",

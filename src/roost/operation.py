@@ -18,13 +18,14 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
 
 F = TypeVar("F", bound=Callable[..., Any])
 Place: TypeAlias = Literal["path", "query", "body", "whole", "content", "key", "wait"]
 Adopts: TypeAlias = Literal["never", "always", "idle", "control"]
+C = TypeVar("C")
 REQUIRED: Any = object()
 
 
@@ -38,14 +39,14 @@ class Parameter(NamedTuple):
     default: Any
 
 
-class Download(NamedTuple):
+class Download(NamedTuple, Generic[C]):
     """An answer that is a file of `size` bytes and a media type `kind`. `report`: what the header `Roost-Report` says.
-    Call `done` after the last chunk, or to leave."""
+    `chunks` is an asynchronous iterator, in a blocking client a plain one. Call `done` after the last, or to leave."""
 
     report: Any
     size: int
     kind: str
-    chunks: AsyncIterator[bytes]
+    chunks: C
     done: Callable[[], None] = lambda: None
 
 
@@ -99,7 +100,7 @@ class Operation:
         content: str | None = None,
         most: int | None = None,
         location: str | None = None,
-        shown: str = "return",
+        shown: str = "",
         adopts: Adopts = "never",
         each: Mapping[str, str] | None = None,
     ) -> None:
@@ -126,6 +127,10 @@ class Operation:
     @property
     def description(self) -> str:
         return " ".join((self.function.__doc__ or "").partition("\n")[2].split())
+
+    def documented(self, status: int) -> Any:
+        """Return the type of the answer as the document shows it."""
+        return self.evaluate(self.shown) if self.shown else self.answer(status)
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -171,7 +176,7 @@ class Operation:
 
     def answer(self, status: int) -> Any:
         """Return the type of the answer with a status; None for no body."""
-        found = self.evaluate(self.shown) if self.shown != "return" else self.hint("return")
+        found = self.hint("return")
         if len(self.answers) > 1 and get_origin(found) in (Union, types.UnionType):
             return get_args(found)[self.answers.index(status)]
         return found

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from roost.agent.definition import Agent
-from roost.kernel.delta_hub import Delta
+from roost.kernel.frames import Delta
 from roost.kernel.runtime import Runtime, SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, Usage

@@ -10,7 +10,8 @@ from email.utils import formatdate
 
 import pytest
 
-from roost.kernel.delta_hub import Cleared, Delta, Hub
+from roost.kernel.delta_hub import Cleared, Hub
+from roost.kernel.frames import Delta
 from roost.kernel.peers import HttpPeers, PeerFailed, Secret, sign, verify
 from roost.log.dispatch import NodeCard, NodeInfo
 from roost.stores.sqlite.store import SqliteJournal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Annotated, Any, Protocol
 
 from msgspec import Meta
@@ -20,7 +20,7 @@ def _brought(brought: Brought, given: Mapping[str, Any]) -> int:
 
 class ExchangeApi(Protocol):
     @GET("/sessions/{session}/export", errors=(404,), texts=(LINES, MARKDOWN), shown="str")
-    async def export(self, session: str, *, format: Format = "roost") -> Download:
+    async def export(self, session: str, *, format: Format = "roost") -> Download[AsyncIterator[bytes]]:
         """A session as a file: in Roost's own format, as a log of Claude Code or Codex, or as text.
 
         The header `Roost-Report` has the conversion's report as JSON.
@@ -28,7 +28,7 @@ class ExchangeApi(Protocol):
         ...
 
     @GET("/sessions/{session}/files", errors=(404, 409), texts=(TAR,), shown="str")
-    async def files(self, session: str) -> Download:
+    async def files(self, session: str) -> Download[AsyncIterator[bytes]]:
         """The session's files as a tar: the newest snapshot where nodes share them, else the folder."""
         ...
 

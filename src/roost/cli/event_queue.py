@@ -6,7 +6,7 @@ import queue
 import time
 from typing import NamedTuple, TypeAlias
 
-from roost.kernel.stream import Frame
+from roost.kernel.frames import Frame
 
 _FULL = 10_000
 

@@ -17,9 +17,8 @@ from roost.cli.renderer import Renderer
 from roost.cli.signals import Signals
 from roost.client.daemon_address import Unreachable
 from roost.errors import RoostError, UnknownEvent
-from roost.kernel.delta_hub import Delta, Progress
+from roost.kernel.frames import Delta, Frame, Progress
 from roost.kernel.session_views import PendingApproval
-from roost.kernel.stream import Frame
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall, Usage
 

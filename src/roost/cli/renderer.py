@@ -13,7 +13,7 @@ from roost.cli.model_notices import ending, notice_line
 from roost.cli.output import clean, note, one_line, styled, unfinished
 from roost.cli.session_ids import short
 from roost.cli.spinner import Working
-from roost.kernel.delta_hub import Delta, Progress
+from roost.kernel.frames import Delta, Progress
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
 

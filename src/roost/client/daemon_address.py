@@ -9,14 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from roost.errors import ConfigError, RoostError
+from roost.client.requests import Unreachable as Unreachable
+from roost.errors import ConfigError
 from roost.server.daemon_files import Home, word
-
-
-class Unreachable(RoostError):
-    """No daemon answers at the address."""
-
-    code, status = "unreachable", 503
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -25,6 +20,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     url: str
     token: str | None = None
     pid: int | None = None
+
+    @property
+    def host(self) -> str:
+        """The header `Host` of its requests."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
 
     @property
     def address(self) -> tuple[str, int, bool]:

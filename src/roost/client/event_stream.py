@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from roost.client.daemon_address import Locate, Unreachable
 from roost.client.socket_transport import ApiError, connect, headers_of, refusal, target
-from roost.kernel.stream import Frame
+from roost.kernel.frames import Frame
 
 _SILENCE = 45.0
 """Seconds without data after which the connection is dead: three missed pings."""

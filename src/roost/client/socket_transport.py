@@ -12,20 +12,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from roost.client.daemon_address import Endpoint, Locate, Unreachable
-from roost.errors import RoostError
+from roost.client.requests import ApiError as ApiError
+from roost.client.requests import refusal as refusal
 
 _MAX_ANSWER = 256 * 1024 * 1024
-
-
-class ApiError(RoostError):
-    """The daemon refused the request; `code` and `status` are the daemon's."""
-
-
-class _Problem(msgspec.Struct):
-    code: str = "error"
-    title: str = ""
-    detail: str = ""
-    status: int = 502
 
 
 def connect(endpoint: Endpoint, timeout: float) -> http.client.HTTPConnection:
@@ -55,20 +45,6 @@ def headers_of(endpoint: Endpoint, **more: str | None) -> dict[str, str]:
 def target(path: str, query: dict[str, Any] | None) -> str:
     given = {key: value for key, value in (query or {}).items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
-
-
-def refusal(status: int | None, body: bytes) -> ApiError:
-    """Convert the daemon's problem document to an error. `status` None: the document came within a response and has the
-    status."""
-    try:
-        problem = msgspec.json.decode(body, type=_Problem)
-    except msgspec.MsgspecError:
-        problem = _Problem(title=f"the server answered {status or 'nonsense'}; is it a Roost daemon?")
-    status = status or problem.status
-    message = problem.detail or problem.title or f"the daemon answered {status}"
-    if status == 401:
-        message = "the daemon refused the token. Give the right one with --token or ROOST_TOKEN"
-    return ApiError(message, code=problem.code, status=status)
 
 
 class Requests:

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
 
+from roost.kernel.frames import Delta, DeltaKind, Progress
 from roost.models import request
 
-DeltaKind: TypeAlias = Literal["text", "thinking", "call"]
 _BUFFER = 512
 _encode = msgspec.json.Encoder().encode
-
-
-class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
-    """A piece of step `step`, whose answer began, or began again, with event `after`. `offset`: characters of this kind
-    before it. A reader that joins late or lagged gets everything from offset 0, and drops what it has."""
-
-    step: int
-    after: int
-    kind: DeltaKind
-    offset: int
-    text: str
-
-
-class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
-    """Progress of step `step` before its first text: as `roost.models.request.Progress`. Each replaces the one before.
-    Sent only to readers on the session's own node."""
-
-    step: int
-    after: int
-    stage: request.Stage
-    done: int
-    total: int
 
 
 class Cleared(msgspec.Struct, frozen=True, tag_field="type", tag="cleared"):

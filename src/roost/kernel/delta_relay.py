@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Container
 
 from roost.errors import NotFound, RoostError
-from roost.kernel.delta_hub import Delta, Hub
+from roost.kernel.delta_hub import Hub
+from roost.kernel.frames import Delta
 from roost.kernel.peers import Peers
 from roost.log.dispatch import NodeInfo
 from roost.log.protocols import Change

@@ -21,7 +21,8 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from roost.errors import RoostError
-from roost.kernel.delta_hub import Cleared, Delta
+from roost.kernel.delta_hub import Cleared
+from roost.kernel.frames import Delta
 from roost.log.dispatch import NodeInfo
 from roost.log.shared import Shared
 from roost.models.http import HttpClient, HttpFailed, HttpResponse

@@ -19,11 +19,12 @@ from roost.kernel.allowed_folders import check_folder
 from roost.kernel.checkpoints import Travels
 from roost.kernel.compaction_result import Compacted, until_compacted, waiting
 from roost.kernel.delegation import below
+from roost.kernel.frames import Frame
 from roost.kernel.labels import masked_names
 from roost.kernel.placement import PartsUnknown, needs
 from roost.kernel.session_views import PendingApproval, RunningJob, SessionView, WaitingCall
 from roost.kernel.state_loader import load_state
-from roost.kernel.stream import Frame, frames
+from roost.kernel.stream import frames
 from roost.kernel.timer_names import check_timer
 from roost.log import events as ev
 from roost.log.content import Message, Text, UserPart

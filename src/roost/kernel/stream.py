@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import NamedTuple
 
 from roost.kernel.delta_hub import Hub
+from roost.kernel.frames import Frame
 from roost.log.protocols import Journal
 from roost.log.tail import Follower
 
@@ -15,13 +15,6 @@ _NOTICE = b'{"type":"model.notice"'
 _RESTART = b'"kind":"restart"'
 _START = 64
 """Bytes at the start of a notice that contain its kind."""
-
-
-class Frame(NamedTuple):
-    """`seq`: the event's position in the log; None for a delta. `body`: JSON that begins with its type."""
-
-    seq: int | None
-    body: bytes
 
 
 async def frames(

@@ -24,13 +24,13 @@ class ExchangeService(ExchangeApi):
         self._runtime = runtime
         self._coming = 0
 
-    async def export(self, session: str, *, format: Format = "roost") -> Download:
+    async def export(self, session: str, *, format: Format = "roost") -> Download[AsyncIterator[bytes]]:
         kind = MARKDOWN if format == "transcript" else LINES
         return await _download(
             f"{kind}; charset=utf-8", lambda path: self._runtime.export_session(session, path, format=format)
         )
 
-    async def files(self, session: str) -> Download:
+    async def files(self, session: str) -> Download[AsyncIterator[bytes]]:
         from roost.kernel.exchange.files_archive import take_files
 
         async def take(path: Path) -> dict[str, int]:
@@ -66,7 +66,7 @@ class ExchangeService(ExchangeApi):
             self._coming -= 1
 
 
-async def _download(kind: str, make: Callable[[Path], Awaitable[Any]]) -> Download:
+async def _download(kind: str, make: Callable[[Path], Awaitable[Any]]) -> Download[AsyncIterator[bytes]]:
     folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="roost-export-")
     path = Path(folder.name) / "made"
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -18,7 +18,7 @@ from roost.server.stream import Stream
 class FileStream(Stream):
     """Stream a file, with its report in the header `Roost-Report`."""
 
-    def __init__(self, api: Api, session: str, file: Download) -> None:
+    def __init__(self, api: Api, session: str, file: Download[AsyncIterator[bytes]]) -> None:
         super().__init__(api, session, api.relays)
         self._file = file
         report = json.dumps(msgspec.to_builtins(file.report)).encode()

@@ -49,7 +49,7 @@ def _types(endpoints: Sequence[Endpoint]) -> list[Any]:
     wanted: dict[str, Any] = {_key(Problem): Problem, _key(Event): Event}
     for endpoint in endpoints:
         row = endpoint.operation
-        for one in (endpoint.body, *map(row.answer, row.answers)):
+        for one in (endpoint.body, *map(row.documented, row.answers)):
             if one is not None and one is not Nothing:
                 wanted[_key(one)] = one
     return list(wanted.values())
@@ -120,7 +120,7 @@ def _responses(endpoint: Endpoint, named: dict[str, Any]) -> dict[str, Any]:
     row = endpoint.operation
     responses: dict[str, Any] = {}
     for status in row.answers:
-        answer = row.answer(status)
+        answer = row.documented(status)
         kinds = row.texts or (_JSON,)
         content = {} if answer is None else {kind: {"schema": named[_key(answer)]} for kind in kinds}
         if row.streams and endpoint.method == "GET":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -191,9 +191,9 @@ def _answering(row: Operation, method: Callable[..., Awaitable[Any]], stream: An
     async def answer(call: Call) -> ReplyCall:
         if stream is not None and call.wants_stream:
             return await stream(call)
-        result = await method(**call.given)
+        result: Any = await method(**call.given)
         if isinstance(result, Download):
-            return FileStream(call.api, call.session, result)
+            return FileStream(call.api, call.session, cast("Download[AsyncIterator[bytes]]", result))
         status = row.status(result, call.given)
         if result is None:
             return Reply(status)

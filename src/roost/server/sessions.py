@@ -10,8 +10,8 @@ import msgspec
 from roost.api.sessions import Entry, EventPage, SessionPage, SessionsApi, SessionTree, Transcript, WaitingCalls
 from roost.errors import Busy, Conflict, Invalid
 from roost.kernel.compaction_result import Compacted
+from roost.kernel.frames import Frame
 from roost.kernel.session_views import SessionView
-from roost.kernel.stream import Frame
 from roost.log.events import ControlAction, SessionState
 from roost.log.protocols import SessionInfo, SessionQuery
 from roost.log.tail import Follower

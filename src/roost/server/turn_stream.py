@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from roost.kernel.frames import Frame
 from roost.kernel.sessions import Sessions
-from roost.kernel.stream import Frame
 from roost.kernel.turn_watch import TurnWatch
 from roost.server.problems import Problem, session_halted
 

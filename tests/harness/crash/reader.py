@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from roost.client.daemon_address import Endpoint, Unreachable
-from roost.kernel.delta_hub import Delta
+from roost.kernel.frames import Delta
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.protocols import Record

@@ -14,7 +14,7 @@ from roost.cli.options import WholeNumber, as_json, command, session_argument
 from roost.cli.output import one_line, say, styled
 from roost.cli.session_ids import session_id
 from roost.cli.signals import Signals
-from roost.kernel.stream import Frame
+from roost.kernel.frames import Frame
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

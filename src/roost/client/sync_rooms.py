@@ -1,0 +1,317 @@
+"""The interfaces of `roost.api`, for a client that blocks.
+
+Made by `python -m tools.sync_client`; do not edit.
+"""
+
+# ruff: noqa: B006 - the defaults of the rows, never changed
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import msgspec
+
+    from roost.agent.definition import AgentSpec
+    from roost.api.checkpoints import Checkpoints
+    from roost.api.configuration import Configuration, History
+    from roost.api.memory import FactPage, SpaceList, Undone
+    from roost.api.models import ModelList
+    from roost.api.node import AgentList, Draining, Health, Life, NodeList, Stopping
+    from roost.api.schedules import Ordered, ScheduleList
+    from roost.api.sessions import EventPage, SessionPage, SessionTree, Transcript, WaitingCalls
+    from roost.api.shapes import AcceptedInput
+    from roost.kernel.checkpoint_views import FilesDiff, Travelled
+    from roost.kernel.compaction_result import Compacted
+    from roost.kernel.costs import By, Costs
+    from roost.kernel.exchange.conversation_items import Brought, Format, Source
+    from roost.kernel.reconcile import Reconciled
+    from roost.kernel.schedule_views import Outbox, ScheduleView
+    from roost.kernel.session_views import SessionView
+    from roost.kernel.settings import Reloaded, Revision, Value
+    from roost.log.content import UserPart
+    from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
+    from roost.log.facts import Category, Fact, Purged
+    from roost.log.protocols import SessionInfo
+    from roost.log.schedule_events import ScheduleSpec
+    from roost.log.shared import LostCall
+    from roost.memory.dedup import Learned
+    from roost.memory.fact_history import FactStory
+    from roost.memory.search import Found
+    from roost.operation import Download
+
+
+class SyncCheckpoints(Protocol):
+    """`roost.api.checkpoints.CheckpointsApi`."""
+
+    def make(self, session: str, label: str | None = None, *, key: str | None = None) -> Travelled: ...
+
+    def list(self, session: str) -> Checkpoints: ...
+
+    def drop(self, session: str, checkpoint: int | str) -> Travelled: ...
+
+    def diff(self, session: str, *, since: str | None = None, until: str | None = None) -> FilesDiff: ...
+
+    def rollback(
+        self,
+        session: str,
+        to: int | str | None = None,
+        *,
+        undo: bool = False,
+        resume: bool = False,
+        key: str | None = None,
+    ) -> Travelled: ...
+
+    def fork(
+        self,
+        session: str,
+        at: int | str | None = None,
+        *,
+        id: str | None = None,
+        title: str | None = None,
+        labels: dict[str, str] | None = None,
+        key: str | None = None,
+    ) -> SessionInfo: ...
+
+
+class SyncConfiguration(Protocol):
+    """`roost.api.configuration.ConfigurationApi`."""
+
+    def get(self) -> Configuration: ...
+
+    def patch(self, values: dict[str, Value | None], *, by: str = "HTTP") -> Revision: ...
+
+    def history(self, *, before: int | None = None, limit: int = 50) -> History: ...
+
+    def reload(self) -> Reloaded: ...
+
+    def move(
+        self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
+    ) -> SessionInfo: ...
+
+
+class SyncCosts(Protocol):
+    """`roost.api.costs.CostsApi`."""
+
+    def get(self, *, by: By | None = None, month: str | None = None) -> Costs: ...
+
+    def settle(self, call: str, cost: int) -> LostCall: ...
+
+    def reconcile(self, *, month: str | None = None, ours: bool = False) -> Reconciled: ...
+
+
+class SyncExchange(Protocol):
+    """`roost.api.exchange.ExchangeApi`."""
+
+    def export(self, session: str, *, format: Format = "roost") -> Download[Iterator[bytes]]: ...
+
+    def files(self, session: str) -> Download[Iterator[bytes]]: ...
+
+    def load(
+        self,
+        content: Iterable[bytes],
+        *,
+        format: Source | None = None,
+        id: str | None = None,
+        agent: str | None = None,
+        title: str | None = None,
+        workspace: str | None = None,
+        user: str | None = None,
+        key: str | None = None,
+    ) -> Brought: ...
+
+
+class SyncInputs(Protocol):
+    """`roost.api.inputs.InputsApi`."""
+
+    def send(
+        self,
+        session: str,
+        text: str | None = None,
+        *,
+        parts: list[UserPart] | None = None,
+        mode: InputMode = "follow_up",
+        source: str | None = None,
+        key: str | None = None,
+    ) -> AcceptedInput: ...
+
+    def approve(
+        self,
+        session: str,
+        call: str,
+        decision: Decision,
+        *,
+        note: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        always: list[str] = [],
+        scope: GrantScope | None = None,
+        asked: int | None = None,
+    ) -> AcceptedInput: ...
+
+    def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput: ...
+
+    def set_timer(
+        self,
+        session: str,
+        timer: str,
+        text: str,
+        *,
+        due: float | None = None,
+        in_: float | None = None,
+        key: str | None = None,
+    ) -> AcceptedInput: ...
+
+    def pin(self, session: str, key: str, text: str) -> AcceptedInput: ...
+
+    def unpin(self, session: str, key: str) -> AcceptedInput: ...
+
+    def clear_timer(self, session: str, timer: str) -> AcceptedInput: ...
+
+
+class SyncMemory(Protocol):
+    """`roost.api.memory.MemoryApi`."""
+
+    def add(
+        self,
+        space: str,
+        text: str,
+        *,
+        category: Category = "fact",
+        key: str | None = None,
+        confidence: float = 1.0,
+        request_key: str | None = None,
+    ) -> Learned: ...
+
+    def list(
+        self,
+        *,
+        space: str = "*",
+        category: Category | None = None,
+        key: str | None = None,
+        at: int | None = None,
+        ended: bool = False,
+        proposed: bool = False,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> FactPage: ...
+
+    def get(self, fact: str) -> FactStory: ...
+
+    def update(
+        self, fact: str, text: str, *, category: Category | None = None, confidence: float | None = None
+    ) -> Fact: ...
+
+    def remove(self, fact: str) -> Fact: ...
+
+    def accept(self, fact: str, *, text: str | None = None) -> Fact: ...
+
+    def reject(self, fact: str) -> Fact: ...
+
+    def retrieve(self, query: str, *, space: str = "*", limit: int = 10) -> Found: ...
+
+    def spaces(self, *, space: str = "*") -> SpaceList: ...
+
+    def undo(self, session: str, since: int, until: int | None = None) -> Undone: ...
+
+    def purge(self, facts: list[str] = [], *, space: str = "*") -> Purged: ...
+
+
+class SyncModels(Protocol):
+    """`roost.api.models.ModelsApi`."""
+
+    def list(self) -> ModelList: ...
+
+    def use_profile(self, profile: str) -> None: ...
+
+
+class SyncNode(Protocol):
+    """`roost.api.node.NodeApi`."""
+
+    def live(self) -> Life: ...
+
+    def nodes(self) -> NodeList: ...
+
+    def drain(self, *, grace: float = 30.0) -> Draining: ...
+
+    def health(self) -> Health: ...
+
+    def agents(self) -> AgentList: ...
+
+    def shutdown(self) -> Stopping: ...
+
+
+class SyncSchedules(Protocol):
+    """`roost.api.schedules.SchedulesApi`."""
+
+    def list(self, *, after: str = "", limit: int = 100) -> ScheduleList: ...
+
+    def of(self, session: str) -> ScheduleList: ...
+
+    def get(self, session: str, name: str) -> ScheduleView: ...
+
+    def set(
+        self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float | None = None
+    ) -> ScheduleView | Ordered: ...
+
+    def delete(self, session: str, name: str, *, wait: float | None = None) -> Ordered: ...
+
+    def pause(
+        self, session: str, name: str, *, key: str | None = None, wait: float | None = None
+    ) -> ScheduleView | Ordered: ...
+
+    def resume(
+        self, session: str, name: str, *, key: str | None = None, wait: float | None = None
+    ) -> ScheduleView | Ordered: ...
+
+    def run(self, session: str, name: str, *, key: str | None = None) -> AcceptedInput: ...
+
+    def outbox(self, session: str, *, after: int = 0, limit: int = 100) -> Outbox: ...
+
+
+class SyncSessions(Protocol):
+    """`roost.api.sessions.SessionsApi`."""
+
+    def create(
+        self,
+        agent: str,
+        *,
+        model: str | None = None,
+        definition: AgentSpec | None = None,
+        id: str | None = None,
+        workspace: str | None = None,
+        title: str | None = None,
+        labels: dict[str, str] | None = None,
+        key: str | None = None,
+    ) -> SessionInfo: ...
+
+    def find(
+        self,
+        *,
+        agent: str | None = None,
+        state: SessionState | None = None,
+        parent: str | None = None,
+        label: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+        turns: bool = False,
+    ) -> SessionPage: ...
+
+    def inspect(self, session: str) -> SessionView: ...
+
+    def delete(self, session: str) -> None: ...
+
+    def messages(self, session: str) -> Transcript: ...
+
+    def events(self, session: str, *, after: int = 0, limit: int = 500) -> EventPage[msgspec.Raw]: ...
+
+    def tree(self, session: str) -> SessionTree: ...
+
+    def approvals(self, session: str) -> WaitingCalls: ...
+
+    def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted: ...
+
+    def control(
+        self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
+    ) -> SessionInfo: ...
