@@ -10,11 +10,11 @@ from typing import Any
 from bench.numbers import median
 from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT, SAID
 from bench.worker import serve
-from roost.agent.compaction.extractive_summary import extract
-from roost.agent.compaction.plan import plan_cut, plan_elision
-from roost.agent.compaction.state import head
 from roost.agent.fold import apply
 from roost.agent.state import State
+from roost.features.compaction.extractive_summary import extract
+from roost.features.compaction.plan import plan_cut, plan_elision
+from roost.features.compaction.state import head
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall
 from roost.models.tokens import estimate

@@ -7,11 +7,11 @@ import time
 import msgspec
 
 from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT
-from roost.agent.compaction.plan import plan_cut
 from roost.agent.definition import AgentSpec, encode_spec
 from roost.agent.fold import apply
 from roost.agent.log_buffer import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
 from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.features.compaction.plan import plan_cut
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall, Usage
 from roost.log.inputs import MessageInput

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roost.agent.compaction.settings import Compaction
     from roost.agent.definition import Agent as Agent
     from roost.agent.definition import Limits as Limits
+    from roost.agent.options import Compaction
     from roost.client.async_client import Client as Client
     from roost.client.sync_client import SyncClient as SyncClient
     from roost.errors import RoostError as RoostError
@@ -47,7 +47,7 @@ __all__ = [
 
 _WHERE = {
     "Agent": "roost.agent.definition",
-    "Compaction": "roost.agent.compaction.settings",
+    "Compaction": "roost.agent.options",
     "Limits": "roost.agent.definition",
     "Client": "roost.client.async_client",
     "SyncClient": "roost.client.sync_client",

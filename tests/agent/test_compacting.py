@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.agent.compaction.extractive_summary import TITLE, extract, shortened
-from roost.agent.compaction.plan import plan_elision, plan_shortening
-from roost.agent.compaction.settings import Compaction
-from roost.agent.compaction.state import head, learn
 from roost.agent.definition import AgentSpec, decode_spec, encode_spec
 from roost.agent.fold import apply
+from roost.agent.options import Compaction
 from roost.agent.state import Entry, OpenStep, State
+from roost.features.compaction.extractive_summary import TITLE, extract, shortened
+from roost.features.compaction.plan import plan_elision, plan_shortening
+from roost.features.compaction.state import head, learn
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Image, Text, ToolCall, ToolMessage, Usage, UserMessage
 from roost.models.tokens import estimate, estimate_text

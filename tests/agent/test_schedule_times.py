@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.agent.schedules.recurrence import check, delay, following, judge, occurrences
 from roost.errors import Invalid
+from roost.features.schedules.recurrence import check, delay, following, judge, occurrences
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 YEAR = 2027

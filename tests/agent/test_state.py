@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.agent.compaction.plan import plan_cut
 from roost.agent.fold import apply
 from roost.agent.known_files import CHARACTERS, FILES
 from roost.agent.state import Entry, State, decode_state, encode_state, transcript
+from roost.features.compaction.plan import plan_cut
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
 from roost.log.schedule_events import ScheduleSpec

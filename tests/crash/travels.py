@@ -14,8 +14,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from roost.agent.compaction.settings import Compaction
 from roost.agent.definition import Agent
+from roost.agent.options import Compaction
 from roost.agent.rewind import Folding, gone_back_to
 from roost.agent.state import State, encode_state
 from roost.errors import NotFound, RoostError

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from roost.agent.compaction.settings import Compaction
 from roost.agent.definition import Agent, Limits
 from roost.agent.fold import apply
+from roost.agent.options import Compaction
 from roost.agent.state import State
 from roost.errors import Invalid, TooLarge
 from roost.kernel.runtime import Runtime, SessionHandle

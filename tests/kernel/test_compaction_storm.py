@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.compaction.settings import Compaction
 from roost.agent.definition import Agent, Limits
 from roost.agent.fold import apply
+from roost.agent.options import Compaction
 from roost.agent.state import State
 from roost.kernel.runtime import Runtime, TurnFailed
 from roost.log import events as ev

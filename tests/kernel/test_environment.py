@@ -11,7 +11,7 @@ import pytest
 
 from roost.agent.default_agent import default_agent
 from roost.agent.definition import Agent
-from roost.agent.surroundings import told
+from roost.features.environment.surroundings import told
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.models.request import Request

@@ -11,8 +11,9 @@ import pytest
 
 from roost.agent.agent_files import load_agents
 from roost.agent.definition import Agent, AgentSpec, decode_spec, encode_spec
-from roost.agent.intents import CHAT, CREATE_PROJECT, DEBUG, IntentRule, choose
+from roost.agent.options import CHAT, CREATE_PROJECT, DEBUG, IntentRule
 from roost.errors import Conflict
+from roost.features.intents.choice import choose
 from roost.log import events as ev
 from roost.policy.loading import Approvals, Policy
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step

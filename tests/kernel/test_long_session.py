@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.compaction.state import head
 from roost.agent.definition import Agent
 from roost.agent.fold import apply
 from roost.agent.state import State, transcript
+from roost.features.compaction.state import head
 from roost.kernel.runtime import SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolMessage, Usage, UserMessage

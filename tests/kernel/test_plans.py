@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent
-from roost.agent.plan_state import remaining
+from roost.features.planning.plan import remaining
 from roost.log import events as ev
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.schedules.firing import MOST, NEVER
 from roost.errors import Conflict, Invalid, NotFound
+from roost.features.schedules.firing import MOST, NEVER
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
 from roost.log import events as ev

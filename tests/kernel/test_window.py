@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from roost.agent.compaction.settings import Compaction
 from roost.agent.default_agent import default_agent
 from roost.agent.definition import Agent
+from roost.agent.options import Compaction
 from roost.log import events as ev
 from roost.log.content import Message, Text, ToolMessage, UserMessage
 from roost.models.request import Profile, Request

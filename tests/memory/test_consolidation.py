@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from roost.agent.consolidation import read_answer
 from roost.agent.definition import Agent
 from roost.errors import Conflict, NotFound
+from roost.features.memory.consolidation import read_answer
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage

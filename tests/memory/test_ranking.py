@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from roost.agent.memory_steps import fitting
+from roost.features.memory.recall import fitting
 from roost.local.embed.base import Embedding, Vector
 from roost.local.embed.local import LocalEmbedder
 from roost.log.facts import NewFact, PutFact

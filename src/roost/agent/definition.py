@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
-from roost.agent.compaction.settings import Compaction
-from roost.agent.intents import IntentRule, Known
-from roost.agent.stalls import Stall
+from roost.agent.options import Compaction, IntentRule, Known, Stall
 from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.log.schedule_events import TurnLimits
@@ -105,8 +103,8 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     isolation: how strictly its commands are isolated from the machine. compaction: how its context is shortened.
     memory: what it may remember, and what is recalled automatically; None gives its tools only its own spaces.
     checkpoints: when checkpoints are made. stall: when a turn counts as stalled, and what is done then. intents: topics
-    of turns, which select tools (`roost.agent.intents`). environment: facts added to each message that begins a turn:
-    "clock" = the time, "files" = file names.
+    of turns, which select tools. environment: facts added to each message that begins a turn: "clock" = the time,
+    "files" = file names.
 
     unattended: what happens to a call with `replay="ask"` that a crash, a restart or a pause cut off while no person
     watches: in a session with permissions "all", in a child, in a turn that a schedule began. "tell": the model reads

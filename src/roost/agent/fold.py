@@ -1,178 +1,80 @@
 """The meaning of events: `apply` folds them into a session's state. A rollback also needs the state before it:
-`roost.agent.rewind`."""
+`roost.agent.rewind`.
+
+The core folds the events of log and loop; each feature folds its own, by the tables in its `state.py`:
+
+- `FOLDS`: event class -> function, for the events that the feature owns;
+- `WATCHES`: event class of the core -> function, called at the one moment of that event that `_Core` names. For
+  `InputReceived` it may return texts to put before the message."""
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
 
-from roost.agent import checkpoint_state, intents, lineage_state, plan_state, stalls
-from roost.agent.compaction import state as compacting
-from roost.agent.import_state import take_imported
+from roost import registry
+from roost.agent.branching import take_imported, take_travel
 from roost.agent.known_files import take_seen
-from roost.agent.memory_state import take_changed, take_noted, take_recalled
-from roost.agent.schedules import state as scheduling
 from roost.agent.state import (
     PERSON,
-    POINTS,
     Call,
     CallStatus,
     Entry,
-    OpenJob,
     OpenStep,
     State,
     Turn,
     stand_in,
-    unheard,
 )
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, ToolOutcome, Usage, UserMessage
 from roost.models.tokens import estimate
 
+Fold: TypeAlias = Callable[[State, Any], object]
+Watch: TypeAlias = Callable[[State, Any], Sequence[Text] | None]
 
-def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
+
+def apply(state: State, event: ev.Event) -> None:
     """Apply one event to the state. Total: any sequence of events gives a state, so any prefix of any log can be
     read."""
     state.seq += 1
-    match event:  # the most frequent first
-        case ev.ModelStarted():
-            _begin_step(state, event)
-        case ev.ToolStarted() | ev.ToolCompleted():
-            _apply_tool(state, event)
-        case ev.ModelCompleted():
-            compacting.learn(state.scale, state.open_step, event.usage)
-            _end_step(state, event.seconds, event.usage)
-            _settle(state)
-            if event.parts:
-                _say(state, AssistantMessage(event.parts))
-            state.calls = [Call(part) for part in event.parts if isinstance(part, ToolCall)]
-        case ev.ModelFailed():
-            _end_step(state, event.seconds, event.usage)
-        case ev.ApprovalRequested() | ev.ApprovalResolved():
-            _apply_tool(state, event)
-        case ev.SessionCreated():
-            state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
-            state.family, state.tainted = event.family, event.tainted
-        case ev.StateChanged():
-            state.state, state.reason = event.state, event.reason
-        case ev.InputReceived():
-            _settle(state)
-            scheduling.set_aside(state)
-            _say(state, UserMessage((*compacting.news(state), *event.parts)))
-        case ev.TurnStarted():
-            state.turns = event.turn
-            state.turn = Turn(event.turn, event.input, event.at)
-            scheduling.begin(state)
-            if state.entries:
-                state.entries[-1].turn = event.turn
-        case ev.TimerSet():
-            state.timers[event.timer] = event.due
-        case ev.TimerFired() | ev.TimerCleared():
-            state.timers.pop(event.timer, None)
-        case ev.ContextTrimmed():
-            trim(state, event.dropped)
-        case ev.ContextElided():
-            compacting.elide(state, event)
-        case ev.CompactionStarted():
-            state.compacting = event.attempt
-        case ev.ContextCompacted():
-            _spend(state, event.usage)
-            compacting.compact(state, event)
-        case ev.ContextPinned():
-            compacting.pin(state, event)
-        case ev.TurnCompleted():
-            _settle(state)
-            scheduling.end(state, event)
-            state.seconds += event.seconds
-            _close(state)
-        case ev.SessionRolledBack() | ev.SessionForked():
-            _close(state)
-            checkpoint_state.take_travel(state, event)
-        case ev.CheckpointMade() | ev.CheckpointDropped():
-            checkpoint_state.take_checkpoint(state, event)
-        case ev.WorkspaceSaved():
-            _apply_saved(state, event)
-        case ev.WorkspaceRestored():
-            _apply_restored(state, event)
-        case ev.WorkspaceUnsaved():
-            state.unsaved = None if event.lost else event.reason
-        case ev.ModelLost():
-            _spend(state, event.usage)
-        case ev.SessionTainted():
-            state.tainted = event.by
-        case ev.ControlApplied():
-            state.tainted = None if event.action == "trust" else state.tainted
-            state.compact = state.compact or event.action == "compact"
-        case ev.PolicyDecided():
-            _apply_policy(state, event)
-        case ev.MemoryChanged():
-            take_changed(state, event)
-        case ev.MemoryRecalled():
-            take_recalled(state, event)
-        case ev.EnvironmentNoted():
-            take_noted(state, event)
-        case ev.ConsolidationStarted():
-            state.consolidating = event.attempt
-        case ev.MemoryConsolidated():
-            state.consolidated, state.consolidating = max(state.consolidated, event.upto), 0
-            _spend(state, event.usage)
-        case ev.ScheduleSet() | ev.ScheduleFired() | ev.ScheduleCleared():
-            scheduling.take(state, event)
-        case ev.ContextCleared():
-            state.clear = True
-        case ev.ModelNotice():
-            compacting.doubt(state.open_step, event)
-        case ev.ChildStarted() | ev.ChildHeld() | ev.ChildWaits() | ev.ChildEnded():
-            lineage_state.take_child(state, event)
-        case ev.JobStarted():
-            state.jobs[event.job] = OpenJob(event.call, event.command, event.at, event.due, event.outside)
-        case ev.JobEnded():
-            state.jobs.pop(event.job, None)
-        case ev.SessionMoved():
-            state.spec = bytes(event.spec)
-        case ev.SessionImported():
-            _settle(state)
-            scheduling.rejoin(state)
-            take_imported(state)
-            state.base = state.seq
-        case ev.IntentChosen():
-            intents.take_chosen(state, event)
-        case ev.PlanChanged():
-            plan_state.take_plan(state, event)
-        case ev.LoopStalled():
-            stalls.take_stalled(state, event)
-        case ev.Emitted():
-            pass
-        case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():
-            pass
-        case _:
-            assert_never(event)
+    _tables().folds[type(event)](state, event)
 
 
-def trim(state: State, count: int) -> None:
-    """Drop the oldest `count` messages, but never the one that began the open turn."""
-    pinned = None if state.turn is None else state.turn.number
-    kept: list[Entry] = []
-    for place, entry in enumerate(state.entries):
-        opens_turn = entry.turn == pinned and isinstance(entry.message, UserMessage)
-        if count > 0 and not opens_turn:
-            count -= 1
-            state.tokens -= entry.tokens
-            continue
-        if count > 0:
-            kept.append(entry)
-            continue
-        kept.extend(state.entries[place:])
-        break
-    state.entries = kept
+class _Tables(NamedTuple):
+    folds: Mapping[type, Fold]
+    watches: Mapping[type, Sequence[Watch]]
 
 
-def _close(state: State) -> None:
-    _settle(state)
-    scheduling.rejoin(state)
-    state.turn, state.open_step, state.compacting = None, None, 0
+@cache
+def _tables() -> _Tables:
+    """Join the folds of the core and of all features. Raises `TypeError` if two own an event, or none does."""
+    folds: dict[type, Fold] = dict(_CORE)
+    watches: dict[type, list[Watch]] = {}
+    for module in registry.load("state"):
+        own: Mapping[type, Fold] = getattr(module, "FOLDS", {})
+        if both := own.keys() & folds.keys():
+            raise TypeError(f"{module.__name__} folds {both}, which another feature or the core folds")
+        folds |= own
+        seen: Iterable[tuple[type, Watch]] = getattr(module, "WATCHES", {}).items()
+        for kind, watch in seen:
+            watches.setdefault(kind, []).append(watch)
+    if missing := set(ev.EVENT_TYPES) - folds.keys():
+        raise TypeError(f"nothing folds {missing}")
+    if unseen := watches.keys() - _WATCHED:
+        raise TypeError(f"features watch {unseen}, and the core tells of {_WATCHED}")
+    return _Tables(folds, watches)
 
 
-def _begin_step(state: State, event: ev.ModelStarted) -> None:
+def _tell(state: State, event: ev.Event) -> list[Text]:
+    """Call the watches of an event."""
+    return [text for watch in _tables().watches.get(type(event), ()) for text in watch(state, event) or ()]
+
+
+# Folds of the core
+
+
+def _model_started(state: State, event: ev.ModelStarted) -> None:
     if state.open_step is None or state.open_step.step != event.step:
         state.steps = max(state.steps, event.step)
         if state.turn is not None:
@@ -180,55 +82,114 @@ def _begin_step(state: State, event: ev.ModelStarted) -> None:
     state.open_step = OpenStep(event.step, event.attempt, event.model, event.context)
 
 
+def _model_completed(state: State, event: ev.ModelCompleted) -> None:
+    """Watches are told while the step is still open."""
+    _tell(state, event)
+    _end_step(state, event.seconds, event.usage)
+    _settle(state)
+    if event.parts:
+        _say(state, AssistantMessage(event.parts))
+    state.calls = [Call(part) for part in event.parts if isinstance(part, ToolCall)]
+
+
+def _model_failed(state: State, event: ev.ModelFailed) -> None:
+    _end_step(state, event.seconds, event.usage)
+
+
+def _session_created(state: State, event: ev.SessionCreated) -> None:
+    state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
+    state.family, state.tainted = event.family, event.tainted
+
+
+def _state_changed(state: State, event: ev.StateChanged) -> None:
+    state.state, state.reason = event.state, event.reason
+
+
+def _input_received(state: State, event: ev.InputReceived) -> None:
+    """Watches are told before the message is added, and may put texts before it."""
+    _settle(state)
+    _say(state, UserMessage((*_tell(state, event), *event.parts)))
+
+
+def _turn_started(state: State, event: ev.TurnStarted) -> None:
+    """Watches are told once the turn is open."""
+    state.turns = event.turn
+    state.turn = Turn(event.turn, event.input, event.at)
+    if state.entries:
+        state.entries[-1].turn = event.turn
+    _tell(state, event)
+
+
+def _turn_completed(state: State, event: ev.TurnCompleted) -> None:
+    """Watches are told when the results of all calls are in the context, and the turn is still open."""
+    _settle(state)
+    _tell(state, event)
+    state.seconds += event.seconds
+    _close(state)
+
+
+def _travelled(state: State, event: ev.SessionRolledBack | ev.SessionForked) -> None:
+    """Watches are told as at the end of a turn."""
+    _settle(state)
+    _tell(state, event)
+    _close(state)
+    take_travel(state, event)
+
+
+def _imported(state: State, event: ev.SessionImported) -> None:
+    """Watches are told as at the end of a turn."""
+    _settle(state)
+    _tell(state, event)
+    take_imported(state)
+    state.base = state.seq
+
+
+def _close(state: State) -> None:
+    state.turn, state.open_step, state.compacting = None, None, 0
+
+
+def _timer_set(state: State, event: ev.TimerSet) -> None:
+    state.timers[event.timer] = event.due
+
+
+def _timer_gone(state: State, event: ev.TimerFired | ev.TimerCleared) -> None:
+    state.timers.pop(event.timer, None)
+
+
+def _model_lost(state: State, event: ev.ModelLost) -> None:
+    spend(state, event.usage)
+
+
+def _tainted(state: State, event: ev.SessionTainted) -> None:
+    state.tainted = event.by
+
+
+def _control_applied(state: State, event: ev.ControlApplied) -> None:
+    _tell(state, event)
+    state.tainted = None if event.action == "trust" else state.tainted
+
+
+def _model_notice(state: State, event: ev.ModelNotice) -> None:
+    _tell(state, event)
+
+
+def _nothing(state: State, event: ev.Event) -> None:
+    """For events that change no state."""
+
+
 def _end_step(state: State, seconds: float, usage: Usage | None) -> None:
     state.open_step = None
     if state.turn is not None:
         state.turn.seconds += seconds
-    _spend(state, usage)
+    spend(state, usage)
 
 
-def _spend(state: State, usage: Usage | None) -> None:
+def spend(state: State, usage: Usage | None) -> None:
+    """Add what a model call cost."""
     if usage is not None:
         state.usage += usage
         if state.turn is not None:
             state.turn.usage += usage
-
-
-def _apply_policy(state: State, event: ev.PolicyDecided) -> None:
-    _spend(state, event.usage)
-    call = state.call(event.call) if event.call is not None else None
-    if call is not None and event.arguments is not None and event.decision == "modify":
-        call.changed, call.changed_by = event.arguments, event.by
-    if event.decision == "deny" and event.on in ("input", "turn_start"):
-        for entry in unheard(state):
-            withheld = UserMessage((Text(f"[withheld: {event.reason}]"),))
-            state.tokens += (tokens := estimate(withheld)) - entry.tokens
-            entry.message, entry.tokens = withheld, tokens
-
-
-def _apply_saved(state: State, event: ev.WorkspaceSaved) -> None:
-    if event.point != "home":
-        state.saved, state.unsaved = event.snapshot, None
-    if event.point is not None:
-        _point(state, event.snapshot, event.point)
-
-
-def _apply_restored(state: State, event: ev.WorkspaceRestored) -> None:
-    call = state.call(event.call) if event.call is not None else None
-    if call is not None:
-        call.undo, call.undone = None, event.error is None
-    state.undo, state.source = None, None
-    if event.error is None and event.snapshot is not None and state.points_in is not None:
-        _point(state, event.snapshot, state.points_in)
-    if event.error is None and state.points_in != "home":
-        state.saved = event.snapshot
-
-
-def _point(state: State, snapshot: str, where: Literal["home", "store"]) -> None:
-    """Add the current content of the files as the newest undo point."""
-    known = state.points if state.points_in == where else []
-    state.points = [*(one for one in known[-POINTS:] if one != snapshot), snapshot][-POINTS:]
-    state.points_in = where
 
 
 _OPEN: dict[ev.Decision, CallStatus] = {"approve": "approved", "reject": "rejected", "modify": "approved"}
@@ -255,7 +216,7 @@ def _apply_tool(
             if state.turn is not None:
                 state.turn.seconds += event.seconds
             if all(one.status == "done" for one in reversed(state.calls)):  # the last one is mostly the last to end
-                stalls.record_step(state)
+                _tell(state, event)
                 _settle(state)
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason
@@ -284,3 +245,49 @@ def _say(state: State, message: Message, seq: int = 0) -> None:
     tokens = estimate(message)
     state.entries.append(Entry(message, tokens, 0, seq))
     state.tokens += tokens
+
+
+_CORE: Mapping[type, Fold] = {
+    ev.SessionCreated: _session_created,
+    ev.StateChanged: _state_changed,
+    ev.ControlApplied: _control_applied,
+    ev.InputReceived: _input_received,
+    ev.TurnStarted: _turn_started,
+    ev.ModelStarted: _model_started,
+    ev.ModelCompleted: _model_completed,
+    ev.ModelNotice: _model_notice,
+    ev.ModelLost: _model_lost,
+    ev.ModelFailed: _model_failed,
+    ev.ToolStarted: _apply_tool,
+    ev.ToolCompleted: _apply_tool,
+    ev.ApprovalRequested: _apply_tool,
+    ev.ApprovalResolved: _apply_tool,
+    ev.TimerSet: _timer_set,
+    ev.TimerFired: _timer_gone,
+    ev.TimerCleared: _timer_gone,
+    ev.TurnCompleted: _turn_completed,
+    ev.SessionTainted: _tainted,
+    ev.SessionRolledBack: _travelled,
+    ev.SessionForked: _travelled,
+    ev.SessionImported: _imported,
+    ev.SandboxChosen: _nothing,
+    ev.SandboxLimit: _nothing,
+    ev.SandboxEnded: _nothing,
+    ev.Emitted: _nothing,
+}
+_WATCHED = frozenset(
+    {
+        ev.ControlApplied,
+        ev.InputReceived,
+        ev.TurnStarted,
+        ev.ModelCompleted,
+        ev.ModelNotice,
+        ev.ToolCompleted,
+        ev.TurnCompleted,
+        ev.SessionRolledBack,
+        ev.SessionForked,
+        ev.SessionImported,
+    }
+)
+"""Events of which the core tells features: `ToolCompleted` when the last open call has ended and its results are not
+yet in the context, the others as their functions say."""

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import assert_never
 
-from roost.agent import child_messages, consolidation_timer, job_tracking, outcomes
-from roost.agent.schedules import firing
+from roost.agent import outcomes
+from roost.agent.feature import asked, beginners, takers
 from roost.agent.session import Session
 from roost.agent.state import State
 from roost.log import events as ev
 from roost.log.inputs import (
     ApprovalInput,
-    CheckpointInput,
-    ChildInput,
-    ChildWaitsInput,
-    ConsolidateInput,
     ControlInput,
-    DropCheckpointInput,
-    DueInput,
     EmitInput,
     MessageInput,
-    MoveInput,
-    PinInput,
     RollbackInput,
-    ScheduleInput,
     SetTimerInput,
     TimerInput,
     admits,
     urgency,
 )
-from roost.log.protocols import InboxItem, Moved, SessionInfo, TimerSpec
+from roost.log.protocols import InboxItem, TimerSpec
 
 
 def has_control(session: Session) -> bool:
@@ -40,21 +30,19 @@ def has_control(session: Session) -> bool:
     return not session.stopping and any(urgency(item.input) >= least for item in session.inbox)
 
 
-def take_in(session: Session, made: Sequence[SessionInfo] = ()) -> None:
-    """Apply every waiting input that is not conversation. The first message starts a session that was only created.
-    made: sessions as returned by `roost.agent.child_messages.load_children`."""
+def take_in(session: Session) -> None:
+    """Apply every waiting input that is not conversation. The first message starts a session that was only created."""
     if session.state.state == "created" and _next(session) is not None:
         _enter(session, "running", True)
     for item in list(session.inbox):
-        if urgency(item.input) < admits(session.state.state, session.state.phase):
-            continue
-        _take_in(session, item, made)
+        if urgency(item.input) >= admits(session.state.state, session.state.phase):
+            _take_in(session, item)
 
 
-def _take_in(session: Session, item: InboxItem, made: Sequence[SessionInfo]) -> None:
+def _take_in(session: Session, item: InboxItem) -> None:
     match item.input:
         case ControlInput():
-            control(session, item, item.input, made)
+            control(session, item, item.input)
         case SetTimerInput():
             _set_timer(session, item, item.input)
         case ApprovalInput():
@@ -62,35 +50,18 @@ def _take_in(session: Session, item: InboxItem, made: Sequence[SessionInfo]) -> 
         case EmitInput():
             event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
             session.note(event, consume=item.id)
-        case PinInput(key=key, text=text, by=by):
-            session.note(ev.ContextPinned(at=time.time(), key=key, text=text, by=by), consume=item.id)
-        case ChildInput() | ChildWaitsInput():
-            child_messages.take(session, item, item.input)
-        case MoveInput():
-            _move(session, item, item.input)
-        case ScheduleInput():
-            firing.order(session, item, item.input)
-        case ConsolidateInput(due=due):
-            consolidation_timer.drop_stale_timer(session, item, due)
-        case MessageInput() | TimerInput() | DueInput():
-            pass
-        case CheckpointInput() | DropCheckpointInput() | RollbackInput():  # applied by `checkpointing.settle`
+        case MessageInput() | TimerInput():
             pass
         case _:
-            assert_never(item.input)
+            if (take := takers().get(type(item.input))) is not None:
+                take(session, item)
 
 
-def control(session: Session, item: InboxItem, order: ControlInput, made: Sequence[SessionInfo]) -> None:
+def control(session: Session, item: InboxItem, order: ControlInput) -> None:
     """Apply a control. One that does not fit the state is logged and changes nothing."""
-    state, action = session.state.state, order.action
-    fits = _fits(session, order)
-    stops = fits and action == "stop" and state != "stopped"
-    up = (
-        child_messages.report_to_parent(session, "stopped") if stops else ()
-    )  # before its turn reports that it was cancelled
-    down = child_messages.cascade_order(session, order, item.id, made)
-    event = ev.ControlApplied(at=time.time(), action=action, input=item.id)
-    session.note(event, consume=item.id, deliver=(*up, *down))
+    state, fits = session.state.state, _fits(session, order)
+    told = [one for feature in asked(session, "ordered") for one in feature.ordered(session, item, order, fits)]
+    session.note(ev.ControlApplied(at=time.time(), action=order.action, input=item.id), consume=item.id, deliver=told)
     if fits:
         _apply(session, item, order, state)
 
@@ -128,12 +99,10 @@ def _apply(session: Session, item: InboxItem, order: ControlInput, state: ev.Ses
             _open_for_cancel(session, item)
             _cancel(session)
             if order.scope == "task":
-                child_messages.detach_children(session, "cancelled")
-                job_tracking.abandon_jobs(session, "its task was given up")
+                _give_up(session, "cancelled", "its task was given up")
         case "stop":
             _cancel(session)
-            child_messages.detach_children(session, "stopped")
-            job_tracking.abandon_jobs(session, "the session was stopped")
+            _give_up(session, "stopped", "the session was stopped")
             _enter(session, "stopped", state != "stopped")
         case "trust" | "compact":
             pass  # the event carries it
@@ -141,22 +110,30 @@ def _apply(session: Session, item: InboxItem, order: ControlInput, state: ev.Ses
             assert_never(order.action)
 
 
+def _give_up(session: Session, outcome: ev.ChildOutcome, why: str) -> None:
+    for feature in asked(session, "given_up"):
+        feature.given_up(session, outcome, why)
+
+
 def begin_turn(session: Session) -> bool:
-    """Start a turn with the oldest waiting message or due schedule. Returns whether one was started."""
+    """Start a turn with the oldest waiting message, or input of a feature that begins one. Returns whether one was
+    started."""
     while (item := _next(session)) is not None:
-        if isinstance(item.input, DueInput):
-            if firing.fire(session, item, item.input):
-                return True
-        else:
-            _begin(session, item)
+        begin = beginners().get(type(item.input), _begin)
+        if begin(session, item):
             return True
     return False
 
 
-def _begin(session: Session, item: InboxItem) -> None:
-    number = session.state.turns + 1
+def _begin(session: Session, item: InboxItem) -> bool:
     _receive(session, item)
-    session.note(ev.TurnStarted(at=time.time(), turn=number, input=item.id))
+    open_turn(session, item)
+    return True
+
+
+def open_turn(session: Session, item: InboxItem) -> None:
+    """Open a turn for the input that was received last."""
+    session.note(ev.TurnStarted(at=time.time(), turn=session.state.turns + 1, input=item.id))
 
 
 def deliver_steer(session: Session) -> bool:
@@ -170,16 +147,30 @@ def deliver_steer(session: Session) -> bool:
 
 
 def _next(session: Session) -> InboxItem | None:
-    says = MessageInput | TimerInput | DueInput
-    return next((item for item in session.inbox if isinstance(item.input, says)), None)
+    begins = beginners()
+    return next(
+        (
+            item
+            for item in session.inbox
+            if isinstance(item.input, MessageInput | TimerInput) or type(item.input) in begins
+        ),
+        None,
+    )
+
+
+def taint(session: Session, by: str | None) -> None:
+    """Taint the session: the sender of the next message has seen untrusted content."""
+    if by is not None and session.state.tainted is None:
+        session.note(ev.SessionTainted(at=time.time(), by=by[:200]))
 
 
 def _receive(session: Session, item: InboxItem) -> None:
     now = time.time()
     match item.input:
         case MessageInput(parts=parts, mode=mode, source=source):
-            child_messages.taint(session, item.input.tainted)
-            firing.rouse(session)
+            taint(session, item.input.tainted)
+            for feature in asked(session, "hears"):
+                feature.hears(session, item)
             event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source)
             session.note(event, consume=item.id)
         case TimerInput(timer=timer, parts=parts):
@@ -188,18 +179,6 @@ def _receive(session: Session, item: InboxItem) -> None:
             session.note(event, consume=item.id)
         case _:
             raise AssertionError(f"{item.input!r} is not conversation")
-
-
-def _move(session: Session, item: InboxItem, order: MoveInput) -> None:
-    """Move the session to another version of its agent, between turns. From the next wake, on any node that fits its
-    new needs, it runs that version."""
-    if session.state.turn is not None:
-        return
-    moved = ev.SessionMoved(
-        at=time.time(), version=order.version, spec=order.spec, input=item.id, source=order.source
-    )  # fmt: skip
-    session.note(moved, consume=item.id)
-    session.move(Moved(order.version, order.needs))
 
 
 def _enter(session: Session, state: ev.SessionState, fits: bool) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from roost.agent.session import Session
-from roost.agent.turn_budgets import nano
 from roost.log.content import Usage
+from roost.money.budgets import NANO
+
+
+def nano(dollars: float) -> int:
+    """Return an amount in nano-dollars, in which the ledger counts."""
+    return round(dollars * NANO)
 
 
 def reached(session: Session) -> str | None:

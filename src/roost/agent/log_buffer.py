@@ -85,7 +85,7 @@ class LogBuffer:
         self._beside.consume.append(item)
 
     def move(self, moved: Moved) -> None:
-        """Record the move that the newest added event announced."""
+        """Record the move to another version of the agent that the newest added event announced."""
         self._beside.moved = moved
 
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:

@@ -1,30 +1,15 @@
 """The agent loop: model → tools → model. The next action depends on the state alone, so the same code runs a turn for
-the first time and resumes it after a crash."""
+the first time and resumes it after a crash. What a session can do beyond that are its features (`roost.agent.feature`),
+which the loop asks at their seams."""
 
 from __future__ import annotations
 
-from roost.agent import (
-    checkpointing,
-    child_messages,
-    consolidation,
-    inputs,
-    job_tracking,
-    limits,
-    memory_steps,
-    model_step,
-    stalls,
-    step_checks,
-    surroundings,
-    tool_calls,
-    turn_budgets,
-    turn_intent,
-    undo_points,
-)
-from roost.agent.compaction import compact
+from roost.agent import inputs, limits, model_step, tool_calls
+from roost.agent.approvals import turn_approved, turn_rejected
+from roost.agent.feature import asked
 from roost.agent.outcomes import close_calls, end_turn, fail_step
-from roost.agent.schedules import firing
 from roost.agent.session import Interrupted, Session
-from roost.agent.workspace_saving import restore_files
+from roost.agent.speculation import Speculation
 from roost.log import events as ev
 
 
@@ -33,53 +18,43 @@ async def drive(session: Session) -> None:
 
     Returns when the inbox and the open turn are done, or when the session waits, is paused, is stopped or shuts down.
     All events are committed when it returns."""
-    await turn_budgets.recover_charges(session)
-    await child_messages.reconcile_children(session)
+    if not session.own(_Woken).done:
+        for feature in asked(session, "wake"):
+            await feature.wake(session)
+        session.own(_Woken).done = True
     while True:
-        made, checks = await child_messages.load_children(session), session.means.checks
-        if checks is not None and (end := inputs.pending_end(session)) is not None:
-            await step_checks.before_end(session, checks, end)
-            made = await child_messages.load_children(session)
-        inputs.take_in(session, made)
-        await job_tracking.reconcile_jobs(session)
-        firing.pause_idle_heartbeats(session)
-        await turn_budgets.close(session)
-        if session.state.undo is not None:
-            await checkpointing.finish_undo(session)
-        if checkpointing.waits(session):
-            await checkpointing.settle(session)
-        await checkpointing.at_rest(session)
-        if session.state.compact and not session.stopping:
-            await compact.compact_now(session)
-        if session.outdated and session.state.turn is None:
-            session.shut_down(cut=False)
-        running = session.state.state == "running" and not session.stopping
-        if running and (session.state.turn is not None or inputs.begin_turn(session)):
+        await _prepare_orders(session)
+        inputs.take_in(session)
+        for feature in asked(session, "between_turns"):
+            await feature.between_turns(session)
+        works = session.state.state == "running" and not session.stopping
+        if works := works and (session.state.turn is not None or inputs.begin_turn(session)):
             await run_turn(session)
-            if session.means.checks is not None and session.state.turn is None:
-                await step_checks.after_turn(session, session.means.checks)
-            running = session.state.phase != "waiting"
-        else:
-            running = False
-        await consolidation.consolidate_if_due(session)
+            if session.state.turn is None:
+                for feature in asked(session, "after_turn"):
+                    await feature.after_turn(session)
+            works = session.state.phase != "waiting"
+        for feature in asked(session, "at_rest"):
+            await feature.at_rest(session)
         await session.flush()
-        await turn_budgets.close(session)
-        if not running and not inputs.has_control(session):
+        if not works and not inputs.has_control(session):
             return
+
+
+async def prepare_sleep(session: Session) -> None:
+    """Let the features prepare for sleep, or for another node. Raises `StoreFailed`."""
+    for feature in asked(session, "before_sleep"):
+        await feature.before_sleep(session)
 
 
 async def run_turn(session: Session) -> None:
     """Run the open turn until it ends, waits or is interrupted."""
     session.clock.start()
     try:
-        turn_intent.choose(session)
-        await restore_files(session)
-        await undo_points.undo_pending(session)
-        await undo_points.at_turn(session)
-        await memory_steps.recall_at_turn(session)
-        await surroundings.note_at_turn(session)
+        for feature in asked(session, "enter_turn"):
+            await feature.enter_turn(session)
         while session.state.turn is not None and session.cause() is None:
-            if session.disturbed and not await _goes_on(session):
+            if _is_due(session) and not await _goes_on(session):
                 return
             if session.state.calls:
                 if await tool_calls.run(session):
@@ -88,7 +63,8 @@ async def run_turn(session: Session) -> None:
                 continue
             elif session.state.answered:
                 await _end(session, "answered")
-            elif reason := _enough(session):
+            elif reason := limits.reached(session):
+                fail_step(session, "limit", "the limit was reached before it could be made again")
                 await _end(session, "limit", reason)
             elif end := await model_step.run(session):
                 await _end(session, end.outcome, end.reason)
@@ -98,31 +74,49 @@ async def run_turn(session: Session) -> None:
             close_calls(session, "cancelled", "the turn's time is up")
             await _end(session, "limit", limits.of_time(session))
     finally:
-        if session.early is not None:
-            await session.early.close()
+        await session.own(Speculation).close()
         session.clock.stop()
+
+
+class _Woken:
+    """Whether the features have reconciled the session since it woke."""
+
+    def __init__(self, session: Session) -> None:
+        self.done = False
+
+
+async def _prepare_orders(session: Session) -> None:
+    """Let features prepare for the controls in the inbox, which are applied next."""
+    if not session.inbox:
+        return
+    if (how := inputs.pending_end(session)) is not None:
+        for feature in asked(session, "before_end"):
+            await feature.before_end(session, how)
+    for feature in asked(session, "before_orders"):
+        await feature.before_orders(session)
+
+
+def _is_due(session: Session) -> bool:
+    """Whether work besides the conversation may be due between two steps. Mostly not."""
+    turn = session.state.turn
+    if session.inbox or (turn is not None and turn.gate is not None):
+        return True
+    return any(feature.due(session) for feature in asked(session, "due"))
 
 
 async def _goes_on(session: Session) -> bool:
     """Handle the work that is due between two steps. Returns whether the turn is still open and may go on."""
     inputs.take_in(session)
-    await job_tracking.reconcile_jobs(session)
-    if await checkpointing.between_steps(session) and turn_intent.allowed(session):
+    for feature in asked(session, "between_steps"):
+        await feature.between_steps(session)
+    if session.state.turn is not None and turn_approved(session):
         return True
-    if reason := turn_intent.refused(session):
+    if reason := turn_rejected(session):
         await _end(session, "cancelled", reason)
     return False
 
 
 async def _end(session: Session, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
-    if session.means.checks is not None:
-        await step_checks.before_end(session, session.means.checks, outcome)
+    for feature in asked(session, "before_end"):
+        await feature.before_end(session, outcome)
     end_turn(session, outcome, reason)
-
-
-def _enough(session: Session) -> str | None:
-    """Return the reason to make no further model call, or None."""
-    if reason := limits.reached(session):
-        fail_step(session, "limit", "the limit was reached before it could be made again")
-        return reason
-    return stalls.next_action(session)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from roost.agent import stalls, turn_budgets
+from roost.agent.feature import Draft, asked
+from roost.agent.request_plan import tool_specs
 from roost.agent.session import Session
 from roost.agent.state import State, transcript
-from roost.models.request import Bill, Intent, Request
+from roost.models.request import Bill, Request
 
 
 def build(session: Session, bill: Bill) -> Request:
     """Build the next request. bill: collects the cost of the call."""
-    spec, turn = session.spec, session.state.turn
+    spec = session.spec
+    draft = Draft(spec.intent, spec.effort)
+    for feature in asked(session, "shape"):
+        feature.shape(session, draft)
     return Request(
         instruction=session.instruction,
         messages=transcript(session.state),
-        tools=session.tool_specs,
+        tools=tool_specs(session),
         max_output=spec.max_output,
         temperature=spec.temperature,
-        intent=spec.intent if turn is None or turn.calls is None else cast("Intent", turn.calls),
-        effort=stalls.effort(session),
+        intent=draft.intent,
+        effort=draft.effort,
         constraints=spec.constraints,
         output_hint=spec.output_hint,
         knobs=spec.knobs,
         meta=_meta(session),
-        budgets=turn_budgets.budgets(session),
+        budgets=draft.budgets,
         bill=bill,
         since=_since(session.state),
     )

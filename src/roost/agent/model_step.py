@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Literal, NamedTuple
 
-from roost.agent import model_request, speculation, step_checks, turn_budgets
-from roost.agent.compaction import compact
-from roost.agent.compaction.context_size import fixed_tokens
+from roost.agent import model_request
+from roost.agent.feature import TurnEnd, asked
 from roost.agent.outcomes import fail_step
+from roost.agent.request_plan import fixed_tokens, model_of
 from roost.agent.session import Interrupted, Session
+from roost.agent.speculation import Speculation
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 from roost.models.request import Bill, CallDelta, Completed, Failed, Notice, Progress, TextDelta, ThinkingDelta
@@ -21,13 +21,6 @@ CRASHES = 25
 _SILENT = Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
 
 
-class TurnEnd(NamedTuple):
-    """The outcome of a turn that cannot go on."""
-
-    outcome: Literal["failed", "limit"]
-    reason: str
-
-
 async def run(session: Session) -> TurnEnd | None:
     """Call the model once. Returns None if the turn goes on, else how it ends. Raises `Interrupted` with the step
     closed in the log, except on shutdown, which leaves it open."""
@@ -36,11 +29,11 @@ async def run(session: Session) -> TurnEnd | None:
         fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
         reason = f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
         return TurnEnd("failed", reason)
-    checks = session.means.checks
-    if checks is not None and (reason := await step_checks.before_model(session, checks)):
-        fail_step(session, "denied", reason)
-        return TurnEnd("failed", reason)
-    if await compact.compact_if_full(session) and session.cause(steer=True) is not None:
+    for feature in asked(session, "before_model"):
+        if (end := await feature.before_model(session)) is not None:
+            fail_step(session, end.code, end.reason)
+            return end
+    if session.cause(steer=True) is not None:
         return None
     step = _announce(session)
     await session.flush()
@@ -48,8 +41,8 @@ async def run(session: Session) -> TurnEnd | None:
     began = time.monotonic()
     try:
         outcome = await session.interruptible(call.answer, steer=True)
-        if checks is not None:
-            outcome = await step_checks.after_model(session, checks, outcome)
+        for feature in asked(session, "after_model"):
+            outcome = await feature.after_model(session, outcome)
     except Interrupted as interrupted:
         call.cut(interrupted, time.monotonic() - began)
         if interrupted.cause == "steer":
@@ -65,8 +58,8 @@ def _announce(session: Session) -> int:
     open_step = session.state.open_step
     step = open_step.step if open_step else session.state.steps + 1
     attempt = open_step.attempt + 1 if open_step else 1
-    sent, model = session.state.tokens + fixed_tokens(session), session.model.name
-    session.note(ev.ModelStarted(at=time.time(), step=step, model=model, attempt=attempt, context=sent))
+    sent, model = session.state.tokens + fixed_tokens(session), model_of(session)
+    session.note(ev.ModelStarted(at=time.time(), step=step, model=model.name, attempt=attempt, context=sent))
     return step
 
 
@@ -81,16 +74,16 @@ class _Call:
         self._bill = Bill()
         self._refused = ""
         self._heard = False
-        self._early = speculation.of(session)
+        self._early = session.own(Speculation)
 
     async def answer(self) -> Completed | Failed:
         """Stream the answer and return its outcome. If the provider rejects the context as too long, shorten it and ask
         once more."""
         session, step = self._session, self._step
-        checks, once = session.means.checks, True
-        push = session.means.deltas.push if checks is None or not checks.judges_answers else _unheard
+        once, withheld = True, any(feature.withholds(session) for feature in asked(session, "withholds"))
+        push = _unheard if withheld else session.means.deltas.push
         while True:
-            stream = session.model.stream(model_request.build(session, self._bill))
+            stream = model_of(session).stream(model_request.build(session, self._bill))
             outcome: Completed | Failed = _SILENT
             try:
                 async for event in stream:
@@ -140,13 +133,10 @@ class _Call:
         error = outcome.error if isinstance(outcome, Failed) else ErrorData("empty", "the model answered nothing")
         usage = self._spent(outcome.usage)
         session.note(ev.ModelFailed(at=now, step=self._step, error=error, seconds=seconds, usage=usage))
-        match error.code:
-            case "budget":
-                return TurnEnd("limit", turn_budgets.limit_of(self._refused))
-            case "price_unknown":
-                return TurnEnd("limit", f"{error.code}: {error.message}")
-            case _:
-                return TurnEnd("failed", f"{error.code}: {error.message}")
+        for feature in asked(session, "failed"):
+            if (end := feature.failed(session, error, self._refused)) is not None:
+                return end
+        return TurnEnd("failed", f"{error.code}: {error.message}")
 
     def cut(self, by: Interrupted, seconds: float) -> None:
         """Note the cost of a call that was interrupted. On shutdown the step stays open."""
@@ -160,7 +150,9 @@ class _Call:
 
     async def _shortened(self, failed: Failed) -> bool:
         """Shorten the context if that was the failure. Returns whether to ask again."""
-        if failed.error.code != "context_overflow" or not compact.shorten(self._session):
+        if failed.error.code != "context_overflow":
+            return False
+        if not any(feature.overflowed(self._session) for feature in asked(self._session, "overflowed")):
             return False
         await self._tell(Notice("recovery", {"type": "CONTEXT_OVERFLOW", "message": failed.error.message}))
         if self._heard:
@@ -192,12 +184,13 @@ class _Call:
         if not self._bill.calls:
             return told
         if self._bill.usage.cost != 0:
-            turn_budgets.mark_charged(self._session)
+            for feature in asked(self._session, "spent"):
+                feature.spent(self._session)
         return self._bill.usage
 
     def _answered(self) -> str | None:
         by = self._bill.model
-        return by if by and by != self._session.model.name else None
+        return by if by and by != model_of(self._session).name else None
 
 
 def _unheard(*_: object) -> None:

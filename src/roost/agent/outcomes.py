@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
-from roost.agent import child_messages, consolidation_timer
+from roost.agent.feature import asked
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.log import events as ev
-from roost.log.content import ErrorData, Text, ToolOutcome, Usage
+from roost.log.content import ErrorData, ResultPart, Text, ToolOutcome, Usage
 
+UNDONE = "[the files of the workspace are again what they were before this call]"
 UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; check before you repeat it]"
 
 
@@ -18,7 +19,6 @@ def end_turn(session: Session, outcome: ev.TurnOutcome, reason: str | None = Non
     if turn is not None:
         if turn.gate is not None:
             clear_deadline(session, turn.gate.call.id)
-        told = child_messages.report_to_parent(session, outcome, reason)
         session.note(
             ev.TurnCompleted(
                 at=time.time(),
@@ -29,9 +29,10 @@ def end_turn(session: Session, outcome: ev.TurnOutcome, reason: str | None = Non
                 usage=turn.usage,
                 seconds=round(session.clock.used(), 3),
             ),
-            deliver=told,
+            deliver=[one for feature in asked(session, "ending") for one in feature.ending(session, outcome, reason)],
         )
-        consolidation_timer.set_timer(session, heartbeat=turn.firing is not None and turn.firing.heartbeat)
+        for feature in asked(session, "ended"):
+            feature.ended(session, turn)
 
 
 def end_call(session: Session, call: str, outcome: ToolOutcome, text: str, *, why: str | None = None) -> None:
@@ -55,7 +56,8 @@ def close_calls(session: Session, outcome: ToolOutcome, text: str) -> None:
     for call in list(session.state.calls):
         if call.status == "awaiting":
             end_call(session, call.call.id, outcome, f"[{outcome}: {text}]")
-            child_messages.abandon(session, call.call.id)
+            for feature in asked(session, "call_closed"):
+                feature.call_closed(session, call)
         elif call.status == "running":
             unknown = UNKNOWN_EFFECT if call.replay != "safe" else f"[{outcome}: {text}]"
             end_call(session, call.call.id, outcome, unknown)
@@ -67,6 +69,21 @@ def skipped_text(call: Call, why: str) -> str:
     """Return the model's text for a call that will not run. An earlier attempt that was cut off may have had its
     effect."""
     return f"[not run again: {why}] {UNKNOWN_EFFECT}" if call.attempt else f"[not run: {why}]"
+
+
+def skip_if_steered(session: Session, call: Call) -> bool:
+    """Skip a call not yet started once a steering message arrived. Returns whether it was skipped."""
+    if session.cause(steer=True) != "steer":
+        return False
+    end_call(session, call.call.id, "skipped", skipped_text(call, "the user said something new first"))
+    return True
+
+
+def with_changes(call: Call, parts: tuple[ResultPart, ...]) -> tuple[ResultPart, ...]:
+    """Put a note before the result of a call whose arguments a hook or a person changed."""
+    if call.changed is None:
+        return parts
+    return (Text(f"[{call.changed_by} changed the arguments to {call.changed}]"), *parts)
 
 
 def fail_step(session: Session, code: str, message: str, *, seconds: float = 0.0, usage: Usage | None = None) -> None:

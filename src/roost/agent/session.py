@@ -6,26 +6,20 @@ import asyncio
 import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
 from roost.agent.log_buffer import Appends, LogBuffer
 from roost.agent.resources import Resources
-from roost.agent.rewind import rewind
-from roost.agent.state import Kept, State, decode_state
+from roost.agent.state import State, decode_state
 from roost.agent.turn_clock import Clock
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.facts import FactChange
 from roost.log.inputs import ChildInput, ControlInput, DueInput, Input, MessageInput, RollbackInput, TimerInput
-from roost.log.protocols import Append, Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
-from roost.models.request import Model, ToolSpec
+from roost.log.protocols import Append, Claim, Delivery, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
 from roost.scope import Scope
-from roost.tools.base import Toolbox
-
-if TYPE_CHECKING:
-    from roost.agent.speculation import Speculation
 
 T = TypeVar("T")
 
@@ -72,21 +66,13 @@ class Session:
         self._held = held
         self.about = _about(claim.info, spec)
         self.born = claim.info.created_at
-        self.fixed: tuple[str, int] | None = None
-        """An instruction, and the tokens of the fixed start of a request that has it."""
-        self._specs: tuple[Sequence[str] | None, tuple[ToolSpec, ...]] | None = None
-        self.early: Speculation | None = None
-        """Speculative calls: started while the model was still answering."""
         self._stopped = asyncio.Event()
         self._outdated = False
-        self._log = LogBuffer(journal, claim, state, stopped=self._stopped)
+        self.log = LogBuffer(journal, claim, state, stopped=self._stopped)
         self._remarks: list[Text] = []
         self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._newest = max(self._known, default=0)
-        self.kin = False
-        """True once children have been reconciled since wake."""
-        self.charged: set[str] | None = None
-        """Turn budgets that may still be open in the ledger; None = not loaded yet."""
+        self._own: dict[object, Any] = {}
         self._scope: Scope | None = None
         self._steerable = self._yields = False
         self.call_ids = {
@@ -97,63 +83,35 @@ class Session:
             if isinstance(part, ToolCall)
         }
         self.clock = Clock(state, spec.limits, self._interrupt)
-        self.apart = False
+        self.detached = False
         """True while work outside a turn runs: it has its own deadline, and a rollback does not interrupt it."""
 
     @property
-    def disturbed(self) -> bool:
-        """Whether work besides the conversation (inbox, jobs, gate, checkpoints) may be due between two steps. Mostly
-        False."""
-        turn, policy = self.state.turn, self.spec.checkpoints
-        return (
-            bool(self.inbox or self.state.jobs or self.means.jobs.kept)
-            or (turn is not None and turn.gate is not None)
-            or policy.every_steps is not None
-            or policy.every_seconds is not None
-        )
-
-    @property
     def epoch(self) -> int:
-        return self._log.epoch
-
-    @property
-    def model(self) -> Model:
-        """The model of the next call: the stronger one once a stall switched this turn to it."""
-        other = self.means.stronger
-        if other is None:
-            return self.means.model
-        turn = self.state.turn
-        return other if turn is not None and "model" in turn.trail.actions else self.means.model
-
-    @property
-    def tools(self) -> Toolbox:
-        """The tools of this turn: all, or those that its intent allows."""
-        turn, all = self.state.turn, self.means.tools
-        if turn is None or turn.tools is None:
-            return all
-        return {name: all[name] for name in turn.tools if name in all}
-
-    @property
-    def tool_specs(self) -> tuple[ToolSpec, ...]:
-        """The specs of `tools`, for a request. Returns the same object as long as the tools are the same."""
-        chosen = None if self.state.turn is None else self.state.turn.tools
-        if self._specs is None or self._specs[0] != chosen:
-            self._specs = chosen, tuple(tool.spec for tool in self.tools.values())
-        return self._specs[1]
+        return self.log.epoch
 
     @property
     def head(self) -> int:
         """Position of the newest committed event."""
-        return self._log.head
+        return self.log.head
 
     @property
     def refused(self) -> Append | None:
         """The append that the store refused, if any; nothing is written after it."""
-        return self._log.refused
+        return self.log.refused
 
     @property
     def stopping(self) -> bool:
         return self._stopped.is_set()
+
+    def own(self, kind: Callable[[Session], T]) -> T:
+        """Return what `kind` keeps in memory for this session while it is awake; made by `kind(session)` at the first
+        call."""
+        try:
+            return self._own[kind]
+        except KeyError:
+            made = self._own[kind] = kind(self)
+            return made
 
     # Events
 
@@ -176,7 +134,7 @@ class Session:
                 body = clean.encode()
                 event = ev.decode_event(body)
         apply(self.state, event)
-        self._log.add(body, facts, deliver)
+        self.log.add(body, facts, deliver)
         if consume is not None:
             self._take(consume)
 
@@ -201,25 +159,6 @@ class Session:
         """Remove an input that has no effect any more from the inbox."""
         self._take(item.id)
 
-    def keep(self, kept: Kept, *, drop: Sequence[int] = ()) -> None:
-        """Store a checkpoint in the commit of the newest noted event, and drop those at the positions `drop`."""
-        self._log.keep(kept)
-        self._log.drop_checkpoints(drop)
-
-    def drop_checkpoint(self, position: int) -> None:
-        self._log.drop_checkpoints([position])
-
-    def rewind(self, then: State) -> None:
-        """Apply the newest noted event, `session.rolled_back`, to the state, and write a state snapshot in its
-        commit."""
-        rewind(self.state, then)
-        self._log.write_snapshot()
-
-    def move(self, moved: Moved) -> None:
-        """Apply the newest noted event, `session.moved`: stop here; the next wake uses the new version."""
-        self._log.move(moved)
-        self.shut_down(cut=False)
-
     def let_go(self) -> None:
         """Release the session at the end of its turn, because its resources have changed."""
         self._outdated = True
@@ -230,20 +169,20 @@ class Session:
         return self._outdated
 
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
-        self._log.set_timer(timer, spec)
+        self.log.set_timer(timer, spec)
 
     def flush(self, *, release: bool = False) -> Awaitable[None]:
         """Commit the noted events; the contract is that of `LogBuffer.flush`."""
-        return self._log.flush(release=release)
+        return self.log.flush(release=release)
 
     async def flush_shielded(self) -> None:
         """Flush from a task that may be cancelled: the commit goes on."""
-        await self._log.flush_shielded()
+        await self.log.flush_shielded()
 
     def flush_soon(self) -> None:
         """Commit the noted events soon, together with those noted until then. A failure is raised by the next
         `flush`."""
-        self._log.flush_soon()
+        self.log.flush_soon()
 
     async def emit(self, name: str, data: Any) -> None:
         """Append an event of the user's program to the log. Returns once it is committed, even if the caller is
@@ -287,7 +226,7 @@ class Session:
 
     def fence(self) -> None:
         """Interrupt the running step and refuse all further writes: another node owns the session, or may own it."""
-        self._log.fence()
+        self.log.fence()
         self.shut_down(cut=True)
 
     def cause(self, *, steer: bool = False, message: bool = False) -> Cause | None:
@@ -301,7 +240,7 @@ class Session:
         for cause in ("stop", "cancel", "pause"):
             if cause in causes:
                 return cause
-        if "rollback" in causes and not self.apart:
+        if "rollback" in causes and not self.detached:
             return "rollback"
         if steer and "steer" in causes:
             return "steer"
@@ -315,7 +254,7 @@ class Session:
         cause = self.cause(steer=steer, message=message)
         if cause is not None:
             raise Interrupted(cause)
-        if not self.apart and self.clock.late:
+        if not self.detached and self.clock.late:
             raise Interrupted("deadline")
         scope = Scope()
         self._scope, self._steerable, self._yields = scope, steer, message
@@ -332,7 +271,7 @@ class Session:
     # Helpers
 
     def _take(self, item: int) -> None:
-        self._log.consume(item)
+        self.log.consume(item)
         self.inbox = [one for one in self.inbox if one.id != item]
 
     def _cuts(self, cause: Cause | None) -> bool:
@@ -344,7 +283,7 @@ class Session:
             case "message":
                 return self._yields
             case "rollback":
-                return not self.apart
+                return not self.detached
             case _:
                 return True
 

@@ -10,25 +10,22 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from roost.agent import memory_steps, step_checks, tool_calls
-from roost.agent.compaction.ports import OwnPins
+from roost.agent.call_context import context_of, gate_call
+from roost.agent.feature import asked
 from roost.agent.known_files import learned
+from roost.agent.request_plan import tools_of
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.log.content import ResultPart, ToolCall, ToolOutcome
 from roost.tools.base import Tool
 from roost.tools.run_tool import arguments_of, run_tool
 
+READERS_AT_ONCE = 8
+"""Most read-only calls of a session that run in parallel."""
 NAMELESS = "early."
 """Prefix of a speculative call's id, until the complete answer gives the real one."""
 _LONGEST = 8192
 """Most characters of arguments of a speculative call: each piece that may be the last one parses them all."""
-
-
-def of(session: Session) -> Speculation:
-    if session.early is None:
-        session.early = Speculation(session)
-    return session.early
 
 
 class SpeculativeCall:
@@ -40,17 +37,14 @@ class SpeculativeCall:
         self.key = f"{session.id}:{call.call.id}"
         self.seconds = 0.0
         self._session, self._known = session, False
-        self.memory = memory_steps.call_memory(session, call, self.key)
-        self._context = tool_calls.context_of(session, call, tool, self.key, self.memory)
-        self._known_files = dict(self._context.seen)
-        self._context.emit, self._context.pins = self._emit, _Pins(session, self)
+        self.context = context_of(session, call, tool, self.key)
+        self._known_files = dict(self.context.seen)
+        self.context.emit, self.context.confirm = self._emit, self.wait
         self.task = asyncio.create_task(self._run(tool, call.arguments))
 
     def adopt(self, call: str) -> None:
         """Confirm that this is call `call` of the answer: it may leave traces now."""
-        self._known, self._context.call = True, call
-        if self.memory is not None:
-            self.memory.belong(call)
+        self._known, self.context.call = True, call
 
     async def outcome(self) -> tuple[ToolOutcome, tuple[ResultPart, ...]] | None:
         """Return the result as `run_tool` does, or None if the call must run normally. Cancelling the waiting task
@@ -65,7 +59,7 @@ class SpeculativeCall:
         return found
 
     def learned(self) -> dict[str, str | None]:
-        return learned(self._session.means.workspace.place, self._known_files, self._context.seen)
+        return learned(self._session.means.workspace.place, self._known_files, self.context.seen)
 
     def wait(self) -> None:
         """Cancel the call if the answer has not confirmed it. Raises `CancelledError` then."""
@@ -76,23 +70,13 @@ class SpeculativeCall:
     async def _run(self, tool: Tool, arguments: str) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
         began = time.monotonic()
         try:
-            return await run_tool(tool, self._context, arguments)
+            return await run_tool(tool, self.context, arguments)
         finally:
             self.seconds = time.monotonic() - began
 
     async def _emit(self, name: str, data: Any) -> None:
         self.wait()
         await self._session.emit(name, data)
-
-
-class _Pins(OwnPins):
-    def __init__(self, session: Session, begun: SpeculativeCall) -> None:
-        super().__init__(session)
-        self._begun = begun
-
-    async def set(self, key: str, text: str | None) -> None:
-        self._begun.wait()
-        await super().set(key, text)
 
 
 class _Said:
@@ -128,7 +112,7 @@ class Speculation:
                 if not said.length:  # the call has no arguments
                     self._begin(said.tool, "{}")
             self._said.clear()
-            tool = self._session.tools.get(name)
+            tool = tools_of(self._session).get(name)
             self._behind = self._behind or (tool is not None and tool.safety != "read_only")
             if tool is None or self._behind or not _may(self._session, tool):
                 return
@@ -190,11 +174,11 @@ class Speculation:
             return False
         session, step = self._session, self._session.state.open_step
         running = sum(not one.task.done() for one in self._begun)
-        if step is None or running >= tool_calls.READERS_AT_ONCE or session.scrubbed(text) is not text:
+        if step is None or running >= READERS_AT_ONCE or session.scrubbed(text) is not text:
             return True
         self._count += 1
         call = Call(ToolCall(f"{NAMELESS}{step.step}.{step.attempt}.{self._count}", tool.name, text), attempt=1)
-        asked = tool_calls.gate_call(session, call, tool)
+        asked = gate_call(session, call, tool)
         if not asked.touches.hosts and session.means.gate.decide(asked).decision == "allow":
             self._begun.append(SpeculativeCall(session, tool, call, arguments))
         return True
@@ -212,9 +196,9 @@ class Speculation:
 def _may(session: Session, tool: Tool) -> bool:
     """Whether a call of this tool may start early: read-only, safe to repeat, subject to the gate alone. A call that
     reaches another host never qualifies: it must be in the log first."""
-    checks = session.means.checks
     reads = tool.early and tool.safety == "read_only" and tool.replay == "safe" and not tool.taints
-    return reads and session.state.undo is None and (checks is None or step_checks.leaves_alone(checks, tool))
+    judged = any(feature.judges(session, tool) for feature in asked(session, "judges"))
+    return reads and not judged and session.state.undo is None
 
 
 def _same(session: Session, begun: SpeculativeCall, call: ToolCall) -> bool:

@@ -21,6 +21,7 @@ from roost.log.content import (
 )
 from roost.log.facts import NewFact
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
+from roost.models.tokens import estimate
 
 STATE_VERSION = 8
 """Version of the snapshot's shape. A snapshot of another version is ignored: the log is folded again."""
@@ -123,9 +124,9 @@ class Aside(msgspec.Struct):
 
 
 class Trail(msgspec.Struct):
-    """Stall detection in one turn (`roost.agent.stalls`). steps: checksums of the newest steps. stale: newest steps in
-    a row that each repeat an earlier one. errors: newest steps in a row that only failed. poor: poor plan scores in a
-    row. actions: taken so far."""
+    """Stall detection in one turn. steps: checksums of the newest steps. stale: newest steps in a row that each repeat
+    an earlier one. errors: newest steps in a row that only failed. poor: poor plan scores in a row. actions: taken so
+    far."""
 
     steps: list[int] = []
     stale: int = 0
@@ -348,6 +349,18 @@ def unheard(state: State) -> list[Entry]:
         if state.turn is not None and entry.turn == state.turn.number:
             break
     return found[::-1]
+
+
+def message_of(state: State, turn: int) -> Entry | None:
+    """Return the message that began the turn."""
+    return next((one for one in reversed(state.entries) if one.turn == turn), None)
+
+
+def replace_message(state: State, entry: Entry, message: Message) -> None:
+    """Put `message` into the place of a message in the context."""
+    tokens = estimate(message)
+    state.tokens += tokens - entry.tokens
+    entry.message, entry.tokens = message, tokens
 
 
 def result_text(parts: tuple[ResultPart, ...]) -> str:

@@ -8,11 +8,11 @@ from typing import assert_never
 
 import msgspec
 
-from roost.agent.schedules.recurrence import local_time
 from roost.cli.model_notices import ending, notice_line
 from roost.cli.output import clean, note, one_line, styled, unfinished
 from roost.cli.session_ids import short
 from roost.cli.spinner import Working
+from roost.features.schedules.recurrence import local_time
 from roost.kernel.frames import Delta, Progress
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage

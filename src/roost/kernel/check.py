@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from roost.agent.consolidation_timer import TIMER
 from roost.agent.fold import apply
 from roost.agent.rewind import rewind
-from roost.agent.schedules.firing import timer_of
 from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
+from roost.features.memory.consolidation_timer import TIMER
+from roost.features.schedules.firing import timer_of
 from roost.kernel import check_facts
 from roost.kernel.state_loader import gone_back
 from roost.log.inputs import ConsolidateInput, DueInput, TimerInput, decode_input

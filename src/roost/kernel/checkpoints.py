@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_for_position
 from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
+from roost.features.checkpoints.state import OWN_FOLDER, Files, files_for_position
 from roost.ids import is_id, new_id
 from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
 from roost.kernel.fork_files import hold, is_held

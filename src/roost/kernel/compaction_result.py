@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from roost.agent.compaction.settings import By
+from roost.agent.options import By
 from roost.log import events as ev
 from roost.log.protocols import Journal, SessionInfo
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from roost.agent.child_messages import end_key
 from roost.agent.definition import AgentSpec
 from roost.agent.resources import ChildOrder
 from roost.errors import Busy, Invalid, NotFound
+from roost.features.delegation.child_messages import end_key
 from roost.ids import is_id
 from roost.kernel.labels import fold
 from roost.log.events import ChildOutcome

@@ -9,10 +9,10 @@ import time
 from collections.abc import KeysView
 from typing import TYPE_CHECKING
 
-from roost.agent.child_messages import end_of, order_to
 from roost.agent.origin import life_of
-from roost.agent.step_checks import last_said
 from roost.errors import Busy, Conflict, NotFound, RoostError, StoreCorrupt, UnknownEvent
+from roost.features.delegation.child_messages import end_of, order_to
+from roost.features.hooks.step_checks import last_said
 from roost.kernel.delegation import children_of
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from typing import cast
 
-from roost.agent.checkpoint_state import NOT_KEPT, OLDER, Files
 from roost.agent.state import State
 from roost.errors import Conflict, NotFound, StoreCorrupt
+from roost.features.checkpoints.state import NOT_KEPT, OLDER, Files
 from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.log.protocols import SessionInfo

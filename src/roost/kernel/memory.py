@@ -77,7 +77,7 @@ class Remembering:
 
 
 class Memories:
-    """Memory operations of the owner. Agents use their tools and rights instead (`roost.agent.memory_steps`)."""
+    """Memory operations of the owner. Agents use their tools and rights instead (`roost.features.memory.recall`)."""
 
     def __init__(self, store: Store, search: Search, vault: Vault, *, home: str = "") -> None:
         """home: the lasting id of this node's home."""

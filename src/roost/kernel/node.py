@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from pathlib import Path
 
-from roost.agent.child_messages import end_of, report_to_parent
 from roost.agent.definition import decode_spec
 from roost.agent.session import Session, wake
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
+from roost.features.delegation.child_messages import end_of, report_to_parent
 from roost.kernel.backoff import Backoff, is_local
 from roost.kernel.config import KernelConfig
 from roost.kernel.deletion import Deletions
@@ -559,15 +559,14 @@ class Node:
             self._work.set()
 
     async def _drive(self, live: Session) -> None:
-        from roost.agent.loop import drive  # imported late: loaded by the first session with work
-        from roost.agent.workspace_saving import save_before_sleep
+        from roost.agent.loop import drive, prepare_sleep  # imported late: loaded by the first session with work
 
         while True:
             live.woken.clear()
             await drive(live)
             if live.stopping or not await self._linger(live):
                 await self.sandboxes.suspend(live)
-                await save_before_sleep(live)
+                await prepare_sleep(live)
                 await self.sandboxes.rest(live)
                 await live.flush(release=True)
                 return

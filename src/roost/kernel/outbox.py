@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.agent.schedules.state import says_nothing
+from roost.features.schedules.state import says_nothing
 from roost.kernel.schedule_views import Outbox, Proactive
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev

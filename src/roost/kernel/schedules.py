@@ -7,10 +7,10 @@ import contextlib
 import time
 from itertools import islice
 
-from roost.agent.schedules.firing import FIRED, MOST, timer_of
-from roost.agent.schedules.recurrence import check, check_name, local_time, occurrences
 from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
+from roost.features.schedules.firing import FIRED, MOST, timer_of
+from roost.features.schedules.recurrence import check, check_name, local_time, occurrences
 from roost.kernel.schedule_views import Moment, ScheduleView
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from roost.agent.schedules.firing import timer_of
 from roost.errors import Invalid
+from roost.features.schedules.firing import timer_of
 from roost.ids import is_storable
 
 LENGTH = 200

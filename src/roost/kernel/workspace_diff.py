@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_for_position
 from roost.agent.definition import decode_spec
 from roost.agent.state import State
 from roost.errors import Conflict
+from roost.features.checkpoints.state import OWN_FOLDER, Files, files_for_position
 from roost.kernel.checkpoint_views import FilesDiff
 from roost.kernel.node import Node
 from roost.kernel.resources import ResourceFactory

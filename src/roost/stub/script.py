@@ -104,7 +104,7 @@ def digest(messages: Any) -> str:
 
 def last_user(messages: list[dict[str, Any]]) -> tuple[str, int]:
     """Return the text of the last user's message, and the number of assistant messages since. The note on time and
-    files that Roost appends to a message (`roost.agent.surroundings`) is removed: the user did not write it."""
+    files that Roost appends to a message (`roost.features.environment`) is removed: the user did not write it."""
     said = 0
     for message in reversed(messages):
         if message["role"] == "user":

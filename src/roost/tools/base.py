@@ -42,6 +42,10 @@ def _no_secret(name: str) -> str:
     raise ToolError(f"this tool may not have the secret {name!r}: declare it with secrets=({name!r},)")
 
 
+def _confirmed() -> None:
+    pass
+
+
 class History(Protocol):
     """A session's own log. `head`: position of its last committed record."""
 
@@ -86,6 +90,8 @@ class ToolContext(msgspec.Struct, kw_only=True):
     """Digest of each file as the session last read or wrote it, by real path. Changes that a tool makes are kept."""
     emit: Callable[[str, Any], Awaitable[None]]
     """Append an event of the embedding program to the session's log."""
+    confirm: Callable[[], None] = _confirmed
+    """Called by a port before it leaves a trace. Raises `CancelledError` while the call is speculative."""
     code: int | None = None
     """A tool that runs a command sets its exit code here, for the log."""
     secret: Callable[[str], str] = _no_secret

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from tests.harness.crash.check import Sent
 
-from roost.agent.schedules.firing import timer_of
+from roost.features.schedules.firing import timer_of
 from roost.log import events as ev
 
 PATIENCE = 60.0

@@ -10,8 +10,8 @@ from typing import TypeAlias, TypeVar
 
 from tests.harness.crash.check import problems
 
-from roost.agent.schedules.firing import timer_of
 from roost.agent.state import transcript
+from roost.features.schedules.firing import timer_of
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.content import Text, Usage, UserMessage

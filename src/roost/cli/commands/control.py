@@ -17,7 +17,7 @@ from roost.log.events import ControlAction
 from roost.log.protocols import SessionInfo
 
 if TYPE_CHECKING:
-    from roost.agent.compaction.settings import By
+    from roost.agent.options import By
     from roost.cli.node import Node
     from roost.kernel.checkpoint_views import Travelled
     from roost.kernel.compaction_result import Compacted, Compaction

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roost.agent.schedules.recurrence import check, check_name
 from roost.cli.app import App, folder
 from roost.cli.message_input import message_of
 from roost.cli.open_session import SessionOptions, begin
@@ -18,6 +17,7 @@ from roost.cli.output import clean, note, one_line, say, say_json, styled, table
 from roost.cli.session_ids import session_id, short
 from roost.cli.time_format import duration, local_zone, moment_of, seconds_of, shown
 from roost.errors import Invalid, NotFound
+from roost.features.schedules.recurrence import check, check_name
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 if TYPE_CHECKING:

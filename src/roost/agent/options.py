@@ -1,0 +1,112 @@
+"""Options of an agent, by feature; `roost.agent.definition` joins them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from roost.models.request import Intent
+
+By: TypeAlias = Literal["model", "plain"]
+
+_Share = Annotated[float, msgspec.Meta(gt=0.0, le=0.95)]
+
+
+class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """When the context exceeds the share `at` of the context budget, compact it to about the share `to`.
+
+    by: "model" writes the summary, "plain" makes it by rule; None = by rule for a model in this process, which would
+    take minutes, else by model. model: name of the model that writes it; None = the agent's own, whose prompt cache
+    holds most of the text. seconds: time limit, after which it is made by rule. keep_turns: newest turns that stay word
+    for word if the budget allows it.
+
+    messages: most messages in a request, tool results included; above it the oldest leave without a summary, a quarter
+    of it at a time. None: tokens alone decide.
+    """
+
+    model: str | None = None
+    at: _Share = 0.8
+    to: _Share = 0.5
+    keep_turns: Annotated[int, msgspec.Meta(ge=0)] = 2
+    by: By | None = None
+    seconds: Annotated[float, msgspec.Meta(gt=0.0)] = 120.0
+    messages: Annotated[int, msgspec.Meta(ge=4)] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.to < self.at <= 0.95:
+            raise ValueError(f"it needs 0 < to < at <= 0.95, and not to = {self.to}, at = {self.at}")
+
+
+Action: TypeAlias = Literal["hint", "effort", "model", "end"]
+_Most = Annotated[int, msgspec.Meta(ge=2, le=50)]
+
+
+class Stall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """When a turn counts as stalled, in steps. None switches a check off.
+
+    repeats: the same calls with the same results. cycles: repetitions of a sequence of two to four steps. errors: steps
+    in a row without a successful call (a command with a nonzero exit code is none). stale: steps in a row that each
+    repeat an earlier one, in any order. poor: scores of 2 or less in a row that the model gave its own work
+    (`roost.tools.plan`). actions: taken one by one, each when the turn has stalled again: a hint to the model, more
+    effort, the stronger `model`, the end of the turn."""
+
+    repeats: _Most | None = 5
+    cycles: _Most | None = 4
+    errors: _Most | None = 8
+    stale: _Most | None = 12
+    poor: _Most | None = 2
+    actions: tuple[Action, ...] = ("hint", "effort")
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        if "model" in self.actions and self.model is None:
+            raise ValueError("the action 'model' needs a model: name one in stall.model")
+
+
+Known: TypeAlias = Literal["chat", "debug", "create_project"]
+
+
+class IntentRule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """One topic that a turn may be about.
+
+    words: phrases that select it when one occurs in the message, ignoring case; without `words` it is the fallback.
+    tools: globs of the agent's tools available in such a turn, or `safety:read_only` for all of that safety; None =
+    all. confirm: ask a person before the model is called. calls: purpose of its model calls, instead of the agent's
+    `intent`."""
+
+    name: str
+    words: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
+    confirm: bool = False
+    calls: Intent | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("an intent needs a name")
+        if not all(word.strip() for word in self.words):
+            raise ValueError(f"the words of the intent {self.name!r} must not be empty")
+
+
+_READING = ("safety:read_only", "web_*", "pin", "unpin")
+CREATE_PROJECT = IntentRule(
+    name="create_project",
+    words=(
+        *("new project", "create a project", "create the project", "start a project", "set up a project"),
+        *("project from scratch", "scaffold", "new app", "create an app", "build an app", "新建项目", "创建项目"),
+    ),
+    confirm=True,
+    calls="design",
+)
+DEBUG = IntentRule(
+    name="debug",
+    words=(
+        *("debug", "bug", "bugs", "error", "errors", "exception", "traceback", "stack trace", "crash", "crashes"),
+        *("fails", "failing", "failed", "fix", "broken", "does not work", "doesn't work", "调试", "报错", "错误"),
+    ),
+    tools=(*_READING, "edit_*", "write_file", "shell*", "run_*", "python", "remember", "task"),
+    calls="execute",
+)
+CHAT = IntentRule(name="chat", tools=(*_READING, "remember"), calls="chat")
+INTENTS: dict[Known, IntentRule] = {"create_project": CREATE_PROJECT, "debug": DEBUG, "chat": CHAT}
+"""In order of priority: a turn that matches neither of the first two is chat."""

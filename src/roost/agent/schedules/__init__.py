@@ -1,1 +1,0 @@
-"""Schedules: recurrence, their part of a session's state, and their firing."""

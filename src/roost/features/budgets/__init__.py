@@ -1,0 +1,1 @@
+"""Budgets: money limits of turns, sessions and subtrees in the ledger."""

@@ -1,0 +1,1 @@
+"""Checkpoints, and rollback to an earlier position."""

@@ -1,0 +1,44 @@
+"""Keep the context inside the model's window, at the seams of the loop."""
+
+from __future__ import annotations
+
+import time
+
+from roost.agent.feature import Feature, TurnEnd
+from roost.agent.session import Session
+from roost.agent.state import Call
+from roost.features.compaction import compact
+from roost.features.compaction.ports import OwnLog, OwnPins
+from roost.log import events as ev
+from roost.log.inputs import PinInput
+from roost.log.protocols import InboxItem
+from roost.tools.base import ToolContext
+
+
+def _pin(session: Session, item: InboxItem) -> None:
+    order = item.input
+    assert isinstance(order, PinInput)
+    session.note(ev.ContextPinned(at=time.time(), key=order.key, text=order.text, by=order.by), consume=item.id)
+
+
+class Compaction(Feature):
+    """Compact the context when it is full or a person orders it. The log keeps every message."""
+
+    takes = {PinInput: _pin}
+
+    async def between_turns(self, session: Session) -> None:
+        if session.state.compact and not session.stopping:
+            await compact.compact_now(session)
+
+    async def before_model(self, session: Session) -> TurnEnd | None:
+        await compact.compact_if_full(session)
+        return None
+
+    def overflowed(self, session: Session) -> bool:
+        return compact.shorten(session)
+
+    def equip(self, session: Session, call: Call, context: ToolContext) -> None:
+        context.history, context.pins = OwnLog(session), OwnPins(session, context)
+
+
+FEATURE = Compaction()

@@ -1,0 +1,41 @@
+"""Ports for tools: read the session's log, and change its pins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from roost.agent.session import Session
+from roost.log import events as ev
+from roost.log.protocols import Record
+from roost.tools.base import ToolContext
+
+
+class OwnLog:
+    """Implements `roost.tools.base.History`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def head(self) -> int:
+        return self._session.head
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        read = self._session.means.read
+        return [] if read is None else await read(self._session.id, after=after, limit=limit)
+
+
+class OwnPins:
+    """Implements `roost.tools.base.Pins`."""
+
+    def __init__(self, session: Session, context: ToolContext) -> None:
+        self._session, self._context = session, context
+
+    def all(self) -> Mapping[str, str]:
+        return self._session.state.pins
+
+    async def set(self, key: str, text: str | None) -> None:
+        self._context.confirm()
+        self._session.note(ev.ContextPinned(at=time.time(), key=key, text=text))
+        await self._session.flush_shielded()

@@ -1,0 +1,1 @@
+"""Delegation: tasks for other agents, each in a child session."""

@@ -1,0 +1,1 @@
+"""The environment: the model is told the time and the file names."""

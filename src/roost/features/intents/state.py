@@ -1,0 +1,27 @@
+"""Fold the intent of a turn into a session's state."""
+
+from __future__ import annotations
+
+import msgspec
+
+from roost.agent.state import Call, State
+from roost.log import events as ev
+from roost.log.content import ToolCall
+
+
+def gate_of(turn: int) -> str:
+    """Return the call id under which a person approves or rejects a whole turn."""
+    return f"turn:{turn}"
+
+
+def take_chosen(state: State, event: ev.IntentChosen) -> None:
+    turn = state.turn
+    if turn is None or turn.number != event.turn:
+        return
+    turn.intent, turn.tools, turn.calls = event.intent, event.tools, event.calls
+    if event.confirm:
+        shown = {} if event.tools is None else {"tools": event.tools}
+        turn.gate = Call(ToolCall(gate_of(turn.number), event.intent, msgspec.json.encode(shown).decode()))
+
+
+FOLDS = {ev.IntentChosen: take_chosen}

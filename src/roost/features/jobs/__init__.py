@@ -1,0 +1,1 @@
+"""Background jobs: commands that run between the calls of a session."""

@@ -1,0 +1,1 @@
+"""Memory: recall at the start of a turn, changes by tools, consolidation."""

@@ -1,0 +1,53 @@
+"""The plan of a long task: kept in the session's state and as a pin, so that compaction never removes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from roost.agent.session import Session
+from roost.log import events as ev
+from roost.tools.errors import ToolError
+from roost.tools.pins import MOST, fits
+
+_KEY = "plan"
+_MARKS = {"todo": " ", "doing": ">", "done": "x", "dropped": "-"}
+
+
+class OwnPlans:
+    """Implements `roost.tools.base.Plans`. call: the tool call that sets the plan."""
+
+    def __init__(self, session: Session, call: str) -> None:
+        self._session, self._call = session, call
+
+    async def set(self, goals: Sequence[ev.Goal], score: int | None, note: str) -> str:
+        session, now = self._session, time.time()
+        if not fits(session.state.pins, _KEY, shown(goals)):
+            raise ToolError(f"the plan and what is pinned have at most {MOST} characters together; shorten one of them")
+        former = session.state.plan
+        ended = sum(goal.state in ("done", "dropped") for goal in goals)
+        eta = None if former is None else remaining(now - former.began, ended, len(goals))
+        session.note(
+            ev.PlanChanged(at=now, goals=tuple(goals), score=score, note=note, ended=ended, eta=eta, call=self._call)
+        )
+        text = None if session.state.plan is None else shown(goals)
+        if text is not None or _KEY in session.state.pins:
+            session.note(ev.ContextPinned(at=now, key=_KEY, text=text))
+        await session.flush_shielded()
+        left = "" if eta is None or ended == len(goals) else f"; about {_span(eta)} left at this pace"
+        return f"{ended} of {len(goals)} sub-goals are over{left}"
+
+
+def remaining(spent: float, ended: int, goals: int) -> float | None:
+    """Return the estimated seconds left at the present pace, or None if no goal has ended."""
+    return spent * (goals - ended) / ended if ended else None
+
+
+def shown(goals: Sequence[ev.Goal]) -> str:
+    return "\n".join(f"[{_MARKS[goal.state]}] {goal.text}" for goal in goals)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

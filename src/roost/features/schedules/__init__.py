@@ -1,0 +1,1 @@
+"""Schedules: turns that begin at a time, without a message."""

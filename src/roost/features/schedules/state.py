@@ -1,0 +1,126 @@
+"""Fold events of schedules into a session's state."""
+
+from __future__ import annotations
+
+from roost.agent.state import Aside, Entry, Firing, Schedule, State
+from roost.features.compaction.state import head
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, Message, UserMessage
+from roost.log.schedule_events import TurnLimits
+from roost.models.tokens import estimate
+
+NOTHING = "HEARTBEAT_OK"
+"""Answer of a heartbeat that had nothing to do."""
+LIGHT = TurnLimits(steps=10, seconds=300.0)
+"""Limits of a heartbeat's turn that has none of its own."""
+
+
+def take(state: State, event: ev.ScheduleSet | ev.ScheduleFired | ev.ScheduleCleared) -> None:
+    schedule = state.schedules.get(event.name)
+    match event:
+        case ev.ScheduleSet():
+            if schedule is None:
+                schedule = state.schedules[event.name] = Schedule(event.spec)
+            schedule.spec, schedule.next, schedule.paused, schedule.idle = event.spec, event.next, event.paused, 0
+        case ev.ScheduleCleared():
+            state.schedules.pop(event.name, None)
+        case ev.ScheduleFired() if schedule is not None:
+            schedule.next = event.next
+            if event.run:
+                beats, limits = schedule.spec.heartbeat, schedule.spec.limits
+                state.limited = state.limited or (limits is not None and limits.money is not None)
+                state.firing = Firing(event.name, beats, limits or (LIGHT if beats else None))
+                schedule.last, schedule.turn = event.due or event.at, state.turns + 1
+        case ev.ScheduleFired():
+            pass
+
+
+def begin(state: State, event: ev.TurnStarted) -> None:
+    """Begin a turn, perhaps one of a schedule."""
+    if state.turn is not None:
+        state.turn.firing, state.firing = state.firing, None
+
+
+def set_aside(state: State, event: ev.InputReceived) -> None:
+    """Detach the conversation if the next turn starts fresh. Pins stay in force."""
+    if not state.clear:
+        return
+    state.clear = False
+    if state.aside is not None:
+        return
+    state.aside = Aside(state.entries, state.summary, dict(state.unsaid))
+    pinned = head(state.pins, "")
+    state.entries = [] if pinned is None else [Entry(pinned, estimate(pinned), 0, head=True)]
+    state.summary = ""
+    state.unsaid.clear()
+    _count(state)
+
+
+def end(state: State, event: ev.TurnCompleted) -> None:
+    """End a turn whose calls are settled."""
+    firing = None if state.turn is None else state.turn.firing
+    idle = False
+    if firing is not None and firing.heartbeat:
+        idle = _had_nothing(state, event)
+        if (schedule := state.schedules.get(firing.schedule)) is not None:
+            schedule.idle = schedule.idle + 1 if idle else 0
+    rejoin(state, answered=event.outcome == "answered" and not idle)
+
+
+def rejoin(state: State, *, answered: bool = False) -> None:
+    """Reattach the conversation, and append the answer of the fresh turn if there is one; the messages from a person's
+    on if a person spoke in it."""
+    if state.aside is None:
+        return
+    aside, own, state.aside = state.aside, [entry for entry in state.entries if not entry.head], None
+    said = [entry for entry in own if isinstance(entry.message, UserMessage)]
+    if len(said) > 1:
+        own = own[own.index(said[0]) :]
+    elif said and answered and _answers(own[-1].message):
+        own = [said[0], own[-1]]
+    else:
+        own = []
+    state.entries, state.summary = [*aside.entries, *own], aside.summary
+    state.unsaid = {**aside.unsaid, **state.unsaid}
+    _count(state)
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a heartbeat's answer says nothing."""
+    return text.strip(" \n\t.!`*\"'").upper() in ("", NOTHING)
+
+
+def _had_nothing(state: State, event: ev.TurnCompleted) -> bool:
+    if event.outcome == "failed":
+        return (event.reason or "").startswith("empty:")
+    last = state.entries[-1].message if state.entries else None
+    if event.outcome != "answered" or not isinstance(last, AssistantMessage):
+        return False
+    return says_nothing(last.text) and not last.media
+
+
+def _answers(message: Message) -> bool:
+    return isinstance(message, AssistantMessage) and not message.calls
+
+
+def _count(state: State) -> None:
+    state.tokens = sum(entry.tokens for entry in state.entries)
+
+
+def _return(state: State, event: ev.SessionRolledBack | ev.SessionForked | ev.SessionImported) -> None:
+    rejoin(state)
+
+
+def _clear(state: State, event: ev.ContextCleared) -> None:
+    state.clear = True
+
+
+FOLDS = {ev.ScheduleSet: take, ev.ScheduleFired: take, ev.ScheduleCleared: take, ev.ContextCleared: _clear}
+WATCHES = {
+    ev.InputReceived: set_aside,
+    ev.TurnStarted: begin,
+    ev.TurnCompleted: end,
+    ev.SessionRolledBack: _return,
+    ev.SessionForked: _return,
+    ev.SessionImported: _return,
+}

@@ -1,0 +1,1 @@
+"""Upgrades: a session moves to another version of its agent."""

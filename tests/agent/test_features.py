@@ -1,0 +1,62 @@
+"""The features of the loop: their order, and that each input, event and seam has its owner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost import registry
+from roost.agent import feature, fold
+from roost.agent.state import State
+from roost.log import events as ev
+from roost.log import inputs
+
+ORDER = {
+    ("intents", "snapshots"): "a person may reject a turn before its files are restored",
+    ("snapshots", "memory"): "the undo point of a turn is taken before anything is recalled for it",
+    ("stalls", "hooks"): "a stalled turn ends without asking hooks about its next step",
+    ("hooks", "compaction"): "a hook may replace the instruction, whose size compaction counts",
+    ("hooks", "delegation"): "hooks hear of the session's end before its orders go down to children",
+    ("hooks", "snapshots"): "a hook judges a result before it decides whether the files are undone",
+    ("snapshots", "delegation"): "the files are put back before the results of children are judged",
+    ("jobs", "snapshots"): "commands end before the files that they write are saved",
+    ("jobs", "checkpoints"): "the ends of commands are part of a checkpoint",
+    ("snapshots", "checkpoints"): "a checkpoint before a risky call names the undo point of that call",
+    ("schedules", "compaction"): "a fresh turn hides the conversation before pins are announced in it",
+    ("checkpoints", "compaction"): "a rollback that waits makes a compaction needless",
+    ("memory", "environment"): "recalled facts follow the user's words, and the environment comes last",
+    ("memory", "budgets"): "the cost of a consolidation is charged before the budgets are closed",
+}
+
+
+@pytest.mark.parametrize(("first", "second"), ORDER)
+def test_an_order_that_matters_is_kept(first: str, second: str) -> None:
+    assert registry.FEATURES.index(first) < registry.FEATURES.index(second), ORDER[first, second]
+
+
+def test_every_folder_is_a_feature_with_a_page() -> None:
+    root = Path(feature.__file__).parent.parent / "features"
+    folders = {path.name for path in root.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(registry.FEATURES)
+    assert all((root / name / "README.md").read_text().startswith("# ") for name in folders)
+
+
+def test_every_input_has_one_owner() -> None:
+    core = {inputs.ControlInput, inputs.ApprovalInput, inputs.SetTimerInput, inputs.EmitInput}
+    core |= {inputs.MessageInput, inputs.TimerInput}
+    owners = [kind for one in feature.all_features() for kind in (*one.takes, *one.begins)]
+    assert sorted(kind.__name__ for kind in (*owners, *core)) == sorted(k.__name__ for k in inputs.Input.__args__)
+
+
+def test_every_event_folds() -> None:
+    state = State()
+    fold.apply(state, ev.Emitted(at=0.0, name="a"))
+    assert state.seq == 1
+
+
+def test_a_feature_overrides_only_seams() -> None:
+    seams = set(feature.seam_names())
+    for one in feature.all_features():
+        own = {name for name in vars(type(one)) if not name.startswith("_")}
+        assert own <= seams | {"used", "takes", "begins"}, type(one)
