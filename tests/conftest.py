@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 import pytest
 
 from tests.harness.postgres.server import PostgresServer
+from tests.harness.s3 import NoWeed, S3Server
 
 sys.dont_write_bytecode = False  # each process would take the tests apart again, for 15 s
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -131,6 +132,18 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture
 async def database(postgres: PostgresServer) -> str:
     return await postgres.database()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An object store for the whole run; each test takes a prefix of its own."""
+    try:
+        server = S3Server()
+        server.__enter__()
+    except NoWeed as error:
+        pytest.skip(str(error))
+    yield server
+    server.close()
 
 
 @pytest.fixture(autouse=True)

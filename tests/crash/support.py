@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,22 @@ from tests.harness.crash.hands import Hands
 from tests.harness.crash.plans import AGENT, script
 from tests.harness.crash.process import DaemonProcess
 from tests.harness.crash.witness import effects
+
+
+async def begun_and_killed(program: str, home: Path) -> None:
+    """Run a Python program with the home as its argument, until it prints a line; then kill -9."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, str(home)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(40):
+            assert await process.stdout.readline() == b"began\n"
+    finally:
+        process.kill()
+        await process.wait()
 
 
 class Rig:

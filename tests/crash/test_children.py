@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sys
 from pathlib import Path
 
 from roost.agent.definition import Agent, Children
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+from tests.crash.support import begun_and_killed
 from tests.harness.crash.inside import CONFIG
 
 _PROCESS = """
@@ -49,21 +46,7 @@ def team(delay: float = 0.0) -> list[Agent]:
 
 
 async def test_kill_9_while_a_child_works(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        _PROCESS,
-        str(tmp_path),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": "."},
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(40):
-            assert await process.stdout.readline() == b"began\n"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
+    await begun_and_killed(_PROCESS, tmp_path)
     async with Runtime(tmp_path, agents=team(), config=CONFIG) as runtime:
         session = runtime.open("s")
         end = await session.bus.wait_for(ev.TurnCompleted, after=0, timeout=20)

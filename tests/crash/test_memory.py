@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -24,6 +21,7 @@ from roost.stores.open import open_store
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call, ScriptedModel, by_step
+from tests.crash.support import begun_and_killed
 from tests.harness.crash.actions import Strike
 from tests.harness.crash.hands import Hands
 from tests.harness.crash.inside import CONFIG, crash_inside
@@ -248,21 +246,7 @@ def team() -> list[Agent]:
 
 
 async def test_kill_9_between_intent_and_outcome(tmp_path: Path) -> None:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        _CHILD,
-        str(tmp_path),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": "."},
-    )
-    try:
-        assert child.stdout is not None
-        async with asyncio.timeout(40):
-            assert await child.stdout.readline() == b"began\n"
-    finally:
-        child.send_signal(signal.SIGKILL)
-        await child.wait()
+    await begun_and_killed(_CHILD, tmp_path)
     async with Runtime(tmp_path, agents=team(), config=CONFIG) as runtime:
         assert await runtime.memories.list(["agent:a"]) == []
         session = runtime.open("s")

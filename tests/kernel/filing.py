@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import Runtime
+from roost.kernel.runtime import Runtime, SessionHandle
+from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
 from roost.log.protocols import Append
 from roost.models.request import Request
@@ -20,7 +21,23 @@ from roost.tools.base import ToolContext
 from roost.tools.function import tool
 from tests.harness.crash.killing import KillingJournal
 
-from .support import BRISK, of_limits
+from .support import BRISK, asleep, events, of_limits
+
+
+class Talk:
+    """A session that runs, and who speaks with it."""
+
+    def __init__(self, runtime: Runtime, session: SessionHandle) -> None:
+        self.runtime, self.session = runtime, session
+
+    async def tell(self, *commands: str) -> str:
+        return await self.session.ask("\n".join(commands))
+
+    async def log(self) -> list[ev.Event]:
+        return await events(self.session, self.runtime)
+
+    async def sleep(self) -> None:
+        await asleep(self.runtime, self.session)
 
 
 def obey(request: Request) -> Answer | str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import os
 import random
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -24,6 +22,7 @@ from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig, Price
 from roost.routing.breakers import Breaking
 from roost.routing.retry import Retry
 from roost.tools.function import tool
+from tests.harness.lives import serve, tell
 
 SESSION_MONEY, TIGHT = 1.0, 0.0002
 """Dollars. Who is `tight` comes to its end."""
@@ -66,6 +65,7 @@ def agent(name: str, money: float) -> Agent:
 
 
 async def live(life: Life) -> None:
+    Path(life.home).mkdir(exist_ok=True)
     runtime = Runtime(
         life.home,
         agents=[agent("free", SESSION_MONEY), agent("tight", TIGHT)],
@@ -111,22 +111,5 @@ async def finished(session: SessionHandle) -> None:
         await asyncio.sleep(0.05)
 
 
-def tell(said: dict[str, int]) -> None:
-    os.write(1, msgspec.json.encode(said) + b"\n")
-
-
-def main() -> None:
-    for library in ("aiohttp", "asyncpg", "roost.stores.postgres", "roost.stores.sqlite"):
-        importlib.import_module(library)
-    for line in sys.stdin:
-        life = msgspec.json.decode(line, type=Life)
-        pid = os.fork()
-        if pid == 0:
-            Path(life.home).mkdir(exist_ok=True)
-            asyncio.run(live(life))
-            os._exit(0)
-        tell({"status": os.waitpid(pid, 0)[1]})
-
-
 if __name__ == "__main__":
-    main()
+    serve(Life, live)

@@ -16,7 +16,7 @@ from roost.errors import ConfigError
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.server.app_state import Api
 from roost.testing.clock import MovedClock
-from tests.harness.s3 import NoWeed, S3Server
+from tests.harness.s3 import S3Server
 
 from .filing import clerk
 from .nodes import node
@@ -243,20 +243,12 @@ async def test_two_databases_may_share_a_folder_of_files(tmp_path: Path, shared:
 
 
 @one_store
-async def test_a_bucket_that_cannot_be_used_is_said_at_the_start(tmp_path: Path) -> None:
-    try:
-        server = S3Server()
-        server.__enter__()
-    except NoWeed as error:
-        pytest.skip(str(error))
-    with contextlib.closing(server):
-        url = server.url("x")
-        await refused(
-            tmp_path, "bucket does not exist", url.replace(f"s3://{server.bucket}/", "s3://nobody-made-this/")
-        )
-        await refused(tmp_path, "AWS_SECRET_ACCESS_KEY", url.replace("secret_access_key=", "secret_access_key=wrong"))
-        async with node(tmp_path, "one", clerk(), config=BRISK, snapshots=url):
-            pass
+async def test_a_bucket_that_cannot_be_used_is_said_at_the_start(tmp_path: Path, s3: S3Server) -> None:
+    url = s3.url("backoff")
+    await refused(tmp_path, "bucket does not exist", url.replace(f"s3://{s3.bucket}/", "s3://nobody-made-this/"))
+    await refused(tmp_path, "AWS_SECRET_ACCESS_KEY", url.replace("secret_access_key=", "secret_access_key=wrong"))
+    async with node(tmp_path, "one", clerk(), config=BRISK, snapshots=url):
+        pass
 
 
 async def until_seen(caplog: pytest.LogCaptureFixture, text: str) -> None:

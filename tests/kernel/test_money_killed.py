@@ -3,19 +3,15 @@ what the ledger says, which is no less than what the provider says, and no limit
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from roost.agent.session import wake
@@ -28,6 +24,7 @@ from roost.log.store_protocol import Store
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Fault, Reply
 from roost.testing.scripted import Call
+from tests.harness.lives import Lives
 
 from .money_worker import SESSION_MONEY, TIGHT, Life
 from .support import place
@@ -69,31 +66,16 @@ class Chance:
         return Reply(text=WORDS, **usual)
 
 
-class Node:
+class Node(Lives):
     """Lives of `money_worker.py`."""
 
     def __init__(self, home: Path, url: str, stack: ExitStack) -> None:
+        super().__init__("tests.kernel.money_worker", stack)
         self._usual = {"home": str(home), "store": place.url, "url": url, "sessions": SESSIONS}
-        command = [sys.executable, "-m", "tests.kernel.money_worker"]
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
-        stack.callback(self._process.kill)
 
-    def begin(self, seed: int, **more: Any) -> int:
-        """The process's id, once it is at work."""
-        assert self._process.stdin is not None
-        life = Life(**self._usual, seed=seed, **more)
-        self._process.stdin.write(msgspec.json.encode(life).decode() + "\n")
-        self._process.stdin.flush()
-        return self._told()["pid"]
-
-    def end(self) -> int:
-        """How it ended: 0, or the signal that killed it."""
-        return self._told()["status"]
-
-    def _told(self) -> dict[str, int]:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
+    def born(self, seed: int, **more: Any) -> int:
+        """Return the process's id, once it is at work."""
+        return self.begin(Life(**self._usual, seed=seed, **more))["pid"]
 
 
 @pytest.fixture
@@ -108,11 +90,11 @@ async def test_killed_by_chance_the_logs_the_ledger_and_the_provider_agree(tmp_p
     server = stack.enter_context(ProviderServer(Chance(seed)))
     node = Node(tmp_path / "home", server.url, stack)
     for life in range(KILLS):
-        pid = node.begin(seed + life)
+        pid = node.born(seed + life)
         time.sleep(chance.uniform(0.2, 0.7))
         os.kill(pid, signal.SIGKILL)
         assert node.end() == signal.SIGKILL
-    node.begin(seed, last=True)
+    node.born(seed, last=True)
     assert node.end() == 0
     store = await place.open(tmp_path / "home")
     try:
@@ -135,16 +117,16 @@ async def test_a_node_that_slept_too_long_spends_nothing_that_is_not_seen(tmp_pa
     before it hears that its sessions are another's is in the ledger, and in no log."""
     server = stack.enter_context(ProviderServer(Chance(3)))
     sleeper, heir = Node(tmp_path / "one", server.url, stack), Node(tmp_path / "two", server.url, stack)
-    pid = sleeper.begin(3, lease=1.0)
+    pid = sleeper.born(3, lease=1.0)
     time.sleep(0.8)
     os.kill(pid, signal.SIGSTOP)
-    heir.begin(4, last=True, lease=1.0)
+    heir.born(4, last=True, lease=1.0)
     assert heir.end() == 0
     os.kill(pid, signal.SIGCONT)
     time.sleep(0.5)
     os.kill(pid, signal.SIGKILL)
     assert sleeper.end() == signal.SIGKILL
-    heir.begin(5, last=True, lease=1.0)
+    heir.born(5, last=True, lease=1.0)
     assert heir.end() == 0
     store = await place.open(tmp_path / "two")
     try:

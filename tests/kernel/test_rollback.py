@@ -15,14 +15,14 @@ import pytest
 from roost.agent.definition import Agent
 from roost.agent.state import POINTS
 from roost.kernel.home import store_name
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 
+from .filing import Talk
 from .nodes import node
-from .support import BRISK, asleep, events, kinds, place
+from .support import BRISK, kinds, place
 from .undoing import careful
 
 one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -61,19 +61,7 @@ class Stage:
         assert await asyncio.wait_for(child.wait(), 30) == -signal.SIGKILL
 
 
-class Visit:
-    def __init__(self, runtime: Runtime, session: SessionHandle) -> None:
-        self.runtime, self.session = runtime, session
-
-    async def tell(self, *commands: str) -> str:
-        return await self.session.ask("\n".join(commands))
-
-    async def log(self) -> list[ev.Event]:
-        return await events(self.session, self.runtime)
-
-    async def sleep(self) -> None:
-        await asleep(self.runtime, self.session)
-
+class Visit(Talk):
     async def restored(self) -> list[ev.WorkspaceRestored]:
         return [event for event in await self.log() if isinstance(event, ev.WorkspaceRestored)]
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -18,15 +18,14 @@ import pytest
 from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
 from roost.kernel.home import store_name
-from roost.kernel.runtime import Runtime, SessionHandle
+from roost.kernel.runtime import Runtime
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.workspace.objects import open_objects
 from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.store import ObjectSnapshots
-from tests.harness.s3 import NoWeed, S3Server
 
-from .filing import clerk
+from .filing import Talk, clerk
 from .nodes import node
 from .support import BRISK, asleep, events, kinds, place, until
 
@@ -64,19 +63,7 @@ class Stage:
         return [found.key for found in open_objects(self.url).list("") if not found.key.startswith("id/")]
 
 
-class Visit:
-    def __init__(self, runtime: Runtime, session: SessionHandle) -> None:
-        self.runtime, self.session = runtime, session
-
-    async def tell(self, *commands: str) -> str:
-        return await self.session.ask("\n".join(commands))
-
-    async def log(self) -> list[ev.Event]:
-        return await events(self.session, self.runtime)
-
-    async def sleep(self) -> None:
-        await asleep(self.runtime, self.session)
-
+class Visit(Talk):
     @property
     def carrier(self) -> SnapshotSync:
         carrier = self.runtime.node.resources.carrier
@@ -90,21 +77,10 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path, f"file://{tmp_path}/shared")
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[S3Server]:
-    try:
-        server = S3Server()
-        server.__enter__()
-    except NoWeed as error:
-        pytest.skip(str(error))
-    yield server
-    server.close()
-
-
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 async def test_files_follow(stage: Stage, kind: str, request: pytest.FixtureRequest) -> None:
     if kind == "s3":
-        stage.url = request.getfixturevalue("bucket").url(stage.folder.name)
+        stage.url = request.getfixturevalue("s3").url(f"kernel/{stage.folder.name}")
     async with stage.at("one") as here:
         await here.tell(
             "sh mkdir -p deep/er empty; echo hello > deep/er/file; echo bye > goes; chmod 750 deep; chmod 600 goes",

@@ -4,15 +4,14 @@ in a process of its own, whose first line tells its id and what it recovered. Th
 from __future__ import annotations
 
 import asyncio
-import importlib
 import itertools
 import os
 import signal
-import sys
 from collections.abc import AsyncGenerator
 from typing import Literal, TypeAlias
 
 import msgspec
+from tests.harness.lives import serve, tell
 
 from roost.models.http_model import HttpModel
 from roost.models.model_wrapper import ModelWrapper, events, is_delta
@@ -92,21 +91,5 @@ async def live(life: Life) -> None:
     await store.close()
 
 
-def tell(said: dict[str, int | None]) -> None:
-    os.write(1, msgspec.json.encode(said) + b"\n")
-
-
-def main() -> None:
-    for library in ("aiohttp", "asyncpg", "roost.stores.postgres", "roost.stores.sqlite"):
-        importlib.import_module(library)
-    for line in sys.stdin:
-        life = msgspec.json.decode(line, type=Life)
-        pid = os.fork()
-        if pid == 0:
-            asyncio.run(live(life))
-            os._exit(0)
-        tell({"status": os.waitpid(pid, 0)[1]})
-
-
 if __name__ == "__main__":
-    main()
+    serve(Life, live)

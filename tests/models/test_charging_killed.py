@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.harness.lives import Lives
 
 from roost.log.content import Usage
 from roost.log.shared import Balance
@@ -63,32 +63,22 @@ class Stub:
         raise AssertionError("the provider does not come to rest")
 
 
-class Worker:
+class Worker(Lives):
     """Lives of `charging_worker.py`."""
 
     def __init__(self, address: str, url: str, stack: ExitStack) -> None:
+        super().__init__("tests.models.charging_worker", stack)
         self._given = {"address": address, "url": url, "session": "s"}
-        command = [sys.executable, str(Path(__file__).with_name("charging_worker.py"))]
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
-        stack.callback(self._process.kill)
         self.recovered = 0
 
     def live(self, *, kill: Callable[[], float] | None = None, **life: Any) -> int:
-        """How it ended: 0, or the signal that killed it. `kill`: after so many seconds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(self._given | life) + "\n")
-        self._process.stdin.flush()
-        begun = self._told()
+        """Return how it ended: 0, or the signal that killed it. `kill`: after so many seconds."""
+        begun = self.begin(self._given | life)
         self.recovered += begun["recovered"]
         if kill is not None:
             time.sleep(kill())
             subprocess.run(["kill", "-KILL", str(begun["pid"])], check=False, stderr=subprocess.DEVNULL)
-        return self._told()["status"]
-
-    def _told(self) -> dict[str, int]:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
+        return self.end()
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.policy.calls import shell
 
-from roost.policy.gate import GateCall, LayeredGate, Permissions
+from roost.policy.gate import LayeredGate, Permissions
 from roost.policy.rules import Rule
 from roost.policy.system_rules import system_rules
-from roost.policy.touched_paths import command
 
 _CORPUS = Path(__file__).with_name("corpus") / "auto.txt"
 _DENIED = (Rule(effect="deny", path="secrets/**"), Rule(effect="deny", path="/**/vault/**"))
@@ -31,19 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(text: str, root: Path, expected: str = "deny", mode: Permissions = "auto") -> tuple[str, str]:
-    text = text.replace("{root}", str(root)).replace("\\n", "\n")
-    call = GateCall(
-        session="s",
-        call="c",
-        tool="shell",
-        arguments="{}",
-        safety="destructive",
-        inside=False,
-        private_workspace=True,
-        root=root,
-        touches=command(text, root),
-        walled=True,
-    )
+    call = shell(text, root, safety="destructive")
     # Of what only the shell knows a rule of the user might speak, so ordinary work with a variable is judged without.
     user = () if expected == "ask" or (expected == "allow" and "$" in text) else _DENIED
     verdict = LayeredGate(mode, {"user": user, "system": system_rules()}).decide(call)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.policy.calls import shell
 
-from roost.policy.gate import GateCall, LayeredGate, Permissions, Verdict
+from roost.policy.gate import LayeredGate, Permissions, Verdict
 from roost.policy.rules import Rule
 from roost.policy.system_rules import system_rules
-from roost.policy.touched_paths import command
 
 _CORPUS = Path(__file__).with_name("corpus") / "expansion.txt"
 
@@ -33,19 +33,7 @@ def judged(
     text: str, home: Path, mode: Permissions = "auto", *, walled: bool = True, user: tuple[Rule, ...] = ()
 ) -> Verdict:
     root = home / "workspaces/one"
-    text = text.replace("{root}", str(root)).replace("\\n", "\n")
-    call = GateCall(
-        session="s",
-        call="c",
-        tool="shell",
-        arguments="{}",
-        safety="high_risk",
-        inside=False,
-        private_workspace=True,
-        root=root,
-        touches=command(text, root),
-        walled=walled,
-    )
+    call = shell(text, root, walled=walled)
     return LayeredGate(mode, {"user": user, "system": system_rules()}, hidden=(home,)).decide(call)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.policy.calls import shell
 
-from roost.policy.gate import GateCall, LayeredGate, Permissions, Verdict
+from roost.policy.gate import LayeredGate, Permissions, Verdict
 from roost.policy.system_rules import system_rules
-from roost.policy.touched_paths import command
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -19,19 +19,7 @@ def lines(name: str) -> list[list[str]]:
 
 
 def judged(text: str, root: Path, mode: Permissions = "workspace", *, private: bool = False) -> Verdict:
-    text = text.replace("{root}", str(root)).replace("\\n", "\n")
-    call = GateCall(
-        session="s",
-        call="c",
-        tool="shell",
-        arguments="{}",
-        safety="high_risk",
-        inside=False,
-        private_workspace=private,
-        root=root,
-        touches=command(text, root),
-        walled=True,
-    )
+    call = shell(text, root, private_workspace=private)
     return LayeredGate(mode, {"system": system_rules()}).decide(call)
 
 

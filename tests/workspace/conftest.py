@@ -6,22 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.s3 import NoWeed, S3Server
+from tests.harness.s3 import S3Server
 
 from .machines import Machine, Machines
 
 _prefixes = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[S3Server]:
-    try:
-        server = S3Server()
-        server.__enter__()
-    except NoWeed as error:
-        pytest.skip(str(error))
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["folder", "s3"])
