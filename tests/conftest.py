@@ -68,7 +68,7 @@ _FIRST = ("cluster", "crash", "local", "bench", "deploy", "long", "daemon")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its tier, and put the long ones first."""
     for item in items:
-        path = item.location[0]
+        path = item.nodeid.partition("::")[0]  # where it runs; `location` is where an inherited test is written
         for start, marker in _TIERS.items():
             if path.startswith(start):
                 item.add_marker(marker)
@@ -77,8 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _needs_postgres(item):
             item.add_marker("postgres")
     items[:] = _one_on_postgres(items)
-    first = {item.location[0] for item in items if any(item.get_closest_marker(name) for name in _FIRST)}
-    items.sort(key=lambda item: item.location[0] not in first)
+    first = {item.nodeid.partition("::")[0] for item in items if any(item.get_closest_marker(name) for name in _FIRST)}
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in first)
 
 
 def _one_on_postgres(items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -100,7 +100,7 @@ def _needs_postgres(item: pytest.Item) -> bool:
         return False
     used = {"postgres", "database", "_postgres"} & set(item.fixturenames)
     chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return bool(used) or "postgres" in item.location[0] or any(value == "postgres" for value in chosen)
+    return bool(used) or "postgres" in item.nodeid.partition("::")[0] or any(value == "postgres" for value in chosen)
 
 
 @pytest.fixture(scope="session", autouse=True)

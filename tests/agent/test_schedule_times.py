@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import cache
 from itertools import islice
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ def utc(*parts: int) -> float:
     return datetime(*parts, tzinfo=UTC).timestamp()
 
 
+@cache
 def walk(zone: str) -> list[tuple[float, datetime]]:
     """Every quarter of an hour of the year, with what the clocks show."""
     where, start, end = ZoneInfo(zone), utc(YEAR, 1, 1), utc(YEAR + 1, 1, 1)
@@ -32,15 +34,12 @@ def walk(zone: str) -> list[tuple[float, datetime]]:
 def by_the_wall(zone: str, hour: int, minute: int) -> list[float]:
     """For `minute hour * * *`: the first moment of each day at which the clocks show it, or have gone past it."""
     found: list[float] = []
+    last: date | None = None
     for moment, wall in walk(zone):
-        shown = wall.hour * 60 + wall.minute
-        if (shown >= hour * 60 + minute) and wall.date() not in days(found, zone):
+        if wall.hour * 60 + wall.minute >= hour * 60 + minute and wall.date() != last:
             found.append(moment)
+            last = wall.date()
     return found
-
-
-def days(found: list[float], zone: str) -> set[object]:
-    return {datetime.fromtimestamp(moment, ZoneInfo(zone)).date() for moment in found[-1:]}
 
 
 def year_of(cron: str, zone: str) -> list[float]:
