@@ -53,7 +53,7 @@ def _changed(waiting: PendingApproval, changes: dict[str, Any], whole: bool) -> 
 @command("approve")
 @click.argument("session")
 @click.argument("call", required=False)
-@click.option("--reject", is_flag=True, help="Say no instead.")
+@click.option("--reject", is_flag=True, help="Reject the call.")
 @click.option(
     "--with",
     "changes",
@@ -75,10 +75,10 @@ def approve(
     note: str | None,
     as_json: bool,
 ) -> int:
-    """Answer a tool call that waits for a person, in a session or in one that comes from it.
+    """Answer a tool call that waits for a person, in a session or a descendant of it.
 
-    CALL may be left out when only one waits. `roost show` shows those that wait, whole. What is answered is printed,
-    all of it, on standard error.
+    You may leave out CALL when only one waits. `roost show` shows the waiting calls completely. The command prints the
+    answered call on standard error.
     """
     if reject and changes:
         raise click.UsageError("either --reject or --with")

@@ -24,9 +24,9 @@ _LAST = 4
 def attach(app: App, session: str | None) -> int:
     """Follow a session live, text as it is written; by default the newest session.
 
-    Ctrl-C leaves, and the session goes on. When the daemon restarts it is followed further without a gap. Calls that
-    wait for a person are asked about here. It begins with the last messages, and with what a session at rest waits for.
-    Without a daemon the session's unfinished work is done by this command, for as long as it runs.
+    It begins with the last messages, and says what a session at rest waits for. Ctrl-C leaves, and the session goes on.
+    After a restart of the daemon it continues without a gap. It asks about calls that wait for a person. Without a
+    daemon this command does the session's unfinished work while it runs.
     """
     node = app.node()
     try:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @click.group("config")
 def config() -> None:
-    """Show and change what all nodes do, while they run.
+    """Show and change the settings of all running nodes.
 
     \b
       roost config get                           every key, its value and what it means
       roost config set retention=604800 linger=5
       roost config set retention=                as each node was started
-      roost config history                       who changed what, and when
+      roost config history                       the changes, with author and time
 
     A change holds on the node that is asked at once, and on every other node of the store within seconds. It comes
     before the options and files that a node was started with. To undo one, set the old value.
@@ -66,7 +66,7 @@ def get(app: App, key: str | None, as_json: bool) -> int:
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE...")
 @as_json
 def set_(app: App, changes: tuple[str, ...], as_json: bool) -> int:
-    """Change keys: all of them, or none when one is wrong. KEY= takes back what was set."""
+    """Change keys: all of them, or none when one is wrong. KEY= resets a key."""
     from roost.kernel.settings import checked, read
 
     given: dict[str, Value | None] = {}
@@ -90,7 +90,7 @@ def set_(app: App, changes: tuple[str, ...], as_json: bool) -> int:
 @click.option("--limit", "-n", type=WholeNumber(1, 1000), default=20, show_default=True)
 @as_json
 def history(app: App, limit: int, as_json: bool) -> int:
-    """Show who changed what, the newest first."""
+    """Show the changes and their authors, the newest first."""
     with _node(app) as configuration:
         found = configuration.history(limit=limit)
     if as_json:

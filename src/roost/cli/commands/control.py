@@ -87,7 +87,7 @@ pause = _command(
     "pause",
     """Pause sessions where they are.
 
-    What is going on is cut off and taken up again by `roost resume`; messages wait meanwhile.""",
+    The running step is interrupted, and `roost resume` resumes it; messages wait meanwhile.""",
 )
 
 
@@ -96,9 +96,9 @@ pause = _command(
 @click.option("--from", "start", metavar="N|LABEL", help="Begin again at an event's number or a checkpoint.")
 @as_json
 def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool) -> int:
-    """Go on with paused or failed sessions.
+    """Resume paused or failed sessions.
 
-    With --from also with stopped ones: each is rolled back (`roost rollback`) and goes on, by one order.
+    With --from also stopped ones: each is rolled back (`roost rollback`) and resumed, by one order.
     """
     if start is None:
         return _control(app, sessions, "resume", as_json=as_json)
@@ -120,23 +120,24 @@ def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool
 
 cancel = _command(
     "cancel",
-    """End what sessions are doing; they stay.
+    """Cancel the running turns of sessions; the sessions stay.
 
-    The running turn ends without an answer, at once: a model call or a tool is cut off. The session takes the next
-    message.""",
+    A running turn ends at once, without an answer: its model call or tool call is interrupted. Then the session takes
+    the next message.""",
 )
 stop = _command(
     "stop",
     """Stop sessions; they take no more messages.
 
-    As cancel, and the session stays closed until `roost start`.""",
+    Like cancel, and the session refuses messages until `roost start`.""",
 )
 start = _command("start", """Start stopped sessions again.""")
 trust = _command(
     "trust",
-    """Take what sessions have read from outside for harmless.
+    """Clear the untrusted-content mark of sessions.
 
-    Until then calls with an effect outside wait for a person, where no rule of yours allows them.""",
+    A session that has read text of strangers asks before each call with an outside effect, unless a rule of yours
+    allows the call. Use this after you have looked at what it read.""",
 )
 
 
@@ -144,9 +145,9 @@ trust = _command(
 @sessions_argument
 @as_json
 def compact(app: App, sessions: tuple[str, ...], as_json: bool) -> int:
-    """Make what the model sees of sessions smaller.
+    """Make the context of sessions smaller.
 
-    Earlier messages leave it, and a summary takes their place; the log keeps them. It happens by itself when the
+    A summary replaces the earlier messages that the model sees; the log keeps them. Roost also does this when the
     model's window fills up.
     """
 

@@ -35,7 +35,7 @@ def _month(context: click.Context, parameter: click.Parameter, value: str | None
 @as_json
 @click.pass_context
 def costs(context: click.Context, by: By | None, month: str | None, as_json: bool) -> int:
-    """Show what was spent in a month, of which limit, and by whom.
+    """Show the costs of a month: limits, users, agents, models.
 
     The sum is the ledger's: all calls of all nodes, also of sessions that were deleted. RESERVED is set aside for calls
     under way; "lost" is what calls that a crash cut off have cost at most. With --by it reads the logs: SAVED is what
@@ -83,7 +83,7 @@ def lost_command(app: App, month: str | None, as_json: bool) -> int:
 @click.argument("call")
 @click.argument("dollars", type=click.FloatRange(0))
 def settle_command(app: App, call: str, dollars: float) -> int:
-    """Say what a call that a crash cut off has cost, in dollars.
+    """Set the cost of a call that a crash cut off, in dollars.
 
     CALL is its id in `roost costs lost`. The budgets of its month, user, agent and model are corrected; those of its
     turn and its session stay as their log has them.

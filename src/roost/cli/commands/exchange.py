@@ -50,8 +50,8 @@ _SHOWN = 12
 def export(app: App, session: str | None, format: Format, output: Path, files: Path | None) -> int:
     """Write a session to a file; by default the newest session.
 
-    Its files are no part of it, unless --files says where to. What the other format cannot say is counted on standard
-    error.
+    --files also writes the session's files, to another file. Standard error counts the parts that the format cannot
+    express.
     """
     if files is not None and files.absolute() == output.absolute():
         raise click.UsageError("--output and --files are the same file: give two")
@@ -102,10 +102,11 @@ def import_(
     again: bool,
     as_json: bool,
 ) -> int:  # fmt: skip
-    """Make a session of a file that Roost, Claude Code or Codex wrote.
+    """Make a session from a file that Roost, Claude Code or Codex wrote.
 
-    All of it or nothing: a wrong line is named by its number. Nothing of it runs; what was under way when it was
-    written is over. A definition in the file says what its agent may do: import what you trust, or name an --agent.
+    All of the file is imported, or nothing: an error names the line. Nothing in the file runs, and calls that were
+    running when it was written count as ended. A definition in the file decides what its agent may do: import only
+    files that you trust, or name an --agent.
     """
     node = app.node()
     try:

@@ -32,7 +32,7 @@ _STATES: dict[str, SessionState] = {
     "--state", type=click.Choice(tuple(_STATES)), help="Only sessions in this state. [running: the first four]"
 )
 @click.option("--limit", "-n", type=WholeNumber(1, 10_000), default=50, help="At most so many. [default: 50]")
-@click.option("--tree", is_flag=True, help="What sessions have made below them.")
+@click.option("--tree", is_flag=True, help="Show the descendants of each session below it.")
 @as_json
 def ps(
     app: App,
@@ -45,10 +45,9 @@ def ps(
 ) -> int:
     """List sessions, the newest first.
 
-    STATE says what a session does: idle (sleeps until spoken to), failed (the same, and its last turn had no answer;
-    ABOUT says why), working (also while a command of its runs in the
-    background), waiting (for a person's answer, or for what it has made), or created, paused, stopped, error. QUEUE
-    counts messages that it has not begun with. --tree shows such commands, too.
+    STATE is one of: idle (waits for a message), failed (idle, and its last turn failed; ABOUT has the reason), working
+    (also while a command runs in the background), waiting (for a person's answer or for a child), created, paused,
+    stopped, error. QUEUE counts the messages that it has not begun. --tree also shows background commands.
     """
     node = app.node()
     try:

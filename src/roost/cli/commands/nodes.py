@@ -23,8 +23,8 @@ _POLL_SECONDS = 0.2
 def nodes(app: App, as_json: bool) -> int:
     """List the nodes that work on one store.
 
-    LIVE is how many sessions a node has in memory, ROOM how many more it takes. A node that is lost is shown until the
-    others have taken its sessions over.
+    LIVE is the number of sessions in a node's memory, ROOM the number that it still takes. A lost node is shown until
+    the others have taken over its sessions.
     """
     found = _found(app)
     if as_json:
@@ -78,11 +78,11 @@ def _row(node: NodeRow) -> tuple[str, ...]:
 @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
 @as_json
 def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -> int:
-    """Let a node's sessions go to other nodes.
+    """Move the sessions of a node to other nodes.
 
-    It waits until none is left. Each goes after its step in progress; what does not end within --grace is cut and
-    taken up elsewhere as after a crash. The node goes on answering requests, takes no more sessions, and can then be
-    stopped: `roost down`. Exit code: 0 when none is left, 1 when the timeout came first.
+    The command waits until no session is left. Each session moves after its step in progress. A step that does not end
+    within --grace is interrupted, and resumed elsewhere as after a crash. The node still answers requests, but claims
+    no session; then stop it with `roost down`. Exit code: 0 when no session is left, 1 after the timeout.
     """
     daemon = _daemon(app)
     try:

@@ -29,7 +29,7 @@ _in_session = click.option("--session", "-s", metavar="SESSION", help="Of this s
 
 @click.group("schedule")
 def schedule() -> None:
-    """Have agents told something at set times, and show what comes next.
+    """Send messages to agents at set times.
 
     \b
       roost schedule create news "What happened in the project?" --cron "0 9 * * 1-5"
@@ -70,9 +70,9 @@ def _node(app: App) -> Generator[Node]:
 @agent_places
 @as_json
 def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
-    """Have an agent told TEXT at set times, by the name NAME (- reads TEXT from standard input).
+    """Create the schedule NAME, which sends TEXT to an agent at set times (- reads TEXT from standard input).
 
-    With --session, one that the session has by this name is changed.
+    With --session, an existing schedule of this name is changed.
     """
     spec = _spec(message_of(text), given)
     check_name(name)

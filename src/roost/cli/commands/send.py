@@ -26,8 +26,8 @@ from roost.cli.session_ids import session_id, short
 def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: tuple[Path, ...], as_json: bool) -> int:
     """Send a message to a session (- reads it from standard input).
 
-    When this returns the message is on disk and will be answered: by the daemon, or when one starts. A working session
-    answers it after what it is doing now, unless --steer puts it into that.
+    When the command returns, the message is on disk. The daemon answers it, or the next one that starts. A working
+    session answers it after the running turn, unless --steer delivers it into that turn.
     """
     said = with_files(message_of(message), attach)
     node = app.node()

@@ -31,7 +31,7 @@ place = click.argument("address", required=False, metavar="[URL]")
 
 @click.group("store")
 def store() -> None:
-    """Look after the store: migrate, copy, check, sweep.
+    """Maintain the store: migrate, copy, check, sweep.
 
     URL is postgresql://user@host/database or the path of a SQLite file; without it the store of --store, ROOST_STORE or
     the home. Daemons may be at work but for `copy`.

@@ -53,9 +53,9 @@ def say_files(done: Travelled) -> None:
 @click.option("--drop", is_flag=True, help="Keep the checkpoint LABEL (or at this position) no more.")
 @as_json
 def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_json: bool) -> int:
-    """Keep what a session is now, to go back to or to fork from.
+    """Save a session as a checkpoint, for a later rollback or fork.
 
-    Its conversation, its memory and its private files. With LABEL it can be named.
+    A checkpoint has the conversation, the memory and the private files. LABEL names it.
     """
     if drop and label is None:
         raise click.UsageError("--drop needs the LABEL or the position of a checkpoint")
@@ -100,8 +100,8 @@ def checkpoints(app: App, session: str | None, as_json: bool) -> int:
 def diff(app: App, session: str | None, since: str | None, until: str | None, as_json: bool) -> int:
     """Show what changed in a session's files since a checkpoint, or between two.
 
-    A checkpoint is a label or an event's number; without one, the newest is meant. The private files are compared, text
-    files line by line; a folder of yours has no checkpoints.
+    A checkpoint is a label or an event's number; the default is the newest. Only private files are compared, text files
+    line by line; a folder of yours has no checkpoints.
     """
     with _session(app, session) as (node, found):
         done = node.travel.diff(found, target(since), target(until))
@@ -145,10 +145,10 @@ def _detail(one: FileChange) -> str:
 @click.option("--undo", is_flag=True, help="Make it what it was before its last rollback.")
 @as_json
 def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json: bool) -> int:
-    """Make a session what it was: its conversation, its memory and its private files.
+    """Roll a session back to a checkpoint: its conversation, its memory and its private files.
 
-    What it does is cancelled. Nothing leaves the log, and what was spent stays spent; `--undo` takes it back. A folder
-    of yours that it works in stays as it is.
+    A running turn is cancelled. The log keeps everything, and spent money stays spent; `--undo` undoes the rollback. A
+    folder of yours that the session works in stays as it is.
     """
     if undo and to is not None:
         raise click.UsageError("either --to or --undo")
@@ -172,9 +172,9 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
 @click.option("--title", metavar="TEXT", help="Of the new session.")
 @as_json
 def fork(app: App, session: str | None, at: str | None, title: str | None, as_json: bool) -> int:
-    """Make a session that begins as another one was, and goes its own way.
+    """Make a new session that begins like another one, and continues independently.
 
-    They share on disk what they have in common; deleting one leaves the other whole.
+    Both share their common part on disk; you can delete either of them.
     """
     with _session(app, session) as (node, found):
         made = node.travel.fork(found, target(at), title=title)
