@@ -38,7 +38,7 @@ async def measure(server: PostgresServer, home: Path) -> None:
                 some = ids[start : start + _AT_ONCE]
                 await asyncio.gather(*(runtime.open(session).ask(_PAST) for session in some))
         await asyncio.sleep(2)
-        assert not runtime.node.live
+        assert not runtime.node.slots.live
         gc.collect()
         asleep = resident()
         print(f"{_SESSIONS} asleep: {asleep / 2**20:.0f} MB, {(asleep - empty) / _SESSIONS / 1024:.1f} KB each")
@@ -48,7 +48,7 @@ async def measure(server: PostgresServer, home: Path) -> None:
         await asyncio.sleep(5)
         live = resident()
         print(
-            f"{len(runtime.node.live)} live, each with 11 messages of 1 KB: {live / 2**20:.0f} MB,"
+            f"{len(runtime.node.slots.live)} live, each with 11 messages of 1 KB: {live / 2**20:.0f} MB,"
             f" {(live - asleep) / _SESSIONS / 1024:.1f} KB each, {await connections(server, url)} connections"
         )
 

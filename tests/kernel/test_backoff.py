@@ -75,7 +75,7 @@ async def test_a_session_goes_to_a_node_that_can_run_it(
             for _ in range(3):
                 item = (await bad.open(session).send("look cat a")).id
                 assert await answered(good.open(session), item) == "1"
-            assert bad.node.card().room > 0, "one session alone may be at fault itself"
+            assert bad.node.membership.card().room > 0, "one session alone may be at fault itself"
     assert len([one for one in caplog.records if "taken up on this machine" in one.message]) == 1
 
 
@@ -103,7 +103,7 @@ async def test_a_node_that_fails_with_several_offers_no_room_and_says_so(
         assert await api.status() == "ok"
         items = [(await bad.open(one).send("look cat a")).id for one in sessions]
         async with asyncio.timeout(30):
-            while bad.node.card().room:
+            while bad.node.membership.card().room:
                 await asyncio.sleep(0.01)
         assert await api.status() == "degraded"
         assert "cannot be taken up" in (api.reason("degraded") or "")
@@ -118,7 +118,7 @@ async def test_a_node_that_fails_with_several_offers_no_room_and_says_so(
         async with asyncio.timeout(30):
             while await api.status() != "ok":
                 await asyncio.sleep(0.05)
-        assert bad.node.card().room > 0
+        assert bad.node.membership.card().room > 0
     assert len([one for one in caplog.records if "taken up on this machine" in one.message]) <= 4
 
 
@@ -129,7 +129,7 @@ async def test_what_is_held_is_let_go_of_when_another_node_comes_or_it_is_delete
         item = (await bad.open(session).send("look cat a")).id
         await bad.open(other).send("look cat a")
         async with asyncio.timeout(30):
-            while {session, other} - bad.node.backoff.held.keys():
+            while {session, other} - set(bad.node.slots.of("backing_off")):
                 await asyncio.sleep(0.01)
         await bad.open(other).delete()
         async with at(tmp_path, "good", shared) as good:

@@ -11,7 +11,7 @@ import pytest
 
 from roost.agent.definition import Agent, Children, Limits
 from roost.kernel.config import KernelConfig
-from roost.kernel.delegation import below
+from roost.kernel.lineage import below
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
@@ -417,7 +417,7 @@ async def test_what_the_user_says_goes_before_tasks_that_have_not_begun(tmp_path
         item = await session.send("go")
         await started.wait()
         await session.send("give nobody any task", mode="steer")
-        while not runtime.node.live[session.id].inbox:
+        while not runtime.node.slots.live[session.id].inbox:
             await asyncio.sleep(0.01)
         gate.set()
         assert await session.answer(item.id) == "as you say"
@@ -598,13 +598,13 @@ async def test_a_parent_on_another_node(tmp_path: Path) -> None:
     async with running(tmp_path, parent, echo(delay=lambda _: 1.5)) as far:
         async with running(tmp_path, parent, echo(), config=config) as near:
             session = await near.session("boss")
-            far.node.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed())
+            far.node.membership.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed())
             assert config.only is not None
             config.only.add(session.id)
             await session.send("go")
             child = await child_of(near, session)
             await asleep(near, session)
-        far.node.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
+        far.node.membership.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
         far.node.scan()
         session = far.open(session.id)
         end = await until(session, ev.TurnCompleted)

@@ -35,14 +35,14 @@ async def test_a_drained_node_hands_over_and_goes_on_answering(tmp_path: Path) -
         await hands.started.wait()
         two = await stack.enter_async_context(node(tmp_path, "two", hands.agent("two", *script)))
         await one.node.drain(grace=0.1)
-        assert (one.node.draining, one.node.live) == (True, {})
+        assert (one.node.membership.draining, one.node.slots.live) == (True, {})
         await until_owned(two, session.id, timeout=30)
         hands.gate.set()
         assert await asyncio.wait_for(asking, 30) == "done"
         assert (hands.began, hands.cut) == (["one", "two"], ["one"])
         assert await asyncio.wait_for(session.ask("through the drained one"), 30) == "done"
         assert hands.began == ["one", "two", "two"]
-        await one.node.renew()
+        await one.node.membership.renew()
         cards = {info.card.id: info.card for info in await two.node.dispatcher.nodes()}
         assert cards[one.node.id].draining
         assert not cards[two.node.id].draining
@@ -107,8 +107,8 @@ async def test_files_stay_where_they_are(tmp_path: Path) -> None:
         session = await one.session("a")
         home = f"home:{one.node.place.home}"
         assert home in (await session.inspect()).info.needs
-        assert home in one.node.card().offers
-        assert home not in two.node.card().offers
+        assert home in one.node.membership.card().offers
+        assert home not in two.node.membership.card().offers
         assert await asyncio.wait_for(two.open(session.id).ask("hi"), 30) == "done"
         assert (tmp_path / "one" / "workspaces" / session.id / "note.txt").read_text() == "1"
         home = one.node.place.home
@@ -130,14 +130,14 @@ async def test_an_account_that_nobody_has_is_said_and_one_that_somebody_has_is_f
         assert "OPENAI_API_KEY" in str((await turn(one)).reason)
         have = models(OPENAI_API_KEY="k", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
         async with node(tmp_path, "two", crew, models=have) as two:
-            await one.node.renew()
-            assert "account:openai" not in one.node.card().offers
-            assert "account:openai" in two.node.card().offers
+            await one.node.membership.renew()
+            assert "account:openai" not in one.node.membership.card().offers
+            assert "account:openai" in two.node.membership.card().offers
             session = await one.session("a")
             await session.send("hi")
             await until_owned(two, session.id)
-        await one.node.renew()
-        assert "account:openai" in one.node.card().offers
+        await one.node.membership.renew()
+        assert "account:openai" in one.node.membership.card().offers
 
 
 async def test_what_others_write_costs_the_sessions_in_memory_nothing(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ async def test_what_others_write_costs_the_sessions_in_memory_nothing(tmp_path: 
         await two.sessions.send(sessions[3].id, "steer", mode="steer")
         await two.sessions.emit(sessions[3].id, "mine")
         async with asyncio.timeout(30):
-            while not one.node.live[sessions[3].id].inbox:
+            while not one.node.slots.live[sessions[3].id].inbox:
                 await asyncio.sleep(0.01)
         assert set(reads) <= {sessions[3].id}
         assert len(reads) < 10
@@ -192,7 +192,7 @@ async def test_a_session_that_was_taken_away_is_cut_at_once(tmp_path: Path) -> N
         emitted = ev.encode_event(ev.Emitted(at=1.0, name="stolen"))
         await thief.append(Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, bodies=[emitted]))
         async with asyncio.timeout(30):
-            while session.id in one.node.live:
+            while session.id in one.node.slots.live:
                 await asyncio.sleep(0.01)
         assert hands.cut == ["one"]
         await thief.close()
@@ -222,13 +222,13 @@ async def test_a_session_that_runs_elsewhere_can_be_deleted(tmp_path: Path) -> N
         two = await stack.enter_async_context(node(tmp_path, "two", hands.agent("two", *script)))
         with pytest.raises(Conflict):  # the other node has no address
             await two.sessions.delete(session.id)
-        two.node.peers = neighbours = Neighbours(one)  # type: ignore[assignment]
+        two.node.deletions.peers = neighbours = Neighbours(one)  # type: ignore[assignment]
         await two.sessions.delete(session.id)
         assert neighbours.asked
         assert hands.cut == hands.began
         with pytest.raises(NotFound):
             await one.sessions.get(session.id)
-        assert session.id not in one.node.live
+        assert session.id not in one.node.slots.live
 
 
 async def test_files_of_sessions_that_another_node_deleted_are_removed(tmp_path: Path) -> None:

@@ -31,17 +31,17 @@ async def test_a_change_holds_on_every_node_and_after_a_restart(tmp_path: Path) 
     async with running(tmp_path) as one, running(tmp_path) as two:
         made = await one.configuration.patch({"linger": 0.5, "retention": 3600}, by="ann")
         assert [(c.key, c.old, c.new) for c in made.changes] == [("linger", None, 0.5), ("retention", None, 3600)]
-        assert (one.node.config.linger, one.node.config.retention) == (0.5, 3600)
+        assert (one.node.membership.config.linger, one.node.membership.config.retention) == (0.5, 3600)
 
         async def heard() -> bool:
-            return two.node.config.linger == 0.5
+            return two.node.membership.config.linger == 0.5
 
         await eventually(heard)
         assert (await two.configuration.patch({"linger": 0.5}, by="bob")).number == made.number
         back = await two.configuration.patch({"linger": None, "retention": 0}, by="bob")
-        assert two.node.config.linger == FAST.linger
+        assert two.node.membership.config.linger == FAST.linger
     async with running(tmp_path) as again:
-        assert (again.node.config.linger, again.node.config.retention) == (FAST.linger, None)
+        assert (again.node.membership.config.linger, again.node.membership.config.retention) == (FAST.linger, None)
         history = await again.configuration.record.history()
         assert [(revision.number, revision.by) for revision in history] == [(2, "bob"), (1, "ann")]
         assert history[0].changes == back.changes
@@ -74,7 +74,7 @@ async def test_what_is_wrong_changes_nothing(tmp_path: Path, given: dict[str, ob
         with pytest.raises(RoostError, match=says.replace("(", r"\(").replace(")", r"\)")):
             await runtime.configuration.patch(given, by="ann")
         assert (await runtime.configuration.record.look()).number == 0
-        assert runtime.node.config.linger == FAST.linger
+        assert runtime.node.membership.config.linger == FAST.linger
 
 
 async def test_changes_at_the_same_moment_are_made_one_upon_the_other(tmp_path: Path) -> None:

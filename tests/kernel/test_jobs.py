@@ -283,7 +283,7 @@ async def test_a_session_that_must_go_and_a_sandbox_that_ends(tmp_path: Path) ->
         assert not await beats(beat)
         await over(runtime, session, 2)
         await session.ask("again")
-        sandbox = runtime.node.live[session.id].means.sandbox
+        sandbox = runtime.node.slots.live[session.id].means.sandbox
         if sandbox.level:  # else it is that of all sessions
             await sandbox.close()
             log = await over(runtime, session, 4)

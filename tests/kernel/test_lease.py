@@ -40,8 +40,8 @@ async def test_a_node_that_cannot_beat_stops_at_once_and_another_goes_on(
         two = await stack.enter_async_context(second)
         link.down = True
         caplog.clear()
-        await so(lambda: not one.node.live)
-        assert not one.node.holds_lease
+        await so(lambda: not one.node.slots.live)
+        assert not one.node.membership.holds_lease
         cut = hands.cut.count("one")
         assert cut == hands.began.count("one") >= 30
         for session in sessions:
@@ -58,7 +58,7 @@ async def test_a_node_that_cannot_beat_stops_at_once_and_another_goes_on(
         assert 1 <= len(failing) == len(set(failing)), "a line for what fails, and one only"
         assert len(said) < 30, "nor one for each session"
         link.down = False
-        await so(lambda: one.node.holds_lease)
+        await so(lambda: one.node.membership.holds_lease)
         await two.node.drain(grace=0)
         assert await asyncio.wait_for(sessions[0].ask("again"), 30) == "done"
         assert kinds(await events(sessions[0], one)).count("tool.completed") == 2
@@ -72,7 +72,7 @@ async def test_what_was_in_progress_goes_on_when_a_lone_node_is_back(tmp_path: P
         await hands.started.wait()
         link.down = True
         clock.skip(SHORT.lease)
-        await so(lambda: not one.node.live)
+        await so(lambda: not one.node.slots.live)
         claims, tried = link.claims, link.refused
         await so(lambda: link.refused >= tried + 3)
         assert link.claims == claims
@@ -88,7 +88,7 @@ async def test_tools_that_keep_all_threads_busy_do_not_cost_the_lease(tmp_path: 
         busy = [loop.run_in_executor(None, gate.wait) for _ in range(64)]
         try:
             beats = link.beats
-            await so(lambda: link.beats > beats + 3 and one.node.holds_lease)
+            await so(lambda: link.beats > beats + 3 and one.node.membership.holds_lease)
         finally:
             gate.set()
             await asyncio.gather(*busy)
@@ -120,12 +120,12 @@ async def test_a_node_whose_network_is_gone_in_silence_stops_and_comes_back(tmp_
         two = await stack.enter_async_context(second)
         proxy.hold()
         await until_owned(two, session.id)
-        await so(lambda: not one.node.holds_lease and not one.node.live)
+        await so(lambda: not one.node.membership.holds_lease and not one.node.slots.live)
         assert (hands.both, hands.cut.count("one")) == ([], hands.began.count("one"))
         hands.gate.set()
         await until(two.open(session.id), ev.TurnCompleted)
         proxy.heal()
-        await so(lambda: one.node.holds_lease)
+        await so(lambda: one.node.membership.holds_lease)
         await two.node.drain(grace=0)
         assert await asyncio.wait_for(one.open(session.id).ask("again"), 30) == "done"
 
@@ -144,7 +144,7 @@ async def test_readers_and_handlers_outlive_a_database_that_is_away(tmp_path: Pa
         await hands.started.wait()
         proxy.refuse()
         proxy.cut()
-        await so(lambda: not one.node.holds_lease)
+        await so(lambda: not one.node.membership.holds_lease)
         hands.gate.set()
         proxy.heal()
         assert await asyncio.wait_for(asking, 30) == "done"

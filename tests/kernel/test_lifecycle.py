@@ -43,7 +43,7 @@ async def test_an_idle_session_is_not_in_memory(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         gc.collect()
         assert not [one for one in gc.get_objects() if isinstance(one, Session)]
-        assert runtime.node.live == {}
+        assert runtime.node.slots.live == {}
         assert len(asyncio.all_tasks()) <= tasks
         assert await sessions[7].ask("again") == "x"
 
@@ -75,7 +75,7 @@ async def test_more_sessions_than_may_live_at_once(tmp_path: Path) -> None:
         asking = asyncio.gather(*(session.ask("hi") for session in sessions))
         most = 0
         while not asking.done():
-            most = max(most, len(runtime.node.live))
+            most = max(most, len(runtime.node.slots.live))
             await asyncio.sleep(0.005)
         assert await asking == ["x"] * 20
         assert most <= 3

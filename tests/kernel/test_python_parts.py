@@ -99,7 +99,7 @@ async def test_every_copy_of_an_agent_keeps_its_checks(tmp_path: Path) -> None:
         ]
         for variant in variants:
             assert variant.checks == ("no", "short")
-            tags = needs(variant, None, runtime.node.place, runtime.node.offered)
+            tags = needs(variant, None, runtime.node.place, runtime.node.membership.offered)
             assert {"check:a/no", "check:a/short"} <= set(tags)
         session = await runtime.session("a")
         fork = await runtime.sessions.fork(session.id)

@@ -7,15 +7,14 @@ import contextlib
 import errno
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from roost.agent.session import Session
-from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed
-from roost.log.protocols import Append, Claim
+from roost.errors import Fenced, NotFound, SequenceConflict
+from roost.kernel.failure_log import FailureLog
+from roost.kernel.ownership import Slots
+from roost.kernel.signals import Signals
+from roost.log.protocols import Append, Claim, Journal
 from roost.workspace.object_store import ObjectsFailed
-
-if TYPE_CHECKING:
-    from roost.kernel.node import Node
 
 _WHAT = "sessions cannot be taken up on this machine"
 _OTHERS_FIRST = 0.5
@@ -37,18 +36,18 @@ def is_local(error: BaseException) -> bool:
 
 
 class Backoff:
-    """Release failed sessions to other nodes, and back off.
+    """Release failed sessions to other nodes, and back off. The failures are kept apart from the slots, which they
+    outlive.
 
     After a failure the node claims nothing for a moment. A session that comes back all the same has no other node: it
-    is `held` until its delay has passed (doubled by each failure, at most 30 s), then retried. When several sessions
-    fail in a row, the node offers no free slots and claims nothing for a growing time; sessions still waiting for their
-    files are released too.
+    backs off here until its delay has passed (doubled by each failure, at most 30 s), then it is retried. When several
+    sessions fail in a row, the node offers no free slots and claims nothing for a growing time; sessions still waiting
+    for their files are released too.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, journal: Journal, slots: Slots, failures: FailureLog, signals: Signals) -> None:
+        self._journal, self._slots, self._log, self._signals = journal, slots, failures, signals
         self._failures: dict[str, tuple[int, float]] = {}
-        self.held: dict[str, Claim] = {}
         self._others: frozenset[str] = frozenset()
         self._newcomers = False
         self._in_a_row: set[str] = set()
@@ -70,15 +69,8 @@ class Backoff:
         return time.monotonic() < max(self._away, self._no_room)
 
     def due(self, session: str) -> bool:
+        """Whether the session's delay has passed."""
         return time.monotonic() >= self._failures.get(session, (0, 0.0))[1]
-
-    def hold(self, claim: Claim) -> None:
-        """Keep a claim whose session came back before its delay has passed."""
-        self.held[claim.info.id] = claim
-
-    def due_again(self) -> list[str]:
-        """Return the held sessions whose delay has passed."""
-        return [session for session in self.held if self.due(session)]
 
     async def give_back(self, live: Session, error: Exception) -> None:
         """Release a session as a crash would leave it: uncommitted work is done again. Raises `StoreFailed`, and
@@ -105,7 +97,7 @@ class Backoff:
         self._in_a_row.clear()
         self._rounds, self._no_room = 0, float("-inf")
         if not self._failures:
-            self._node.failures.worked(_WHAT)
+            self._log.worked(_WHAT)
 
     def see(self, others: Iterable[str]) -> None:
         """Take the ids of other nodes with free slots, as of this heartbeat."""
@@ -113,31 +105,30 @@ class Backoff:
         self._newcomers = self._newcomers or not now <= self._others
         self._others = now
 
-    async def offer_held(self) -> None:
-        """Release all held sessions when a new node has free slots. Raises `StoreFailed`."""
-        if not self._newcomers:
-            return
-        for session, claim in list(self.held.items()):
-            await self.let_go(session, claim)
-        self._newcomers = False
+    async def offer(self) -> None:
+        """Release all sessions that back off here when a new node has free slots. Raises `StoreFailed`."""
+        if self._newcomers:
+            for session in self._slots.of("backing_off"):
+                await self.release(session)
+            self._newcomers = False
 
-    async def let_go(self, session: str, claim: Claim) -> None:
-        self._look_away(_OTHERS_FIRST)
-        self.held.pop(session, None)
-        try:
-            await self._release(session, claim.epoch, claim.info.head)
-        except (Fenced, SequenceConflict, NotFound):
+    async def release(self, session: str) -> None:
+        """Release a session that backs off here, so that other nodes may claim it. Raises `StoreFailed`."""
+        slot = self._slots.get(session)
+        if slot is None or slot.state != "backing_off" or (claim := slot.claim) is None:
             return
-        except StoreFailed:
-            self.held.setdefault(session, claim)
-            raise
+        self._look_away(_OTHERS_FIRST)
+        with contextlib.suppress(Fenced, SequenceConflict, NotFound):
+            await self._release(session, claim.epoch, claim.info.head)
+        if slot.state == "backing_off" and slot.claim is claim:
+            self._slots.move(session, "gone")
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
     async def _release(self, session: str, epoch: int, head: int) -> None:
-        await self._node.journal.append(Append(session=session, epoch=epoch, expected=head, bodies=[], release=True))
+        await self._journal.append(Append(session=session, epoch=epoch, expected=head, bodies=[], release=True))
 
     def _note(self, session: str, error: Exception) -> None:
         now = time.monotonic()
@@ -145,7 +136,7 @@ class Backoff:
         failures = self._failures.get(session, (0, 0.0))[0] + 1
         self._failures[session] = (failures, now + min(2.0 ** (failures - 1), _LONGEST))
         self._last = error
-        self._node.failures.failed(_WHAT, error)
+        self._log.failed(_WHAT, error)
         self._in_a_row.add(session)
         self._look_away(_OTHERS_FIRST)
         if len(self._in_a_row) >= _SEVERAL and now >= self._no_room:
@@ -153,10 +144,10 @@ class Backoff:
             self._no_room = now + min(2.0**self._rounds, _LONGEST)
             self._in_a_row.clear()
             self._look_away(self._no_room - now)
-            for live in self._node.live.values():
+            for live in self._slots.live.values():
                 if live.means.files is not None and not live.means.files.ready:
                     live.shut_down(cut=True)
-            self._node.duties.beat_soon()
+            self._signals.beat.set()
 
     def _look_away(self, seconds: float) -> None:
         self._away = max(self._away, time.monotonic() + seconds)
@@ -166,5 +157,5 @@ class Backoff:
 
     def _look_again(self) -> None:
         self._timer = None
-        self._node.duties.beat_soon()
-        self._node.scan()
+        self._signals.beat.set()
+        self._signals.work.set()

@@ -16,7 +16,6 @@ from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.features.checkpoints.state import OWN_FOLDER, Files, files_for_position
 from roost.ids import is_id, new_id
 from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
-from roost.kernel.fork_files import hold, is_held
 from roost.kernel.labels import check_label, masked_names
 from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state, state_at
@@ -163,7 +162,9 @@ class Travels(ABC):
         then = await state_at(self._journal, session, position)
         files, fork = Files(why_not=OWN_FOLDER if now.workspace is not None else None), id or new_id("ses")
         if where is not None:
-            files = await hold(self._node, info, now, files_for_position(now, then, position, where), position, fork)
+            files = await self._node.forks.hold(
+                info, now, files_for_position(now, then, position, where), position, fork
+            )
         new = NewSession(
             id=fork,
             agent=info.agent,
@@ -181,7 +182,7 @@ class Travels(ABC):
         if made.id != fork or made.created_at < event.at:
             if not await self._is_fork(made.id, session, None if at is None else position):
                 raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
-        elif not await is_held(self._node, info, then, files, fork):
+        elif not await self._node.forks.is_held(info, then, files, fork):
             await self._node.deletions.delete(fork)
             raise Conflict(f"the files of session {session!r} were changed meanwhile: try again", code="session_busy")
         if then.undo is not None:

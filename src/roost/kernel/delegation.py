@@ -1,11 +1,10 @@
-"""Delegation: which agents an agent may call, creating children, and listing descendants."""
+"""Delegation: which agents an agent may call, and the children that it creates."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from roost.agent.definition import AgentSpec
 from roost.agent.resources import ChildOrder
@@ -13,14 +12,13 @@ from roost.errors import Busy, Invalid, NotFound
 from roost.features.delegation.child_messages import end_key
 from roost.ids import is_id
 from roost.kernel.labels import fold
+from roost.kernel.lineage import children_of
+from roost.kernel.resources import Agents
+from roost.kernel.sessions import Sessions
 from roost.log.events import ChildOutcome
 from roost.log.inputs import ChildInput
 from roost.log.protocols import Journal, SessionInfo, SessionQuery
 from roost.tools.delegation_ports import Known
-
-if TYPE_CHECKING:
-    from roost.kernel.resources import Agents
-    from roost.kernel.sessions import Sessions
 
 _PAGE = 200
 _PAGES = 50
@@ -46,25 +44,15 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-class ChildFactory:
-    """Delegation for all sessions of a node."""
-
-    def __init__(self, agents: Agents, journal: Journal, sessions: Sessions) -> None:
-        self.agents, self.journal, self.sessions = agents, journal, sessions
-
-    def of(self, spec: AgentSpec) -> AgentChildren:
-        return AgentChildren(self, spec)
-
-
 class AgentChildren:
     """Implements `roost.agent.resources.FamilyMeans` for the sessions of one agent."""
 
-    def __init__(self, kin: ChildFactory, spec: AgentSpec) -> None:
-        self._kin, self._spec = kin, spec
+    def __init__(self, agents: Agents, journal: Journal, sessions: Sessions, spec: AgentSpec) -> None:
+        self._agents, self._journal, self._sessions, self._spec = agents, journal, sessions, spec
 
     def refusal(self, agent: str) -> str | None:
         """Return why the agent may not be called, for the model; None when it may."""
-        callees = {one.spec.name: one.spec for one in self._kin.agents.all()}
+        callees = {one.spec.name: one.spec for one in self._agents.all()}
         if agent in callees and may_call(self._spec, callees[agent]):
             return None
         known = ", ".join(one.name for one in self.callable())
@@ -74,12 +62,12 @@ class AgentChildren:
 
     def callable(self) -> list[Known]:
         """List the agents that this agent may call."""
-        specs = [one.spec for one in self._kin.agents.all()]
+        specs = [one.spec for one in self._agents.all()]
         return [Known(one.name, one.description) for one in specs if may_call(self._spec, one)]
 
     async def make(self, order: ChildOrder) -> str:
         """Create a child session; idempotent by `order.key`. Returns its id. Raises `Invalid` when it ended already."""
-        info = await self._kin.sessions.create(
+        info = await self._sessions.create(
             order.agent,
             workspace=order.workspace,
             title=fold(order.title) or None,
@@ -95,7 +83,7 @@ class AgentChildren:
         """Find a session of the same user by its id, or an agent's newest one by name. Raises `NotFound`."""
         if is_id(to):
             try:
-                info = await self._kin.journal.get(to)
+                info = await self._journal.get(to)
             except NotFound:
                 info = await self._newest(to, user)
             if info is not None and info.labels.get("user") == user:
@@ -103,11 +91,11 @@ class AgentChildren:
         raise NotFound(f"there is no session {to!r}, nor one of an agent of that name, that you could write to")
 
     async def made(self, session: str) -> Sequence[SessionInfo]:
-        return await children_of(self._kin.journal, session)
+        return await children_of(self._journal, session)
 
     async def look_after(self, session: str, children: Sequence[str]) -> None:
         """Reconcile children with the store: report those that were deleted, stopped or failed without a report."""
-        journal = self._kin.journal
+        journal = self._journal
         over: dict[str, ChildOutcome] = {}
         for start in range(0, len(children), _PAGE):
             some = tuple(children[start : start + _PAGE])
@@ -131,7 +119,7 @@ class AgentChildren:
         label, before = None if user is None else ("user", user), None
         for _ in range(_PAGES):
             query = SessionQuery(agent=agent, label=label, before=before, limit=_PAGE)
-            found = await self._kin.journal.find(query)
+            found = await self._journal.find(query)
             for info in found:
                 if info.labels.get("user") == user and info.state not in ("stopped", "error"):
                     return info
@@ -139,26 +127,3 @@ class AgentChildren:
                 break
             before = found[-1].id
         return None
-
-
-async def children_of(journal: Journal, session: str) -> list[SessionInfo]:
-    """List a session's children, the newest first, whatever their state."""
-    found: list[SessionInfo] = []
-    before: str | None = None
-    while page := await journal.find(SessionQuery(parent=session, before=before, limit=_PAGE)):
-        found += page
-        before = page[-1].id
-        if len(page) < _PAGE:
-            break
-    return found
-
-
-async def below(journal: Journal, session: str) -> list[SessionInfo]:
-    """List a session's descendants, level by level."""
-    found: list[SessionInfo] = []
-    level = [session]
-    while level:
-        born = [info for one in level for info in await children_of(journal, one)]
-        found += born
-        level = [info.id for info in born]
-    return found

@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import KeysView
-from typing import TYPE_CHECKING
 
 from roost.agent.origin import life_of
 from roost.errors import Busy, Conflict, NotFound, RoostError, StoreCorrupt, UnknownEvent
 from roost.features.delegation.child_messages import end_of, order_to
 from roost.features.hooks.step_checks import last_said
-from roost.kernel.delegation import children_of
+from roost.kernel.fork_files import ForkFiles
+from roost.kernel.lineage import children_of
+from roost.kernel.membership import Membership
+from roost.kernel.model_pool import ModelPool
+from roost.kernel.ownership import Slots
+from roost.kernel.peers import Peers
+from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
+from roost.log.dispatch import Dispatcher
 from roost.log.protocols import Append, Claim, SessionInfo, SessionQuery
+from roost.log.store_protocol import Store
 from roost.policy.hooks import Moment, ask
-
-if TYPE_CHECKING:
-    from roost.kernel.node import Node
 
 log = logging.getLogger("roost.deletion")
 _PATIENCE = 5.0
@@ -30,17 +33,27 @@ _BATCH = 200
 
 
 class Deletions:
-    """Delete the sessions of a node, and clean up the files of deleted ones. Belongs to the kernel's event loop."""
+    """Delete the sessions of a node, and clean up the files of deleted ones. Belongs to the node's event loop.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    peers: asks other nodes to release their sessions; None asks nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        dispatcher: Dispatcher,
+        membership: Membership,
+        slots: Slots,
+        resources: ResourceFactory,
+        model_pool: ModelPool,
+        forks: ForkFiles,
+        peers: Peers | None,
+    ) -> None:
+        self._store, self._dispatcher, self._membership = store, dispatcher, membership
+        self._slots, self._resources, self._model_pool = slots, resources, model_pool
+        self._forks, self.peers = forks, peers
         self._gone: list[str] = []
-        self._ends: dict[str, asyncio.Event] = {}
-
-    @property
-    def deleting(self) -> KeysView[str]:
-        """Sessions that this node owns in order to delete them."""
-        return self._ends.keys()
 
     async def delete(self, session: str, *, unused: SessionInfo | None = None) -> None:
         """Delete a session with its children, its log and its private files.
@@ -50,59 +63,58 @@ class Deletions:
         session or it was used.
         unused: delete only if log and inbox are as in this info.
         """
-        while (end := self._ends.get(session)) is not None:  # asked twice: each deletion would fence the other
-            await end.wait()
-        self._ends[session] = asyncio.Event()
+        while True:
+            await self._slots.deletion_over(session)  # asked twice: each deletion would fence the other
+            if unused is not None:  # check before any step is cut
+                _demand(unused, await self._store.get(session))
+            if self._slots.state(session) != "deleting":
+                break
+        self._slots.move(session, "delete")
+        gone = True
         try:
             await self._delete(session, unused)
+        except NotFound:
+            raise
+        except BaseException:
+            gone = False
+            raise
         finally:
-            self._ends.pop(session).set()
+            self._slots.end_deletion(session, gone=gone)
 
     async def _delete(self, session: str, unused: SessionInfo | None) -> None:
         patience = time.monotonic() + _PATIENCE
-        while True:
-            if await self._deleted(session, patience, unused):
-                return
+        while not await self._deleted(session, patience, unused):
             await asyncio.sleep(_AGAIN)
+            if unused is not None:
+                _demand(unused, await self._store.get(session))
 
     async def _deleted(self, session: str, patience: float, unused: SessionInfo | None) -> bool:
         """Try once. Returns False when another node claimed the session between the check and the deletion (it may be
         deleting it too)."""
-        node, resources = self._node, self._node.resources
-        if unused is not None:  # check before any step is cut
-            _demand(unused, await node.journal.get(session))
-        await node.evict(session)
+        await self._slots.cut(session)
         claim = await self._claim(session, patience)
         if unused is not None and claim is not None:
-            try:
-                _demand(unused, claim.info)
-            except Conflict:
-                node.park(session)
-                raise
+            _demand(unused, claim.info)
         try:
             if claim is not None and claim.info.state != "stopped":
                 await self._tell(claim.info)
             await self._part(session, claim)
-            await node.evict(session)  # a driver older than our claim is fenced, and releases the files
-            resources.throw_away(session)
-            await node.journal.delete(session, epoch=claim.epoch if claim else None)
+            self._resources.throw_away(session)
+            await self._store.delete(session, epoch=claim.epoch if claim else None)
         except Conflict:
-            resources.bring_back(session)
+            self._resources.bring_back(session)
             if time.monotonic() > patience:
-                node.park(session)
                 raise
             return False
         except NotFound:  # another node was first
             await self._empty(session)
             raise
-        except BaseException as error:
-            node.park(session)
-            if isinstance(error, RoostError):  # a `RoostError` means: not deleted
-                resources.bring_back(session)
+        except RoostError:  # not deleted
+            self._resources.bring_back(session)
             raise
         await self._empty(session)
         try:
-            await node.model_pool.forget_session(session)
+            await self._model_pool.forget_session(session)
         except RoostError as error:  # surplus rows do no harm
             log.warning("session %s: its budgets stay in the ledger: %s", session, error)
         return True
@@ -110,14 +122,13 @@ class Deletions:
     async def _tell(self, info: SessionInfo) -> None:
         """Call the `session_end` hooks of a session that was not stopped before. After a crash here the session still
         exists, and the hooks are called again. Raises `StoreFailed`."""
-        node = self._node
-        checks = node.resources.checks(info.agent)
+        checks = self._resources.checks(info.agent)
         hooks = () if checks is None else checks.hooks.get("session_end", ())
         if checks is None or not hooks:
             return
         try:
-            state = await load_state(node.journal, info.id)
-            life = await life_of(info.id, state, node.journal.read)
+            state = await load_state(self._store, info.id)
+            life = await life_of(info.id, state, self._store.read)
         except (UnknownEvent, StoreCorrupt) as error:
             log.warning("session %s: no hook is told that it is deleted: %s", info.id, error)
             return
@@ -127,7 +138,7 @@ class Deletions:
                 session=info.id,
                 agent=info.agent,
                 turn=state.turns,
-                text=node.resources.vault.scrub(last_said(state)),
+                text=self._resources.vault.scrub(last_said(state)),
                 outcome="deleted",
             )
             for hook in hooks:
@@ -136,7 +147,7 @@ class Deletions:
     async def _part(self, session: str, claim: Claim | None) -> None:
         """Tell the waiting parent and stop all running children, in one commit; then delete the children. A crash in
         between leaves a stopped session. Raises as `delete`."""
-        journal = self._node.journal
+        journal = self._store
         info = claim.info if claim is not None else await journal.get(session)
         children = await children_of(journal, session)
         running = [child.id for child in children if child.state != "stopped"]
@@ -163,12 +174,11 @@ class Deletions:
     async def _claim(self, session: str, patience: float) -> Claim | None:
         """Claim the session, asking its owner to release it if needed. Returns None when it has no owner and cannot be
         claimed, because it is damaged. Raises `Conflict`, `NotFound`."""
-        node = self._node
         while True:
-            claims = await node.dispatcher.claim(node.id, session=session)
+            claims = await self._dispatcher.claim(self._membership.id, session=session)
             if claims:
                 return claims[0]
-            owner = (await node.journal.get(session)).owner
+            owner = (await self._store.get(session)).owner
             if owner is None:
                 return None
             if time.monotonic() > patience or not await self._asked(owner, session):
@@ -176,22 +186,21 @@ class Deletions:
 
     async def _asked(self, owner: str, session: str) -> bool:
         """Ask the owner to release the session. Returns True when it did, or is no longer alive."""
-        node = self._node
-        if node.peers is None:
+        if self.peers is None:
             return False
-        for other in await node.dispatcher.nodes():
+        for other in await self._dispatcher.nodes():
             if other.card.id == owner and other.alive:
-                return await node.peers.evict(other, session)
+                return await self.peers.evict(other, session)
         return True
 
     async def undo(self) -> None:
         """Restore files from the bin whose sessions a crash left undeleted. Call it before sessions run. A session that
         another node is deleting is left to that node."""
-        node, resources = self._node, self._node.resources
+        resources = self._resources
         for session in await asyncio.to_thread(resources.thrown_away):
             try:
-                if await node.dispatcher.claim(node.id, session=session):
-                    node.park(session)
+                if await self._dispatcher.claim(self._membership.id, session=session):
+                    self._slots.move(session, "found")
                     resources.bring_back(session)
             except NotFound:
                 self._gone.append(session)
@@ -200,7 +209,7 @@ class Deletions:
 
     async def empty_bin(self) -> None:
         """Remove the files of the deleted sessions that `undo` found in the bin."""
-        if self._node.place.tidy:
+        if self._membership.place.tidy:
             for session in self._gone:
                 await self._empty(session)
 
@@ -209,31 +218,28 @@ class Deletions:
         retries."""
         if not await self.pass_on(session):
             return False
-        await asyncio.to_thread(self._node.resources.empty_bin, session)
+        await asyncio.to_thread(self._resources.empty_bin, session)
         return True
 
     async def pass_on(self, session: str) -> bool:
         """Pin for a session's forks the snapshots that they can go back to, before the session's files are removed.
         Returns False if that fails now: then remove nothing."""
-        if await asyncio.to_thread(self._node.resources.heirs, session):
-            from roost.kernel.fork_files import pass_on
-
-            try:
-                await pass_on(self._node, session)
-            except (RoostError, OSError) as error:
-                log.warning("session %s: its files are still kept, for its forks: %s", session, error)
-                return False
+        try:
+            await self._forks.pass_on(session)
+        except (RoostError, OSError) as error:
+            log.warning("session %s: its files are still kept, for its forks: %s", session, error)
+            return False
         return True
 
     async def tidy(self) -> None:
         """Remove the private files of sessions that another node deleted. Raises `StoreFailed`, `OSError`."""
-        node, resources = self._node, self._node.resources
+        resources = self._resources
         kept = await asyncio.to_thread(resources.kept)
         for place in range(0, len(kept), _BATCH):
             some = tuple(kept[place : place + _BATCH])
-            there = await node.journal.find(SessionQuery(ids=some, limit=len(some)))
+            there = await self._store.find(SessionQuery(ids=some, limit=len(some)))
             for session in set(some).difference(info.id for info in there):
-                if session not in node.live:
+                if session not in self._slots.live:
                     with contextlib.suppress(FileNotFoundError):
                         resources.throw_away(session)
                     if await self._empty(session):

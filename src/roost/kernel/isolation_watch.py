@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
+from roost.kernel.sandboxes import Sandboxes
+from roost.log.dispatch import Dispatcher
 from roost.log.protocols import SessionQuery
+from roost.log.store_protocol import Store
 from roost.sandbox.choose import Isolation, IsolationUnavailable
-
-if TYPE_CHECKING:
-    from roost.kernel.node import Node
 
 _ASKED = 200
 """Sessions per look, those that have waited longest."""
 _TAG = "sandbox:"
 
 
-async def look_for_levels(node: Node) -> None:
-    """Probe a higher isolation level when a session with work needs it. A probe runs a whole guest, so a starting node
-    makes none, and offers no level unprobed. Raises `StoreFailed`."""
-    sandboxes = node.sandboxes
+async def probe_levels(store: Store, dispatcher: Dispatcher, sandboxes: Sandboxes) -> bool:
+    """Probe a higher isolation level when a session with work needs it. Returns whether the node now offers more. A
+    probe runs a whole guest, so a starting node makes none, and offers no level unprobed. Raises `StoreFailed`."""
     if sandboxes.chooser.probed:
-        return
+        return False
     before = sandboxes.level
-    wanted = await _waited_for(node)
+    ready = await dispatcher.ready(limit=_ASKED)
+    waiting = await store.find(SessionQuery(ids=tuple(ready), limit=len(ready))) if ready else []
+    wanted = {tag for info in waiting for tag in info.needs}
     for level in (1, 2):
         if f"{_TAG}{level}" in wanted and level > sandboxes.level:
             with contextlib.suppress(IsolationUnavailable):
                 await sandboxes.choose(Isolation(required=level))
-    if sandboxes.level > before:
-        await node.renew()
-        node.scan()
-
-
-async def _waited_for(node: Node) -> set[str]:
-    ready = await node.dispatcher.ready(limit=_ASKED)
-    found = await node.journal.find(SessionQuery(ids=tuple(ready), limit=len(ready))) if ready else []
-    return {tag for info in found for tag in info.needs}
+    return sandboxes.level > before

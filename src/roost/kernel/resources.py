@@ -6,14 +6,13 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from roost.agent.definition import Agent, AgentSpec
-from roost.agent.resources import Deltas, Resources
+from roost.agent.resources import Deltas, FamilyMeans, Resources
 from roost.errors import ConfigError, Invalid, RoostError
-from roost.kernel.delegation import ChildFactory
 from roost.kernel.model_pool import ModelPool
 from roost.kernel.sandboxes import Sandboxes
 from roost.log.content import ErrorData
@@ -139,6 +138,7 @@ class ResourceFactory:
     root: the folder of the private workspaces.
     carrier: keeps their snapshots for all nodes. Without one, `home` keeps them at this home.
     model_pool: wraps every model that sessions call.
+    children: returns what the sessions of an agent may do with other agents.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class ResourceFactory:
         self.carrier: SnapshotSync | None = None
         self.home: SnapshotSync | None = None
         self.memory: Search | None = None
-        self.kin: ChildFactory | None = None
+        self.children: Callable[[AgentSpec], FamilyMeans] | None = None
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
@@ -286,7 +286,7 @@ class ResourceFactory:
             checks=self.checks(spec.name),
             vault=self.vault or None,
             memory=self.memory,
-            family=None if self.kin is None else self.kin.of(spec),
+            family=None if self.children is None else self.children(spec),
             approval_seconds=self.policy.approvals.seconds,
             summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
             stronger=None if spec.stall.model is None else self._named(spec.stall.model),
@@ -301,7 +301,7 @@ class ResourceFactory:
             "project": load_project(Path(workspace), self._root.parent) if workspace is not None else (),
             "system": system_rules(),
         }
-        refusal = None if self.kin is None else self.kin.of(spec).refusal
+        refusal = None if self.children is None else self.children(spec).refusal
         return LayeredGate(spec.permissions, rules, hidden=(self._hidden,), refusal=refusal)
 
     def checks(self, agent: str) -> Checks | None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from roost.ids import new_id
 from roost.kernel.ask import Approvals, OnApproval
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, Costs, costs
-from roost.kernel.delegation import ChildFactory
+from roost.kernel.delegation import AgentChildren
 from roost.kernel.delta_relay import Links
 from roost.kernel.exchange.conversation_items import Brought, Format, Report
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
@@ -185,21 +186,22 @@ class Runtime:
         self.peers = HttpPeers(self.secret)
         self.node = Node(
             store,
+            id=node,
             agents=self.agents,
             models=self.models,
             sandboxes=self.sandboxes,
             workspaces=self.home / "workspaces",
-            node=node,
-            config=self._config,
+            config=self._config or KernelConfig(),
+            place=await self._place(store),
+            peers=self.peers,
             dispatcher=self._dispatcher(store) if self._dispatcher else None,
         )
-        self.node.peers = self.peers
         await self._take_policy(policy)
         self.configuration = self._reloading(policy)
-        self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.live)
+        self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.slots.live)
         self.node.hub.audience = self.links
         self.sessions = Sessions(self.node)
-        self.node.resources.kin = ChildFactory(self.agents, store, self.sessions)
+        self.node.resources.children = partial(AgentChildren, self.agents, store, self.sessions)
         self.schedules = Schedules(self.sessions, store)
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)
@@ -211,7 +213,6 @@ class Runtime:
             memory = self.home / "workspaces.memory"
             snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
             self.node.resources.home = SnapshotSync(snapshots, home=True, owners=owners)
-        self.node.place = await self._place(store)
         self.memories = Memories(store, self.node.remembering.search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
         await self.configuration.start()
@@ -337,7 +338,7 @@ class Runtime:
 
     async def _refuse_copy(self, dead: Container[str] = ()) -> set[str]:
         node = self.node
-        name, lease = node.place.home, node.config.lease
+        name, lease = node.place.home, node.membership.config.lease
         return await refuse_copy(self.home, name, self._nodes, node.dispatcher, lease, dead=dead)
 
     def _take_place(self, node: str) -> None:

@@ -18,9 +18,9 @@ from roost.ids import is_id, new_id
 from roost.kernel.allowed_folders import check_folder
 from roost.kernel.checkpoints import Travels
 from roost.kernel.compaction_result import Compacted, until_compacted, waiting
-from roost.kernel.delegation import below
 from roost.kernel.frames import Frame
 from roost.kernel.labels import masked_names
+from roost.kernel.lineage import below
 from roost.kernel.placement import PartsUnknown, needs
 from roost.kernel.session_views import PendingApproval, RunningJob, SessionView, WaitingCall
 from roost.kernel.state_loader import load_state
@@ -114,7 +114,7 @@ class Sessions(Travels):
         title, labels = masked_names(self._node.resources.vault, title, labels)
         if workspace is not None and family is None:  # a child shares its parent's folder, which may be private
             await asyncio.to_thread(check_folder, workspace, self._node.resources.home_folder)
-        await self._node.sandboxes.demand(spec.isolation, self._node.offered)
+        await self._node.sandboxes.demand(spec.isolation, self._node.membership.offered)
         session = NewSession(
             id=id or new_id("ses"),
             agent=spec.name,
@@ -123,9 +123,9 @@ class Sessions(Travels):
             title=title,
             labels=labels,
             parent=None if family is None else family.parent,
-            needs=needs(known, workspace, self._node.place, self._node.offered),
+            needs=needs(known, workspace, self._node.place, self._node.membership.offered),
         )
-        await self._node.announce(session.needs)
+        await self._node.membership.announce(session.needs)
         created = ev.SessionCreated(
             at=time.time(),
             agent=spec.name,
@@ -278,14 +278,14 @@ class Sessions(Travels):
         chosen = agent or self._node.agents.get(info.agent)
         if chosen.spec.name != info.agent:
             raise Invalid(f"session {session!r} is of the agent {info.agent!r} and cannot become one of another")
-        await self._node.sandboxes.demand(chosen.spec.isolation, self._node.offered)
-        wanted = needs(chosen, info.workspace, self._node.place, self._node.offered)
+        await self._node.sandboxes.demand(chosen.spec.isolation, self._node.membership.offered)
+        wanted = needs(chosen, info.workspace, self._node.place, self._node.membership.offered)
         if stays := tuple(tag for tag in info.needs if tag.startswith(_PLACES)):
             wanted = (*(tag for tag in wanted if not tag.startswith(_PLACES)), *stays)
         there = info.version == chosen.spec.version and set(info.needs) == set(wanted) and not info.pending
         if there and info.state not in ("stopped", "error"):
             return None
-        await self._node.announce(wanted)
+        await self._node.membership.announce(wanted)
         order = MoveInput(chosen.spec.version, msgspec.Raw(encode_spec(chosen.spec)), wanted, by)
         return await self._accept(session, order, key)
 
@@ -348,19 +348,19 @@ class Sessions(Travels):
             pins=dict(state.pins),
             turn=None if state.turn is None else state.turn.number,
             jobs=tuple(RunningJob(key, one.command, one.began, one.due) for key, one in state.jobs.items()),
-            unknown=tuple(await self._node.unknown_everywhere(info)),
+            unknown=tuple(await self._node.membership.unknown_everywhere(info)),
         )
 
     async def demand_parts(self, session: str) -> None:
         """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""
-        if unknown := await self._node.unknown_everywhere(await self._journal.get(session)):
+        if unknown := await self._node.membership.unknown_everywhere(await self._journal.get(session)):
             raise PartsUnknown(session, unknown)
 
     async def waits_for(self, session: str) -> list[str]:
         """Return the agent's Python parts that no running node knows: until one does, the session's inputs wait.
         Returns nothing when the store cannot tell now: an accepted input stays accepted."""
         try:
-            return await self._node.unknown_everywhere(await self._journal.get(session))
+            return await self._node.membership.unknown_everywhere(await self._journal.get(session))
         except (NotFound, StoreFailed):
             return []
 

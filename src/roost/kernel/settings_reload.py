@@ -54,7 +54,7 @@ class Reloading:
         self.record = Record(node.journal)
         self.faults: dict[str, str] = {}
         """By file: why its content is not in force."""
-        self._config: KernelConfig = node.config
+        self._config: KernelConfig = node.membership.config
         self._models: ModelsConfig = node.models.config
         self._policy: Policy = policy
         self._take_policy = take_policy
@@ -102,7 +102,7 @@ class Reloading:
             if files:
                 self._let_go()
             if files or changed:
-                self._node.duties.beat_soon()
+                self._node.signals.beat.set()
             return Reloaded(agents=tuple(changed), files=tuple(files), faults=self.all_faults())
 
     def all_faults(self) -> dict[str, str]:
@@ -200,16 +200,16 @@ class Reloading:
         except ConfigError as error:  # valid on another node, and this one must run with the rest
             self._fault(_SHARED, error.message)
         given: dict[str, Any] = {name: _meant(name, values[name]) for name in _KERNEL if name in values}
-        node.config = msgspec.structs.replace(self._config, **given)
+        node.membership.config = msgspec.structs.replace(self._config, **given)
         node.resources.policy = policy
         self._applied = revision.number
         if changed:
             self._let_go()
-        node.duties.beat_soon()
+        node.signals.beat.set()
         log.info("configuration %d is in force: %s", revision.number, ", ".join(c.key for c in revision.changes))
 
     def _let_go(self) -> None:
-        for live in self._node.live.values():
+        for live in self._node.slots.live.values():
             live.let_go()
 
     def _setting(self, name: str, key: Key) -> Setting:

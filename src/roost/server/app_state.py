@@ -55,9 +55,9 @@ class Api:
         node = self.runtime.node
         if self.stopping:
             return "stopping"
-        if not (await self.store_works() and node.holds_lease):
+        if not (await self.store_works() and node.membership.holds_lease):
             return "degraded"
-        if node.draining:
+        if node.membership.draining:
             return "draining"
         return "ok" if node.backoff.reason is None else "degraded"
 
@@ -81,7 +81,7 @@ class Api:
             return None
         if self._store_fails is not None:
             return self._store_fails
-        if not node.holds_lease:
+        if not node.membership.holds_lease:
             return "the lease is lost: nothing runs here until the store answers again"
         return node.backoff.reason
 
@@ -97,7 +97,7 @@ class Api:
         node = self.runtime.node
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
-                await node.renew()
+                await node.membership.renew()
             self._store_fails = None
         except RoostError as error:
             self._store_fails = f"the store refuses writes: {error.message}"

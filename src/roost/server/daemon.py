@@ -207,7 +207,7 @@ class Daemon:
         cutting = asyncio.create_task(self._cut.wait())
         await asyncio.wait([ending, cutting], return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
-            for live in list(node.live.values()):
+            for live in list(node.slots.live.values()):
                 live.shut_down(cut=True)
         cutting.cancel()
         await ending

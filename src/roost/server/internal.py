@@ -63,7 +63,7 @@ async def _lines(node: Node, session: str) -> AsyncGenerator[bytes]:
 @GET("/internal/sessions/{session}/deltas")
 async def deltas(call: Call) -> ReplyCall:
     """Stream the deltas of a session that runs here."""
-    if call.session not in call.api.runtime.node.live:
+    if call.session not in call.api.runtime.node.slots.live:
         raise Refused(404, "not_here", f"session {call.session!r} does not run on this node")
     if len(call.api.relays) >= RELAYS:
         raise Busy(f"{RELAYS} relays are open", code="too_many_streams")

@@ -43,14 +43,16 @@ class Now(NamedTuple):
     async def of(api: Api) -> Now:
         node = api.runtime.node
         backlog = await node.meters.backlog()
-        card, busy = node.card(), node.meters.load.ratio()
+        card, busy = node.membership.card(), node.meters.load.ratio()
         return Now(
             node=card.id,
             live=card.live,
             room=max(0, card.room),
             busy=busy,
-            saturation=max(busy, card.live / node.config.max_live if node.config.max_live else 1.0),
-            lease=node.lease_left,
+            saturation=max(
+                busy, card.live / node.membership.config.max_live if node.membership.config.max_live else 1.0
+            ),
+            lease=node.membership.lease_left,
             draining=card.draining,
             streams=len(api.streams),
             backlog=backlog,

@@ -27,7 +27,7 @@ class NodeService(NodeApi):
             version=version(),
             node=self._node.id,
             uptime=round(time.monotonic() - self._api.started, 3),
-            live=len(self._node.live),
+            live=len(self._node.slots.live),
             failed=await self._api.failed(),
             reason=self._api.reason(status),
         )
@@ -39,7 +39,7 @@ class NodeService(NodeApi):
 
     async def drain(self, *, grace: float = 30.0) -> Draining:
         self._api.drain(grace)
-        return Draining(node=self._node.id, live=len(self._node.live))
+        return Draining(node=self._node.id, live=len(self._node.slots.live))
 
     async def agents(self) -> AgentList:
         return AgentList(agents=[_agent(agent) for agent in self._api.runtime.agents.all()])

@@ -165,7 +165,7 @@ class _Work:
 
     async def store(self, session: str, create_key: str | None) -> Brought:
         node, spec = self._node, self._agent.spec
-        await node.sandboxes.demand(spec.isolation, node.offered)
+        await node.sandboxes.demand(spec.isolation, node.membership.offered)
         wanted = NewSession(
             id=session,
             agent=spec.name,
@@ -173,9 +173,9 @@ class _Work:
             title=self._title,
             labels=self._labels,
             workspace=self._workspace,
-            needs=needs(self._agent, self._workspace, node.place, node.offered),
+            needs=needs(self._agent, self._workspace, node.place, node.membership.offered),
         )
-        await node.announce(wanted.needs)
+        await node.membership.announce(wanted.needs)
         await node.journal.restore(self._dump(wanted, create_key), self._pages())
         return Brought(session=await node.journal.get(session), report=self._report)
 
