@@ -105,6 +105,21 @@ async def test_a_full_disk_refuses_writes_until_there_is_room() -> None:
     assert not os.path.ismount(server.folder / "disk")
 
 
+async def test_while_it_recovers_a_start_waits_until_it_answers(server: PostgresServer) -> None:
+    connection = await asyncpg.connect(server.url())
+    os.kill(await connection.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
+    with pytest.raises((asyncpg.PostgresError, OSError, asyncpg.InterfaceError)):
+        await connection.fetchval("SELECT 1")
+    while server.running:  # it ends all other processes, and recovers
+        try:
+            await ask(server.url(), "SELECT 1")
+        except (asyncpg.PostgresError, OSError, asyncpg.InterfaceError):
+            break
+    assert server.running
+    await asyncio.to_thread(server.start)
+    assert await ask(server.url(), "SELECT 1") == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
 async def test_root_runs_programs_that_only_root_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o700)

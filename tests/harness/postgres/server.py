@@ -169,21 +169,22 @@ class PostgresServer:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Make it, or start it again, and wait until it takes connections. Raises `ConfigError` with the end of its
-        log when it does not come up within a minute."""
-        if self._given is not None or self.running:
+        """Make it, or start it again, and wait until it takes connections. A running server may be recovering from a
+        crash, and may end because its disk is full: it is waited for, or started once more. Raises `ConfigError` with
+        the end of its log when it does not come up within a minute."""
+        if self._given is not None:
             return
         if self._watchdog is None:
             self._make()
-        self._spawn()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._ready():
-            if not self.running and not self._blocked():
-                raise ConfigError(f"PostgreSQL did not start:\n{self.log_tail()}")
+        spawned, deadline = False, time.monotonic() + _START_SECONDS
+        while not (self._ready() if spawned else self.running and self._answers()):
+            if not self.running:
+                if spawned and not self._blocked():
+                    raise ConfigError(f"PostgreSQL did not start:\n{self.log_tail()}")
+                self._spawn()
+                spawned = True
             if time.monotonic() > deadline:
                 raise ConfigError(f"PostgreSQL is not up after {_START_SECONDS:g} s:\n{self.log_tail()}")
-            if not self.running:
-                self._spawn()
             time.sleep(0.01)
 
     def stop(self, mode: StopMode = "fast") -> None:
@@ -303,6 +304,14 @@ class PostgresServer:
         except OSError:
             return False
         return self.running and lines[:1] == [str(self._pid)] and lines[7:8] == ["ready   "]
+
+    def _answers(self) -> bool:
+        """A connection works. While it recovers from a crash its pid file still says that it is ready."""
+        try:
+            self.run("psql", "-c", "SELECT 1", timeout=5.0)
+        except subprocess.SubprocessError:
+            return False
+        return True
 
     @property
     def _pid(self) -> int:
