@@ -49,7 +49,7 @@ async def _lines(node: Node, session: str) -> AsyncGenerator[bytes]:
     hub, woken = node.hub, asyncio.Event()
     listener = hub.join(session, woken, relays=True)
     try:
-        while session in node.live:
+        while session in node.slots.live:
             woken.clear()
             pieces = hub.take(session, listener)
             yield b"".join(body + b"\n" for _, body in pieces) or b"\n"
