@@ -29,11 +29,10 @@ from roost.providers.sign_in import sign_in
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @as_json
 def login_command(app: App, account: str, no_browser: bool, as_json: bool) -> int:
-    """Sign in to an account in the browser and keep the key that it gives.
+    """Sign in to an account in the browser, and store the key that it returns.
 
-    The key goes into a file of the home that only you can read, and models.toml is told where it is. Only accounts
-    that let any program sign people in have this; others have a page where keys are made: `roost models check` names
-    it.
+    The key goes into a file of the home that only you can read, and models.toml refers to it. Only some accounts
+    support this. The others have a web page for keys; `roost models check` names it.
     """
     models = Models.at_home(app.home)
     found = models.account(account)

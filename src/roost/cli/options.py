@@ -94,8 +94,8 @@ agent_places = click.option(
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="A file or folder that defines agents (repeatable). Python files are run. Always looked at: "
-    "./agents and ./.roost/agents (but for Python files), and the home's agents.",
+    help="A file or folder that defines agents (repeatable). Roost runs Python files. It always reads "
+    "./agents and ./.roost/agents (except Python files), and the home's agents.",
 )
 session_argument = click.argument("session", required=False, metavar="[SESSION]")
 sessions_argument = click.argument("sessions", nargs=-1, required=True, metavar="SESSION...")

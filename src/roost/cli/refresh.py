@@ -23,18 +23,18 @@ _SHOWN = 20
     "places",
     multiple=True,
     metavar="FILE|URL",
-    help="A copy of one source (repeatable); the other is fetched from where it is published.",
+    help="A copy of one source (repeatable); the other one is fetched from its publisher.",
 )
 @click.option("--dated", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="The day of the data: YYYY-MM-DD.")
 @click.option("--undo", "undone", is_flag=True, help="Go back to the prices that came with this version.")
 @as_json
 def refresh_command(app: App, places: tuple[str, ...], dated: datetime | None, undone: bool, as_json: bool) -> int:
-    """Take newer prices and model facts.
+    """Fetch newer prices and model facts.
 
-    They come from two published files, data.json of genai-prices and model_prices_and_context_window.json of LiteLLM,
-    and count for this home, at once also in its running daemon. Without a network, copy both files here and name each
-    with --from. Data that is older than what counts now, damaged or incomplete is refused, and nothing changes. What
-    models.toml says still comes first.
+    They come from two published files, data.json of genai-prices and model_prices_and_context_window.json of LiteLLM.
+    They apply to this home, at once also in its running daemon. Without a network, copy both files here and name each
+    with --from. Data that is damaged, incomplete or older than the present data is refused, and nothing changes.
+    models.toml still overrides them.
     """
     if undone:
         if places or dated:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def use_command(app: App, profile: str | None, as_json: bool) -> int:
     """Switch what `auto` means, on all nodes, from the next model call on.
 
-    A profile says which models are asked for what: default, budget, multimodal, deep_thinking, or one of models.toml.
-    Without a name: the one in use and its models, the first preferred.
+    A profile lists the models for each kind of work: default, budget, multimodal, deep_thinking, or one of
+    models.toml. Without a name it shows the profile in use and its models, in order of preference.
     """
     found = _found(app, profile)
     if as_json:

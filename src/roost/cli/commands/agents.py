@@ -39,7 +39,7 @@ def agents() -> None:
 
     \b
       roost agents
-      roost agents move @last          let a session go on as its agent is now
+      roost agents move @last          continue a session with its agent's present version
       roost agents move --all clerk    every session of an agent
     """
 
@@ -48,7 +48,7 @@ def agents() -> None:
 @agent_places
 @as_json
 def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
-    """List the agents, and what is wrong with files that a running daemon could not read again."""
+    """List the agents, and the faults of files that a running daemon could not read again."""
     from roost.agent.default_agent import default_agent
     from roost.cli.embedded import row_of
 
@@ -79,14 +79,14 @@ def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
 
 @command("move")
 @click.argument("sessions", nargs=-1, metavar="SESSION...")
-@click.option("--all", "every", metavar="AGENT", help="Every session of this agent that is of another version.")
+@click.option("--all", "every", metavar="AGENT", help="Every session of this agent that has another version.")
 @as_json
 def move(app: App, sessions: tuple[str, ...], every: str | None, as_json: bool) -> int:
-    """Let sessions go on as their agent is now.
+    """Move sessions to the present version of their agent.
 
-    A session keeps the version of its agent that it began with. Told to move, it does so when no turn is open: at once
-    when it sleeps, after its turn when it works, when it is resumed when it is paused. A stopped one must be started
-    first. What it was made with beside the agent's definition (`--model`) is not kept.
+    A session keeps the version of its agent that it began with. This command moves it when no turn is open: a
+    sleeping session at once, a working one after its turn, a paused one when it is resumed. Start a stopped session
+    first. A session that was made with --model loses that model.
     """
     if bool(sessions) == (every is not None):
         raise click.UsageError("name sessions, or give --all AGENT")

@@ -17,8 +17,8 @@ from roost.cli.output import note, say, say_json
 def audit(app: App, folders: tuple[Path, ...], as_json: bool) -> int:
     """Look for keys where they do not belong.
 
-    In the home, and in DIR [default: this folder]: configuration, agents, environment files, dotfiles. Keys are shown
-    by their beginning alone. Exit code 1 when some are found.
+    It reads configuration, agents, environment files and dotfiles in the home and in DIR [default: this folder]. It
+    shows only the first characters of a key. Exit code 1 when it finds keys.
     """
     from roost.policy.audit import audit as look
 

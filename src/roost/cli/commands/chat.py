@@ -55,8 +55,8 @@ def chat(
 ) -> int:
     """Talk with an agent; by default with the built-in assistant.
 
-    What you type while it works is delivered into the running turn. /help lists the commands. It uses the daemon if
-    one runs, else it works by itself, for as long as it is open. A pipe is read line by line, each one a message.
+    A line that you type while the agent works goes into the running turn. /help lists the commands. The command uses
+    the daemon if one runs; else it does the work itself while it is open. From a pipe it reads one message a line.
     """
     place = None if private else folder(workspace)
     if session is None and (agent is None or model is not None):

@@ -27,8 +27,8 @@ def config() -> None:
       roost config set retention=                as each node was started
       roost config history                       the changes, with author and time
 
-    A change holds on the node that is asked at once, and on every other node of the store within seconds. It comes
-    before the options and files that a node was started with. To undo one, set the old value.
+    A change takes effect on this node at once, and on every other node of the store within seconds. It overrides the
+    options and files of a node's start. To undo it, set the old value.
     """
 
 
@@ -113,9 +113,9 @@ config.add_command(history)
 def reload(app: App, as_json: bool) -> int:
     """Have the daemon read its files again: agents, models.toml, policy.toml.
 
-    Most of that it does by itself. What it waits for an order with: Python files, policy.toml, the file of
-    ROOST_MODELS, and a file outside the home that changes what its agent may do. What is under way goes on as it began.
-    A file that is wrong changes nothing, and the exit code is 1.
+    The daemon reads most changed files without this command. It needs the command for Python files, policy.toml, the
+    file of ROOST_MODELS, and a file outside the home that changes what its agent may do. Running turns continue
+    unchanged. A wrong file changes nothing, and the exit code is 1.
     """
     node = app.daemon()
     if node is None:

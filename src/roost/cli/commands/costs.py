@@ -30,16 +30,16 @@ def _month(context: click.Context, parameter: click.Parameter, value: str | None
 
 @click.group("costs", invoke_without_command=True)
 @places(hidden=True, store=True)
-@click.option("--by", type=click.Choice(_BY), help="What for, from the logs of the month's sessions.")
+@click.option("--by", type=click.Choice(_BY), help="Group by this, from the logs of the month's sessions.")
 @click.option("--month", metavar="YYYY-MM", callback=_month, help="A month in UTC. [default: this one]")
 @as_json
 @click.pass_context
 def costs(context: click.Context, by: By | None, month: str | None, as_json: bool) -> int:
     """Show the costs of a month: limits, users, agents, models.
 
-    The sum is the ledger's: all calls of all nodes, also of sessions that were deleted. RESERVED is set aside for calls
-    under way; "lost" is what calls that a crash cut off have cost at most. With --by it reads the logs: SAVED is what
-    tokens from prompt caches would have cost more, and calls of unknown price count with their tokens alone.
+    The sum comes from the ledger: all calls of all nodes, including those of deleted sessions. RESERVED is for
+    running calls; "lost" is the most that calls which a crash cut off can have cost. With --by it reads the logs:
+    SAVED is the saving by prompt caches, and calls of unknown price count with their tokens only.
     """
     if context.invoked_subcommand is not None:
         return 0
@@ -63,8 +63,8 @@ def costs(context: click.Context, by: By | None, month: str | None, as_json: boo
 def lost_command(app: App, month: str | None, as_json: bool) -> int:
     """List the model calls that a crash cut off.
 
-    Such a call is charged its input, what was heard of its answer, and what its model may have written until its
-    process must have ended it. The provider knows what it really was: `roost costs settle` says it.
+    Roost charges such a call its input, the received answer, and the most that the model can have written until the
+    call ended. The provider knows the real cost: enter it with `roost costs settle`.
     """
     found = _costs(app, None, month)
     if as_json:
@@ -102,13 +102,14 @@ def settle_command(app: App, call: str, dollars: float) -> int:
 
 @command("reconcile", store=True)
 @click.option("--month", metavar="YYYY-MM", callback=_month, help="Calls of a month in UTC. [default: all]")
-@click.option("--ours", is_flag=True, help="All that the accounts report was used by Roost.")
+@click.option("--ours", is_flag=True, help="Confirm that all reported usage is Roost's.")
 @as_json
 def reconcile_command(app: App, month: str | None, ours: bool, as_json: bool) -> int:
     """Settle calls that a crash cut off by their providers' usage reports.
 
-    OpenRouter reports each call. OpenAI and Anthropic report minutes, to an admin key: a call is settled by what they
-    have beyond the logs at its time, where all of that usage is Roost's. What is not certain is shown and left.
+    OpenRouter reports each call. OpenAI and Anthropic report usage by minutes, to an admin key: Roost settles a call
+    by the reported usage minus the usage in the logs, if all of that usage is Roost's. It shows uncertain calls and
+    leaves them.
     """
     node = app.node()
     try:

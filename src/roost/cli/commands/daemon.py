@@ -44,22 +44,24 @@ _FIRST_SECONDS = 0.5
     type=click.FloatRange(1, 300),
     envvar="ROOST_LEASE",
     metavar="SECONDS",
-    help="A node that is silent for so long loses its sessions to others. [env: ROOST_LEASE; default: 10]",
+    help="A node that is silent for so long loses its sessions to other nodes. [env: ROOST_LEASE; default: 10]",
 )
-@click.option("--snapshots", metavar="URL", help="Where files are kept for all nodes: file:///folder or s3://bucket.")
-@click.option("--advertise", metavar="URL", help="Where other nodes reach this one. [default: where it listens]")
+@click.option("--snapshots", metavar="URL", help="The snapshot store of all nodes: file:///folder or s3://bucket.")
+@click.option(
+    "--advertise", metavar="URL", help="The address of this node for other nodes. [default: where it listens]"
+)
 @click.option(
     "--shared-folder",
     "shared_folders",
     multiple=True,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="A folder that is there on every node's machine (repeatable).",
+    help="A folder that every node's machine has (repeatable).",
 )
 @click.option(
     "--dispatcher",
     type=click.Choice(["store", "dbos"]),
-    help="Who decides which node runs what. [env: ROOST_DISPATCHER; default: store]",
+    help="What decides which node runs which session. [env: ROOST_DISPATCHER; default: store]",
 )
 @agent_places
 @as_json
@@ -79,13 +81,13 @@ def up(
     agent_places: tuple[Path, ...],
     as_json: bool,
 ) -> int:
-    """Start the daemon, here until Ctrl-C, or with -d in the background.
+    """Start the daemon, in this terminal until Ctrl-C, or with -d in the background.
 
-    It runs all sessions of the home, goes on with what was unfinished when it ended, and serves the HTTP API on this
-    machine only. `roost run`, `chat` and the rest use it as soon as it is there.
+    The daemon runs all sessions of the home, resumes unfinished turns, and serves the HTTP API on this machine only.
+    `roost run`, `chat` and the other commands use it while it runs.
 
-    With --store (or ROOST_STORE) on a PostgreSQL database it is one node of many: sessions run on any of those that
-    share the database, and every node answers for all. They share one token, unless you give --token.
+    With --store (or ROOST_STORE) on a PostgreSQL database it is one of many nodes: a session runs on any node of this
+    database, and every node answers for every session. The nodes share one token, unless you give --token.
     """
     running = _running(app)
     if running is not None:
@@ -234,7 +236,7 @@ def _last_words(path: Path, begin: int) -> str:
 def down(app: App, as_json: bool) -> int:
     """Stop the daemon gracefully and wait until it is gone.
 
-    Steps in progress get a few seconds to end. Whatever is unfinished goes on when a daemon starts again.
+    Steps in progress get a few seconds to end. The next start resumes unfinished turns.
     """
     node = app.daemon()
     if node is None:

@@ -19,7 +19,7 @@ from roost.cli.progress import Line
 def doctor(app: App, deep: bool, as_json: bool) -> int:
     """Check what this machine can do: store, sandbox, model, daemon.
 
-    Each line is ok, warn (less than it could be) or fail (Roost cannot work), with what to do. Exit code 1 when
+    Each line is ok, warn (works, with less) or fail (Roost cannot work), with the fix. Exit code 1 when
     something fails.
     """
     findings: list[doctor_checks.Finding] = []

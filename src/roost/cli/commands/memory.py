@@ -41,7 +41,7 @@ def memory() -> None:
     \b
       roost memory list --space user:ann
       roost memory search 'what does she drink?'
-      roost memory review                          what waits for your yes
+      roost memory review                          answer the proposed facts
     """
 
 
@@ -59,7 +59,7 @@ def _memory(app: App) -> Generator[NodeMemory]:
 @_category
 @click.option("--key", metavar="NAME", help="Only the fact that has it.")
 @click.option("--at", type=WholeNumber(0), metavar="VERSION", help="As it was at this version of one space.")
-@click.option("--ended", is_flag=True, help="Also what is gone.")
+@click.option("--ended", is_flag=True, help="Ended facts, too.")
 @_limit
 @as_json
 def list_(
@@ -130,7 +130,7 @@ def _other(fact: Fact) -> str:
 @click.argument("space")
 @click.argument("text")
 @_category
-@click.option("--key", metavar="NAME", help="A name for what has one value at a time.")
+@click.option("--key", metavar="NAME", help="A name for a fact with one value at a time.")
 @as_json
 def add(app: App, space: str, text: str, category: Category | None, key: str | None, as_json: bool) -> int:
     """Keep a fact in SPACE, as in user:ann (- reads TEXT from standard input)."""
@@ -156,7 +156,7 @@ def add(app: App, space: str, text: str, category: Category | None, key: str | N
 @click.argument("text")
 @as_json
 def update(app: App, fact: str, text: str, as_json: bool) -> int:
-    """Put another text in the place of a fact."""
+    """Replace the text of a fact."""
     with _memory(app) as known:
         found = known.update(fact, text)
     say_json(found) if as_json else say(found.id)
@@ -166,7 +166,7 @@ def update(app: App, fact: str, text: str, as_json: bool) -> int:
 @command("remove", store=True)
 @click.argument("facts", nargs=-1, required=True, metavar="FACT...")
 def remove(app: App, facts: tuple[str, ...]) -> int:
-    """Take facts out of the memory. They stay readable as facts that are gone."""
+    """Remove facts. They stay readable as ended facts."""
     with _memory(app) as known:
         for fact in facts:
             gone = known.story(fact).ended is not None
@@ -180,10 +180,10 @@ def remove(app: App, facts: tuple[str, ...]) -> int:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @as_json
 def purge(app: App, facts: tuple[str, ...], spaces: tuple[str, ...], yes: bool, as_json: bool) -> int:
-    """Erase facts for good: each FACT, or without one all that is gone.
+    """Erase facts for good: each FACT, or without one all ended facts.
 
-    Rows, indexes, checkpoints' memory, the log of the database and its free pages are overwritten. What sessions said
-    stays in their logs until they are deleted.
+    This overwrites rows, indexes, the memory of checkpoints, the database's log and its free pages. The logs of
+    sessions keep their texts until you delete the sessions.
     """
     import sys
 
@@ -230,17 +230,18 @@ def search(app: App, query: str, spaces: tuple[str, ...], limit: int, as_json: b
 
 @command("review", store=True)
 @click.argument("fact", required=False)
-@click.option("--accept", "answer", flag_value="accept", help="Let it count.")
-@click.option("--reject", "answer", flag_value="reject", help="Drop it.")
+@click.option("--accept", "answer", flag_value="accept", help="Accept the fact.")
+@click.option("--reject", "answer", flag_value="reject", help="Reject the fact.")
 @click.option("--text", metavar="TEXT", help="Accept it with this text.")
 @_spaces
 @as_json
 def review(
     app: App, fact: str | None, answer: str | None, text: str | None, spaces: tuple[str, ...], as_json: bool
 ) -> int:
-    """Show what was proposed, and accept or reject it.
+    """Show the proposed facts, and accept or reject them.
 
-    Without FACT it lists what waits; on a terminal, --accept or --reject with FACT `all` answers everything.
+    Without FACT it lists the waiting proposals. On a terminal, --accept or --reject with FACT `all` answers all of
+    them.
     """
     with _memory(app) as known:
         waiting = known.list(spaces or ("*",), proposed=True, limit=1000)
@@ -262,10 +263,10 @@ def review(
 
 @command("undo", store=True)
 @click.argument("session")
-@click.option("--since", type=WholeNumber(0), required=True, metavar="SEQ", help="What came after this event.")
-@click.option("--until", type=WholeNumber(1), metavar="SEQ", help="Up to and with this one. [default: all]")
+@click.option("--since", type=WholeNumber(0), required=True, metavar="SEQ", help="Changes after this event.")
+@click.option("--until", type=WholeNumber(1), metavar="SEQ", help="Changes up to this event, inclusive. [default: all]")
 def undo(app: App, session: str, since: int, until: int | None) -> int:
-    """Undo what a session did to the memory. One that was deleted is named by its whole id."""
+    """Undo the changes of a session to the memory. Name a deleted session by its whole id."""
     with contextlib.closing(app.node()) as node:
         try:
             found = session_id(node, session)
@@ -280,7 +281,7 @@ def undo(app: App, session: str, since: int, until: int | None) -> int:
 
 @command("export", store=True)
 @_spaces
-@click.option("--ended", is_flag=True, help="Also what is gone.")
+@click.option("--ended", is_flag=True, help="Ended facts, too.")
 def export(app: App, spaces: tuple[str, ...], ended: bool) -> int:
     """Print all facts as JSON lines, newest first."""
     with _memory(app) as known:

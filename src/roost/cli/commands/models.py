@@ -40,14 +40,14 @@ def models() -> None:
     """List models, what they cost, and whether they can be used here.
 
     \b
-      roost models                    those of the accounts whose key is here
-      roost models --all              every one that is known
-      roost models claude             those with this in their name
+      roost models                    models of the accounts that have a key here
+      roost models --all              all known models
+      roost models claude             models with this in their name
       roost models --can images --window 500k --max-price 5
       roost models check              ask every account that has a key
       roost models use budget         switch what `auto` means
       roost models login openrouter   sign in to an account in the browser
-      roost models refresh            take newer prices from where they are published
+      roost models refresh            fetch newer prices from their publishers
       roost models list --help        every filter
 
     Prices are for a million tokens. Keys come from the environment, .env and models.toml.
@@ -134,7 +134,7 @@ def _explain(catalog: Catalog, found: list[Card], shown: list[Card], text: str |
 @click.argument("name", metavar="NAME")
 @as_json
 def show_command(app: App, name: str, as_json: bool) -> int:
-    """Show what is known of one model.
+    """Show all facts about one model.
 
     NAME is account/model, an account for its default model, or http://host:port/v1#model.
     """
@@ -194,11 +194,11 @@ _SOURCES = {
 @click.option("--timeout", type=click.FloatRange(0.1, 600), default=15.0, help="Seconds for each. [default: 15]")
 @as_json
 def check_command(app: App, accounts: tuple[str, ...], timeout: float, as_json: bool) -> int:
-    """Ask accounts whether they work, all at once.
+    """Check whether accounts work, all at the same time.
 
-    Without names: every account that has a key or stands in models.toml, and every server of one's own whose address is
-    set. An account's list of models is asked for, which costs nothing; where it has none, its model says a word. Exit
-    code 1 when a named one does not work.
+    Without names it checks every account that has a key or is in models.toml, and every own server with an address.
+    It asks an account for its list of models, which costs nothing; an account without a list answers one short
+    message. Exit code 1 when a named account does not work.
     """
     known = Models.at_home(app.home)
     here = known.accounts()

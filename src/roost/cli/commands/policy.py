@@ -41,8 +41,10 @@ def policy() -> None:
 @click.argument("text", required=False, metavar="[COMMAND]")
 @click.option("--tool", "name", metavar="NAME", help="A tool. [default: shell for a command, else write_file]")
 @click.option("--path", "path", metavar="PATH", help="The file that the tool gets.")
-@click.option("--call", "callee", metavar="AGENT", help="The agent to whom it would give a task.")
-@click.option("--agent", metavar="NAME", default="assistant", show_default=True, help="Whose rules and mode.")
+@click.option("--call", "callee", metavar="AGENT", help="The agent that would get a task.")
+@click.option(
+    "--agent", metavar="NAME", default="assistant", show_default=True, help="The agent whose rules and mode apply."
+)
 @click.option("--workspace", metavar="DIR", help="Where the agent works. [default: this folder]")
 @click.option("--walled", is_flag=True, help="As if commands ran at isolation level 1 or more.")
 @agent_places
@@ -59,10 +61,9 @@ def check(
     agent_places: tuple[Path, ...],
     as_json: bool,
 ) -> int:
-    """Show what each layer says of a call, and who decides.
+    """Show what each layer decides about a call, and which one counts.
 
-    The call is not made. Exit code 0 when it would be allowed, 3 when a person would be asked, 4 when it would be
-    denied.
+    The call does not run. Exit code 0: it would be allowed; 3: a person would be asked; 4: it would be denied.
     """
     if sum(one is not None for one in (text, path, callee)) != 1:
         raise click.UsageError("give a COMMAND, --path with --tool, or --call")

@@ -11,13 +11,14 @@ from roost.cli.output import say, say_json
 
 @command("pull")
 @click.argument("model", required=False)
-@click.option("--list", "listed", is_flag=True, help="Only list the models that there are.")
+@click.option("--list", "listed", is_flag=True, help="Only list the models.")
 @as_json
 def pull(app: App, model: str | None, listed: bool, as_json: bool) -> int:
     """Fetch the weights of a local model; by default of the one that is used when no key is set.
 
-    They are checked against their publisher's SHA-256 and kept for all homes of this machine. What came before an
-    interruption is kept. The first time it also finds out, in about a minute, which settings are the fastest here.
+    Roost checks them against the publisher's SHA-256 and keeps them for all homes of this machine. After an
+    interruption it continues the download. The first time it also finds the fastest settings of this machine, in
+    about a minute.
     """
     from roost.cli.output import size, table
     from roost.cli.weights_download import fetch, tune

@@ -51,8 +51,8 @@ def run(
       roost run reviewer "Look at the last commit" --yes
       git diff | roost run - --quiet > review.txt
 
-    It uses the daemon if one runs, else it works by itself. Ctrl-C cancels the task; the session stays, and --session
-    goes on with it. Exit code: 0 answered, 1 failed, 130 cancelled by Ctrl-C.
+    The command uses the daemon if one runs; else it does the work itself. Ctrl-C cancels the task; the session stays,
+    and --session continues it. Exit code: 0 answered, 1 failed, 130 cancelled by Ctrl-C.
     """
     if words and session is None and (model is not None or (agent is None and len(words) == 1)):
         warm(app, model)

@@ -55,14 +55,14 @@ def _node(app: App) -> Generator[Node]:
 @click.option("--every", metavar="DURATION", help="As in 30m, 2h, 1d.")
 @click.option("--at", metavar="TIME", help="Once, as in '2026-12-24 18:00'.")
 @click.option("--in", "later", metavar="DURATION", help="Once, so long from now.")
-@click.option("--zone", metavar="NAME", help="Whose clocks count, as in Europe/Berlin. [default: this machine's]")
+@click.option("--zone", metavar="NAME", help="The time zone, as in Europe/Berlin. [default: this machine's]")
 @click.option("--missed", type=click.Choice(("once", "skip", "all")), default="once", show_default=True,
-              help="What becomes of times at which nothing ran.")  # fmt: skip
-@click.option("--jitter", metavar="DURATION", help="Put each off by up to this.")
-@click.option("--fresh", is_flag=True, help="Without the conversation before it.")
-@click.option("--heartbeat", is_flag=True, help="Fresh, within small limits, and resting when there is nothing to do.")
+              help="What happens to missed times.")  # fmt: skip
+@click.option("--jitter", metavar="DURATION", help="The longest delay of a firing.")
+@click.option("--fresh", is_flag=True, help="Without the earlier conversation.")
+@click.option("--heartbeat", is_flag=True, help="Fresh, with small limits; rests when there is nothing to do.")
 @click.option("--steps", type=WholeNumber(1), help="Model calls that one turn may take.")
-@click.option("--money", type=click.FloatRange(0), metavar="DOLLARS", help="What one turn may cost.")
+@click.option("--money", type=click.FloatRange(0), metavar="DOLLARS", help="The highest cost of one turn.")
 @click.option("--session", "-s", metavar="SESSION", help="For this session instead of a new one.")
 @click.option("--agent", metavar="NAME", help="The agent of the new session. [default: assistant]")
 @click.option("--workspace", "-w", metavar="DIR", default=".", help="Its folder. [default: this one]")
@@ -104,7 +104,7 @@ def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
 @click.option("--session", "-s", metavar="SESSION", help="Of this session alone.")
 @as_json
 def list_(app: App, session: str | None, as_json: bool) -> int:
-    """List schedules, what comes next first."""
+    """List schedules, the next one first."""
     with _node(app) as node:
         found = node.schedules.list() if session is None else node.schedules.of(session_id(node, session))
         found.sort(key=lambda one: one.coming[0].at if one.coming else float("inf"))
@@ -122,7 +122,7 @@ def list_(app: App, session: str | None, as_json: bool) -> int:
 @_in_session
 @as_json
 def show(app: App, name: str, session: str | None, as_json: bool) -> int:
-    """Show a schedule and when it comes due next."""
+    """Show a schedule and its next times."""
     with _node(app) as node:
         found = _named(node, name, session)
     if as_json:
@@ -153,7 +153,7 @@ def show(app: App, name: str, session: str | None, as_json: bool) -> int:
 @_in_session
 @as_json
 def pause(app: App, name: str, session: str | None, as_json: bool) -> int:
-    """Let nothing of a schedule fire any more. A turn that has begun goes on; `roost cancel` ends it."""
+    """Pause a schedule. A turn that has begun continues; `roost cancel` ends it."""
     with _node(app) as node:
         of = _named(node, name, session).session
         return _told(node, node.schedules.pause(of, name), as_json)
@@ -164,7 +164,7 @@ def pause(app: App, name: str, session: str | None, as_json: bool) -> int:
 @_in_session
 @as_json
 def resume(app: App, name: str, session: str | None, as_json: bool) -> int:
-    """Go on with a paused schedule. What came due meanwhile is not made up for."""
+    """Resume a paused schedule. It does not catch up the missed times."""
     with _node(app) as node:
         of = _named(node, name, session).session
         return _told(node, node.schedules.resume(of, name), as_json)
@@ -175,7 +175,7 @@ def resume(app: App, name: str, session: str | None, as_json: bool) -> int:
 @_in_session
 @as_json
 def run(app: App, name: str, session: str | None, as_json: bool) -> int:
-    """Have a schedule run now, once, paused or not."""
+    """Run a schedule now, once, paused or not."""
     with _node(app) as node:
         of = _named(node, name, session).session
         accepted = node.schedules.run(of, name)
@@ -191,7 +191,7 @@ def run(app: App, name: str, session: str | None, as_json: bool) -> int:
 @click.argument("name")
 @_in_session
 def delete(app: App, name: str, session: str | None) -> int:
-    """Take a schedule away. Its session stays."""
+    """Delete a schedule. Its session stays."""
     with _node(app) as node:
         done = node.schedules.delete(_named(node, name, session).session, name)
         note(f"deleted: {name}" if done else f"accepted: {name} goes as soon as its session's step has ended")

@@ -26,13 +26,15 @@ ENGINES = ("llama.cpp", "ollama", "vllm", "transformers")
 @click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True, help="What runs it.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=WholeNumber(0, 65535), default=8800, show_default=True, help="0 takes a free one.")
-@click.option("--key", metavar="TEXT", help="What requests must bring. [env: ROOST_SERVE_KEY; default: a random one]")
-@click.option("--name", metavar="TEXT", help="What requests call the model. [default: the file's or the model's name]")
+@click.option(
+    "--key", metavar="TEXT", help="The key that requests must have. [env: ROOST_SERVE_KEY; default: a random one]"
+)
+@click.option("--name", metavar="TEXT", help="The model's name in requests. [default: the file's or the model's name]")
 @click.option("--slots", type=WholeNumber(1, 512), help="Requests at the same time. [default: 4, or the engine's]")
 @click.option("--context", type=WholeNumber(64), metavar="TOKENS", help="Of each conversation. [default: 4096]")
 @click.option("--threads", type=WholeNumber(1), help="Of the CPU. [default: the cores less one]")
 @click.option("--gpu-layers", type=WholeNumber(0), metavar="N", help="How many layers leave the CPU.")
-@click.option("--embeddings/--chat", default=None, help="What it is served for. [default: as the model says]")
+@click.option("--embeddings/--chat", default=None, help="The purpose of the server. [default: as the model says]")
 @click.option("--device-memory", type=float, metavar="SHARE", help="vLLM: of each device's memory, within 0 and 1.")
 @click.option("--max-memory", metavar="LIST", help="Transformers: by device, as in 0=20GiB,1=20GiB,cpu=64GiB.")
 @click.option("--devices", type=WholeNumber(1), metavar="N", help="vLLM: over how many the model is spread.")
@@ -47,9 +49,9 @@ def serve_model(
     **given: Any,
 ) -> int:
     """Serve a local model by the OpenAI protocol: MODEL is the path of a GGUF file, or the name of a model of `roost
-    pull`. For another engine it is what that engine calls it.
+    pull`. For another engine it is the engine's own name of the model.
 
-    It answers on this machine alone, to who brings the key, until Ctrl-C.
+    The server answers on this machine only, to requests with the key, until Ctrl-C.
     """
     from roost.local.serving.wanted import Wanted
 

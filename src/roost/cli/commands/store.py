@@ -33,19 +33,19 @@ place = click.argument("address", required=False, metavar="[URL]")
 def store() -> None:
     """Maintain the store: migrate, copy, check, sweep.
 
-    URL is postgresql://user@host/database or the path of a SQLite file; without it the store of --store, ROOST_STORE or
-    the home. Daemons may be at work but for `copy`.
+    URL is postgresql://user@host/database or the path of a SQLite file. The default is the store of --store,
+    ROOST_STORE or the home. Daemons may run, except during `copy`.
     """
 
 
 @command("migrate")
 @place
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only print the steps.")
 @as_json
 def migrate_command(app: App, address: str | None, dry_run: bool, as_json: bool) -> int:
-    """Bring the tables up to date and say what was done.
+    """Migrate the tables to the newest layout, and report the steps.
 
-    `roost up` does it as well; this is for doing it before. Cut off, it goes on when it is called again.
+    `roost up` does this, too; use this command to do it before. After an interruption, call it again: it continues.
     """
     where = _where(app, address)
     before = asyncio.run(layout(where) if dry_run else migrate(where))
@@ -64,15 +64,16 @@ def migrate_command(app: App, address: str | None, dry_run: bool, as_json: bool)
 @command("copy")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-@click.option("--online", is_flag=True, help="FROM is in use: copy what is there now.")
-@click.option("--replace", is_flag=True, help="Sessions in TO that have fallen behind get FROM's state.")
+@click.option("--online", is_flag=True, help="FROM is in use: copy its present content.")
+@click.option("--replace", is_flag=True, help="Update sessions in TO that are older than in FROM.")
 @as_json
 def copy_command(app: App, source: str, target: str, online: bool, replace: bool, as_json: bool) -> int:
     """Copy all sessions, settings and budgets from one store into another.
 
-    Each session is read back and compared by its checksum. What is there already and equal is skipped: call it again
-    after an interruption. Stop the daemons of both first; for a short stop only, copy with --online, stop them, and
-    copy again with --replace. Workspaces are folders and stay where they are. Exit code 1 when anything was not copied.
+    It reads each copied session back and compares checksums. It skips sessions that TO already has unchanged, so you
+    can repeat it after an interruption. Stop the daemons of both stores first. To stop them for a short time only,
+    copy with --online, stop them, and copy again with --replace. Workspaces are folders and stay where they are. Exit
+    code 1 when something was not copied.
     """
     _check_places(source, target)
     try:
@@ -93,7 +94,7 @@ def copy_command(app: App, source: str, target: str, online: bool, replace: bool
 def check_command(app: App, address: str | None, as_json: bool) -> int:
     """Check every session of a store: its log, its inbox, its snapshot, its rows.
 
-    Reads all of it: about 10 s for a million events. Exit code 1 when something is not as it should be.
+    It reads the whole store: about 10 s for a million events. Exit code 1 when it finds a fault.
     """
     where = _where(app, address)
     line = Line("checking")
@@ -112,13 +113,13 @@ def check_command(app: App, address: str | None, as_json: bool) -> int:
     "--snapshots", required=True, envvar="ROOST_SNAPSHOTS", metavar="URL",
     help="The snapshot store, as given to `roost up`. [env: ROOST_SNAPSHOTS]",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print the files.")
 @as_json
 def sweep_command(app: App, address: str | None, snapshots: str, dry_run: bool, as_json: bool) -> int:
-    """Remove files from the snapshot store that no session needs any more.
+    """Remove the files that no session needs from the snapshot store.
 
-    Those are older snapshots, files of deleted sessions, and saves that a crash cut off. What was written in the last
-    two days stays. All of the store's sessions are looked at; when one cannot be read, nothing is removed.
+    These are older snapshots, files of deleted sessions, and saves that a crash cut off. Files of the last two days
+    stay. The command reads all sessions of the store; when it cannot read one, it removes nothing.
     """
     where = _where(app, address)
     _check_file(str(where))

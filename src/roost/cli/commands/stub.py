@@ -50,17 +50,17 @@ EXAMPLE = """\
 @command("stub")
 @click.option("--port", type=WholeNumber(0, 65535), default=8900, show_default=True, help="0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--script", type=click.Path(path_type=Path), metavar="FILE", help="What it says, as JSON. See --example.")
-@click.option("--key", metavar="TEXT", help="Refuse requests that do not bring this key. Without it any will do.")
-@click.option("--wire", "wires", multiple=True, metavar="NAME", help="Speak this protocol alone (repeatable).")
+@click.option("--script", type=click.Path(path_type=Path), metavar="FILE", help="The script, as JSON. See --example.")
+@click.option("--key", metavar="TEXT", help="Refuse requests without this key. [default: accept any key]")
+@click.option("--wire", "wires", multiple=True, metavar="NAME", help="Speak only this protocol (repeatable).")
 @click.option("--example", is_flag=True, help="Print a script to start from.")
 def stub(
     app: App, port: int, host: str, script: Path | None, key: str | None, wires: tuple[str, ...], example: bool
 ) -> int:
-    """Run a model provider that follows a script, for tests and for trying things out without a key.
+    """Run a model provider that follows a script, for tests and for trials without a key.
 
-    It speaks the protocols of the big providers, checks what it is sent as strictly as they do, and breaks its answers
-    where the script says so. Without a script it repeats what the user said.
+    It speaks the protocols of the big providers, checks requests as strictly as they do, and breaks its answers where
+    the script says so. Without a script it repeats the user's message.
     """
     if example:
         say(EXAMPLE)
