@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 
 import pytest
 
+from roost.testing.clock import MovedClock
 from tests.harness.postgres.server import PostgresServer
 from tests.harness.s3 import NoWeed, S3Server
 
@@ -144,6 +145,14 @@ def s3() -> Iterator[S3Server]:
         pytest.skip(str(error))
     yield server
     server.close()
+
+
+@pytest.fixture
+def clock() -> Iterator[MovedClock]:
+    """The clock of the process, for a test that would sleep until a lease, a linger or a timer is over."""
+    clock = MovedClock()
+    with clock.everywhere():
+        yield clock
 
 
 @pytest.fixture(autouse=True)

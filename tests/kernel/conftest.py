@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
-
-from roost.testing.clock import MovedClock
 
 from .support import place
 
@@ -24,11 +22,3 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         place.set(url)
         yield
         place.set(None)
-
-
-@pytest.fixture
-def clock() -> Iterator[MovedClock]:
-    """The clock of the process, for a test that would sleep until a lease, a linger or a timer is over."""
-    clock = MovedClock()
-    with clock.everywhere():
-        yield clock

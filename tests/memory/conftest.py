@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.conftest import clock as clock
 from tests.kernel.conftest import store as store
 
 

@@ -61,9 +61,10 @@ class Deaf(OpenAIChat):
 
 async def test_a_wire_that_does_not_behave_is_told_why() -> None:
     bad = msgspec.structs.replace(subject("openai_chat"), name="deaf", wire=Deaf)
-    cells = {one.name: await tried(one, bad, [bad]) for one in behaviours()}
-    assert cells["text"].verdict == cells["abort"].verdict == "ok"
-    for name in ("stop", "unicode", "calls", "call_without_result", "images", "thinking"):
+    works, fails = ("text", "abort"), ("stop", "unicode", "calls", "call_without_result", "images", "thinking")
+    cells = {one.name: await tried(one, bad, [bad]) for one in behaviours() if one.name in works + fails}
+    assert [cells[name].verdict for name in works] == ["ok", "ok"]
+    for name in fails:
         assert (cells[name].verdict, bool(cells[name].why)) == ("fail", True), name
 
 

@@ -132,7 +132,7 @@ async def usage(ground: Ground) -> None:
 async def many_at_once(ground: Ground) -> None:
     """Concurrent calls of one model do not mix."""
     async with ground.place(Script(delay=(0.0, 0.05), chunk=11)) as place:
-        count = 40 if place.scripted else 3
+        count = 16 if place.scripted else 3
 
         async def one(number: int) -> None:
             _, end = await place.run(ask(user(f"number {number}.")))
