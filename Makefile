@@ -22,7 +22,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 
 test: $(READY)  ## set up and pass the tests that a contributor needs, in minutes; skips are listed with reasons
-	$(PYTEST) -m "not ($(LONG))"
+	$(PYTEST) $(addprefix --ignore=tests/,bench cluster crash deploy local) -m "not ($(LONG))"
 
 test-all: $(READY) ## all tests: PostgreSQL, crashes, clusters, the local model, every sandbox that this machine has
 	$(PYTEST) -m "not soak"

@@ -32,6 +32,7 @@ def _said(role: str, text: str) -> dict[str, Any]:
 META = _line("session_meta", id="s1", cwd="/w", cli_version="0.149.0", model_provider="openai")
 
 
+@pytest.mark.long
 async def test_thousands_of_lines_there_and_back(house: House, tmp_path: Path) -> None:
     log = CodexLog().session(150)
     assert len(log.lines) > 4000

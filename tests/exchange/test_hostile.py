@@ -32,6 +32,7 @@ def _spoilt(value: Any, dice: random.Random) -> Any:
     return value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["claude-code", "codex"])
 async def test_whatever_is_in_a_line(house: House, tmp_path: Path, kind: Any) -> None:
     came = 0

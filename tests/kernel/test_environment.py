@@ -47,6 +47,7 @@ async def test_the_time_and_the_files_stand_beside_the_message(tmp_path: Path) -
     assert files == "Files: packing.txt, a/b.txt, many/ (9 files)]"
 
 
+@pytest.mark.long
 async def test_a_folder_of_thousands_of_files_hides_no_other(tmp_path: Path) -> None:
     folder = tmp_path / "trip"
     for name in (

@@ -59,6 +59,7 @@ async def test_the_collector_looks_less_often_unless_the_program_says_otherwise(
         gc.set_threshold(*before)
 
 
+@pytest.mark.long
 async def test_a_thousand_sessions_at_once(tmp_path: Path) -> None:
     traces = Traces()
     async with running(tmp_path, agent([calling("look"), "done"], traces.tools())) as runtime:

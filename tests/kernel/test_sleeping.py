@@ -57,6 +57,7 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
+@pytest.mark.long
 async def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
     one = agent(Isolation(suspend=True))
     async with running(tmp_path, one, config=SLOW) as runtime:
@@ -82,6 +83,7 @@ async def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert _size(beat) > size
 
 
+@pytest.mark.long
 async def test_a_job_that_cannot_go_on_is_told(tmp_path: Path) -> None:
     one = agent(Isolation(suspend=True))
     async with running(tmp_path, one, config=SLOW) as runtime:

@@ -430,6 +430,7 @@ async def test_the_loop_goes_on_while_files_are_saved(stage: Stage) -> None:
         assert longest < 0.25
 
 
+@pytest.mark.long
 async def test_many_sessions_at_once(stage: Stage) -> None:
     async with stage.at("one") as here:
         sessions = [await here.runtime.session("clerk") for _ in range(40)]

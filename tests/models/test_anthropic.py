@@ -317,6 +317,7 @@ async def test_the_account(model: Make) -> None:
         assert (await failed(model(server.url, "anthropic", key="no"))).error.code == "auth"
 
 
+@pytest.mark.long
 async def test_the_official_sdk_understands_the_stub() -> None:
     anthropic = pytest.importorskip("anthropic")
     with ProviderServer(lambda _: FULL, key="k") as server:

@@ -111,6 +111,7 @@ async def test_huge_arguments(chat: Chat) -> None:
         assert json.loads(end.parts[0].arguments) == {"data": big}
 
 
+@pytest.mark.long
 async def test_many_calls_in_parallel(chat: Chat) -> None:
     def echo(body: dict[str, Any]) -> Reply:
         return Reply(text=body["messages"][-1]["content"] * 20, piece=5)

@@ -87,6 +87,7 @@ async def test_a_fault_hits_the_first_requests_alike_and_not_the_rest(chat: Chat
         assert (await failed(model, ask(user("other")))).error.code == "overloaded"
 
 
+@pytest.mark.long
 async def test_faults_by_chance_leave_only_typed_ends(chat: Chat) -> None:
     kinds = ("reset", "close", "malformed", "empty", "status", "html", "plain", "json", "no_finish")
     faults = tuple(Fault(kind=kind, at=200) for kind in kinds)

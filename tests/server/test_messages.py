@@ -169,6 +169,7 @@ def test_a_session_that_is_deleted_ends_its_streams(serve, method):
     assert (events[-1].kind, events[-1].data["code"]) == ("problem", "session_deleted")
 
 
+@pytest.mark.long
 def test_a_full_inbox_refuses_and_says_when_to_try_again(serve, caplog):
     served = serve(durability="relaxed")
     session = served.session()

@@ -189,6 +189,7 @@ def take_away(served: Served, url: str | None) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.long
 def test_without_a_database_it_still_says_how_it_is(serve: Serve, wait: Any) -> None:
     with PostgresServer(fsync=False) as server:
         url = asyncio.run(server.database())
@@ -230,6 +231,7 @@ def test_names_follow_the_rules(shared: Served) -> None:
             assert set(sample.labels) <= {"agent", "kind", "outcome", "model", "code", "le", "version", "node"}
 
 
+@pytest.mark.long
 def test_a_hundred_agents_have_names_and_the_rest_is_other(serve: Serve) -> None:
     many = [Agent(f"a{number}", model=ScriptedModel(lambda _: "yes", name=f"m{number}")) for number in range(105)]
     served = serve(agents=many, config=KernelConfig(linger=0.01))

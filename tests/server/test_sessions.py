@@ -229,6 +229,7 @@ def test_pages_of_the_log(shared):
         assert shared.request("GET", f"/sessions/paged/events?after={after}").code == "invalid"
 
 
+@pytest.mark.long
 def test_thousands_of_sleeping_sessions_do_not_slow_health(serve):
     import time
 

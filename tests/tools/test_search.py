@@ -177,6 +177,7 @@ PATTERNS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("rg") is None, reason="ripgrep is not installed")
 @pytest.mark.parametrize("ignore_case", [False, True])
 async def test_ripgrep_changes_no_answer(ctx: ToolContext, monkeypatch: pytest.MonkeyPatch, ignore_case: bool) -> None:

@@ -141,6 +141,7 @@ def blobs(machine: Machine) -> set[str]:
     return {piece.blob.key for item in items for piece in item.pieces}
 
 
+@pytest.mark.long
 def test_many_saves_do_not_become_many_objects(here: Machine, there: Machine) -> None:
     for number in range(200):
         here.write(f"f{number}", os.urandom(300))
@@ -228,6 +229,7 @@ def test_a_large_file_is_sent_in_parts_and_only_the_changed_ones(here: Machine, 
     assert (there.folder / "large").read_bytes() == bytes(data) + b"more"
 
 
+@pytest.mark.long
 def test_the_memory_is_bounded(tmp_path: Path, store_folder: str) -> None:
     script = f"""
 import resource, sys

@@ -277,6 +277,7 @@ async def test_one_call_that_fails_ends_the_others(embedder: Make) -> None:
     assert failed.value.code == "quota"
 
 
+@pytest.mark.long
 async def test_many_jobs_share_the_connections(client: HttpClient, embedder: Make) -> None:
     with ProviderServer(key="k") as server:
         made = embedder(server.url, size=16)

@@ -101,6 +101,7 @@ async def test_a_picture_that_is_too_long_is_scaled_for_the_wire(model: Make, dr
     assert "9,000" in change["why"]
 
 
+@pytest.mark.long
 async def test_a_picture_that_is_too_heavy_gets_lighter(model: Make, draw: Draw) -> None:
     heavy = draw(2400, 2000, noisy=True)
     assert len(heavy.data) > 10 * 1024 * 1024
@@ -368,6 +369,7 @@ async def test_a_picture_is_scaled_once_and_not_kept_for_ever(draw: Draw) -> Non
     assert (await sent(small, "a")).data is not (await sent(small, "b")).data
 
 
+@pytest.mark.long
 async def test_scaling_does_not_hold_up_the_event_loop(draw: Draw) -> None:
     heavy = draw(1800, 1800, noisy=True)
     longest, last = 0.0, time.thread_time()  # the loop's own work: a busy machine may let it wait
