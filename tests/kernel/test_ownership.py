@@ -17,12 +17,10 @@ ROWS: list[tuple[SlotState, SlotEvent, SlotState]] = [
     # A claim: by scan, before the session's delay has passed, by name, or one whose answer was lost.
     ("released", "claim", "claimed"),
     ("released", "defer", "backing_off"),
-    ("released", "retry", "claimed"),
     ("released", "found", "parked"),
     ("released", "delete", "deleting"),
     # Until its log is folded.
     ("claimed", "claim", "claimed"),
-    ("claimed", "defer", "backing_off"),
     ("claimed", "start", "running"),
     ("claimed", "gone", "released"),
     ("claimed", "fail", "parked"),

@@ -66,17 +66,16 @@ class Claims:
 
     def __init__(
         self,
-        *,
         store: Store,
         dispatcher: Dispatcher,
         membership: Membership,
         slots: Slots,
         in_flight: ClaimsInFlight,
         backoff: Backoff,
+        drivers: Drivers,
         meters: NodeMetrics,
         failures: FailureLog,
         signals: Signals,
-        drivers: Drivers,
     ) -> None:
         self._store, self._dispatcher, self._membership = store, dispatcher, membership
         self._slots, self._in_flight, self._backoff = slots, in_flight, backoff
@@ -136,7 +135,7 @@ class Claims:
         except NotFound:
             event = "gone"
         finally:
-            if slot.state == "claimed":
+            if slot.state == "claimed" and slot.claim is None:
                 self._slots.move(session, event)
 
     def _look_once_more(self) -> None:

@@ -26,7 +26,6 @@ class CommitWatch:
 
     def __init__(
         self,
-        *,
         journal: Journal,
         membership: Membership,
         slots: Slots,

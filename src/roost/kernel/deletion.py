@@ -40,7 +40,6 @@ class Deletions:
 
     def __init__(
         self,
-        *,
         store: Store,
         dispatcher: Dispatcher,
         membership: Membership,

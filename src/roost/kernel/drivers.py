@@ -39,7 +39,6 @@ class Drivers:
 
     def __init__(
         self,
-        *,
         store: Store,
         membership: Membership,
         slots: Slots,

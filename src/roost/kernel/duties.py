@@ -46,7 +46,6 @@ class Duties:
 
     def __init__(
         self,
-        *,
         store: Store,
         dispatcher: Dispatcher,
         membership: Membership,

@@ -39,7 +39,6 @@ class Membership:
     def __init__(
         self,
         id: str,
-        *,
         place: NodeLocation,
         config: KernelConfig,
         store: Store,

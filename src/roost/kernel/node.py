@@ -62,95 +62,35 @@ class Node:
         peers: Peers | None = None,
         dispatcher: Dispatcher | None = None,
     ) -> None:
-        self.id, self.place = id, place
-        self.journal = store
-        self.dispatcher = dispatcher = dispatcher or store
+        self.id, self.place, self.journal = id, place, store
         self.agents, self.models, self.sandboxes, self.peers = agents, models, sandboxes, peers
-        self.hub = Hub()
-        self.model_pool = ModelPool(models, store, node=id, lease=config.lease)
-        self.resources = ResourceFactory(agents, models, workspaces, sandboxes, self.hub, model_pool=self.model_pool)
-        self.remembering = Remembering(store, models, self.model_pool, workspaces.parent / "memory")
-        self.resources.memory = self.remembering.search
-        self.forks = ForkFiles(store, dispatcher, self.resources, place, peers)
-        self.slots = slots = Slots()
-        self.signals = signals = Signals()
-        self.failures = failures = FailureLog(log)
-        self.meters = NodeMetrics(store, dispatcher, self._names)
-        self.backoff = Backoff(store, slots, failures, signals)
-        self.membership = Membership(
-            id,
-            place=place,
-            config=config,
-            store=store,
-            dispatcher=dispatcher,
-            agents=agents,
-            models=models,
-            sandboxes=sandboxes,
-            slots=slots,
-            backoff=self.backoff,
-            signals=signals,
+        self.dispatcher = dispatcher = dispatcher or store
+        self.hub = hub = Hub()
+        self.model_pool = pool = ModelPool(models, store, node=id, lease=config.lease)
+        self.resources = resources = ResourceFactory(agents, models, workspaces, sandboxes, hub, model_pool=pool)
+        self.remembering = Remembering(store, models, pool, workspaces.parent / "memory")
+        resources.memory = self.remembering.search
+        self.forks = forks = ForkFiles(store, dispatcher, resources, place, peers)
+        self.slots, self.signals, self.failures = slots, signals, failures = Slots(), Signals(), FailureLog(log)
+        self.meters = meters = NodeMetrics(store, dispatcher, self._names)
+        self.backoff = backoff = Backoff(store, slots, failures, signals)
+        self.membership = here = Membership(
+            id, place, config, store, dispatcher, agents, models, sandboxes, slots, backoff, signals
         )
-        self.deletions = Deletions(
-            store=store,
-            dispatcher=dispatcher,
-            membership=self.membership,
-            slots=slots,
-            resources=self.resources,
-            model_pool=self.model_pool,
-            forks=self.forks,
-            peers=peers,
-        )
+        self.deletions = deletions = Deletions(store, dispatcher, here, slots, resources, pool, forks, peers)
         drivers = Drivers(
-            store=store,
-            membership=self.membership,
-            slots=slots,
-            resources=self.resources,
-            sandboxes=sandboxes,
-            backoff=self.backoff,
-            hub=self.hub,
-            meters=self.meters,
-            failures=failures,
-            signals=signals,
-            pass_on=self.deletions.pass_on,
+            store, here, slots, resources, sandboxes, backoff, hub, meters, failures, signals, deletions.pass_on
         )
-        in_flight = ClaimsInFlight()
-        self.claims = Claims(
-            store=store,
-            dispatcher=dispatcher,
-            membership=self.membership,
-            slots=slots,
-            in_flight=in_flight,
-            backoff=self.backoff,
-            drivers=drivers,
-            meters=self.meters,
-            failures=failures,
-            signals=signals,
+        in_flight, timers = ClaimsInFlight(), Timers(dispatcher, here, signals)
+        self.claims = claims = Claims(
+            store, dispatcher, here, slots, in_flight, backoff, drivers, meters, failures, signals
         )
-        timers = Timers(dispatcher, self.membership, signals)
-        self.watch = CommitWatch(
-            journal=store,
-            membership=self.membership,
-            slots=slots,
-            in_flight=in_flight,
-            signals=signals,
-            claims=self.claims,
-            drivers=drivers,
-            timers=timers,
-        )
+        self.watch = watch = CommitWatch(store, here, slots, in_flight, signals, claims, drivers, timers)
         self.duties = Duties(
-            store=store,
-            dispatcher=dispatcher,
-            membership=self.membership,
-            sandboxes=sandboxes,
-            ledger=self.model_pool.ledger,
-            claims=self.claims,
-            watch=self.watch,
-            timers=timers,
-            deletions=self.deletions,
-            failures=failures,
-            signals=signals,
+            store, dispatcher, here, sandboxes, pool.ledger, claims, watch, timers, deletions, failures, signals
         )
-        self._end: list[Callable[[], None]] = []
+        self._unwatch: Callable[[], None] = lambda: None
+        self._uncount: Callable[[], None] = lambda: None
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -158,7 +98,8 @@ class Node:
         await self.membership.join()
         await self.deletions.undo()
         await self.duties.charge_dead()  # a short-lived program exits before the duty's first turn
-        self._end = [self.meters.start(), self.journal.watch(self.watch.changed)]
+        self._uncount = self.meters.start()
+        self._unwatch = self.journal.watch(self.watch.changed)
         self.dispatcher.on_work(self.scan)
         self.scan()
         self._background = [asyncio.create_task(self.claims.run()), *self.duties.start()]
@@ -185,12 +126,12 @@ class Node:
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """Drain, then leave the cluster. Sessions that no other node claims resume when a node starts again."""
-        for end in reversed(self._end):
-            end()
+        self._unwatch()
         await self.drain(grace=grace)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self._uncount()
         self.backoff.close()
         self.failures.close()
         self.claims.close()

@@ -43,13 +43,11 @@ TRANSITIONS: Mapping[SlotState, Mapping[SlotEvent, SlotState]] = {
     "released": {
         "claim": "claimed",
         "defer": "backing_off",
-        "retry": "claimed",
         "found": "parked",
         "delete": "deleting",
     },
     "claimed": {
         "claim": "claimed",  # a newer claim replaces the one whose log is being read
-        "defer": "backing_off",
         "start": "running",
         "gone": "released",
         "fail": "parked",

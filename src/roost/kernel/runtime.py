@@ -171,17 +171,10 @@ class Runtime:
         _collect_less()
         self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
         policy = self._policy or await asyncio.to_thread(load_policy, self.home / FILE)
-        given = self._backends
-        backends = default_backends(self._way_out, policy.sandbox) if given is None else given
         await asyncio.to_thread(self._take_place, node)
-        marker = marker_of(self.home, node)
-        kept = ProbeCache(self.home / PROBES)
-        floor = DiskReserve(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
         self.users = await asyncio.to_thread(find_owners, self.home, policy.sandbox.users)
-        owners = self.users.owners
-        self.sandboxes = Sandboxes(
-            ProcessSandbox(marker=marker), backends, marker=marker, kept=kept, floor=floor, owners=owners
-        )
+        floor = DiskReserve(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
+        self.sandboxes = self._make_sandboxes(policy, marker_of(self.home, node), floor)
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
         self.node = Node(
@@ -203,16 +196,7 @@ class Runtime:
         self.sessions = Sessions(self.node)
         self.node.resources.children = partial(AgentChildren, self.agents, store, self.sessions)
         self.schedules = Schedules(self.sessions, store)
-        if self._snapshots is not None:
-            objects = await asyncio.to_thread(open_objects, self._snapshots)
-            await agree(store, objects, self._snapshots)
-            kept_by = ObjectSnapshots(objects, owner=await store_name(store), space=Space(floor))
-            self.node.resources.carrier = SnapshotSync(kept_by, owners=owners)
-        else:
-            await refuse_without(store)
-            memory = self.home / "workspaces.memory"
-            snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
-            self.node.resources.home = SnapshotSync(snapshots, home=True, owners=owners)
+        await self._keep_files(store, floor)
         self.memories = Memories(store, self.node.remembering.search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
         await self.configuration.start()
@@ -223,6 +207,26 @@ class Runtime:
             await self.node.stop(grace=0.0)
             raise
         self.configuration.watch()
+
+    def _make_sandboxes(self, policy: Policy, marker: str, floor: DiskReserve) -> Sandboxes:
+        given, kept = self._backends, ProbeCache(self.home / PROBES)
+        backends = default_backends(self._way_out, policy.sandbox) if given is None else given
+        process, owners = ProcessSandbox(marker=marker), self.users.owners
+        return Sandboxes(process, backends, marker=marker, kept=kept, floor=floor, owners=owners)
+
+    async def _keep_files(self, store: Store, floor: DiskReserve) -> None:
+        """Choose where the sessions' private files are kept: in the snapshot store, or at this home."""
+        resources, owners = self.node.resources, self.users.owners
+        if self._snapshots is not None:
+            objects = await asyncio.to_thread(open_objects, self._snapshots)
+            await agree(store, objects, self._snapshots)
+            kept_by = ObjectSnapshots(objects, owner=await store_name(store), space=Space(floor))
+            resources.carrier = SnapshotSync(kept_by, owners=owners)
+        else:
+            await refuse_without(store)
+            memory = self.home / "workspaces.memory"
+            snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
+            resources.home = SnapshotSync(snapshots, home=True, owners=owners)
 
     def _reloading(self, policy: Policy) -> Reloading:
         return Reloading(
