@@ -61,14 +61,6 @@ class TestBackend(BackendContract):
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
-class TestShortContract:
-    test_output = SandboxContract.test_output_and_exit_code
-    test_a_cancel = SandboxContract.test_nothing_outlives_a_cancel
-    test_the_environment = SandboxContract.test_the_environment_is_clean
-    test_memory = BackendContract.test_memory
-    test_hosts = BackendContract.test_only_hosts_of_the_list
-
-
 async def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()

@@ -54,13 +54,13 @@ class TestBackend(BackendContract):
     maker = "roost.sandbox.containers.oci:OciBackend"
 
 
-@pytest.mark.engines
+@pytest.mark.soak
 @pytest.mark.parametrize("backend", RUNTIMES[1:], indirect=True)
 class TestContractOfTheOther(SandboxContract):
     pass
 
 
-@pytest.mark.engines
+@pytest.mark.soak
 @pytest.mark.parametrize("backend", RUNTIMES[1:], indirect=True)
 class TestBackendOfTheOther(BackendContract):
     maker = "roost.sandbox.containers.oci:OciBackend"
@@ -73,6 +73,16 @@ class TestBackendOfTheOther(BackendContract):
 
 @pytest.mark.parametrize("backend", RUNTIMES[1:], indirect=True)
 class TestShortContractOfTheOther:
+    """One backend drives both runtimes, so crun has the whole contract; here is what the runtime itself does."""
+
+    test_output = SandboxContract.test_output_and_exit_code
+    test_what_cannot_start = SandboxContract.test_what_cannot_start_is_data
+    test_a_cancel = SandboxContract.test_nothing_outlives_a_cancel
+    test_the_environment = SandboxContract.test_the_environment_is_clean
+    test_close = SandboxContract.test_close_ends_what_runs
+    test_memory = BackendContract.test_memory
+    test_what_is_left = BackendContract.test_what_a_killed_process_left_is_reaped
+    test_network = BackendContract.test_no_network
     test_no_way_out = BackendContract.test_no_way_out_on_another_event_loop
     maker, not_held = TestBackendOfTheOther.maker, TestBackendOfTheOther.not_held
     arguments = TestBackendOfTheOther.arguments
