@@ -16,7 +16,7 @@ from roost.local.embed.base import Embedding, Vector
 from roost.log.facts import NewFact, PutFact
 from roost.memory.index import Index
 from roost.memory.search import Search
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 
 _SPACE = "shared:bench"
 _BATCH = 1000
@@ -52,19 +52,19 @@ async def _play(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     facts, questions = order["facts"], order["questions"]
     rows = np.load(order["vectors"], mmap_mode="r")
     vectors = {text: rows[at].tobytes() for at, text in enumerate([*facts, *questions])}
-    store = await SqliteJournal.open(folder / "roost.db", durability="relaxed")
-    index = Index(store, lambda: Given(vectors, rows.shape[1]), folder / "vectors")
-    search = Search(store, index)
+    store = await open_sqlite(folder / "roost.db", durability="relaxed")
+    index = Index(store.facts, lambda: Given(vectors, rows.shape[1]), folder / "vectors")
+    search = Search(store.facts, index)
     began = time.perf_counter()
     for start in range(0, len(facts), _BATCH):
         batch = enumerate(facts[start : start + _BATCH], start)
-        await store.change_facts([PutFact(NewFact(id=str(at), space=_SPACE, text=text)) for at, text in batch], by="b")
+        await store.facts.change([PutFact(NewFact(id=str(at), space=_SPACE, text=text)) for at, text in batch], by="b")
     added = time.perf_counter() - began
     await search.find([_SPACE], questions[0])
     await index.settled()
 
     async def by_words(query: str) -> list[int]:
-        return [int(hit.fact.id) for hit in await store.search_facts([_SPACE], query, limit=10)]
+        return [int(hit.fact.id) for hit in await store.facts.search([_SPACE], query, limit=10)]
 
     async def by_meaning(query: str) -> list[int]:
         return [int(hit.id) for hit in (await index.near([_SPACE], query, limit=10)).hits]

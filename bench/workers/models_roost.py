@@ -19,7 +19,7 @@ from roost.models.wire import Endpoint
 from roost.models.wires import wire as make_wire
 from roost.money.ledger import Ledger
 from roost.providers.model_stack import Parts, stacked
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +34,7 @@ async def model(folder: Path, url: str, wire: str, *, layers: str, connections: 
         profile=profile,
         client=client,
     )
-    store = await SqliteJournal.open(folder / "ledger.db")
+    store = await open_sqlite(folder / "ledger.db")
     ledger = Ledger(store, owner="bench")
     try:
         yield bare if layers == "adapter" else stacked(bare, Parts(ledger=ledger))

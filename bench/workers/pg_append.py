@@ -21,17 +21,17 @@ from roost.stores.open import open_store
 async def run(folder: Path, sessions: int, steps: int, store: str) -> dict[str, Any]:
     journal, ticks = await open_store(store), Ticks()
     body = encode_event(Emitted(at=time.time(), name="step", data=RESULT))
-    await journal.beat(NodeCard(id="bench"), ttl=600)
+    await journal.dispatch.beat(NodeCard(id="bench"), ttl=600)
 
     async def session(name: str) -> None:
         created = SessionCreated(at=time.time(), agent="bench", version="1", spec=msgspec.Raw(b"{}"))
-        await journal.create(NewSession(id=name, agent="bench", version="1"), [created])
-        (claim,) = await journal.claim("bench", session=name)
+        await journal.sessions.create(NewSession(id=name, agent="bench", version="1"), [created])
+        (claim,) = await journal.dispatch.claim("bench", session=name)
         head = claim.info.head
         for _ in range(steps):
             if sessions == 1:
                 ticks.tick()
-            head = await journal.append(Append(session=name, epoch=claim.epoch, expected=head, bodies=[body]))
+            head = await journal.logs.append(Append(session=name, epoch=claim.epoch, expected=head, bodies=[body]))
 
     clock = Clock()
     await asyncio.gather(*(session(f"s{number}") for number in range(sessions)))

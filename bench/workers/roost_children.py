@@ -37,7 +37,7 @@ async def run(folder: Path, children: int, *, alone: bool = False) -> dict[str, 
         names = ["child"] * children if alone else ["parent"]
         clock = Clock()
         ids = [(await runtime.session(name)).id for name in names]
-        log = Log(runtime.node.journal, ids)
+        log = Log(runtime.node.store, ids)
         await asyncio.gather(*(runtime.sessions.send(session, PROMPT) for session in ids))
         await log.wait()
         spent = clock.stop()

@@ -14,7 +14,7 @@ from bench.workers.roost_steps import Log
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.testing.scripted import Answer, ScriptedModel
 
 
@@ -41,7 +41,7 @@ async def run(folder: Path, store: str, dispatcher: str, wakes: int, burst: int)
         ids = [(await runtime.session("worker")).id for _ in range(wakes + burst)]
         late: list[float] = []
         for session in ids[:wakes]:
-            log = Log(runtime.node.journal, [session])
+            log = Log(runtime.node.store, [session])
             sent = time.perf_counter()
             await runtime.sessions.send(session, PROMPT)
             await log.wait()
@@ -50,7 +50,7 @@ async def run(folder: Path, store: str, dispatcher: str, wakes: int, burst: int)
         clock = Clock()
         await asyncio.sleep(5.0)
         idle = clock.stop()
-        log, clock = Log(runtime.node.journal, ids[wakes:]), Clock()
+        log, clock = Log(runtime.node.store, ids[wakes:]), Clock()
         await asyncio.gather(*(runtime.sessions.send(session, PROMPT) for session in ids[wakes:]))
         await log.wait()
         spent = clock.stop()

@@ -17,7 +17,7 @@ from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Append
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 
 _BODY = ev.encode_event(ev.ToolCompleted(at=0.0, call="c", outcome="ok", parts=(Text(RESULT),)))
 
@@ -29,21 +29,21 @@ class Grown:
     async def run(self, events: int, appends: int) -> dict[str, Any]:
         if events not in self.folders:
             self.folders[events] = Path(tempfile.mkdtemp(prefix="roost-bench-"))
-            journal = await SqliteJournal.open(self.folders[events] / "roost.db", durability="relaxed")
-            await journal.beat(NodeCard(id="node_bench"), ttl=60)
+            journal = await open_sqlite(self.folders[events] / "roost.db", durability="relaxed")
+            await journal.dispatch.beat(NodeCard(id="node_bench"), ttl=60)
             await Past(journal, "past", AgentSpec(name="worker"), "node_bench").write(events)
             await journal.close()
-        journal = await SqliteJournal.open(self.folders[events] / "roost.db")
-        await journal.beat(NodeCard(id="node_now"), ttl=600)
-        (claim,) = await journal.claim("node_now", session="past")
+        journal = await open_sqlite(self.folders[events] / "roost.db")
+        await journal.dispatch.beat(NodeCard(id="node_now"), ttl=600)
+        (claim,) = await journal.dispatch.claim("node_now", session="past")
         head, times = claim.info.head, []
         clock = Clock()
         for _ in range(appends):
             began = time.perf_counter()
-            head = await journal.append(Append(session="past", epoch=claim.epoch, expected=head, bodies=[_BODY]))
+            head = await journal.logs.append(Append(session="past", epoch=claim.epoch, expected=head, bodies=[_BODY]))
             times.append((time.perf_counter() - began) * 1e3)
         spent = clock.stop()
-        await journal.leave("node_now")
+        await journal.dispatch.leave("node_now")
         await journal.close()
         return {**spent, "ms": times, "steps": appends, "head": head}
 

@@ -52,7 +52,7 @@ class Long:
             await past(made, agent.spec, turns * EVENTS)
         await asyncio.to_thread(shutil.copy, self._stores[turns] / "roost.db", folder / "roost.db")
         async with Runtime(folder, agents=[agent]) as runtime:
-            log = Log(runtime.node.journal, ["past"])
+            log = Log(runtime.node.store, ["past"])
             clock = Clock()
             await runtime.sessions.send("past", PROMPT)
             await log.wait()

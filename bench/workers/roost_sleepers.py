@@ -10,18 +10,18 @@ from bench.worker import serve
 from bench.workers.store import Past
 from roost.agent.default_agent import default_agent
 from roost.log.dispatch import NodeCard
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 
 
 async def run(home: Path, sessions: int) -> dict[str, Any]:
     home.mkdir(parents=True, exist_ok=True)
-    journal = await SqliteJournal.open(home / "roost.db", durability="relaxed")
-    await journal.beat(NodeCard(id="node_bench"), ttl=600)
+    journal = await open_sqlite(home / "roost.db", durability="relaxed")
+    await journal.dispatch.beat(NodeCard(id="node_bench"), ttl=600)
     spec = default_agent().spec
     for start in range(0, sessions, 200):
         pasts = [Past(journal, f"ses_{number:08}", spec, "node_bench") for number in range(start, start + 200)]
         await asyncio.gather(*(past.write(10) for past in pasts[: sessions - start]))
-    await journal.leave("node_bench")
+    await journal.dispatch.leave("node_bench")
     await journal.close()
     return {"sessions": sessions}
 

@@ -13,7 +13,8 @@ from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT, SAID, calls_of
 from bench.worker import Clock, Ticks, serve
 from roost.agent.definition import Agent, Limits
 from roost.kernel.runtime import Runtime
-from roost.log.protocols import Change, Journal
+from roost.log.protocols import Change
+from roost.log.store import Store
 from roost.models.model_wrapper import Whole
 from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, Call, ScriptedModel
@@ -25,14 +26,14 @@ _TURN_COMPLETED = b'{"type":"turn.completed"'
 class Log:
     """Counts what this process commits, and ends when the turn of each of `sessions` has, here or at another node."""
 
-    def __init__(self, journal: Journal, sessions: Iterable[str]) -> None:
+    def __init__(self, journal: Store, sessions: Iterable[str]) -> None:
         self._left = set(sessions)
         self._elsewhere: set[str] = set()
         self._journal = journal
         self.done = asyncio.Event()
         self.appends = self.events = self.bytes = self.groups = 0
         self._in_group = False
-        self.stop = journal.watch(self._changed)
+        self.stop = journal.changes.watch(self._changed)
 
     def _changed(self, change: Change) -> None:
         if not self._in_group:
@@ -56,7 +57,7 @@ class Log:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.done.wait(), 0.02)
             for session in self._elsewhere & self._left:
-                info = await self._journal.get(session)
+                info = await self._journal.sessions.get(session)
                 if info.state == "running" and info.phase == "idle" and not info.pending:
                     self._end(session)
 
@@ -101,7 +102,7 @@ async def run(folder: Path, sessions: int, steps: int, store: str | None = None)
     ticks = Ticks()
     async with Runtime(folder, agents=[worker(steps, ticks if sessions == 1 else None)], store=store) as runtime:
         ids = [(await runtime.session("worker")).id for _ in range(sessions)]
-        log = Log(runtime.node.journal, ids)
+        log = Log(runtime.node.store, ids)
         clock, began = Clock(), time.time()
         await asyncio.gather(*(runtime.sessions.send(session, PROMPT) for session in ids))
         await log.wait()

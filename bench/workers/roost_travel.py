@@ -17,7 +17,7 @@ from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.scripted import Answer, ScriptedModel
 
 
@@ -53,10 +53,10 @@ async def run(home: Path, events: int, files: int, size: int) -> dict[str, Any]:
 
 async def past(home: Path, spec: AgentSpec, events: int) -> None:
     """A store with one session, `past`."""
-    journal = await SqliteJournal.open(home / "roost.db", durability="relaxed")
-    await journal.beat(NodeCard(id="node_bench"), ttl=60)
+    journal = await open_sqlite(home / "roost.db", durability="relaxed")
+    await journal.dispatch.beat(NodeCard(id="node_bench"), ttl=60)
     await Past(journal, "past", spec, "node_bench").write(events)
-    await journal.leave("node_bench")
+    await journal.dispatch.leave("node_bench")
     await journal.close()
 
 

@@ -17,7 +17,7 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Change
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.scripted import Answer, ScriptedModel
 
 _INTENT = b'{"type":"model.started"'
@@ -29,10 +29,10 @@ async def run(events: int, wakes: int) -> dict[str, Any]:
     agent = Agent("worker", model=ScriptedModel(lambda _: Answer(text=ANSWER), keep=0, name="work"))
     if events not in _stores:
         folder = Path(tempfile.mkdtemp(prefix="roost-bench-"))
-        journal = await SqliteJournal.open(folder / "roost.db", durability="relaxed")
-        await journal.beat(NodeCard(id="node_bench"), ttl=60)
+        journal = await open_sqlite(folder / "roost.db", durability="relaxed")
+        await journal.dispatch.beat(NodeCard(id="node_bench"), ttl=60)
         await Past(journal, "past", agent.spec, "node_bench").write(events)
-        await journal.leave("node_bench")
+        await journal.dispatch.leave("node_bench")
         await journal.close()
         _stores[events] = folder
     times: list[float] = []
@@ -62,7 +62,7 @@ async def _wake(home: Path, agent: Agent) -> tuple[float, float]:
                 awake.set()
 
         await asyncio.sleep(0.05)
-        runtime.node.journal.watch(changed, session="past")
+        runtime.node.store.changes.watch(changed, session="past")
         await runtime.sessions.send("past", PROMPT)
         await awake.wait()
     return (ended[0] - began[0]) * 1e3, (ended[1] - began[1]) * 1e3

@@ -1,4 +1,4 @@
-"""Sessions with a past, made through the Journal: turns as the kernel writes them, with its trims and snapshots."""
+"""Sessions with a past, made through the Store: turns as the kernel writes them, with its trims and snapshots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from roost.features.compaction.plan import plan_cut
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall, Usage
 from roost.log.inputs import MessageInput
-from roost.log.protocols import Append, Journal, NewSession, Snapshot
+from roost.log.protocols import Append, NewSession, Snapshot
+from roost.log.store import Store
 from roost.models.request import Profile
 
 _ROOM = Profile().window - Profile().max_output
@@ -25,7 +26,7 @@ _USAGE = Usage(input=100, output=20)
 class Past:
     """Writes one session's past. `events` is at least what was asked for, at most a turn more."""
 
-    def __init__(self, journal: Journal, session: str, spec: AgentSpec, node: str) -> None:
+    def __init__(self, journal: Store, session: str, spec: AgentSpec, node: str) -> None:
         self._journal = journal
         self._session = session
         self._spec = spec
@@ -39,13 +40,13 @@ class Past:
         new = NewSession(id=self._session, agent=self._spec.name, version=self._spec.version)
         raw = msgspec.Raw(encode_spec(self._spec))
         created = ev.SessionCreated(at=time.time(), agent=new.agent, version=new.version, spec=raw)
-        await self._journal.create(new, [created])
+        await self._journal.sessions.create(new, [created])
         apply(self._state, created)
         self.head = 1
-        (claim,) = await self._journal.claim(self._node, session=self._session)
+        (claim,) = await self._journal.dispatch.claim(self._node, session=self._session)
         self._note(ev.StateChanged(at=time.time(), state="running"))
         while self.head + len(self._bodies) < events:
-            item = (await self._journal.accept(self._session, MessageInput((Text(PROMPT),)))).id
+            item = (await self._journal.inboxes.accept(self._session, MessageInput((Text(PROMPT),)))).id
             self._turn(item, tools=1 if events < 50 else 5)
             await self._append(claim.epoch, [item])
         await self._append(claim.epoch, [], release=True)
@@ -102,7 +103,7 @@ class Past:
             snapshot=self._snapshot(self.head + len(bodies)),
             release=release,
         )
-        self.head = await self._journal.append(write)
+        self.head = await self._journal.logs.append(write)
 
     def _snapshot(self, seq: int) -> Snapshot | None:
         if self._tail_bytes < max(SNAPSHOT_BYTES, self._last) and self._tail_events < SNAPSHOT_EVENTS:

@@ -21,7 +21,7 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
 from roost.log.protocols import Change, NewSession
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.open import open_store
 from tests.harness.postgres.server import PostgresServer
 
@@ -121,8 +121,8 @@ from roost.stores.open import open_store
 from roost.log.dispatch import NodeCard
 async def main():
     store = await open_store(sys.argv[1])
-    await store.beat(NodeCard(id="node_1"), ttl=10)
-    await store.claim("node_1")
+    await store.dispatch.beat(NodeCard(id="node_1"), ttl=10)
+    await store.dispatch.claim("node_1")
     print("ready", flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
@@ -148,8 +148,8 @@ async def test_three_real_nodes_take_about_as_long(url: str) -> None:
     try:
         for number in range(_SESSIONS):
             session = f"s{number}"
-            await first.create(NewSession(id=session, agent="a", version="1"), [])
-            await first.accept(session, MessageInput((Text("hello"),)))
+            await first.sessions.create(NewSession(id=session, agent="a", version="1"), [])
+            await first.inboxes.accept(session, MessageInput((Text("hello"),)))
         measured = [await _takeover(url, [("node_0", first), ("node_2", second)]) for _ in range(3)]
     finally:
         await first.close()
@@ -159,7 +159,7 @@ async def test_three_real_nodes_take_about_as_long(url: str) -> None:
 
 async def _takeover(url: str, others: list[tuple[str, Store]]) -> float:
     for name, store in others:
-        await store.leave(name)
+        await store.dispatch.leave(name)
     victim = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _VICTIM, url, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -174,12 +174,12 @@ async def _takeover(url: str, others: list[tuple[str, Store]]) -> float:
             look.set()
 
         async def take() -> None:
-            unwatch = store.watch(changed)
+            unwatch = store.changes.watch(changed)
             try:
                 while not all_there.is_set():
                     await look.wait()
                     look.clear()
-                    while claims := await store.claim(name):
+                    while claims := await store.dispatch.claim(name):
                         got.update(claim.info.id for claim in claims)
                     if len(got) == _SESSIONS:
                         all_there.set()
@@ -189,7 +189,7 @@ async def _takeover(url: str, others: list[tuple[str, Store]]) -> float:
         return asyncio.create_task(take())
 
     for name, store in others:
-        await store.beat(NodeCard(id=name), ttl=10)
+        await store.dispatch.beat(NodeCard(id=name), ttl=10)
     tasks = [taker(name, store) for name, store in others]
     try:
         await asyncio.sleep(0.5)

@@ -29,22 +29,22 @@ from .processes import Process
 
 async def fill(where: str, sessions: int, events: int, size: int = 100) -> None:
     store = await open_store(where, durability="relaxed")
-    await store.beat(NodeCard(id="n"), ttl=60)
+    await store.dispatch.beat(NodeCard(id="n"), ttl=60)
     body = encode_event(Emitted(at=1.0, name="x", data="y" * size))
     for number in range(sessions):
-        await store.create(NewSession(id=f"s{number}", agent="a", version="1"), [])
-        (claim,) = await store.claim("n", session=f"s{number}")
+        await store.sessions.create(NewSession(id=f"s{number}", agent="a", version="1"), [])
+        (claim,) = await store.dispatch.claim("n", session=f"s{number}")
         for head in range(0, events, 1000):
             bodies = [body] * min(1000, events - head)
-            await store.append(Append(session=f"s{number}", epoch=claim.epoch, expected=head, bodies=bodies))
-    await store.leave("n")
+            await store.logs.append(Append(session=f"s{number}", epoch=claim.epoch, expected=head, bodies=bodies))
+    await store.dispatch.leave("n")
     await store.close()
 
 
 async def sums(where: str) -> dict[str, str]:
     store = await open_store(where)
     try:
-        return {session: await checksum(store, session) async for session in store.sessions()}
+        return {session: await checksum(store, session) async for session in store.portable.sessions()}
     finally:
         await store.close()
 

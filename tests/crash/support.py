@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.stub.provider import ProviderServer
 from tests.harness.crash.check import check
 from tests.harness.crash.client import HttpDaemon
@@ -56,7 +56,7 @@ class Rig:
         async with asyncio.timeout(20):
             while (await self.get(user.session))["info"]["owner"] is not None:
                 await asyncio.sleep(0.05)
-        journal = await SqliteJournal.open(self.database)
+        journal = await open_sqlite(self.database)
         try:
             seen = effects(self.process.settings.witness)
             await check(journal, user.session, sent=user.sent, effects=seen, settled=True, timers=user.timers)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import pytest
 
 from roost.log import events as ev
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from tests.harness.crash.actions import ACTIONS, Action, Strike
 from tests.harness.crash.every import EVERY, kill_at_every_commit
 from tests.harness.crash.inside import strike
@@ -121,7 +121,7 @@ def _seen(action: Action, logs: list[list[ev.Event]]) -> Action:
     """The same, that keeps the log of each session that was struck."""
 
     async def sight(store: Store, home: Path, session: str) -> list[str]:
-        logs.append([record.event for record in await store.read(session, limit=100_000)])
+        logs.append([record.event for record in await store.logs.read(session, limit=100_000)])
         return await action.sight(store, home, session)
 
     return action._replace(sight=sight)

@@ -15,9 +15,9 @@ from roost.log.content import AssistantMessage, Text, ToolCall
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
 from roost.log.protocols import Append, NewSession, Snapshot
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from tests.harness.crash.check import Sent, check, problems
-from tests.harness.crash.killing import KillingJournal
+from tests.harness.crash.killing import KillingStore
 from tests.harness.crash.witness import Effect, Witness, effects
 
 AT: dict[str, Any] = {"at": 1.0}
@@ -60,18 +60,18 @@ async def found(
     folder: Path, log: Sequence[ev.Event], seen: Sequence[Effect] = DONE, *, snapshot: State | None = None
 ) -> str:
     """What the check says of this log, as one text."""
-    journal = await SqliteJournal.open(folder / "roost.db")
+    journal = await open_sqlite(folder / "roost.db")
     try:
         made = ev.SessionCreated(at=1.0, agent="a", version="1", spec=msgspec.Raw(b"{}"))
-        await journal.create(NewSession(id="s", agent="a", version="1"), [made])
-        await journal.accept("s", MessageInput((Text("do #1."),)))
-        await journal.beat(NodeCard(id="n"), ttl=60)
-        (claim,) = await journal.claim("n", session="s")
+        await journal.sessions.create(NewSession(id="s", agent="a", version="1"), [made])
+        await journal.inboxes.accept("s", MessageInput((Text("do #1."),)))
+        await journal.dispatch.beat(NodeCard(id="n"), ttl=60)
+        (claim,) = await journal.dispatch.claim("n", session="s")
         bodies = [ev.encode_event(event) for event in log]
         body = None if snapshot is None else Snapshot(3, STATE_VERSION, encode_state(snapshot))
         append = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies, consume=[1], state="running")
         append.snapshot = body
-        await journal.append(append)
+        await journal.logs.append(append)
         sent = [Sent("s", 1, "do #1.")]
         return "\n".join(await problems(journal, "s", sent=sent, effects=seen, settled=True))
     finally:
@@ -121,7 +121,7 @@ async def test_a_snapshot_that_is_not_the_fold_is_found(tmp_path: Path) -> None:
 
 async def test_check_raises_with_every_problem(tmp_path: Path) -> None:
     await found(tmp_path, turn(started(), started(2), completed()))
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    journal = await open_sqlite(tmp_path / "roost.db")
     with pytest.raises(AssertionError, match=r"(?s)its rule is never.*had its effect 2 times"):
         await check(journal, "s", effects=[*DONE, effect()])
     await journal.close()
@@ -130,19 +130,19 @@ async def test_check_raises_with_every_problem(tmp_path: Path) -> None:
 async def test_a_struck_journal_stays_down(tmp_path: Path) -> None:
     struck: list[str] = []
     for when, heads in (("before", 1), ("after", 1)):
-        inner = await SqliteJournal.open(tmp_path / f"{when}.db")
-        journal = KillingJournal(inner, at=2, when=when, how="fail", on_strike=struck.append)  # pyright: ignore
+        inner = await open_sqlite(tmp_path / f"{when}.db")
+        journal = KillingStore(inner, at=2, when=when, how="fail", on_strike=struck.append)  # pyright: ignore
         made = ev.SessionCreated(at=1.0, agent="a", version="1", spec=msgspec.Raw(b"{}"))
-        await journal.create(NewSession(id="s", agent="a", version="1"), [made])
+        await journal.sessions.create(NewSession(id="s", agent="a", version="1"), [made])
         for order in (
-            journal.accept("s", MessageInput((Text("x"),))),
-            journal.get("s"),
-            journal.beat(NodeCard(id="n"), ttl=1.0),
+            journal.inboxes.accept("s", MessageInput((Text("x"),))),
+            journal.sessions.get("s"),
+            journal.dispatch.beat(NodeCard(id="n"), ttl=1.0),
         ):
             with pytest.raises(Exception, match="struck"):
                 await order
-        assert len(await inner.pending("s")) == (when == "after")
-        assert len(await inner.read("s")) == heads
+        assert len(await inner.inboxes.pending("s")) == (when == "after")
+        assert len(await inner.logs.read("s")) == heads
         await journal.close()
     assert struck == ["before accept message", "after accept message"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from roost.log import events as ev
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from tests.crash.support import Rig, rig
 from tests.harness.crash.check import Sent, check
 from tests.harness.crash.client import HttpDaemon
@@ -224,7 +224,7 @@ async def test_a_damaged_end_of_the_write_ahead_log(tmp_path: Path) -> None:
         after = Hands(again, "s", agent=AGENT)
         await after.until(lambda log: bool(log) and at_rest(log, set(), ()), "the end")
         await again.close()
-        journal = await SqliteJournal.open(one.database)
+        journal = await open_sqlite(one.database)
         await check(journal, "s", settled=True)
         await journal.close()
 

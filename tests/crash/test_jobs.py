@@ -96,7 +96,7 @@ async def _crash(home: Path, request: pytest.FixtureRequest, at: int, when: When
         )
         store = await open_store(url or home / "roost.db")
         try:
-            log = [record.event for record in await store.read("s")]
+            log = [record.event for record in await store.logs.read("s")]
         finally:
             await store.close()
     told, jobs = _tellings(log)

@@ -84,9 +84,9 @@ async def _crash(home: Path, at: int, when: When) -> str | None:
         assert provider.stats.violations == 0, provider.stats.reasons
     store = await open_store(home / "roost.db")
     try:
-        current = await store.facts(FactQuery(spaces=(_SPACE,)))
-        every = await store.facts(FactQuery(spaces=(_SPACE,), ended=True))
-        log = await store.read("s")
+        current = await store.facts.find(FactQuery(spaces=(_SPACE,)))
+        every = await store.facts.find(FactQuery(spaces=(_SPACE,), ended=True))
+        log = await store.logs.read("s")
     finally:
         await store.close()
     assert sorted(fact.text for fact in current) == ["The office is in Oslo", "The port is 9090"], run.struck
@@ -189,9 +189,9 @@ async def _crash_consolidating(home: Path, blow: Strike, settings: Consolidate, 
         assert provider.stats.violations == 0, provider.stats.reasons
     journal = await open_store(store or home / "roost.db")
     try:
-        every = await journal.facts(FactQuery(spaces=(_SPACE,), ended=True))
-        log = [record.event for record in await journal.read("s")]
-        dump = await journal.dump("s")
+        every = await journal.facts.find(FactQuery(spaces=(_SPACE,), ended=True))
+        log = [record.event for record in await journal.logs.read("s")]
+        dump = await journal.portable.dump("s")
     finally:
         await journal.close()
     assert sorted(fact.text for fact in every) == ["The office is in Oslo", "The port is 8080"], run.struck

@@ -96,13 +96,13 @@ async def _crash(home: Path, at: int, when: When, store: Store) -> tuple[str | N
 async def _compare(store: str | Path, struck: str | None) -> int:
     journal = await open_store(store)
     try:
-        log = [record.event for record in await journal.read("s")]
+        log = [record.event for record in await journal.logs.read("s")]
         told = [event.usage for event in log if isinstance(event, ev.ModelCompleted | ev.ModelFailed | ev.ModelLost)]
-        balance = await journal.balance("session:s")
+        balance = await journal.ledger.balance("session:s")
         assert sum(usage.cost or 0 for usage in told if usage is not None) == balance.spent, struck
         assert balance.reserved == 0, struck
         if struck is None or ("turn.completed" not in struck and "forget" not in struck):
-            assert not await journal.balances("turn:s:"), struck  # else the next waking drops it
+            assert not await journal.ledger.balances("turn:s:"), struck  # else the next waking drops it
         return sum(isinstance(event, ev.ModelLost) for event in log)
     finally:
         await journal.close()
@@ -111,6 +111,6 @@ async def _compare(store: str | Path, struck: str | None) -> int:
 async def _spent(store: str | Path) -> int:
     journal = await open_store(store)
     try:
-        return (await journal.balance(f"month:{time.strftime('%Y-%m', time.gmtime())}")).spent
+        return (await journal.ledger.balance(f"month:{time.strftime('%Y-%m', time.gmtime())}")).spent
     finally:
         await journal.close()

@@ -17,10 +17,10 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.open import open_store
 from roost.testing.scripted import ScriptedModel
-from tests.harness.crash.killing import KillingJournal, When
+from tests.harness.crash.killing import KillingStore, When
 
 _CONFIG = KernelConfig(linger=0.05, scan=0.1, lease=3.0)
 
@@ -62,7 +62,7 @@ async def _crash(begun: Path, home: Path, at: int, when: When) -> str | None:
     await asyncio.to_thread(shutil.copytree, begun, home)
     inner = await open_store(home / "roost.db")
     struck: list[str] = []
-    store = KillingJournal(inner, at=at, when=when, session="s", how="fail", on_strike=struck.append)
+    store = KillingStore(inner, at=at, when=when, session="s", how="fail", on_strike=struck.append)
     with contextlib.suppress(RoostError):
         async with up(home, store) as runtime:
             work = asyncio.create_task(_work(runtime))
@@ -75,7 +75,7 @@ async def _crash(begun: Path, home: Path, at: int, when: When) -> str | None:
         await asyncio.wait_for(_work(runtime), 30)
         log = [record.event for record in await runtime.sessions.history("s")]
         assert sum(isinstance(event, ev.SessionMoved) for event in log) == 1, struck
-        state = await load_state(runtime.node.journal, "s")
+        state = await load_state(runtime.node.store, "s")
         version = decode_spec(state.spec).version
         assert (await runtime.sessions.get("s")).version == version == clerk("two").spec.version, struck
     assert (await check(home / "roost.db")).faults == [], struck

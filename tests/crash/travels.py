@@ -28,7 +28,7 @@ from roost.models.request import Request
 from roost.stores.open import open_store
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.tools.function import tool
-from tests.harness.crash.killing import KillingJournal, When
+from tests.harness.crash.killing import KillingStore, When
 from tests.harness.crash.sights import ASIDE
 from tests.harness.postgres.server import PostgresServer
 from tests.kernel.filing import look, obey
@@ -100,7 +100,7 @@ class Ground(RuleBasedStateMachine):
     async def start(self) -> None:
         self.held, self.gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
-        self.store = KillingJournal(await open_store(self.url or self.home / "roost.db"), how="fail")
+        self.store = KillingStore(await open_store(self.url or self.home / "roost.db"), how="fail")
         self.runtime = Runtime(self.home, agents=[self.clerk()], config=FAST, store=self.store)
         await self.runtime.start()
 
@@ -186,7 +186,7 @@ class Ground(RuleBasedStateMachine):
         return True
 
     def log(self, session: str) -> list[ev.Event]:
-        return [record.event for record in self.do(self.store.read(session, limit=100_000))]
+        return [record.event for record in self.do(self.store.logs.read(session, limit=100_000))]
 
     def count_of(self, session: str, happened: Callable[[ev.Event], bool]) -> int:
         return sum(happened(event) for event in self.log(session))
@@ -219,7 +219,7 @@ class Ground(RuleBasedStateMachine):
             shutil.rmtree(self.home, ignore_errors=True)
 
     async def folds(self, session: str) -> None:
-        found = [record.event for record in await self.store.read(session, limit=100_000)]
+        found = [record.event for record in await self.store.logs.read(session, limit=100_000)]
         folding = Folding(State(), gone_back_to(found))
         for event in found:
             folding.add(event)

@@ -51,7 +51,7 @@ async def ask(url: str, query: str, *arguments: object) -> object:
 async def logs(url: str) -> dict[str, list[Record]]:
     store = await open_store(url)
     try:
-        return {session: await store.read(session) async for session in store.sessions()}
+        return {session: await store.logs.read(session) async for session in store.portable.sessions()}
     finally:
         await store.close()
 

@@ -19,7 +19,7 @@ from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import ToolContext
 from roost.tools.function import tool
-from tests.harness.crash.killing import KillingJournal
+from tests.harness.crash.killing import KillingStore
 
 from .support import BRISK, asleep, events, of_limits
 
@@ -95,7 +95,7 @@ def clerk() -> Agent:
     return Agent("clerk", model=ScriptedModel(obey), tools=[sh, once, look, think], permissions="all")
 
 
-class Striking(KillingJournal):
+class Striking(KillingStore):
     """Kills this process at the `nth` append that has `mark` in it: an event's type, or `release`."""
 
     def strike_at(self, mark: str, nth: int, when: str) -> None:

@@ -140,7 +140,7 @@ async def unreliable(
     folder: Path, name: str, *agents: Agent, config: KernelConfig = CALM
 ) -> AsyncGenerator[tuple[Runtime, Unreliable]]:
     store = await place.open(folder)
-    dispatcher = Unreliable(store)
+    dispatcher = Unreliable(store.dispatch)
     async with node(folder, name, *agents, config=config, store=store, dispatcher=lambda _: dispatcher) as runtime:
         try:
             yield runtime, dispatcher

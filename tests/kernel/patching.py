@@ -10,7 +10,7 @@ from roost.stores.open import open_store
 
 
 async def main(address: str, begin: int) -> None:
-    record = Record(await open_store(address))
+    record = Record((await open_store(address)).coordination)
     for number in range(begin, begin + 1_000_000):
         await record.patch({"linger": number % 3600, "retention": number + 1}, by="worker")
         print(number, flush=True)

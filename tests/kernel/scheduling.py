@@ -49,7 +49,7 @@ def hourly(text: str = "look around", **more: object) -> ScheduleSpec:
 
 
 async def fire(runtime: Runtime, clock: Clock) -> None:
-    await runtime.node.dispatcher.fire(clock())
+    await runtime.node.store.dispatch.fire(clock())
 
 
 async def fired(session: SessionHandle, runtime: Runtime) -> list[ev.ScheduleFired]:

@@ -13,7 +13,7 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.policy.gate import Permissions
 from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step

@@ -176,7 +176,7 @@ async def test_a_rollback_takes_back_what_was_allowed_since_and_a_fork_has_none_
         await session.approve(asked.call, always=asked.prefixes)
         await session.answer(accepted.id)
         await asleep(runtime, session)
-        journal = runtime.node.journal
+        journal = runtime.node.store
         assert (await load_state(journal, session.id)).grants == ["python3 -m this"]
         fork = await runtime.sessions.fork(session.id)
         assert (await load_state(journal, fork.id)).grants == []

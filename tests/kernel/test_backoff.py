@@ -108,7 +108,7 @@ async def test_a_node_that_fails_with_several_offers_no_room_and_says_so(
         assert await api.status() == "degraded"
         assert "cannot be taken up" in (api.reason("degraded") or "")
         async with asyncio.timeout(30):  # the others hear of it
-            while [one.card.room for one in await bad.node.dispatcher.nodes()] != [0]:
+            while [one.card.room for one in await bad.node.store.dispatch.nodes()] != [0]:
                 await asyncio.sleep(0.01)
         async with at(tmp_path, "good", shared) as good:
             for session, item in zip(sessions, items, strict=True):

@@ -111,7 +111,7 @@ async def test_a_task_is_another_session_s(tmp_path: Path) -> None:
         )
         child = await events(runtime.open(started.child), runtime)
         assert said(child) == ["count the birds"]
-        assert [one.id for one in await below(runtime.node.journal, session.id)] == [info.id]
+        assert [one.id for one in await below(runtime.node.store, session.id)] == [info.id]
 
 
 async def test_tasks_of_one_answer_run_together_and_stay_in_order(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ async def test_depth_is_that_of_those_above(tmp_path: Path) -> None:
     async with running(tmp_path, parent) as runtime:
         session = await runtime.session("boss")
         assert await session.ask("go") == "done"
-        assert len(await below(runtime.node.journal, session.id)) == 2
+        assert len(await below(runtime.node.store, session.id)) == 2
 
 
 async def test_the_parent_s_money_is_the_tree_s(tmp_path: Path) -> None:
@@ -458,10 +458,10 @@ async def test_an_agent_is_found_behind_newer_sessions_that_are_not_meant(tmp_pa
     async with running(tmp_path, parent, echo()) as runtime:
         for labels in ({}, {"user": "ann"}):
             meant = await runtime.session("helper", labels=labels)
-            store = runtime.node.journal
+            store = runtime.node.store
             for one in range(230):
                 new = NewSession(id=f"{meant.id}-{one}", agent="helper", version="1", labels={"user": f"u{one}"})
-                await store.create(new, [])
+                await store.sessions.create(new, [])
             session = await runtime.session("boss", labels=labels)
             assert await session.ask("go") == "done"
             assert (await until(meant, ev.InputReceived)).source == f"agent:boss:{session.id}"
@@ -521,8 +521,8 @@ async def test_a_child_that_vanished_without_a_word(tmp_path: Path) -> None:
         child = await child_of(runtime, session)
         await asleep(runtime, session)
         await runtime.node.evict(child.id)
-        claims = await runtime.node.dispatcher.claim(runtime.node.id, session=child.id)
-        await runtime.node.journal.delete(child.id, epoch=claims[0].epoch if claims else None)
+        claims = await runtime.node.store.dispatch.claim(runtime.node.id, session=child.id)
+        await runtime.node.store.sessions.delete(child.id, epoch=claims[0].epoch if claims else None)
         await session.bus.emit("poke", None)
         assert await session.answer(item.id) == "so it goes"
         assert await ended(await events(session, runtime)) == ["deleted"]

@@ -161,7 +161,7 @@ async def test_timers_of_roost_s_own_are_not_for_others(tmp_path: Path, name: st
             await runtime.sessions.set_timer(session.id, name, time.time() + 60, "x")
         with pytest.raises(Invalid, match="name yours otherwise"):
             await runtime.sessions.clear_timer(session.id, name)
-        assert await runtime.node.journal.pending(session.id) == []
+        assert await runtime.node.store.inboxes.pending(session.id) == []
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

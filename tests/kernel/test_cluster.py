@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from roost.log.dispatch import NodeCard, NodeInfo
 from roost.log.protocols import Append
 from roost.providers.accounts import Models
 from roost.testing.scripted import Answer, ScriptedModel, by_step
+from tests.harness.wrapping import each_method
 
 from .nodes import CALM, Hands, node, unreliable, until_owned
 from .support import calling, events, place, said, until
@@ -43,7 +45,7 @@ async def test_a_drained_node_hands_over_and_goes_on_answering(tmp_path: Path) -
         assert await asyncio.wait_for(session.ask("through the drained one"), 30) == "done"
         assert hands.began == ["one", "two", "two"]
         await one.node.membership.renew()
-        cards = {info.card.id: info.card for info in await two.node.dispatcher.nodes()}
+        cards = {info.card.id: info.card for info in await two.node.store.dispatch.nodes()}
         assert cards[one.node.id].draining
         assert not cards[two.node.id].draining
 
@@ -146,15 +148,13 @@ async def test_what_others_write_costs_the_sessions_in_memory_nothing(tmp_path: 
     reads: list[str] = []
     store = await place.open(tmp_path)
 
-    class Counting:
-        def __getattr__(self, name: str) -> Any:
-            method = getattr(store, name)
-            if name in ("pending", "get"):
-                return lambda session: (reads.append(session), method(session))[1]
-            return method
+    def counting(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        if name in ("inboxes.pending", "sessions.get"):
+            return lambda session: (reads.append(session), method(session))[1]
+        return method
 
     async with contextlib.AsyncExitStack() as stack:
-        counted = node(tmp_path, "one", hands.agent("one", *script), store=Counting())
+        counted = node(tmp_path, "one", hands.agent("one", *script), store=each_method(store, counting))
         one = await stack.enter_async_context(counted)
         sessions = [await one.session("a") for _ in range(20)]
         for session in sessions:
@@ -186,11 +186,12 @@ async def test_a_session_that_was_taken_away_is_cut_at_once(tmp_path: Path) -> N
         await session.send("hi")
         await hands.started.wait()
         thief = await place.open(tmp_path)
-        await thief.beat(NodeCard(id="thief"), ttl=60)
-        await thief.leave(one.node.id)  # as one that believes it dead
-        (claim,) = await thief.claim("thief", session=session.id)
+        await thief.dispatch.beat(NodeCard(id="thief"), ttl=60)
+        await thief.dispatch.leave(one.node.id)  # as one that believes it dead
+        (claim,) = await thief.dispatch.claim("thief", session=session.id)
         emitted = ev.encode_event(ev.Emitted(at=1.0, name="stolen"))
-        await thief.append(Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, bodies=[emitted]))
+        theft = Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, bodies=[emitted])
+        await thief.logs.append(theft)
         async with asyncio.timeout(30):
             while session.id in one.node.slots.live:
                 await asyncio.sleep(0.01)

@@ -92,7 +92,7 @@ def outcome(log: list[ev.Event]) -> ev.ContextCompacted:
 
 async def balanced(runtime: Runtime, session: SessionHandle) -> int:
     """What the ledger says, which is what the log says."""
-    balance = await runtime.node.journal.balance(f"session:{session.id}")
+    balance = await runtime.node.store.ledger.balance(f"session:{session.id}")
     told = [getattr(event, "usage", None) for event in await events(session, runtime)]
     turns = [event for event in await events(session, runtime) if isinstance(event, ev.TurnCompleted)]
     costs = sum(usage.cost or 0 for usage in told if usage is not None)

@@ -152,7 +152,7 @@ async def _check(runtime: Runtime) -> None:
     for event in log:
         apply(state, event)
     view = await runtime.sessions.inspect("s")
-    balance = await runtime.node.journal.balance("session:s")
+    balance = await runtime.node.store.ledger.balance("session:s")
     assert (view.context_tokens, view.usage, view.pins) == (state.tokens, state.usage, state.pins)
     assert (state.usage.cost, balance.reserved) == (balance.spent, 0)
     assert state.seq == len(log) == view.info.head

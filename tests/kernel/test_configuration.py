@@ -79,13 +79,13 @@ async def test_what_is_wrong_changes_nothing(tmp_path: Path, given: dict[str, ob
 
 async def test_changes_at_the_same_moment_are_made_one_upon_the_other(tmp_path: Path) -> None:
     async with running(tmp_path) as one, running(tmp_path) as two:
-        records = [Record(node.node.journal) for node in (one, two) for _ in range(3)]
+        records = [Record(node.node.store.coordination) for node in (one, two) for _ in range(3)]
         keys = ["linger", "retention", "session_timeout", "cleanup_every", "max_live", "approvals.seconds"]
         made = await asyncio.gather(
             *(record.patch({key: 7}, by=key) for record, key in zip(records, keys, strict=True))
         )
         assert sorted(revision.number for revision in made) == [1, 2, 3, 4, 5, 6]
-        newest = await Record(one.node.journal).look()
+        newest = await Record(one.node.store.coordination).look()
         assert newest.values == dict.fromkeys(keys, 7)
         assert newest.number == 6
 
@@ -225,7 +225,7 @@ async def test_a_change_that_is_killed_is_made_or_not(tmp_path: Path) -> None:
         said = max([said, *map(int, (await worker.stdout.read()).split())])
         await worker.wait()
         store = await place.open(tmp_path)
-        record = Record(store)
+        record = Record(store.coordination)
         newest = await record.look()
         assert newest.values["retention"] in (said + 1, said + 2)
         assert newest.values["linger"] == (int(newest.values["retention"]) - 1) % 3600

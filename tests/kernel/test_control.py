@@ -214,13 +214,13 @@ async def test_a_cancel_right_after_a_message_cancels_it(tmp_path: Path) -> None
         session = await runtime.session("a")
         await session.control("start")
         await asleep(runtime, session)
-        journal = runtime.node.journal
-        await journal.beat(NodeCard(id="other"), ttl=60)
-        (claim,) = await journal.claim("other", session=session.id)
+        journal = runtime.node.store
+        await journal.dispatch.beat(NodeCard(id="other"), ttl=60)
+        (claim,) = await journal.dispatch.claim("other", session=session.id)
         await session.send("hi")
         waiting = asyncio.create_task(session.control("cancel"))
         await asyncio.sleep(0.1)
-        await journal.append(Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, release=True))
+        await journal.logs.append(Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, release=True))
         await waiting
         assert (await until(session, ev.TurnCompleted)).outcome == "cancelled"
         assert "model.started" not in kinds(await events(session, runtime))

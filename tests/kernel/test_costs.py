@@ -22,10 +22,10 @@ from roost.log.events import (
     PolicyDecided,
     encode_event,
 )
+from roost.log.ledger import Balance, LostCall
 from roost.log.portable import SessionDump
 from roost.log.protocols import Record, SessionInfo
-from roost.log.shared import Balance, LostCall
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.models.profile import Price
 from roost.money.budgets import NANO, BudgetEntry, Held, Month, Share, Spender
 from roost.money.ledger import Ledger
@@ -62,7 +62,7 @@ async def write(store: Store, session: str, agent: str, events: list[Event]) -> 
         yield [Record(seq, encode_event(event)) for seq, event in enumerate(events, 1)]
 
     dump = SessionDump(info=info, create_key=None, inputs=0, inbox=(), timers=(), snapshot=None)
-    await store.restore(dump, log())
+    await store.portable.restore(dump, log())
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_what_a_crash_cut_off_is_in_the_rows_once_and_as_it_was_corrected(
     await it.correct(told.id, 120)
     found = await rows(store, "session", "2026-11")
     assert {name: (row.calls, row.cost) for name, row in found.items()} == {"unknown": (1, 500), "a": (1, 120)}
-    assert (await store.balance("month:2026-11")).spent == 500 + 500 + 120
+    assert (await store.ledger.balance("month:2026-11")).spent == 500 + 500 + 120
     await it.close()
     await store.close()
 
@@ -204,8 +204,8 @@ async def test_what_a_dead_node_had_under_way_for_no_session_is_settled_by_the_o
     dead = Ledger(store, owner="node_dead", now=lambda: at(5))
     assert isinstance(await dead.reserve(50, Spender()), Held)
     async with running(tmp_path, config=KernelConfig(cleanup_every=86_400, recover_every=0.1)), asyncio.timeout(30):
-        while await store.reserved(""):
+        while await store.ledger.reserved(""):
             await asyncio.sleep(0.02)
-    assert await store.balance("month:2026-11") == Balance(50, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(50, 0)
     await dead.close()
     await store.close()

@@ -266,7 +266,7 @@ async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) ->
         await runtime.sessions.rollback(session.id, "good")
         await asleep(runtime, session)
         assert len(await runtime.sessions.transcript(session.id)) == 2
-        journal = runtime.node.journal
+        journal = runtime.node.store
         assert (await load_state(journal, session.id)).tainted == "import"  # also where it was not in the log yet
         fork = await runtime.sessions.fork(session.id, made.seq)
         assert (await load_state(journal, fork.id)).tainted == "import"
@@ -295,11 +295,11 @@ async def test_what_a_person_allowed_there_is_asked_about_here(tmp_path: Path) -
         await session.approve(asked.call, always=asked.prefixes)
         assert await session.answer(accepted.id) == "one"
         await asleep(runtime, session)
-        assert (await load_state(runtime.node.journal, session.id)).grants == ["python3 -m this"]
+        assert (await load_state(runtime.node.store, session.id)).grants == ["python3 -m this"]
         await runtime.export_session(session.id, file)
     async with running(tmp_path / "two", clerk) as runtime:
         brought = await runtime.import_session(file, agent="a")
-        assert (await load_state(runtime.node.journal, brought.session.id)).grants == []
+        assert (await load_state(runtime.node.store, brought.session.id)).grants == []
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["home", "shared"])

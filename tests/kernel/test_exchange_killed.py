@@ -15,7 +15,7 @@ from roost.errors import NotFound, StoreFailed
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime
 from roost.stores.open import open_store
-from tests.harness.crash.killing import KillingJournal, When
+from tests.harness.crash.killing import KillingStore, When
 
 from .support import FAST, agent, place, running
 
@@ -45,7 +45,7 @@ async def file(tmp_path: Path) -> Path:
 async def test_cut_off_at_every_commit(tmp_path: Path, file: Path) -> None:
     for at, when in _STRIKES:
         store = await place.open(tmp_path)
-        journal = KillingJournal(store, at=at, when=when, session=f"ses_{at}_{when}", how="fail")
+        journal = KillingStore(store, at=at, when=when, session=f"ses_{at}_{when}", how="fail")
         with contextlib.suppress(StoreFailed):
             async with Runtime(tmp_path, agents=[agent(["x"])], config=FAST, store=journal) as runtime:
                 await runtime.import_session(file, id=f"ses_{at}_{when}", agent="a", key=f"{at}{when}")
@@ -89,7 +89,7 @@ async def _is_there(runtime: Runtime, id: str) -> bool:
 async def _main(home: str, url: str, path: str, at: str, when: str) -> None:
     id = f"ses_{at}_{when}"
     moment: When = "before" if when == "before" else "after"
-    journal = KillingJournal(await open_store(url), at=int(at), when=moment, session=id)
+    journal = KillingStore(await open_store(url), at=int(at), when=moment, session=id)
     async with Runtime(Path(home), agents=[agent(["x"])], config=FAST, store=journal) as runtime:
         await runtime.import_session(Path(path), id=id, agent="a", key=f"{at}{when}")
 

@@ -19,11 +19,11 @@ from roost.kernel.runtime import Runtime, TurnFailed
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.log.protocols import Append
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.testing.scripted import ScriptedModel
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
-from tests.harness.crash.killing import KillingJournal
+from tests.harness.crash.killing import KillingStore
 
 from .filing import look, obey
 from .nodes import node
@@ -42,9 +42,9 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Stage:
 
 
 @asynccontextmanager
-async def dying(stage: Stage, at: int) -> AsyncGenerator[tuple[Runtime, KillingJournal]]:
+async def dying(stage: Stage, at: int) -> AsyncGenerator[tuple[Runtime, KillingStore]]:
     """Its store is gone after the fork `f` was committed, or `at` so many commits of it later."""
-    store = KillingJournal(await place.open(stage.folder), at=at, when="after", session="f", how="fail")
+    store = KillingStore(await place.open(stage.folder), at=at, when="after", session="f", how="fail")
     runtime = Runtime(stage.folder / "one", agents=[clerk()], config=BRISK, store=store, snapshots=stage.url)
     await runtime.start()
     try:
@@ -57,7 +57,7 @@ async def dying(stage: Stage, at: int) -> AsyncGenerator[tuple[Runtime, KillingJ
 async def swept(runtime: Runtime, stage: Stage) -> None:
     """All that nobody needs, as in days to come."""
     if stage.url is not None:
-        store = runtime.node.journal
+        store = runtime.node.store
         owner = await store_name(store)
         later = ObjectSnapshots(open_objects(stage.url), owner=owner, clock=lambda: 10_000_000_000.0)
         await sweep(store, later)
@@ -82,7 +82,7 @@ async def test_its_source_goes_before_it_wakes(stage: Stage, at: int) -> None:
     async with stage.up() as runtime:
         sessions = runtime.sessions
         await sessions.delete("s")
-        await runtime.node.journal.purge()
+        await runtime.node.store.sessions.purge()
         age(stage)
         await runtime.node.deletions.tidy()
         await swept(runtime, stage)
@@ -200,7 +200,7 @@ async def test_forks_of_forks(stage: Stage) -> None:
                 await sessions.fork(f"f{count}", f"c{count}", id=f"f{count + 1}")
         for count in (1, 2):
             await sessions.delete(f"f{count}")
-        await runtime.node.journal.purge()
+        await runtime.node.store.sessions.purge()
         await swept(runtime, stage)
         assert [one.label for one in await sessions.checkpoints("f3") if one.label] == ["c3", "c2", "c1", "c0"]
         first = await sessions.rollback("f3", "c0")  # whose session is there
@@ -230,7 +230,7 @@ async def test_what_a_fork_between_has_borrowed_is_there(stage: Stage) -> None:
             await sessions.fork(of, id=name)
         for gone in ("s", "g"):
             await sessions.delete(gone)
-        await runtime.node.journal.purge()
+        await runtime.node.store.sessions.purge()
         await swept(runtime, stage)
         back = await sessions.rollback("h", "one")
         assert (back.files, back.why_no_files, stage.files("h")) == (True, None, {"a": "one\n"})
@@ -256,7 +256,7 @@ async def test_whoever_goes_first_leaves_it_what_it_has(tmp_path: Path, order: s
         await sessions.delete(order[0])
         assert not (memory / order[0]).exists()
         await asleep(runtime, runtime.open(order[1]))
-        await runtime.node.journal.delete(order[1])
+        await runtime.node.store.sessions.delete(order[1])
         age(stage)
         await runtime.node.deletions.tidy()
         assert {path.name for path in memory.iterdir() if path.name[0] != "."} == {"h"}
@@ -356,7 +356,7 @@ async def test_killed_between_dropping_and_removing(tmp_path: Path) -> None:
         await sound(runtime, "s")
 
 
-class Dying(KillingJournal):
+class Dying(KillingStore):
     """Nothing works any more once an event of the kind was committed."""
 
     def __init__(self, inner: Store, mark: str) -> None:

@@ -103,7 +103,7 @@ async def test_a_full_disk_can_be_made_free(small: Path) -> None:
         await asleep(runtime, session)
         assert reserve.exists()
         fill(small)
-        await runtime.node.journal.setting("large", "x" * 100_000)
+        await runtime.node.store.coordination.setting("large", "x" * 100_000)
         assert not reserve.exists()
         fill(small)
         with pytest.raises(StoreFailed, match="the disk is full"):
@@ -119,7 +119,7 @@ async def test_a_full_disk_can_be_made_free(small: Path) -> None:
 
 async def many(runtime: Runtime) -> None:
     for number in range(100):
-        await runtime.node.journal.setting(f"large-{number}", "x" * 100_000)
+        await runtime.node.store.coordination.setting(f"large-{number}", "x" * 100_000)
 
 
 def fill(folder: Path, but: int = 0) -> None:

@@ -61,10 +61,10 @@ async def test_a_home_is_taken_up_after_a_crash(tmp_path: Path) -> None:
     async with node(tmp_path, "one", config=BRIEF) as one:
         home = one.node.place.home
         store = await place.open(tmp_path)
-        await store.beat(NodeCard(id="node_dead", home=home), ttl=60)
+        await store.dispatch.beat(NodeCard(id="node_dead", home=home), ttl=60)
         started = time.monotonic()
         async with node(tmp_path, "one", config=BRIEF) as again:
             assert again.node.place.home == home
             assert time.monotonic() - started < 2 * BRIEF.lease
-        await store.leave("node_dead")
+        await store.dispatch.leave("node_dead")
         await store.close()

@@ -137,7 +137,7 @@ async def test_messages_accepted_while_nothing_runs_are_answered(tmp_path: Path)
         session = await runtime.session("a")
         await session.ask("first")
     journal = await place.open(tmp_path)
-    accepted = [await journal.accept(session.id, MessageInput((Text(str(n)),)), key=str(n)) for n in range(3)]
+    accepted = [await journal.inboxes.accept(session.id, MessageInput((Text(str(n)),)), key=str(n)) for n in range(3)]
     await journal.close()
     async with running(tmp_path, crew) as runtime:
         session = runtime.open(session.id)
@@ -228,7 +228,7 @@ async def test_a_deletion_that_a_crash_cut_is_finished_or_undone(tmp_path: Path)
             (tmp_path / "workspaces" / session.id).mkdir(parents=True)
             (tmp_path / "workspaces" / session.id / "file.txt").write_text("mine")
             runtime.node.resources.throw_away(session.id)
-        await runtime.node.journal.delete(gone.id)
+        await runtime.node.store.sessions.delete(gone.id)
     async with running(tmp_path, agent(["x"])):
         assert (tmp_path / "workspaces" / kept.id / "file.txt").read_text() == "mine"
         assert sorted(path.name for path in (tmp_path / "workspaces").iterdir()) == [".bin", kept.id]
@@ -257,27 +257,29 @@ async def test_old_sessions_are_stopped_and_stopped_ones_deleted(tmp_path: Path)
 async def test_old_sessions_are_stopped_however_many_newer_ones_are_busy(tmp_path: Path) -> None:
     """Nobody runs them: it is all about who looks at which."""
     store = await place.open(tmp_path)
-    await store.create(NewSession(id="old", agent="a", version="1", needs=("none",)), [])
+    await store.sessions.create(NewSession(id="old", agent="a", version="1", needs=("none",)), [])
     busy = [NewSession(id=f"busy{number}", agent="a", version="1", needs=("none",)) for number in range(1100)]
-    await asyncio.gather(*(store.create(one, []) for one in busy))
-    await asyncio.gather(*(store.accept(one.id, MessageInput((Text("hello"),))) for one in busy))
+    await asyncio.gather(*(store.sessions.create(one, []) for one in busy))
+    await asyncio.gather(*(store.inboxes.accept(one.id, MessageInput((Text("hello"),))) for one in busy))
     config = KernelConfig(scan=0.1, session_timeout=0.05, cleanup_every=0.1)
     async with running(tmp_path, agent(["x"]), config=config), asyncio.timeout(20):
-        while not (pending := await store.pending("old")):
+        while not (pending := await store.inboxes.pending("old")):
             await asyncio.sleep(0.05)
     assert [item.input for item in pending] == [ControlInput("stop", "unused")]
-    assert len(await store.pending("busy7")) == 1
+    assert len(await store.inboxes.pending("busy7")) == 1
     await store.close()
 
 
 async def test_a_log_that_cannot_be_read_sets_its_session_aside(tmp_path: Path) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         broken, fine = [await runtime.session("a") for _ in range(2)]
-        journal = runtime.node.journal
-        await journal.beat(NodeCard(id="other"), ttl=60)
-        (claim,) = await journal.claim("other", session=broken.id)
+        journal = runtime.node.store
+        await journal.dispatch.beat(NodeCard(id="other"), ttl=60)
+        (claim,) = await journal.dispatch.claim("other", session=broken.id)
         future = b'{"type":"dream.started","at":1.0}'
-        await journal.append(Append(session=broken.id, epoch=claim.epoch, expected=1, bodies=[future], release=True))
+        await journal.logs.append(
+            Append(session=broken.id, epoch=claim.epoch, expected=1, bodies=[future], release=True)
+        )
         await broken.send("hi")
         assert await fine.ask("hi") == "x"
         async with asyncio.timeout(30):
@@ -291,7 +293,7 @@ async def test_a_snapshot_bounds_the_tail(tmp_path: Path) -> None:
         session = await runtime.session("a")
         for number in range(120):
             await session.ask(str(number))
-        snapshot = await runtime.node.journal.snapshot(session.id)
+        snapshot = await runtime.node.store.logs.snapshot(session.id)
         assert snapshot is not None
         info = await runtime.sessions.get(session.id)
         assert info.head - snapshot.seq < 300
@@ -426,12 +428,14 @@ async def test_a_snapshot_of_another_version_is_not_read(tmp_path: Path) -> None
         session = await runtime.session("a")
         await session.ask("one")
         await asleep(runtime, session)
-        journal = runtime.node.journal
-        await journal.beat(NodeCard(id="other"), ttl=60)
-        (claim,) = await journal.claim("other", session=session.id)
+        journal = runtime.node.store
+        await journal.dispatch.beat(NodeCard(id="other"), ttl=60)
+        (claim,) = await journal.dispatch.claim("other", session=session.id)
         old = Snapshot(claim.info.head, 0, b"the shape of another version")
         head = claim.info.head
-        await journal.append(Append(session=session.id, epoch=claim.epoch, expected=head, snapshot=old, release=True))
+        await journal.logs.append(
+            Append(session=session.id, epoch=claim.epoch, expected=head, snapshot=old, release=True)
+        )
         assert await session.ask("two") == "x"
         view = await session.inspect()
         assert (view.turns, view.steps) == (2, 2)
@@ -444,16 +448,16 @@ async def test_a_call_that_brings_the_daemon_down_is_not_made_for_ever(
 ) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         session = await runtime.session("a")
-        journal = runtime.node.journal
-        await journal.beat(NodeCard(id="other"), ttl=60)
-        (claim,) = await journal.claim("other", session=session.id)
+        journal = runtime.node.store
+        await journal.dispatch.beat(NodeCard(id="other"), ttl=60)
+        (claim,) = await journal.dispatch.claim("other", session=session.id)
         crashed = [
             ev.StateChanged(at=1.0, state="running"),
             ev.InputReceived(at=1.0, input=1, parts=(Text("hi"),)),
             ev.TurnStarted(at=1.0, turn=1, input=1),
             ev.ModelStarted(at=1.0, step=1, model="scripted", attempt=attempt),
         ]
-        await journal.append(
+        await journal.logs.append(
             Append(
                 session=session.id,
                 epoch=claim.epoch,

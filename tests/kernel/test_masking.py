@@ -28,7 +28,7 @@ async def test_what_waits_in_an_inbox_is_masked(tmp_path: Path, monkeypatch: pyt
         await session.control("pause")
         first = await session.send(f"use {VALUE}", key="k")
         await session.send([Text("and"), Text(VALUE)], mode="steer")
-        waiting = [encode_input(item.input).decode() for item in await runtime.node.journal.pending(session.id)]
+        waiting = [encode_input(item.input).decode() for item in await runtime.node.store.inboxes.pending(session.id)]
         assert [body.count("[secret:SERVICE]") for body in waiting] == [1, 1]
         assert VALUE not in "".join(waiting)
         kept = b"".join(file.read_bytes() for file in tmp_path.glob("roost.db*") if file.is_file())
@@ -53,6 +53,6 @@ async def test_a_timers_words_and_a_programs_event_are_masked(tmp_path: Path, mo
         session = await runtime.session("a")
         await runtime.sessions.set_timer(session.id, "t", 4e9, f"say {VALUE}")
         await runtime.sessions.emit(session.id, "told", {"deep": [VALUE]})
-        assert VALUE not in str(await runtime.node.journal.pending(session.id))
+        assert VALUE not in str(await runtime.node.store.inboxes.pending(session.id))
         kept = b"".join(file.read_bytes() for file in tmp_path.glob("roost.db*") if file.is_file())
         assert VALUE.encode() not in kept

@@ -105,7 +105,7 @@ async def test_notices_of_a_short_call_are_in_the_commit_of_its_outcome(tmp_path
     async with running(tmp_path, Agent("a", model=model)) as runtime:
         session = await runtime.session("a")
         commits: list[list[str]] = []
-        runtime.node.journal.watch(
+        runtime.node.store.changes.watch(
             lambda change: commits.append([ev.event_type(one.event) for one in change.records or ()]),
             session=session.id,
         )

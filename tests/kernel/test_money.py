@@ -14,7 +14,7 @@ from roost.agent.definition import Agent, Limits
 from roost.kernel.runtime import Runtime, SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.log.content import ErrorData, Usage
-from roost.log.shared import Charge
+from roost.log.ledger import Charge
 from roost.models.request import Price, Profile
 from roost.money.budgets import BudgetEntry
 from roost.providers.accounts import Models
@@ -38,7 +38,7 @@ def clerk(script: Any, *, money: float | None = None, session_money: float | Non
 
 async def spent(runtime: Runtime, session: SessionHandle) -> int:
     """What the ledger says; raises `AssertionError` where the log says another thing."""
-    balance = await runtime.node.journal.balance(f"session:{session.id}")
+    balance = await runtime.node.store.ledger.balance(f"session:{session.id}")
     log = await events(session, runtime)
     told = [event.usage for event in log if isinstance(event, ev.ModelCompleted | ev.ModelFailed | ev.ModelLost)]
     assert sum(usage.cost or 0 for usage in told if usage is not None) == balance.spent
@@ -64,13 +64,13 @@ async def test_the_ledger_and_the_log_say_the_same_and_a_turn_leaves_nothing_beh
             assert await session.ask("hi") == "done"
             assert await spent(runtime, session) == turn * 2 * COST
         await asyncio.sleep(0.1)
-        assert await runtime.node.journal.balances("turn:") == {}
+        assert await runtime.node.store.ledger.balances("turn:") == {}
         month = time.strftime("%Y-%m", time.gmtime())
-        assert (await runtime.node.journal.balance(f"month:{month}")).spent == 6 * COST
-        assert (await runtime.node.journal.balance(f"agent:a:{month}")).spent == 6 * COST
+        assert (await runtime.node.store.ledger.balance(f"month:{month}")).spent == 6 * COST
+        assert (await runtime.node.store.ledger.balance(f"agent:a:{month}")).spent == 6 * COST
         await session.delete()
-        assert await runtime.node.journal.balances("session:") == {}
-        assert (await runtime.node.journal.balance(f"month:{month}")).spent == 6 * COST
+        assert await runtime.node.store.ledger.balances("session:") == {}
+        assert (await runtime.node.store.ledger.balance(f"month:{month}")).spent == 6 * COST
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ async def test_a_model_of_no_price_writes_nothing_into_the_ledger(tmp_path: Path
     async with running(tmp_path, Agent("a", model=ScriptedModel(["one"]))) as runtime:
         session = await runtime.session("a")
         assert await session.ask("hi") == "one"
-        assert await runtime.node.journal.balances("") == {}
+        assert await runtime.node.store.ledger.balances("") == {}
         assert (await session.inspect()).usage == Usage(100, 20)
 
 
@@ -188,26 +188,28 @@ async def test_what_no_session_will_take_up_is_settled_by_the_node_that_cleans_u
     async with running(tmp_path, clerk(["one", "two"]), config=config) as runtime:
         session = await runtime.session("a")
         assert await session.ask("hi") == "one"
-        store = runtime.node.journal
+        store = runtime.node.store
         for name in (session.id, "deleted", "-node_gone"):
-            await store.reserve(f"call:{name}:x1", [Charge("month:2026-11", 7, None), Charge(f"session:{name}", 7)])
+            await store.ledger.reserve(
+                f"call:{name}:x1", [Charge("month:2026-11", 7, None), Charge(f"session:{name}", 7)]
+            )
         async with asyncio.timeout(30):
-            while await store.reserved("call:"):
+            while await store.ledger.reserved("call:"):
                 await asyncio.sleep(0.05)
-        assert (await store.balance(f"session:{session.id}")).spent == COST + 7
+        assert (await store.ledger.balance(f"session:{session.id}")).spent == COST + 7
 
 
 async def test_a_deleted_session_leaves_nothing_to_another_of_its_name(tmp_path: Path) -> None:
     async with running(tmp_path, clerk(lambda _: "yes")) as runtime:
-        store = runtime.node.journal
+        store = runtime.node.store
         for name in ("chat", "chat:2", "chat2"):
             session = await runtime.session("a", id=name)
             assert await session.ask("hi") == "yes"
         left = [f"turn:chat:{number}" for number in (1, 2, 10, 11)]
-        await store.reserve("call:chat:x1", [Charge(name, 1) for name in left])
+        await store.ledger.reserve("call:chat:x1", [Charge(name, 1) for name in left])
         await runtime.open("chat").delete()
-        assert set(await store.balances("turn:")) == set()
-        assert set(await store.balances("session:")) == {"session:chat:2", "session:chat2"}
+        assert set(await store.ledger.balances("turn:")) == set()
+        assert set(await store.ledger.balances("session:")) == {"session:chat:2", "session:chat2"}
         session = await runtime.session("a", id="chat")
         assert await session.ask("hi") == "yes"
         assert await spent(runtime, session) == COST
@@ -223,7 +225,7 @@ async def test_what_is_left_of_a_turn_without_an_open_step_is_lost_in_both(tmp_p
         await session.send("hi")
         await asyncio.wait_for(traces.started.wait(), 30)
         charges = [Charge(f"session:{session.id}", 7), Charge(f"turn:{session.id}:1", 7)]
-        await runtime.node.journal.reserve(f"call:{session.id}:x1", charges)
+        await runtime.node.store.ledger.reserve(f"call:{session.id}:x1", charges)
     traces.gate.set()
     async with running(tmp_path, agent) as runtime:
         session = runtime.open(session.id)

@@ -18,9 +18,9 @@ from roost.agent.session import wake
 from roost.kernel.state_loader import load
 from roost.log import events as ev
 from roost.log.content import Usage
+from roost.log.ledger import Balance
 from roost.log.protocols import Record
-from roost.log.shared import Balance
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Fault, Reply
 from roost.testing.scripted import Call
@@ -100,11 +100,11 @@ async def test_killed_by_chance_the_logs_the_ledger_and_the_provider_agree(tmp_p
     try:
         spent = [await told(store, session) for session in SESSIONS]
         for session, amount in zip(SESSIONS, spent, strict=True):
-            assert await store.balance(f"session:{session}") == Balance(amount, 0)
+            assert await store.ledger.balance(f"session:{session}") == Balance(amount, 0)
             assert amount <= limit(session)
-        assert list((await store.balances("month:")).values()) == [Balance(sum(spent), 0)]
-        assert await store.reserved("") == {}
-        assert await store.balances("turn:") == {}
+        assert list((await store.ledger.balances("month:")).values()) == [Balance(sum(spent), 0)]
+        assert await store.ledger.reserved("") == {}
+        assert await store.ledger.balances("turn:") == {}
     finally:
         await store.close()
     assert cost(server) <= sum(spent)
@@ -131,9 +131,9 @@ async def test_a_node_that_slept_too_long_spends_nothing_that_is_not_seen(tmp_pa
     store = await place.open(tmp_path / "two")
     try:
         for session in SESSIONS:
-            spent, held = await store.balance(f"session:{session}")
+            spent, held = await store.ledger.balance(f"session:{session}")
             assert await told(store, session) <= spent <= limit(session) - held
-        (now,) = (await store.balances("month:")).values()
+        (now,) = (await store.ledger.balances("month:")).values()
     finally:
         await store.close()
     assert cost(server) <= now.spent + now.reserved
@@ -161,6 +161,6 @@ def cost(server: ProviderServer) -> int:
 
 async def whole(store: Store, session: str) -> list[Record]:
     records: list[Record] = []
-    while page := await store.read(session, after=len(records), limit=1000):
+    while page := await store.logs.read(session, after=len(records), limit=1000):
         records += page
     return records

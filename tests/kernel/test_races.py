@@ -80,7 +80,7 @@ async def test_a_node_that_takes_up_its_own_lost_session_goes_on_with_it(tmp_pat
         session = await runtime.session("a")
         asking = asyncio.create_task(session.ask("hi"))
         await traces.started.wait()
-        await runtime.node.journal.leave(runtime.node.id)  # as another node does that believes this one dead
+        await runtime.node.store.dispatch.leave(runtime.node.id)  # as another node does that believes this one dead
         await asyncio.sleep(0.5)
         traces.gate.set()
         assert await asyncio.wait_for(asking, 30) == "done"
@@ -94,8 +94,8 @@ async def test_an_input_of_another_process_is_not_hidden_by_a_later_one(tmp_path
         await traces.started.wait()
         other = await place.open(tmp_path)
         for _ in range(3):
-            await other.accept(session.id, MessageInput((Text("from elsewhere"),)))
-        await other.accept(session.id, ControlInput("cancel"))
+            await other.inboxes.accept(session.id, MessageInput((Text("from elsewhere"),)))
+        await other.inboxes.accept(session.id, ControlInput("cancel"))
         await session.send("from here")
         completed = await until(session, ev.TurnCompleted)
         assert completed.outcome == "cancelled"

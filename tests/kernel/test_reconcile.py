@@ -12,8 +12,8 @@ from roost.errors import ConfigError
 from roost.kernel.reconcile import Reconciled, Reconciler
 from roost.log.content import ErrorData, Usage
 from roost.log.events import Event, ModelFailed, ModelNotice, ModelStarted
-from roost.log.shared import LostCall
-from roost.log.store_protocol import Store
+from roost.log.ledger import LostCall
+from roost.log.store import Store
 from roost.models.catalog.facts import PriceTable
 from roost.money.budgets import Held, Spender
 from roost.money.ledger import Ledger
@@ -75,11 +75,11 @@ async def lose(
     dead = Ledger(store, owner="dead", now=lambda: begun)
     plan = Plan(reserved, base=reserved // 10)
     assert isinstance(await dead.reserve(reserved, Spender(session=session, user=user, model=model), plan), Held)
-    (call,) = await store.open_calls(f"call:{session}:")
+    (call,) = await store.ledger.open_calls(f"call:{session}:")
     assert call.note is not None
-    assert await store.lose(call.id, reserved // 10, call.note, told=False)
+    assert await store.ledger.lose(call.id, reserved // 10, call.note, told=False)
     await dead.close()
-    return next(lost for lost in await store.lost("") if lost.id == call.id)
+    return next(lost for lost in await store.ledger.lost("") if lost.id == call.id)
 
 
 async def reconcile(store: Store, models: Models, *, ours: bool = True, now: float = LATER, **more: Any) -> Reconciled:
@@ -113,14 +113,14 @@ async def test_a_lost_call_costs_what_the_report_has_beyond_the_logs(
     assert (compared.charged, compared.cost, compared.reported, compared.why) == (10**8, cost, cost, None)
     (day,) = found.days
     assert (day.day, day.billed) == ("2026-11-04", 5 * 10**8)
-    (now,) = await store.lost("")
+    (now,) = await store.ledger.lost("")
     assert (now.cost, now.settled) == (cost, "report")
-    assert (await store.balance("month:2026-11")).spent == cost
-    assert (await store.balance("user:ann:2026-11")).spent == cost
+    assert (await store.ledger.balance("month:2026-11")).spent == cost
+    assert (await store.ledger.balance("user:ann:2026-11")).spent == cost
     asked = len(reports.asked)
     assert (await reconcile(store, models(url))).calls == []
     assert len(reports.asked) == asked, "nothing is left to ask for"
-    assert await store.lost("") == [now]
+    assert await store.ledger.lost("") == [now]
     assert call.id == now.id
 
 
@@ -134,7 +134,7 @@ async def test_what_others_may_have_used_is_shown_and_left(
     (left,) = (await reconcile(store, models(url), ours=False)).calls
     assert (left.cost, left.reported) == (None, 600 * IN + 40 * OUT)
     assert ("2 calls at that time" if kind == "openai" else "pass --ours") in (left.why or "")
-    assert (await store.lost(""))[0].settled is None
+    assert (await store.ledger.lost(""))[0].settled is None
     (settled,) = (await reconcile(store, models(url, report_key_id="key_1"), ours=False)).calls
     assert settled.cost == 500 * IN + 30 * OUT
 
@@ -159,7 +159,7 @@ async def test_a_wrong_key_settles_nothing_and_is_not_shown(
         await reconcile(store, models(url, admin=admin))
     assert refused.value.code == "report_failed"
     assert "wrong-admin-key" not in f"{refused.value}{caplog.text}"
-    assert await store.lost("") == [before]
+    assert await store.ledger.lost("") == [before]
 
 
 @pytest.mark.one_on_postgres
@@ -174,7 +174,7 @@ async def _why(store: Store, url: str, *calls: Call, kind: Kind = "openai", now:
     with ProviderServer(reports=reports) as server:
         found = await reconcile(store, models(server.url), now=now)
     assert {call.cost for call in found.calls} == {None}
-    assert {call.settled for call in await store.lost("")} == {None}
+    assert {call.settled for call in await store.ledger.lost("")} == {None}
     return found.calls[0].why or ""
 
 
@@ -196,7 +196,7 @@ async def test_what_is_not_certain_is_left(store: Store, kind: Kind, url: str) -
     again = [step(START + 30, name, own)[0], ModelNotice(at=START + 29, step=1, kind="retry")]
     await write(store, "again", "clerk", [*again, step(START + 30, name, own)[1]])
     assert "tried again" in await _why(store, url, mine, mine, lost)
-    await store.delete("again")
+    await store.sessions.delete("again")
     failed: list[Event] = [
         ModelStarted(at=START + 5, step=1, model=name),
         ModelFailed(at=START + 9, step=1, error=ErrorData("timeout", "slow"), usage=Usage(5, cost=50)),
@@ -246,8 +246,8 @@ async def test_openrouter_says_what_a_call_has_cost(store: Store, reports: Usage
     dead = Ledger(store, owner="dead", now=lambda: START)
     for session, id in (("a", "gen-1"), ("b", "gen-2"), ("c", None)):
         assert isinstance(await dead.reserve(10**9, Spender(session=session, model="openrouter/big")), Held)
-        (call,) = await store.open_calls(f"call:{session}:")
-        await store.progress({call.id: 5}, {call.id: id} if id else {})
+        (call,) = await store.ledger.open_calls(f"call:{session}:")
+        await store.ledger.progress({call.id: 5}, {call.id: id} if id else {})
     await dead.close()
     heir = Ledger(store, owner="heir", now=lambda: START)
     for session in "abc":
@@ -257,7 +257,7 @@ async def test_openrouter_says_what_a_call_has_cost(store: Store, reports: Usage
     assert found["call:a"].cost == 120_000
     assert "does not know gen-2" in (found["call:b"].why or "")
     assert "before its id was noted" in (found["call:c"].why or "")
-    assert [call.settled for call in await store.lost("")].count("report") == 1
+    assert [call.settled for call in await store.ledger.lost("")].count("report") == 1
 
 
 async def test_an_account_without_a_report_is_left(store: Store, url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -17,8 +18,8 @@ from roost.errors import Invalid, StoreFailed
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, Input, SetTimerInput
-from roost.log.protocols import Append
-from roost.log.store_protocol import Store
+from roost.log.protocols import Append, Logs, SessionIndex
+from tests.harness.wrapping import Passing
 
 from .support import BRISK, agent, asleep, events, place, running, so
 
@@ -27,40 +28,45 @@ LONG = "".join(map(chr, range(0x4E00, 0x7000)))
 """For a key of an index, and cannot be made short enough."""
 
 
-class Refusing:
-    """A store that takes no event that speaks of `unwritable`, and does not tell when it is first asked for timers."""
+class Refusing(Passing):
+    """Logs that take no event that speaks of `unwritable`."""
 
-    def __init__(self, inner: Store, error: Callable[[], Exception]) -> None:
-        self._inner, self._error = inner, error
-        self.walks: list[float] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+    def __init__(self, inner: Logs, error: Callable[[], Exception]) -> None:
+        super().__init__(inner)
+        self._error = error
 
     async def append(self, append: Append) -> int:
         if any(b"unwritable" in body for body in append.bodies):
             raise self._error()
-        return await self._inner.append(append)
+        return await self.inner.append(append)
+
+
+class Forgetful(Passing):
+    """An index of sessions that does not tell when it is first asked for timers."""
+
+    def __init__(self, inner: SessionIndex) -> None:
+        super().__init__(inner)
+        self.walks: list[float] = []
 
     async def with_timers(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
         self.walks.append(time.monotonic())
         if len(self.walks) == 1:
             raise StoreFailed("not now")
-        return await self._inner.with_timers(prefix, after=after, limit=limit)
+        return await self.inner.with_timers(prefix, after=after, limit=limit)
 
 
 @asynccontextmanager
 async def refusing(
     home: Path, error: Callable[[], Exception] = lambda: Invalid("cannot store that"), **config: float
-) -> AsyncGenerator[tuple[Runtime, Refusing]]:
+) -> AsyncGenerator[tuple[Runtime, Forgetful]]:
     home.mkdir(exist_ok=True)
-    store = Refusing(await place.open(home), error)
-    runtime = Runtime(
-        home, agents=[agent(["yes"] * 9)], config=msgspec.structs.replace(BRISK, **config), store=cast(Store, store)
-    )
+    inner = await place.open(home)
+    sessions = Forgetful(inner.sessions)
+    store = dataclasses.replace(inner, logs=cast(Any, Refusing(inner.logs, error)), sessions=cast(Any, sessions))
+    runtime = Runtime(home, agents=[agent(["yes"] * 9)], config=msgspec.structs.replace(BRISK, **config), store=store)
     await runtime.start()
     try:
-        yield runtime, store
+        yield runtime, sessions
     finally:
         await runtime.stop(grace=0.2)
 
@@ -80,7 +86,7 @@ async def test_a_label_that_a_store_cannot_keep(tmp_path: Path, name: str) -> No
         with pytest.raises(Invalid) as refused:
             await runtime.sessions.checkpoint(session.id, name)
         assert refused.value.code == "bad_label"
-        assert await runtime.node.journal.pending(session.id) == []
+        assert await runtime.node.store.inboxes.pending(session.id) == []
         assert await session.ask("again") == "yes"
 
 
@@ -93,7 +99,7 @@ async def test_a_timer_that_a_store_cannot_keep(tmp_path: Path, name: str) -> No
         assert refused.value.code == "bad_timer"
         with pytest.raises(Invalid):
             await runtime.sessions.clear_timer(session.id, name)
-        assert await runtime.node.journal.pending(session.id) == []
+        assert await runtime.node.store.inboxes.pending(session.id) == []
         assert await session.ask("go") == "yes"
 
 

@@ -208,7 +208,7 @@ async def test_points_outlive_a_sweep(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "store")
     async with stage.up() as here:
         await here.tell(*[f"sh echo {number} > n" for number in range(5)])
-        store, objects = here.runtime.node.journal, open_objects(str(stage.url))
+        store, objects = here.runtime.node.store, open_objects(str(stage.url))
         later = ObjectSnapshots(objects, owner=await store_name(store), clock=lambda: 10_000_000_000.0)
         assert (await sweep(store, later)).objects == 0
         points = [event.snapshot for event in await here.log() if isinstance(event, ev.WorkspaceSaved)]

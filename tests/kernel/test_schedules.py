@@ -108,7 +108,7 @@ async def test_nothing_fires_once_a_pause_has_taken_effect(tmp_path: Path) -> No
         await traces.started.wait()
         clock.go_to(await due(runtime, session, "kept") + 1)
         await fire(runtime, clock)
-        waiting = [item.input for item in await runtime.node.journal.pending(session.id)]
+        waiting = [item.input for item in await runtime.node.store.inboxes.pending(session.id)]
         assert sorted(item.name for item in waiting if isinstance(item, DueInput)) == ["gone", "kept", "paused"]
         assert [view.name for view in (await runtime.schedules.list())[0]] == ["gone", "kept", "paused"]
         assert await runtime.schedules.pause(session.id, "paused", wait=0.05) is None  # the tool still runs
@@ -209,7 +209,7 @@ async def test_a_stopped_session_waits_and_a_deleted_one_has_none(tmp_path: Path
         assert [event.missed for event in await fired(session, runtime)] == [5]
         await session.delete()
         assert await runtime.schedules.list() == ([], None)
-        assert await runtime.node.dispatcher.fire(clock() + 30 * DAY) is None
+        assert await runtime.node.store.dispatch.fire(clock() + 30 * DAY) is None
 
 
 @sqlite_only

@@ -16,7 +16,7 @@ from roost.log import events as ev
 from roost.log.schedule_events import ScheduleSpec
 from roost.stores.open import open_store
 from tests.harness.crash.check import problems
-from tests.harness.crash.killing import KillingJournal, When
+from tests.harness.crash.killing import KillingStore, When
 
 from .scheduling import HOUR, Clock, Speaker, hourly
 from .support import running
@@ -50,7 +50,7 @@ async def _play(runtime: Runtime, clock: Clock) -> None:
 async def _settle(runtime: Runtime, clock: Clock) -> None:
     async with asyncio.timeout(20):
         while True:
-            following = await runtime.node.dispatcher.fire(clock())
+            following = await runtime.node.store.dispatch.fire(clock())
             info = await runtime.sessions.get("s")
             resting = not info.pending and info.phase == "idle" and info.owner is None
             if resting and (following is None or following > clock()):
@@ -58,9 +58,9 @@ async def _settle(runtime: Runtime, clock: Clock) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _strike(home: Path, at: int, when: When) -> KillingJournal:
+async def _strike(home: Path, at: int, when: When) -> KillingStore:
     clock, clerk = Clock(), Speaker("HEARTBEAT_OK")
-    journal = KillingJournal(await open_store(home / "roost.db", durability="relaxed"), at=at, when=when, how="fail")
+    journal = KillingStore(await open_store(home / "roost.db", durability="relaxed"), at=at, when=when, how="fail")
     runtime = Runtime(home, agents=[clerk.agent], config=clock.config, store=journal)
     try:
         await runtime.start()
@@ -74,7 +74,7 @@ async def _strike(home: Path, at: int, when: When) -> KillingJournal:
         await _play(again, clock)
     store = await open_store(home / "roost.db")
     try:
-        log = [record.event for record in await store.read("s")]
+        log = [record.event for record in await store.logs.read("s")]
         found = [
             one for one in await problems(store, "s", settled=True) if "fired" not in one and "answered" not in one
         ]

@@ -14,7 +14,7 @@ import pytest
 from roost.kernel.runtime import Runtime
 from roost.log.schedule_events import ScheduleSpec
 from roost.stores.open import open_store
-from tests.harness.crash.killing import KillingJournal
+from tests.harness.crash.killing import KillingStore
 
 from .scheduling import DAY, Clock, Speaker
 from .support import place
@@ -83,7 +83,7 @@ async def test_a_year_misses_none_and_fires_none_twice(tmp_path: Path, seed: int
     made = {session: (await runtime.schedules.get(session, "s")).coming[0].at for session in sessions}
     restarts = 0
     while clock() < end:
-        following = await runtime.node.dispatcher.fire(clock())
+        following = await runtime.node.store.dispatch.fire(clock())
         if chance.random() < 0.04:
             restarts += 1
             journal.dead = journal.dead or chance.random() < 0.7  # as by kill -9: nothing more is written
@@ -96,7 +96,7 @@ async def test_a_year_misses_none_and_fires_none_twice(tmp_path: Path, seed: int
             clock.go_to(max(soon + chance.choice([0.01, 5.0, 70.0]), clock()))
         else:
             await asyncio.sleep(0.002)
-    while await runtime.node.dispatcher.fire(clock()) is None or await _busy(runtime, sessions):
+    while await runtime.node.store.dispatch.fire(clock()) is None or await _busy(runtime, sessions):
         await asyncio.sleep(0.01)
     for session, (zone, cron) in sessions.items():
         fired = [due for due in await _fired(runtime, session) if due < end]
@@ -107,9 +107,9 @@ async def test_a_year_misses_none_and_fires_none_twice(tmp_path: Path, seed: int
     await runtime.stop(grace=0.0)
 
 
-async def _begin(home: Path, clock: Clock) -> tuple[Runtime, KillingJournal]:
+async def _begin(home: Path, clock: Clock) -> tuple[Runtime, KillingStore]:
     store = await open_store(home / "roost.db", durability="relaxed")
-    journal = KillingJournal(store, at=None, how="fail")
+    journal = KillingStore(store, at=None, how="fail")
     runtime = Runtime(home, agents=[Speaker().agent], config=clock.config, store=place.url or journal)
     await runtime.start()
     return runtime, journal

@@ -76,8 +76,8 @@ async def heard(runtime: Runtime, session: str) -> list[str]:
 
 async def sound(runtime: Runtime, session: str) -> None:
     """The whole log, folded from its beginning, is the state that the store has."""
-    journal, head = runtime.node.journal, (await runtime.sessions.get(session)).head
-    found = [record.event for record in await journal.read(session, limit=100_000)]
+    journal, head = runtime.node.store, (await runtime.sessions.get(session)).head
+    found = [record.event for record in await journal.logs.read(session, limit=100_000)]
     folding = Folding(State(), gone_back_to(found))
     for event in found:
         folding.add(event)
@@ -377,7 +377,7 @@ async def test_the_shared_store_keeps_what_checkpoints_need(tmp_path: Path) -> N
         await session.ask("sh echo 2 > a")
         position = (await sessions.get(session.id)).head
         await session.ask("sh echo 3 > a")
-        store = runtime.node.journal
+        store = runtime.node.store
         objects = open_objects(stage.url or "")
         later = ObjectSnapshots(objects, owner=await store_name(store), clock=lambda: 10_000_000_000.0)
         assert (await sweep(store, later)).kept

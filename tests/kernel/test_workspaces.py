@@ -104,7 +104,7 @@ async def test_files_follow(stage: Stage, kind: str, request: pytest.FixtureRequ
 async def test_a_save_is_in_the_same_commit_as_the_outcome(stage: Stage) -> None:
     async with stage.at("one") as here:
         heads: list[list[str]] = []
-        here.runtime.node.journal.watch(
+        here.runtime.node.store.changes.watch(
             lambda change: heads.append([ev.event_type(record.event) for record in change.records or ()]),
             session=here.session.id,
         )
@@ -448,7 +448,7 @@ async def test_what_no_session_needs_is_removed(stage: Stage) -> None:
         await other.ask("sh echo theirs > b")
         await asleep(here.runtime, other)
         await here.sleep()
-        store = here.runtime.node.journal
+        store = here.runtime.node.store
         objects, name = open_objects(str(stage.url)), await store_name(store)
         later = ObjectSnapshots(objects, owner=name, clock=lambda: time.time() + 30 * 86_400)
         kept = len(stage.objects())

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from roost.errors import StoreUnreachable
 from roost.log.dispatch import NodeCard
-from roost.stores.postgres.store import PostgresJournal
+from roost.log.store import Store
 
 
-async def answers(journal: PostgresJournal) -> bool:
+async def answers(journal: Store) -> bool:
     try:
-        await journal.backlog()
+        await journal.dispatch.backlog()
     except StoreUnreachable:
         return False
     return True
 
 
-async def beats(journal: PostgresJournal, node: str = "n") -> bool:
+async def beats(journal: Store, node: str = "n") -> bool:
     try:
-        await journal.beat(NodeCard(id=node), ttl=60)
+        await journal.dispatch.beat(NodeCard(id=node), ttl=60)
     except StoreUnreachable:
         return False
     return True

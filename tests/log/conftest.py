@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roost.stores.postgres.store import PostgresJournal
+from roost.log.store import Store
+from roost.stores.postgres.store import open_postgres
 from tests.harness.postgres.server import PostgresServer
 
 
 async def _prepare(url: str) -> None:
-    await (await PostgresJournal.open(url)).close()
+    await (await open_postgres(url)).close()
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ async def url(server: PostgresServer) -> str:
 
 
 @pytest.fixture
-async def journal(url: str) -> AsyncIterator[PostgresJournal]:
-    journal = await PostgresJournal.open(url)
+async def journal(url: str) -> AsyncIterator[Store]:
+    journal = await open_postgres(url)
     yield journal
     await journal.close()

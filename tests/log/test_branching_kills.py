@@ -24,7 +24,7 @@ from roost.testing.stores import own
 
 async def main():
     store = await open_store(sys.argv[1])
-    await store.leave("n")
+    await store.dispatch.leave("n")
     claim = await own(store, "child", "n")
     head, made = claim.info.head, []
     print("ready", flush=True)
@@ -36,7 +36,7 @@ async def main():
         made.append(head)
         if len(made) > 2:
             old = made.pop(0)
-            await asyncio.gather(*(store.delete(f"{kind}{old}") for kind in "fg"))
+            await asyncio.gather(*(store.sessions.delete(f"{kind}{old}") for kind in "fg"))
 
 asyncio.run(main())
 """
@@ -53,7 +53,7 @@ async def test_killed_at_any_moment(where: str) -> None:
     store = await open_store(where)
     for session in ("child", "parent"):
         await new(store, session)
-    await store.accept("child", said("done"))
+    await store.inboxes.accept("child", said("done"))
     before = 1
     for seed in range(2):
         process = await asyncio.create_subprocess_exec(
@@ -64,20 +64,20 @@ async def test_killed_at_any_moment(where: str) -> None:
         await asyncio.sleep(random.Random(seed).uniform(0.1, 0.4))
         process.kill()
         await process.wait()
-        head = (await store.get("child")).head
+        head = (await store.sessions.get("child")).head
         assert head > before
         before = head
-        assert len(await store.pending("parent")) == head - 1
-        assert [one.seq for one in await store.checkpoints("child")] == list(range(head, 1, -1))
-        await store.purge()
+        assert len(await store.inboxes.pending("parent")) == head - 1
+        assert [one.seq for one in await store.logs.checkpoints("child")] == list(range(head, 1, -1))
+        await store.sessions.purge()
         assert process.returncode == -9
-        forks = [session async for session in store.sessions() if session[0] in "fg"]
+        forks = [session async for session in store.portable.sessions() if session[0] in "fg"]
         for session in forks:
             at = int(session[1:]) if session[0] == "f" else 2
             assert await log_of(store, session) == [*(f"child{n}" for n in range(2, at + 1)), f"{session}{at + 1}"]
-            await store.delete(session)
-    await store.leave("n")
-    await store.purge()
+            await store.sessions.delete(session)
+    await store.dispatch.leave("n")
+    await store.sessions.purge()
     await store.close()
     await (await open_store(where)).close()
     assert (await check(where)).faults == []

@@ -73,7 +73,10 @@ async def damage(where: str, *statements: str) -> None:
 async def test_nothing_is_wrong(where: str, tmp_path: Path) -> None:
     await live(where, tmp_path, turns=45)
     store = await open_store(where)
-    assert [await store.snapshot(session) is not None async for session in store.sessions()] == [False, True]
+    assert [await store.logs.snapshot(session) is not None async for session in store.portable.sessions()] == [
+        False,
+        True,
+    ]
     done = await check(where)
     assert done.faults == []
     assert (done.sessions, done.events > 250) == (2, True)
@@ -124,12 +127,12 @@ async def test_events_beyond_the_head(where: str, tmp_path: Path) -> None:
 async def test_a_snapshot_of_a_later_event_than_there_is(where: str, tmp_path: Path) -> None:
     sessions = await live(where, tmp_path)
     store = await open_store(where)
-    await store.beat(NodeCard(id="n"), ttl=9)
-    (claim,) = await store.claim("n", session=sessions[0])
+    await store.dispatch.beat(NodeCard(id="n"), ttl=9)
+    (claim,) = await store.dispatch.claim("n", session=sessions[0])
     late = Snapshot(99, 1, b"x")
     head = claim.info.head
-    await store.append(Append(session=sessions[0], epoch=claim.epoch, expected=head, snapshot=late, release=True))
-    await store.leave("n")
+    await store.logs.append(Append(session=sessions[0], epoch=claim.epoch, expected=head, snapshot=late, release=True))
+    await store.dispatch.leave("n")
     await store.close()
     assert [(fault.kind, fault.session) for fault in (await check(where)).faults] == [("snapshot", sessions[0])]
 
@@ -174,9 +177,9 @@ async def memorable(where: str, home: Path) -> str:
         file = home / "out.jsonl"
         await runtime.export_session(one.id, file)
         await runtime.import_session(file, agent="a")
-        store = runtime.node.journal
+        store = runtime.node.store
         proposals = [NewFact(id=f"fct_p{n}", space="agent:a", text=f"proposed {n}", proposed=True) for n in range(3)]
-        await store.change_facts([PutFact(fact) for fact in proposals], by="x")
+        await store.facts.change([PutFact(fact) for fact in proposals], by="x")
         await runtime.memories.accept("fct_p0")
         await runtime.memories.reject("fct_p1")
         return one.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import json
 import signal
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,10 +23,11 @@ from roost.kernel.runtime import Runtime
 from roost.log.dbos import DbosDispatcher
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Claim
-from roost.log.store_protocol import Store
-from roost.stores.postgres.store import PostgresJournal
+from roost.log.store import Store
+from roost.stores.postgres.store import open_postgres
 from roost.testing.dispatch import DispatchConformance
 from tests.harness.postgres.server import PostgresServer
+from tests.harness.wrapping import Passing
 from tests.log.dbos_node import agent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DBOS leaves coroutines behind when it is ended under way
@@ -52,7 +54,7 @@ def _leftovers() -> Iterator[None]:
 
 async def _prepare(url: str) -> None:
     """With the tables of both, so that a test does not wait for them."""
-    store = await PostgresJournal.open(url)
+    store = await open_postgres(url)
     dispatcher = DbosDispatcher(store, url)
     await dispatcher.beat(NodeCard(id="first"), ttl=5)
     await dispatcher.leave("first")
@@ -60,44 +62,35 @@ async def _prepare(url: str) -> None:
     await store.close()
 
 
-class _Dispatched:
-    """A store whose dispatcher is DBOS. DBOS takes a moment, and the suite asks once: a claim waits for the sessions
-    that the node may have, and a little longer for those that it may not."""
+class _Patient(Passing):
+    """DBOS takes a moment, and the suite asks once: a claim waits for the sessions that the node may have, and a little
+    longer for those that it may not."""
 
     def __init__(self, store: Store, url: str) -> None:
-        self.store = store
-        self.dispatcher = DbosDispatcher(store, url, poll=0.03, again=0.3)
+        super().__init__(DbosDispatcher(store, url, poll=0.03, again=0.3))
+        self._store = store
         self._cards: dict[str, NodeCard] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
-
     async def beat(self, card: NodeCard, *, ttl: float) -> None:
-        await self.dispatcher.beat(card, ttl=ttl)
+        await self.inner.beat(card, ttl=ttl)
         self._cards[card.id] = card
-
-    async def leave(self, node: str) -> None:
-        await self.dispatcher.leave(node)
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         if session is not None:
-            return await self.dispatcher.claim(node, session=session)
+            return await self.inner.claim(node, session=session)
         claims: list[Claim] = []
         began = seen = time.monotonic()
         while len(claims) < limit and (now := time.monotonic()) < began + _PATIENCE and now < seen + _LINGER:
-            claims += await self.dispatcher.claim(node, limit=limit - len(claims))
+            claims += await self.inner.claim(node, limit=limit - len(claims))
             if await self._claimable(self._cards[node]):
                 seen = time.monotonic()
             await asyncio.sleep(0.02)
         return claims
 
     async def _claimable(self, card: NodeCard) -> bool:
-        infos = [await self.store.get(session) for session in await self.store.ready() if not card.draining]
+        ready = () if card.draining else await self._store.dispatch.ready()
+        infos = [await self._store.sessions.get(session) for session in ready]
         return any(set(one.needs) <= set(card.offers) and one.format <= card.format for one in infos)
-
-    async def close(self) -> None:
-        await self.dispatcher.close()
-        await self.store.close()
 
 
 class TestDispatch(DispatchConformance):
@@ -106,7 +99,8 @@ class TestDispatch(DispatchConformance):
     @contextlib.asynccontextmanager
     async def two(self, folder: Path) -> AsyncGenerator[tuple[Store, Store]]:
         url = await _server.database(_prepare)
-        both: Any = _Dispatched(await PostgresJournal.open(url), url)
+        store = await open_postgres(url)
+        both = dataclasses.replace(store, dispatch=cast(Any, _Patient(store, url)))
         try:
             yield both, both
         finally:

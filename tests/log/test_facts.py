@@ -11,17 +11,17 @@ import asyncpg
 import pytest
 
 from roost.log.facts import EndFact
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores import copy
 from roost.stores.open import open_store
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.facts import HERE, FactsConformance, ids, put
 from tests.harness.postgres.server import PostgresServer
 
 
 class TestSqlite(FactsConformance):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db", durability="relaxed")
+        return await open_sqlite(folder / "roost.db", durability="relaxed")
 
 
 class Lent:
@@ -47,18 +47,18 @@ class TestPostgres(Lent, FactsConformance):
 async def test_purged_text_is_in_no_file(tmp_path: Path) -> None:
     """Also while the daemon goes on, with a reader on another connection."""
     needle, words = "Zanzibarian harpsichord", ("zanzibarian", "harpsichord")
-    store = await SqliteJournal.open(tmp_path / "roost.db", durability="relaxed")
-    await store.change_facts([put(f"n{n}", f"note {n}") for n in range(500)], by="p")
-    await store.change_facts([put("a", needle, key=needle), put("b", f"{needle} again"), put("c", "kept")], by="p")
-    await store.change_facts([put("d", "other", key=needle), EndFact("b"), EndFact("d")], by="p")
+    store = await open_sqlite(tmp_path / "roost.db", durability="relaxed")
+    await store.facts.change([put(f"n{n}", f"note {n}") for n in range(500)], by="p")
+    await store.facts.change([put("a", needle, key=needle), put("b", f"{needle} again"), put("c", "kept")], by="p")
+    await store.facts.change([put("d", "other", key=needle), EndFact("b"), EndFact("d")], by="p")
     assert any(_holding(tmp_path, *words))
-    other = await SqliteJournal.open(tmp_path / "roost.db", durability="relaxed")
-    assert (await other.fact("a")).text == needle
-    assert (await store.purge_facts([HERE])).facts == 3
+    other = await open_sqlite(tmp_path / "roost.db", durability="relaxed")
+    assert (await other.facts.get("a")).text == needle
+    assert (await store.facts.purge([HERE])).facts == 3
     assert _holding(tmp_path, *words) == []
     assert await ids(other, "kept") == ["c"]
-    await store.change_facts([put("later")], by="p")
-    assert (await other.fact("later")).version > 0
+    await store.facts.change([put("later")], by="p")
+    assert (await other.facts.get("later")).version > 0
     await other.close()
     await store.close()
     assert _holding(tmp_path, *words) == []
@@ -74,10 +74,10 @@ async def test_purged_text_is_in_no_table_file_of_postgresql(postgres: PostgresS
     needle = "zanzibarian harpsichord"
     async with postgres.borrowed() as url:
         store = await open_store(url)
-        await store.change_facts([put(f"n{n}", f"note {n}") for n in range(50)], by="p")
-        await store.change_facts([put("a", needle), put("b", "kept")], by="p")
-        await store.change_facts([EndFact("a")], by="p")
-        done = await store.purge_facts([HERE])
+        await store.facts.change([put(f"n{n}", f"note {n}") for n in range(50)], by="p")
+        await store.facts.change([put("a", needle), put("b", "kept")], by="p")
+        await store.facts.change([EndFact("a")], by="p")
+        done = await store.facts.purge([HERE])
         assert done.facts == 1
         assert not any("dead rows" in one for one in done.left)
         link = await asyncpg.connect(url)
@@ -96,11 +96,11 @@ async def test_purged_text_is_in_no_table_file_of_postgresql(postgres: PostgresS
 class TestMoves(Lent):
     async def test_memory_moves_with_the_house(self, tmp_path: Path) -> None:
         source, target = await open_store(tmp_path / "roost.db"), await self.open(tmp_path)
-        await source.change_facts([put("a", "tea"), put("b", "mate", supersedes=("a",))], by="p")
+        await source.facts.change([put("a", "tea"), put("b", "mate", supersedes=("a",))], by="p")
         assert (await copy.copy(source, target)).facts == 1
         again = await copy.copy(source, target)
         assert (again.facts, again.problems) == (0, [])
-        await target.change_facts([put("c", "coffee")], by="p")
+        await target.facts.change([put("c", "coffee")], by="p")
         assert [problem.detail[:24] for problem in (await copy.copy(source, target)).problems] == [
             "the memory 'agent:clerk'"
         ]

@@ -14,9 +14,9 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, StateChanged, encode_event
 from roost.log.inputs import MessageInput, TimerInput
+from roost.log.ledger import Charge
 from roost.log.protocols import Append, Claim, NewSession, Record, Snapshot, TimerSpec
-from roost.log.shared import Charge
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.copy import checksum, copy
 from roost.stores.open import open_store
 
@@ -58,8 +58,8 @@ def said(text: str) -> MessageInput:
 
 
 async def own(store: Store, session: str) -> Claim:
-    await store.beat(NodeCard(id="n", home="h"), ttl=60)
-    (claim,) = await store.claim("n", session=session)
+    await store.dispatch.beat(NodeCard(id="n", home="h"), ttl=60)
+    (claim,) = await store.dispatch.claim("n", session=session)
     return claim
 
 
@@ -70,8 +70,8 @@ async def write(store: Store, session: str, texts: list[str], **more: object) ->
     append = Append(session=session, epoch=claim.epoch, expected=claim.info.head, bodies=bodies, release=True)
     for name, value in more.items():
         setattr(append, name, value)
-    await store.append(append)
-    await store.leave("n")
+    await store.logs.append(append)
+    await store.dispatch.leave("n")
 
 
 async def live(store: Store) -> None:
@@ -86,12 +86,15 @@ async def live(store: Store) -> None:
         labels={"b": STRANGE, "a": "x"},
         needs=("account:z", "account:a"),
     )
-    await store.create(rich, [StateChanged(at=0.1 + 0.2, state="running")], key="made")
-    ids = [(await store.accept("rich", said(f"{n} {STRANGE}"), key=key)).id for n, key in enumerate((None, "k1", "k2"))]
-    await store.beat(NodeCard(id="n", home="h", offers=rich.needs), ttl=60)
-    (claim,) = await store.claim("n", session="rich")
+    await store.sessions.create(rich, [StateChanged(at=0.1 + 0.2, state="running")], key="made")
+    ids = [
+        (await store.inboxes.accept("rich", said(f"{n} {STRANGE}"), key=key)).id
+        for n, key in enumerate((None, "k1", "k2"))
+    ]
+    await store.dispatch.beat(NodeCard(id="n", home="h", offers=rich.needs), ttl=60)
+    (claim,) = await store.dispatch.claim("n", session="rich")
     binary = bytes(range(256))
-    await store.append(
+    await store.logs.append(
         Append(
             session="rich",
             epoch=claim.epoch,
@@ -105,18 +108,18 @@ async def live(store: Store) -> None:
             release=True,
         )
     )
-    await store.leave("n")
-    await store.create(NewSession(id="silent", agent="clerk", version="7"), [])
-    await store.create(NewSession(id="long", agent="clerk", version="7"), [])
+    await store.dispatch.leave("n")
+    await store.sessions.create(NewSession(id="silent", agent="clerk", version="7"), [])
+    await store.sessions.create(NewSession(id="long", agent="clerk", version="7"), [])
     await write(store, "long", [f"{n} {'x' * 2000}" for n in range(700)])
-    await store.setting("secret", STRANGE)
-    await store.reserve("r1", [Charge("ann", 10**15, limit=10**18), Charge("team", 7)])
-    await store.reserve("r2", [Charge("ann", 5)])
-    await store.settle("r2", {"ann": 3})
+    await store.coordination.setting("secret", STRANGE)
+    await store.ledger.reserve("r1", [Charge("ann", 10**15, limit=10**18), Charge("team", 7)])
+    await store.ledger.reserve("r2", [Charge("ann", 5)])
+    await store.ledger.settle("r2", {"ann": 3})
 
 
 async def ids(store: Store) -> list[str]:
-    return [session async for session in store.sessions()]
+    return [session async for session in store.portable.sessions()]
 
 
 async def test_everything_moves_and_comes_back(houses: tuple[Store, Store], fresh: Open, tmp_path: Path) -> None:
@@ -131,26 +134,26 @@ async def test_everything_moves_and_comes_back(houses: tuple[Store, Store], fres
     for session in await ids(source):
         assert await checksum(source, session) == await checksum(target, session) == await checksum(back, session)
     for store in (target, back):
-        assert await store.read("rich") == await source.read("rich")
-        assert await store.dump_shared() == await source.dump_shared()
+        assert await store.logs.read("rich") == await source.logs.read("rich")
+        assert await store.portable.dump_shared() == await source.portable.dump_shared()
 
 
 async def test_what_moved_goes_on_as_if_nothing_had_happened(houses: tuple[Store, Store]) -> None:
     source, target = houses
     await live(source)
     await copy(source, target)
-    there = {item.key: item.id for item in (await source.dump("rich")).inbox if item.key}
-    repeated = await target.accept("rich", said(f"1 {STRANGE}"), key="k1")
+    there = {item.key: item.id for item in (await source.portable.dump("rich")).inbox if item.key}
+    repeated = await target.inboxes.accept("rich", said(f"1 {STRANGE}"), key="k1")
     assert repeated[:2] == (there["k1"], True)
-    assert (await target.create(NewSession(id="x", agent="a", version="1"), [], key="made")).id == "rich"
-    assert (await target.accept("rich", said("new"))).id > max(there.values())
-    await target.beat(NodeCard(id="n", offers=("account:a", "account:z")), ttl=60)
-    (claim,) = await target.claim("n", session="rich")
-    assert claim.epoch > (await source.get("rich")).epoch
+    assert (await target.sessions.create(NewSession(id="x", agent="a", version="1"), [], key="made")).id == "rich"
+    assert (await target.inboxes.accept("rich", said("new"))).id > max(there.values())
+    await target.dispatch.beat(NodeCard(id="n", offers=("account:a", "account:z")), ttl=60)
+    (claim,) = await target.dispatch.claim("n", session="rich")
+    assert claim.epoch > (await source.sessions.get("rich")).epoch
     assert len(claim.inbox) == 2
-    assert await target.fire(5e9) is None
-    assert len(await target.pending("rich")) == 3
-    assert await target.reserve("r1", [Charge("ann", 1, limit=0)]) is None
+    assert await target.dispatch.fire(5e9) is None
+    assert len(await target.inboxes.pending("rich")) == 3
+    assert await target.ledger.reserve("r1", [Charge("ann", 1, limit=0)]) is None
 
 
 async def test_an_empty_store(houses: tuple[Store, Store]) -> None:
@@ -172,13 +175,13 @@ async def test_a_copy_that_broke_off_is_taken_up(houses: tuple[Store, Store]) ->
     await live(source)
 
     async def pages() -> AsyncGenerator[list[Record], None]:
-        yield (await source.read("long", limit=100))[:100]
+        yield (await source.logs.read("long", limit=100))[:100]
         raise ZeroDivisionError
 
     await copy(source, target)
-    await target.delete("long")
+    await target.sessions.delete("long")
     with pytest.raises(ZeroDivisionError):
-        await target.restore(await source.dump("long"), pages())
+        await target.portable.restore(await source.portable.dump("long"), pages())
     assert await ids(target) == ["rich", "silent"]
     done = await copy(source, target)
     assert (done.copied, done.same, done.problems) == (1, 2, [])
@@ -187,12 +190,12 @@ async def test_a_copy_that_broke_off_is_taken_up(houses: tuple[Store, Store]) ->
 
 async def test_nobody_may_be_at_work(houses: tuple[Store, Store]) -> None:
     source, target = houses
-    await source.beat(NodeCard(id="busy"), ttl=60)
+    await source.dispatch.beat(NodeCard(id="busy"), ttl=60)
     with pytest.raises(Conflict, match="1 nodes are at work in the store to copy from"):
         await copy(source, target)
     assert (await copy(source, target, online=True)).problems == []
-    await source.leave("busy")
-    await target.beat(NodeCard(id="busy"), ttl=60)
+    await source.dispatch.leave("busy")
+    await target.dispatch.beat(NodeCard(id="busy"), ttl=60)
     with pytest.raises(Conflict, match="1 nodes are at work in the store to copy to") as caught:
         await copy(source, target, online=True)
     assert caught.value.code == "nodes_at_work"
@@ -203,7 +206,9 @@ async def test_a_node_that_comes_meanwhile_is_told_of(fresh: Open) -> None:
     await live(source)
     beats: list[asyncio.Future[None]] = []
     done = await copy(
-        source, target, progress=lambda _: beats.append(asyncio.ensure_future(source.beat(NodeCard(id="n"), ttl=60)))
+        source,
+        target,
+        progress=lambda _: beats.append(asyncio.ensure_future(source.dispatch.beat(NodeCard(id="n"), ttl=60))),
     )
     await asyncio.gather(*beats)
     assert done.copied == 3
@@ -215,9 +220,9 @@ async def test_while_the_source_is_in_use_and_once_more_afterwards(houses: tuple
     await live(source)
     await copy(source, target, online=True)
     await write(source, "long", ["more"])
-    await source.accept("silent", said("hello"))
-    await source.delete("rich")
-    await source.reserve("r3", [Charge("ann", 1)])
+    await source.inboxes.accept("silent", said("hello"))
+    await source.sessions.delete("rich")
+    await source.ledger.reserve("r3", [Charge("ann", 1)])
 
     done = await copy(source, target)
     problems = {problem.session: problem.detail for problem in done.problems}
@@ -229,7 +234,7 @@ async def test_while_the_source_is_in_use_and_once_more_afterwards(houses: tuple
     assert (done.replaced, done.copied, done.problems, done.extra, done.shared) == (2, 0, [], ["rich"], "copied")
     for session in ("long", "silent"):
         assert await checksum(source, session) == await checksum(target, session)
-    assert await source.balance("ann") == await target.balance("ann")
+    assert await source.ledger.balance("ann") == await target.ledger.balance("ann")
 
 
 async def test_what_went_on_by_itself_is_never_replaced(houses: tuple[Store, Store]) -> None:
@@ -249,25 +254,25 @@ async def test_what_went_on_by_itself_is_never_replaced(houses: tuple[Store, Sto
 async def test_an_input_that_waits_in_the_target_alone_is_never_lost(houses: tuple[Store, Store]) -> None:
     source, target = houses
     await live(source)
-    await source.accept("long", said("to both"))
+    await source.inboxes.accept("long", said("to both"))
     await copy(source, target)
-    await target.accept("long", said("there only"))
-    await source.accept("silent", said("here"))
-    await target.accept("silent", said("there"))
+    await target.inboxes.accept("long", said("there only"))
+    await source.inboxes.accept("silent", said("here"))
+    await target.inboxes.accept("silent", said("there"))
     done = await copy(source, target, replace=True)
     assert {problem.session for problem in done.problems} == {"long", "silent"}
-    assert [item.input for item in await target.pending("long")] == [said("to both"), said("there only")]
-    assert [item.input for item in await target.pending("silent")] == [said("there")]
+    assert [item.input for item in await target.inboxes.pending("long")] == [said("to both"), said("there only")]
+    assert [item.input for item in await target.inboxes.pending("silent")] == [said("there")]
 
 
 async def test_the_targets_settings_stay(houses: tuple[Store, Store]) -> None:
     source, target = houses
-    await source.setting("token", "old")
-    await source.setting("other", "x")
-    await target.setting("token", "new")
+    await source.coordination.setting("token", "old")
+    await source.coordination.setting("other", "x")
+    await target.coordination.setting("token", "new")
     done = await copy(source, target)
     assert (done.shared, done.kept) == ("copied", ["token"])
-    assert (await target.setting("token"), await target.setting("other")) == ("new", "x")
+    assert (await target.coordination.setting("token"), await target.coordination.setting("other")) == ("new", "x")
 
 
 async def test_a_damaged_session_does_not_keep_the_others(fresh: Open, tmp_path: Path) -> None:
@@ -285,8 +290,8 @@ async def test_a_damaged_session_does_not_keep_the_others(fresh: Open, tmp_path:
 async def test_what_the_target_cannot_hold_is_said(fresh: Open) -> None:
     """PostgreSQL's text has no NUL; an event's bytes have whatever they have."""
     source, target = await fresh("sqlite"), await fresh("postgres")
-    await source.create(NewSession(id="nul", agent="a", version="1", title="a\0b"), [])
-    await source.create(NewSession(id="fine", agent="a", version="1"), [])
+    await source.sessions.create(NewSession(id="nul", agent="a", version="1", title="a\0b"), [])
+    await source.sessions.create(NewSession(id="fine", agent="a", version="1"), [])
     await write(source, "fine", ["a\0b"])
     done = await copy(source, target)
     assert (done.copied, await ids(target)) == (1, ["fine"])
@@ -298,12 +303,12 @@ async def test_what_the_target_cannot_hold_is_said(fresh: Open) -> None:
 async def test_sessions_that_go_while_they_are_copied(houses: tuple[Store, Store]) -> None:
     source, target = houses
     await live(source)
-    await source.beat(NodeCard(id="busy"), ttl=60)
+    await source.dispatch.beat(NodeCard(id="busy"), ttl=60)
     gone: list[asyncio.Future[None]] = []
 
     def delete_the_next(_: object) -> None:
         if not gone:
-            gone.append(asyncio.ensure_future(source.delete("long")))
+            gone.append(asyncio.ensure_future(source.sessions.delete("long")))
 
     done = await copy(source, target, online=True, progress=delete_the_next)
     await asyncio.gather(*gone)

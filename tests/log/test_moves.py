@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.open import open_store
 from roost.testing.portable import PortableConformance
 from tests.harness.postgres.server import PostgresServer

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from roost.log.store_protocol import Store
-from roost.stores.postgres.store import PostgresJournal
+from roost.log.store import Store
+from roost.stores.postgres.store import open_postgres
 from roost.testing.deliveries import DeliveryConformance
 from roost.testing.dispatch import DispatchConformance
 from roost.testing.forks import ForkConformance
@@ -31,14 +31,14 @@ def server() -> Iterator[PostgresServer]:
 
 
 async def _prepare(url: str) -> None:
-    await (await PostgresJournal.open(url)).close()
+    await (await open_postgres(url)).close()
 
 
 async def open_in(folder: Path) -> Store:
     """The database that stands for this folder."""
     if folder not in _databases:
         _databases[folder] = await _server.database(_prepare)
-    return await PostgresJournal.open(_databases[folder])
+    return await open_postgres(_databases[folder])
 
 
 class Lent:
@@ -53,7 +53,7 @@ class Lent:
     async def open(self, folder: Path) -> Store:
         if folder not in self._urls:
             self._urls[folder] = await self._lent.enter_async_context(_server.borrowed())
-        return await PostgresJournal.open(self._urls[folder])
+        return await open_postgres(self._urls[folder])
 
 
 class TestJournal(Lent, JournalConformance):

@@ -15,14 +15,15 @@ from roost.errors import ConfigError, NotFound, RoostError, StoreFailed, StoreUn
 from roost.log.dispatch import NodeCard
 from roost.log.events import encode_event
 from roost.log.inputs import encode_input
+from roost.log.ledger import CallNote
 from roost.log.protocols import Append, Delivery, NewSession, Record, Snapshot
-from roost.log.shared import CallNote
+from roost.log.store import Store
 from roost.stores.admin import shown
 from roost.stores.call_rows import encode_note
 from roost.stores.postgres import partitions
 from roost.stores.postgres.database import Address
 from roost.stores.postgres.migrate import MIGRATIONS, Migration, Step, migrate
-from roost.stores.postgres.store import PostgresJournal
+from roost.stores.postgres.store import open_postgres
 from roost.testing.forks import fork, grown, log_of
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
 from tests.harness.postgres.server import PostgresServer
@@ -52,13 +53,13 @@ _NEXT = Migration(
 
 
 async def _open_and_close(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    await (await PostgresJournal.open(url, migrations=migrations)).close()
+    await (await open_postgres(url, migrations=migrations)).close()
 
 
 class _Writing:
     """Sessions that go on while the tables change; the longest that an append took is in `slowest`."""
 
-    def __init__(self, journal: PostgresJournal, sessions: int = 5) -> None:
+    def __init__(self, journal: Store, sessions: int = 5) -> None:
         self._journal = journal
         self._sessions = sessions
         self._stop = False
@@ -66,7 +67,7 @@ class _Writing:
         self.written = 0
 
     async def __aenter__(self) -> _Writing:
-        await self._journal.beat(NodeCard(id="w"), ttl=3600)
+        await self._journal.dispatch.beat(NodeCard(id="w"), ttl=3600)
         self._tasks = [asyncio.create_task(self._run(f"w{number}")) for number in range(self._sessions)]
         return self
 
@@ -76,11 +77,11 @@ class _Writing:
 
     async def _run(self, session: str) -> None:
         await new(self._journal, session)
-        (claim,) = await self._journal.claim("w", session=session)
+        (claim,) = await self._journal.dispatch.claim("w", session=session)
         loop, head = asyncio.get_running_loop(), 1
         while not self._stop:
             began = loop.time()
-            head = await self._journal.append(
+            head = await self._journal.logs.append(
                 Append(session=session, epoch=claim.epoch, expected=head, bodies=bodies("x"))
             )
             self.slowest = max(self.slowest, loop.time() - began)
@@ -90,7 +91,7 @@ class _Writing:
 async def test_many_openers_of_a_new_database(database: str) -> None:
     url = database
     await asyncio.gather(*(_open_and_close(url) for _ in range(8)))
-    journal = await PostgresJournal.open(url)
+    journal = await open_postgres(url)
     await new(journal, "s")
     await journal.close()
 
@@ -105,13 +106,13 @@ async def test_lost_calls_of_the_third_layout_are_found_by_their_start(server: P
     for id in ("call:s:1", "call:s:2"):
         await old.execute(reserve, id, note)
     await old.execute("SELECT lose_3('call:s:1', 5, $1, true)", note)
-    journal = await PostgresJournal.open(third)
+    journal = await open_postgres(third)
     await old.execute("SELECT lose_3('call:s:2', 6, $1, true)", note)
     await old.execute("SELECT correct_3('call:s:2', 9, 'hand', '{month:a}')")
-    found = await journal.lost("call:", started=(700.0, 701.0))
+    found = await journal.ledger.lost("call:", started=(700.0, 701.0))
     assert [(call.id, call.started, call.cost) for call in found] == [("call:s:1", 700.5, 5), ("call:s:2", 700.5, 9)]
-    assert await journal.lost("call:", started=(701.0, 1000.0)) == []
-    assert (await journal.balance("month:a")).spent == 14
+    assert await journal.ledger.lost("call:", started=(701.0, 1000.0)) == []
+    assert (await journal.ledger.balance("month:a")).spent == 14
     await journal.close()
     await old.close()
 
@@ -120,21 +121,21 @@ async def _nothing(_: str) -> None:
     """The database stays empty."""
 
 
-async def test_schemas_of_one_database_are_apart(url: str, journal: PostgresJournal) -> None:
-    other = await PostgresJournal.open(f"{url}?schema=other_one")
+async def test_schemas_of_one_database_are_apart(url: str, journal: Store) -> None:
+    other = await open_postgres(f"{url}?schema=other_one")
     await new(journal, "s")
     await own(journal, "s", "n")
     with pytest.raises(NotFound):
-        await other.get("s")
-    await other.beat(NodeCard(id="n"), ttl=60)
-    assert [node.alive for node in await other.nodes()] == [True]
+        await other.sessions.get("s")
+    await other.dispatch.beat(NodeCard(id="n"), ttl=60)
+    assert [node.alive for node in await other.dispatch.nodes()] == [True]
     await other.close()
-    assert [node.alive for node in await journal.nodes()] == [True]
+    assert [node.alive for node in await journal.dispatch.nodes()] == [True]
     with pytest.raises(ConfigError):
-        await PostgresJournal.open(f'{url}?schema=Odd"')
+        await open_postgres(f'{url}?schema=Odd"')
 
 
-async def test_migration_under_load(url: str, journal: PostgresJournal, admin: asyncpg.Connection) -> None:
+async def test_migration_under_load(url: str, journal: Store, admin: asyncpg.Connection) -> None:
     """A node of the version before goes on during and after it, and what it makes later is understood."""
     for number in range(100):
         await new(journal, f"old{number}")
@@ -151,7 +152,7 @@ async def test_migration_under_load(url: str, journal: PostgresJournal, admin: a
 
 
 async def test_a_lock_that_is_not_to_be_had_does_not_stop_the_others(
-    url: str, journal: PostgresJournal, admin: asyncpg.Connection
+    url: str, journal: Store, admin: asyncpg.Connection
 ) -> None:
     """A long query holds the table; the migration tries again and again instead of queueing up before the writers."""
     async with _Writing(journal) as writing:
@@ -169,14 +170,15 @@ async def test_a_lock_that_is_not_to_be_had_does_not_stop_the_others(
 
 _KILLED = """
 import asyncio, sys
-from roost.stores.postgres.store import PostgresJournal
+from roost.stores.postgres.store import open_postgres
+from roost.log.store import Store
 from roost.stores.postgres.migrate import MIGRATIONS, Migration, Step
 steps = (
     Step("CREATE TABLE one (a int); INSERT INTO one VALUES (1)"),
     Step("INSERT INTO one VALUES (2); SELECT pg_sleep(%s)"),
     Step("INSERT INTO one VALUES (3)"),
 )
-asyncio.run(PostgresJournal.open(sys.argv[1], migrations=[*MIGRATIONS, Migration(len(MIGRATIONS) + 1, steps)]))
+asyncio.run(open_postgres(sys.argv[1], migrations=[*MIGRATIONS, Migration(len(MIGRATIONS) + 1, steps)]))
 """
 
 
@@ -226,24 +228,24 @@ async def test_what_the_first_layout_holds_goes_on(database: str) -> None:
     link = await Address.parse(database, "full").connect("old")
     await link.execute("CREATE SCHEMA roost")
     await _first_layout(database, link)
-    journal = await PostgresJournal.open(database)
-    assert names(await journal.read("lived")) == ["one", "two", "three"]
-    assert await journal.snapshot("lived", at=2) == Snapshot(2, 9, b"folded")
-    assert (await journal.accept("lived", said(), key="other")).id == 2
+    journal = await open_postgres(database)
+    assert names(await journal.logs.read("lived")) == ["one", "two", "three"]
+    assert await journal.logs.snapshot("lived", at=2) == Snapshot(2, 9, b"folded")
+    assert (await journal.inboxes.accept("lived", said(), key="other")).id == 2
     sent = [Delivery("lived", said("end"), "end")]
     append = Append(session="lived", epoch=1, expected=4, bodies=bodies("on"), deliver=sent)
-    assert await journal.append(append) == 5
-    assert [item.id for item in await journal.pending("lived")] == [1, 2, 3]
+    assert await journal.logs.append(append) == 5
+    assert [item.id for item in await journal.inboxes.pending("lived")] == [1, 2, 3]
     await fork(journal, "lived", 4, "f")
     head, events, seqs = await link.fetchrow("SELECT * FROM read_1('f', 1, 100, 100000)")
     assert (head, seqs, names(list(map(Record, seqs, events)))) == (5, [2, 3, 4, 5], ["one", "two", "three", "f5"])
     assert await link.fetchval("SELECT (delete_1('lived', 1)).outcome") == "deleted"
     assert await link.fetchval("SELECT purge_1(1, 2000)")
-    await journal.purge()
+    await journal.sessions.purge()
     assert await log_of(journal, "f") == ["one", "two", "three", "f5"]
     assert await link.fetchval("SELECT count(*) FROM events") == 5
     assert await link.fetchval("SELECT (delete_1('f', NULL)).outcome") == "deleted"
-    await journal.purge()
+    await journal.sessions.purge()
     assert await link.fetchval("SELECT count(*) FROM events") == 0
     await journal.close()
     await link.close()
@@ -254,21 +256,21 @@ async def test_newer_tables_are_refused_unless_they_suit_older_readers(url: str)
     await _open_and_close(url)
     await _open_and_close(url, [*MIGRATIONS, Migration(_NEW + 1, (Step("SELECT 1"),), oldest_reader=_NEW + 1)])
     with pytest.raises(StoreFailed, match="upgrade Roost") as refused:
-        await PostgresJournal.open(url)
+        await open_postgres(url)
     assert refused.value.code == "store_too_new"
 
 
 async def test_what_cannot_be_opened_says_why(url: str, admin: asyncpg.Connection, server: PostgresServer) -> None:
     with pytest.raises(StoreFailed, match="createdb"):
-        await PostgresJournal.open(server.url("no_such_database"))
+        await open_postgres(server.url("no_such_database"))
     with pytest.raises(StoreUnreachable):
-        await PostgresJournal.open("postgresql://postgres@127.0.0.1:1/postgres")
+        await open_postgres("postgresql://postgres@127.0.0.1:1/postgres")
     await admin.execute("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
     with pytest.raises(StoreFailed, match="GRANT") as refused:
-        await PostgresJournal.open(url.replace("postgres@", "guest@") + "?schema=guests")
+        await open_postgres(url.replace("postgres@", "guest@") + "?schema=guests")
     assert refused.value.code == "store_refused"
     with pytest.raises(StoreFailed, match="sslmode"):
-        await PostgresJournal.open(f"{url}?sslmode=perhaps")
+        await open_postgres(f"{url}?sslmode=perhaps")
 
 
 async def test_a_database_that_cannot_hold_every_text_is_refused(
@@ -278,7 +280,7 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(
     await admin.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
     try:
         with pytest.raises(StoreFailed, match="createdb --encoding UTF8"):
-            await PostgresJournal.open(server.url(name))
+            await open_postgres(server.url(name))
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -287,7 +289,7 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(
 async def test_a_password_that_breaks_the_address_is_not_told(password: str) -> None:
     address = f"postgresql://roost:{password}@127.0.0.1:1/roost"
     with pytest.raises(RoostError) as refused:
-        await PostgresJournal.open(address)
+        await open_postgres(address)
     assert "cannot be read" in str(refused.value)
     assert "hu" not in str(refused.value)
     assert shown(address) == "postgresql://roost@127.0.0.1:1/roost"
@@ -309,9 +311,9 @@ async def _small(admin: asyncpg.Connection, size: int = 20) -> None:
 
 async def test_partitions_are_made_ahead_under_load(url: str, admin: asyncpg.Connection) -> None:
     await _small(admin)
-    first, second = [await PostgresJournal.open(url) for _ in range(2)]
+    first, second = [await open_postgres(url) for _ in range(2)]
 
-    async def make(store: PostgresJournal, prefix: str) -> None:
+    async def make(store: Store, prefix: str) -> None:
         for number in range(150):
             await new(store, f"{prefix}{number}")
 
@@ -321,73 +323,73 @@ async def test_partitions_are_made_ahead_under_load(url: str, admin: asyncpg.Con
     tables = await admin.fetch("SELECT first, past, name FROM partitions ORDER BY first")
     assert [row["past"] for row in tables[:-1]] == [row["first"] for row in tables[1:]]
     assert len(tables) > 900 / 20
-    assert await first.read("True-a-149")
+    assert await first.logs.read("True-a-149")
     for store in (first, second):
         await store.close()
 
 
 async def test_more_sessions_at_once_than_a_partition_has(url: str, admin: asyncpg.Connection) -> None:
     await _small(admin, 4)
-    journal = await PostgresJournal.open(url)
+    journal = await open_postgres(url)
     await asyncio.gather(*(new(journal, f"s{number}") for number in range(100)))
-    assert len(await journal.read("s99")) == 1
+    assert len(await journal.logs.read("s99")) == 1
     await journal.close()
 
 
 async def test_a_detached_partition_leaves_the_rest_going(url: str, admin: asyncpg.Connection) -> None:
     await _small(admin)
-    journal = await PostgresJournal.open(url)
+    journal = await open_postgres(url)
     for number in range(60):
         await new(journal, f"s{number}")
-        await journal.accept(f"s{number}", said())
+        await journal.inboxes.accept(f"s{number}", said())
     await admin.execute("ALTER TABLE events DETACH PARTITION events_1 CONCURRENTLY")
-    await journal.beat(NodeCard(id="n"), ttl=60)
-    claims = {claim.info.id: claim for claim in await journal.claim("n", limit=100)}
+    await journal.dispatch.beat(NodeCard(id="n"), ttl=60)
+    claims = {claim.info.id: claim for claim in await journal.dispatch.claim("n", limit=100)}
     assert "s59" in claims
     assert "s0" not in claims
-    assert (await journal.get("s0")).state == "error"
+    assert (await journal.sessions.get("s0")).state == "error"
     with pytest.raises(StoreFailed) as refused:
-        await journal.read("s0")
+        await journal.logs.read("s0")
     assert refused.value.code == "events_detached"
     append = Append(session="s59", epoch=claims["s59"].epoch, expected=1, bodies=bodies("a"))
-    assert await journal.append(append) == 2
+    assert await journal.logs.append(append) == 2
     await admin.execute("ALTER TABLE events ATTACH PARTITION events_1 FOR VALUES FROM (1) TO (21)")
-    assert len(await journal.read("s0")) == 1
+    assert len(await journal.logs.read("s0")) == 1
     await journal.close()
 
 
 async def test_an_append_to_a_detached_partition_harms_no_other(url: str, admin: asyncpg.Connection) -> None:
     await _small(admin)
-    journal = await PostgresJournal.open(url)
+    journal = await open_postgres(url)
     for number in range(60):
         await new(journal, f"s{number}")
     gone, good = await own(journal, "s0"), await own(journal, "s59")
     await admin.execute("ALTER TABLE events DETACH PARTITION events_1 CONCURRENTLY")
     results = await asyncio.gather(
         *(
-            journal.append(Append(session=claim.info.id, epoch=claim.epoch, expected=1, bodies=bodies("a")))
+            journal.logs.append(Append(session=claim.info.id, epoch=claim.epoch, expected=1, bodies=bodies("a")))
             for claim in (gone, good)
         ),
         return_exceptions=True,
     )
     assert isinstance(results[0], StoreFailed)
     assert results[1] == 2
-    assert (await journal.get("s0")).head == 1
+    assert (await journal.sessions.get("s0")).head == 1
     await journal.close()
 
 
 async def test_partitions_of_deleted_sessions_are_dropped(url: str, admin: asyncpg.Connection) -> None:
     await _small(admin)
-    journal = await PostgresJournal.open(url)
+    journal = await open_postgres(url)
     for number in range(100):
         await new(journal, f"s{number}")
     for number in range(50):
-        await journal.delete(f"s{number}")
+        await journal.sessions.delete(f"s{number}")
     assert await admin.fetchval("SELECT to_regclass('events_1')") == "events_1"
     await eventually(lambda: admin.fetchval("SELECT count(*) = 0 FROM garbage"))
     async with _Writing(journal) as writing:
         await _open_and_close(url)
-        other = await PostgresJournal.open(url)
+        other = await open_postgres(url)
         await eventually(lambda: admin.fetchval("SELECT to_regclass('events_21') IS NULL"))
     assert writing.slowest < 15.0
     assert [name for (name,) in await admin.fetch("SELECT name FROM partitions ORDER BY first LIMIT 1")] == [
@@ -395,34 +397,34 @@ async def test_partitions_of_deleted_sessions_are_dropped(url: str, admin: async
     ]
     assert await admin.fetchval("SELECT to_regclass('events_1')") is None
     await other.close()
-    assert len(await journal.read("s50")) == 1
+    assert len(await journal.logs.read("s50")) == 1
     await journal.close()
 
 
 async def test_the_partition_of_a_source_stays_while_forks_need_it(url: str, admin: asyncpg.Connection) -> None:
     await _small(admin)
-    journal = await PostgresJournal.open(url)
+    journal = await open_postgres(url)
     for number in range(100):
         await new(journal, f"s{number}")
     await fork(journal, "s3", 1, "f")
     for number in range(50):
-        await journal.delete(f"s{number}")
+        await journal.sessions.delete(f"s{number}")
     await eventually(lambda: admin.fetchval("SELECT count(*) = 1 FROM garbage"))
-    other = await PostgresJournal.open(url)
+    other = await open_postgres(url)
     await eventually(lambda: admin.fetchval("SELECT to_regclass('events_21') IS NULL"))
     assert await log_of(other, "f") == ["f2"]
     assert await admin.fetchval("SELECT count(*) FROM events_1") == 1
-    await other.delete("f")
+    await other.sessions.delete("f")
     await eventually(lambda: admin.fetchval("SELECT count(*) = 0 FROM garbage"))
     await journal.close()
     await other.close()
     await _open_and_close(url)
-    await (journal := await PostgresJournal.open(url)).get("s50")
+    await (journal := await open_postgres(url)).sessions.get("s50")
     await eventually(lambda: admin.fetchval("SELECT to_regclass('events_1') IS NULL"))
     await journal.close()
 
 
-async def test_a_fork_costs_the_same_wherever_it_begins(url: str, journal: PostgresJournal) -> None:
+async def test_a_fork_costs_the_same_wherever_it_begins(url: str, journal: Store) -> None:
     """Counted in the pages that the server touches."""
     await grown(journal, "s", 5000)
     link = await Address.parse(url, "full").connect("test")
@@ -442,7 +444,7 @@ async def test_a_fork_costs_the_same_wherever_it_begins(url: str, journal: Postg
     await link.close()
 
 
-async def test_a_step_costs_the_same_however_much_there_is(url: str, journal: PostgresJournal) -> None:
+async def test_a_step_costs_the_same_however_much_there_is(url: str, journal: Store) -> None:
     """Counted in the pages that the server touches, which no busy machine can disturb."""
     await new(journal, "s")
     claim = await own(journal, "s")
@@ -469,12 +471,12 @@ async def test_a_step_costs_the_same_however_much_there_is(url: str, journal: Po
             SELECT 10, 0, 0, 'many' || n, 'a', '1' FROM generate_series(1, 20000) n RETURNING s)
         INSERT INTO events SELECT s, seq, 'body' FROM made, generate_series(1, 10) AS seq""")
     many = [await pages(21 + place) for place in range(20)][-1]
-    assert (await journal.get("s")).head == 41
+    assert (await journal.sessions.get("s")).head == 41
     assert many <= few + 6, (few, many)  # the trees are a level higher
     await link.close()
 
 
-async def test_the_first_event_says_how_the_session_began(journal: PostgresJournal) -> None:
-    await journal.create(NewSession(id="s", agent="a", version="1"), [created(), created()])
-    assert (await journal.get("s")).head == 2
-    assert names(await journal.read("s")) == []
+async def test_the_first_event_says_how_the_session_began(journal: Store) -> None:
+    await journal.sessions.create(NewSession(id="s", agent="a", version="1"), [created(), created()])
+    assert (await journal.sessions.get("s")).head == 2
+    assert names(await journal.logs.read("s")) == []

@@ -17,7 +17,8 @@ import pytest
 from roost.errors import Fenced, StoreUnreachable
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Append, Change, NewSession
-from roost.stores.postgres.store import PostgresJournal
+from roost.log.store import Store
+from roost.stores.postgres.store import open_postgres
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
 from tests.harness.postgres.server import PostgresServer
 from tests.harness.proxy import TcpProxy
@@ -38,112 +39,113 @@ SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'roost-%' AND datna
 _OWNER = """
 import asyncio, sys
 from roost.log.dispatch import NodeCard
-from roost.stores.postgres.store import PostgresJournal
+from roost.stores.postgres.store import open_postgres
+from roost.log.store import Store
 async def main():
-    journal = await PostgresJournal.open(sys.argv[1])
-    await journal.beat(NodeCard(id=sys.argv[2]), ttl=float(sys.argv[3]))
-    assert await journal.claim(sys.argv[2])
+    journal = await open_postgres(sys.argv[1])
+    await journal.dispatch.beat(NodeCard(id=sys.argv[2]), ttl=float(sys.argv[3]))
+    assert await journal.dispatch.claim(sys.argv[2])
     print('owned', flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
 """
 
 
-async def test_a_node_lives_however_busy_its_connections_are(url: str, journal: PostgresJournal) -> None:
+async def test_a_node_lives_however_busy_its_connections_are(url: str, journal: Store) -> None:
     """What it says of itself, and asks about the others for that, waits behind nobody."""
     await new(journal, "s")
-    await journal.beat(NodeCard(id="n"), ttl=60)
+    await journal.dispatch.beat(NodeCard(id="n"), ttl=60)
     admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
     async with admin.transaction():
         await admin.execute("SELECT FROM sessions FOR UPDATE")
-        waiting = asyncio.gather(*(journal.accept("s", said()) for _ in range(300)))
+        waiting = asyncio.gather(*(journal.inboxes.accept("s", said()) for _ in range(300)))
         await asyncio.sleep(0.2)
         for _ in range(5):
             async with asyncio.timeout(30):
-                await journal.beat(NodeCard(id="n"), ttl=60)
-                (node,) = await journal.nodes()
+                await journal.dispatch.beat(NodeCard(id="n"), ttl=60)
+                (node,) = await journal.dispatch.nodes()
             assert node.alive
     assert sorted(one.id for one in await waiting) == list(range(1, 301))
     await admin.close()
 
 
-async def test_a_process_that_stands_still_is_not_a_database_that_does(url: str, journal: PostgresJournal) -> None:
+async def test_a_process_that_stands_still_is_not_a_database_that_does(url: str, journal: Store) -> None:
     """When it goes on, the answers are there, and its connections are kept: the one above all that its life is."""
-    other = await PostgresJournal.open(url)
-    await other.beat(NodeCard(id="other"), ttl=60)
+    other = await open_postgres(url)
+    await other.dispatch.beat(NodeCard(id="other"), ttl=60)
     await new(journal, "s")
-    await journal.accept("s", said())
-    await journal.beat(NodeCard(id="n"), ttl=60)
+    await journal.inboxes.accept("s", said())
+    await journal.dispatch.beat(NodeCard(id="n"), ttl=60)
     admin = await asyncpg.connect(url)
     before = {pid for (pid,) in await admin.fetch(_CONNECTED)}
-    claiming = asyncio.gather(journal.claim("n"), journal.beat(NodeCard(id="n"), ttl=60))
+    claiming = asyncio.gather(journal.dispatch.claim("n"), journal.dispatch.beat(NodeCard(id="n"), ttl=60))
     await asyncio.sleep(0.001)
     time.sleep(4.5)
     ((claim,), _) = await claiming
     await asyncio.sleep(0.3)
     assert before <= {pid for (pid,) in await admin.fetch(_CONNECTED)}
-    assert await journal.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"))) == 2
+    assert await journal.logs.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"))) == 2
     await admin.close()
     await other.close()
 
 
-async def test_zombie_is_fenced_after_a_partition(url: str, journal: PostgresJournal) -> None:
+async def test_zombie_is_fenced_after_a_partition(url: str, journal: Store) -> None:
     """Its connections live and nothing gets through; the lease runs out; the other one takes over."""
     async with TcpProxy.to(url) as proxy:
-        zombie = await PostgresJournal.open(proxy.through(url))
+        zombie = await open_postgres(proxy.through(url))
         await new(journal, "s")
-        await journal.accept("s", said())
-        await zombie.beat(NodeCard(id="zombie"), ttl=2.0)
-        (old,) = await zombie.claim("zombie")
-        await journal.beat(NodeCard(id="heir"), ttl=60)
-        assert await journal.claim("heir") == []
+        await journal.inboxes.accept("s", said())
+        await zombie.dispatch.beat(NodeCard(id="zombie"), ttl=2.0)
+        (old,) = await zombie.dispatch.claim("zombie")
+        await journal.dispatch.beat(NodeCard(id="heir"), ttl=60)
+        assert await journal.dispatch.claim("heir") == []
         proxy.hold()
         late = asyncio.create_task(
-            zombie.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
+            zombie.logs.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
         )
-        (fresh,) = await eventually(lambda: journal.claim("heir"))
-        await journal.append(Append(session="s", epoch=fresh.epoch, expected=1, bodies=bodies("good")))
+        (fresh,) = await eventually(lambda: journal.dispatch.claim("heir"))
+        await journal.logs.append(Append(session="s", epoch=fresh.epoch, expected=1, bodies=bodies("good")))
         proxy.heal()
         with pytest.raises((Fenced, StoreUnreachable)):  # the second when the partition outlasts its patience
             await late
         with pytest.raises(Fenced):
-            await zombie.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
-        assert names(await journal.read("s")) == ["good"]
+            await zombie.logs.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
+        assert names(await journal.logs.read("s")) == ["good"]
         await zombie.close()
 
 
-async def test_a_killed_owner_is_buried_at_once(url: str, journal: PostgresJournal) -> None:
+async def test_a_killed_owner_is_buried_at_once(url: str, journal: Store) -> None:
     """Nobody asks for anything: the neighbour's look-out finds it, whatever is left of its lease of an hour."""
     looked = asyncio.Event()
-    journal.watch(lambda change: looked.set() if change.session == "" else None)
-    await journal.beat(NodeCard(id="heir"), ttl=3600)
+    journal.changes.watch(lambda change: looked.set() if change.session == "" else None)
+    await journal.dispatch.beat(NodeCard(id="heir"), ttl=3600)
     times: list[float] = []
     for number in range(3):
         await new(journal, f"s{number}")
-        await journal.accept(f"s{number}", said())
+        await journal.inboxes.accept(f"s{number}", said())
         owner = await _owner(url, f"owner-{number}")
-        assert (await journal.get(f"s{number}")).owner == f"owner-{number}"
+        assert (await journal.sessions.get(f"s{number}")).owner == f"owner-{number}"
         looked.clear()
         owner.kill()
         began = time.monotonic()
         async with asyncio.timeout(30):
             await looked.wait()
-        assert (await journal.get(f"s{number}")).owner is None
+        assert (await journal.sessions.get(f"s{number}")).owner is None
         times.append(time.monotonic() - began)
         await owner.wait()
     assert min(times) < 0.9, times
-    assert [node.card.id for node in await journal.nodes()] == ["heir"]
+    assert [node.card.id for node in await journal.dispatch.nodes()] == ["heir"]
 
 
-async def test_a_node_whose_connection_is_cut_keeps_its_sessions(url: str, journal: PostgresJournal) -> None:
+async def test_a_node_whose_connection_is_cut_keeps_its_sessions(url: str, journal: Store) -> None:
     """It is back before the others, whose look-outs see its lock free, take that for its death."""
     admin = await asyncpg.connect(url)
     name = await admin.fetchval(
         "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'roost-live-%'"
         " AND datname = current_database()"
     )
-    other = await PostgresJournal.open(url)
-    await other.beat(NodeCard(id="other"), ttl=3600)
+    other = await open_postgres(url)
+    await other.dispatch.beat(NodeCard(id="other"), ttl=3600)
     kept = 0
     for number in range(5):
         await new(journal, f"s{number}")
@@ -154,7 +156,7 @@ async def test_a_node_whose_connection_is_cut_keeps_its_sessions(url: str, journ
         await eventually(lambda: beats(journal, "n"))
         append = Append(session=f"s{number}", epoch=old.epoch, expected=1, bodies=bodies("a"))
         with contextlib.suppress(Fenced):  # on a machine that stands still for longer than it has
-            kept += await journal.append(append) == 2
+            kept += await journal.logs.append(append) == 2
         assert await _alive(other, "n")
     assert kept >= 4
     await admin.close()
@@ -165,33 +167,35 @@ async def test_a_node_whose_connection_is_cut_keeps_its_sessions(url: str, journ
 async def test_a_restarted_server_costs_nobody_its_sessions(url: str, how: str) -> None:
     """All locks are free when it is back, and nobody takes that for death; nor when one of them stays away for long."""
     async with TcpProxy.to(url) as proxy:
-        journals = [await PostgresJournal.open(url if number else proxy.through(url)) for number in range(4)]
+        journals = [await open_postgres(url if number else proxy.through(url)) for number in range(4)]
         epochs: list[int] = []
         for number, journal in enumerate(journals):
             await new(journal, f"s{number}")
-            await journal.accept(f"s{number}", said())
-            await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
-            (claim,) = await journal.claim(f"n{number}")
+            await journal.inboxes.accept(f"s{number}", said())
+            await journal.dispatch.beat(NodeCard(id=f"n{number}"), ttl=60)
+            (claim,) = await journal.dispatch.claim(f"n{number}")
             epochs.append(claim.epoch)
-        assert await journals[0].hold("duty", "n0")
+        assert await journals[0].coordination.hold("duty", "n0")
         proxy.refuse()
         await (asyncio.to_thread(_server.restart, "immediate") if how == "restart" else _crash(url))
         for number, journal in enumerate(journals[1:], 1):
             await eventually(lambda journal=journal: answers(journal))
-            assert await journal.claim(f"n{number}", session="s0") == []
-            assert await journal.hold("duty", f"n{number}") is None
+            assert await journal.dispatch.claim(f"n{number}", session="s0") == []
+            assert await journal.coordination.hold("duty", f"n{number}") is None
         until = time.monotonic() + 3
         while time.monotonic() < until:
-            assert [await journal.claim(f"n{number}") for number, journal in enumerate(journals[1:], 1)] == [[]] * 3
+            assert [await journal.dispatch.claim(f"n{number}") for number, journal in enumerate(journals[1:], 1)] == [
+                []
+            ] * 3
             await asyncio.sleep(0.1)
         proxy.heal()
         await eventually(lambda: answers(journals[0]))
         for number, journal in enumerate(journals):
             append = Append(session=f"s{number}", epoch=epochs[number], expected=1, bodies=bodies("a"))
-            assert await journal.append(append) == 2
-            await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
+            assert await journal.logs.append(append) == 2
+            await journal.dispatch.beat(NodeCard(id=f"n{number}"), ttl=60)
         await journals[0].close()
-        (taken,) = await eventually(lambda: journals[1].claim("n1", session="s0"))
+        (taken,) = await eventually(lambda: journals[1].dispatch.claim("n1", session="s0"))
         assert taken.epoch == epochs[0] + 1
         for journal in journals[1:]:
             await journal.close()
@@ -203,12 +207,12 @@ async def test_a_promoted_standby_costs_nobody_his_sessions(url: str) -> None:
         hosts = (
             url.replace(f":{_server.port}/", f":{_server.port},127.0.0.1:{port}/") + "?target_session_attrs=read-write"
         )
-        journals = [await PostgresJournal.open(hosts) for _ in range(3)]
+        journals = [await open_postgres(hosts) for _ in range(3)]
         epochs: list[int] = []
         for number, journal in enumerate(journals):
             await new(journal, f"s{number}")
-            await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
-            (claim,) = await journal.claim(f"n{number}", session=f"s{number}")
+            await journal.dispatch.beat(NodeCard(id=f"n{number}"), ttl=60)
+            (claim,) = await journal.dispatch.claim(f"n{number}", session=f"s{number}")
             epochs.append(claim.epoch)
         await asyncio.sleep(0.5)
         await asyncio.to_thread(_server.stop, "immediate")
@@ -216,9 +220,9 @@ async def test_a_promoted_standby_costs_nobody_his_sessions(url: str) -> None:
         await asyncio.sleep(2.5)
         for number, journal in enumerate(journals):
             await eventually(lambda journal=journal: answers(journal))
-            assert await journal.claim(f"n{number}") == []
+            assert await journal.dispatch.claim(f"n{number}") == []
             append = Append(session=f"s{number}", epoch=epochs[number], expected=1, bodies=bodies("a"))
-            assert await journal.append(append) == 2
+            assert await journal.logs.append(append) == 2
         for journal in journals:
             await journal.close()
 
@@ -241,12 +245,10 @@ async def _standby() -> AsyncGenerator[int]:
             await asyncio.to_thread(_server.start)
 
 
-async def test_who_dies_while_the_server_is_down_lives_to_the_end_of_its_lease(
-    url: str, journal: PostgresJournal
-) -> None:
-    await journal.beat(NodeCard(id="heir"), ttl=3600)
+async def test_who_dies_while_the_server_is_down_lives_to_the_end_of_its_lease(url: str, journal: Store) -> None:
+    await journal.dispatch.beat(NodeCard(id="heir"), ttl=3600)
     await new(journal, "s")
-    await journal.accept("s", said())
+    await journal.inboxes.accept("s", said())
     began = time.monotonic()
     owner = await _owner(url, "owner", ttl=3)
     await asyncio.to_thread(_server.stop)
@@ -254,7 +256,7 @@ async def test_who_dies_while_the_server_is_down_lives_to_the_end_of_its_lease(
     await owner.wait()
     await asyncio.to_thread(_server.start)
     await eventually(lambda: answers(journal))
-    (claim,) = await eventually(lambda: journal.claim("heir"))
+    (claim,) = await eventually(lambda: journal.dispatch.claim("heir"))
     assert claim.info.id == "s"
     assert time.monotonic() - began >= 3
 
@@ -277,27 +279,27 @@ async def _crash(url: str) -> None:
     victim.terminate()
 
 
-async def _alive(journal: PostgresJournal, node: str) -> bool:
-    return any(one.alive and one.card.id == node for one in await journal.nodes())
+async def _alive(journal: Store, node: str) -> bool:
+    return any(one.alive and one.card.id == node for one in await journal.dispatch.nodes())
 
 
 @pytest.mark.parametrize("how", ["claim", "backlog"])
-async def test_whoever_buries_a_node_tells_all(url: str, journal: PostgresJournal, how: str) -> None:
+async def test_whoever_buries_a_node_tells_all(url: str, journal: Store, how: str) -> None:
     """Also one that can run none of what it left; the others would look for that a while later only."""
-    unfit, fit = await PostgresJournal.open(url), await PostgresJournal.open(url)
+    unfit, fit = await open_postgres(url), await open_postgres(url)
     admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
     heard: list[Change] = []
-    fit.watch(heard.append)
+    fit.changes.watch(heard.append)
     for number in range(5):
-        await journal.beat(NodeCard(id="dies", offers=("x",)), ttl=60)
-        await journal.create(NewSession(id=f"s{number}", agent="a", version="1", needs=("x",)), [created()])
-        await journal.accept(f"s{number}", said())
-        await journal.claim("dies", session=f"s{number}")
-        await unfit.beat(NodeCard(id="unfit"), ttl=60)
+        await journal.dispatch.beat(NodeCard(id="dies", offers=("x",)), ttl=60)
+        await journal.sessions.create(NewSession(id=f"s{number}", agent="a", version="1", needs=("x",)), [created()])
+        await journal.inboxes.accept(f"s{number}", said())
+        await journal.dispatch.claim("dies", session=f"s{number}")
+        await unfit.dispatch.beat(NodeCard(id="unfit"), ttl=60)
         await asyncio.sleep(0.15)
         heard.clear()
         await admin.execute("UPDATE nodes SET alive_until = 1 WHERE id = 'dies'")
-        await (unfit.claim("unfit") if how == "claim" else unfit.backlog())
+        await (unfit.dispatch.claim("unfit") if how == "claim" else unfit.dispatch.backlog())
         await eventually(lambda: asyncio.sleep(0, Change("", None, None) in heard))
     await admin.close()
     await fit.close()

@@ -12,32 +12,32 @@ import pytest
 
 from roost.errors import ConfigError, StoreUnreachable
 from roost.log.protocols import Change
-from roost.stores.postgres.store import PostgresJournal
+from roost.stores.postgres.store import open_postgres
 from roost.testing.stores import eventually, new
 
 
 async def test_a_statement_that_breaks_every_connection_is_given_up(database: str) -> None:
     """As one does that crashes the server's process: the next connection is there at once, and breaks too."""
-    journal = await PostgresJournal.open(database)
+    journal = await open_postgres(database)
     admin = await asyncpg.connect(database, server_settings={"search_path": "roost"})
     await admin.execute(
         "CREATE SEQUENCE tries; CREATE OR REPLACE FUNCTION setting_1(a_name text, a_value text) RETURNS text"
         " LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('tries'); RETURN pg_terminate_backend(pg_backend_pid()); END $$"
     )
     with pytest.raises(StoreUnreachable):
-        await asyncio.wait_for(journal.setting("a"), 60)
+        await asyncio.wait_for(journal.coordination.setting("a"), 60)
     assert await admin.fetchval("SELECT last_value FROM tries") <= 10
     await admin.close()
     await journal.close()
 
 
 async def test_a_name_that_the_database_refuses_does_not_end_the_look_out(database: str) -> None:
-    journal, other = await PostgresJournal.open(database), await PostgresJournal.open(database)
+    journal, other = await open_postgres(database), await open_postgres(database)
     admin = await asyncpg.connect(database, server_settings={"search_path": "roost"})
     await new(journal, "s")
     changes: list[Change] = []
-    journal.watch(changes.append, session="s")
-    stop = journal.watch(changes.append, session="a\x00b")
+    journal.changes.watch(changes.append, session="s")
+    stop = journal.changes.watch(changes.append, session="a\x00b")
     await asyncio.sleep(2.5)
     stop()
     await eventually(lambda: asyncio.sleep(0, changes))
@@ -50,14 +50,14 @@ async def test_a_name_that_the_database_refuses_does_not_end_the_look_out(databa
 
 
 async def test_a_process_without_file_descriptors_says_so_of_itself(database: str) -> None:
-    await (await PostgresJournal.open(database)).close()
+    await (await open_postgres(database)).close()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open(os.devnull, os.O_RDONLY)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
     try:
         with pytest.raises(StoreUnreachable, match="LimitNOFILE"):
-            await PostgresJournal.open(database)
+            await open_postgres(database)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -67,11 +67,11 @@ async def test_who_is_not_let_in_may_try_again(database: str, place: str, code: 
     """On a node that ran until now it is a password that changes, or a database that is being restored."""
     parts = urlsplit(database)
     with pytest.raises(StoreUnreachable) as caught:
-        await PostgresJournal.open(f"postgresql://{place.format(parts.netloc.rpartition('@')[2])}")
+        await open_postgres(f"postgresql://{place.format(parts.netloc.rpartition('@')[2])}")
     assert (caught.value.code, caught.value.status) == (code, 503)
 
 
 async def test_a_certificate_that_is_not_there_is_named(database: str) -> None:
     more = "&" if "?" in database else "?"
     with pytest.raises(ConfigError, match=r"sslrootcert='/none/ca\.pem'"):
-        await PostgresJournal.open(f"{database}{more}sslmode=verify-full&sslrootcert=/none/ca.pem")
+        await open_postgres(f"{database}{more}sslmode=verify-full&sslrootcert=/none/ca.pem")

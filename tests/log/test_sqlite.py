@@ -15,8 +15,9 @@ from hypothesis import settings
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreCorrupt, StoreFailed
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Append
-from roost.log.store_protocol import Store
-from roost.stores.sqlite.store import SqliteJournal
+from roost.log.store import Store
+from roost.stores.sqlite.commit_group import Group
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.deliveries import DeliveryConformance
 from roost.testing.dispatch import DispatchConformance
 from roost.testing.forks import ForkConformance, fork, grown, log_of
@@ -29,30 +30,30 @@ from roost.testing.stores import bodies, new, own, said
 
 class TestSqliteJournal(JournalConformance):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db")
+        return await open_sqlite(folder / "roost.db")
 
 
 class TestSqliteDeliveries(DeliveryConformance):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db")
+        return await open_sqlite(folder / "roost.db")
 
 
 class TestSqliteForks(ForkConformance):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db")
+        return await open_sqlite(folder / "roost.db")
 
 
 async def test_a_fork_has_no_row_of_what_it_shares(tmp_path: Path) -> None:
     """And what no session's log contains any more goes."""
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    journal = await open_sqlite(tmp_path / "roost.db")
     file = sqlite3.connect(tmp_path / "roost.db")
 
     def rows() -> list[tuple[int, int]]:
         return file.execute("SELECT s, count(*) FROM events GROUP BY s ORDER BY s").fetchall()
 
     async def gone(session: str) -> list[tuple[int, int]]:
-        await journal.delete(session)
-        await journal.purge()
+        await journal.sessions.delete(session)
+        await journal.sessions.purge()
         return rows()
 
     await grown(journal, "s", 5000)
@@ -74,17 +75,17 @@ async def test_a_fork_has_no_row_of_what_it_shares(tmp_path: Path) -> None:
 
 class TestSqliteDispatch(DispatchConformance):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db")
+        return await open_sqlite(folder / "roost.db")
 
 
 class TestSqliteShared(SharedConformance):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db")
+        return await open_sqlite(folder / "roost.db")
 
 
 class _Machine(JournalMachine):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db", durability="relaxed")
+        return await open_sqlite(folder / "roost.db", durability="relaxed")
 
 
 TestMachine = _Machine.TestCase
@@ -93,7 +94,7 @@ TestMachine.settings = settings(max_examples=25, stateful_step_count=30, deadlin
 
 class _SharedMachine(SharedMachine):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db", durability="relaxed")
+        return await open_sqlite(folder / "roost.db", durability="relaxed")
 
 
 TestSharedMachine = _SharedMachine.TestCase
@@ -101,7 +102,7 @@ TestSharedMachine.settings = settings(max_examples=15, stateful_step_count=30, d
 
 
 async def test_full_durability_is_the_default(tmp_path: Path) -> None:
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    journal = await open_sqlite(tmp_path / "roost.db")
     await new(journal, "s")
     await journal.close()
     connection = sqlite3.connect(tmp_path / "roost.db")
@@ -114,14 +115,14 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
     script = (
         "import asyncio, sys\n"
         "from roost.log.dispatch import NodeCard\n"
-        "from roost.stores.sqlite.store import SqliteJournal\n"
+        "from roost.stores.sqlite.store import Store\n"
         "from roost.testing.stores import new, own, said\n"
         "async def main():\n"
-        "    journal = await SqliteJournal.open(sys.argv[1])\n"
+        "    journal = await open_sqlite(sys.argv[1])\n"
         "    await new(journal, 's')\n"
-        "    await journal.accept('s', said())\n"
-        "    await journal.beat(NodeCard(id='gone'), ttl=3600)\n"
-        "    assert await journal.claim('gone')\n"
+        "    await journal.inboxes.accept('s', said())\n"
+        "    await journal.dispatch.beat(NodeCard(id='gone'), ttl=3600)\n"
+        "    assert await journal.dispatch.claim('gone')\n"
         "    print('owned', flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
@@ -129,20 +130,20 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
     owner = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "roost.db")], stdout=subprocess.PIPE)
     assert owner.stdout is not None
     assert await asyncio.to_thread(owner.stdout.readline) == b"owned\n"
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
-    await journal.beat(NodeCard(id="heir"), ttl=60)
-    assert await journal.claim("heir") == []
+    journal = await open_sqlite(tmp_path / "roost.db")
+    await journal.dispatch.beat(NodeCard(id="heir"), ttl=60)
+    assert await journal.dispatch.claim("heir") == []
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    claims = await journal.claim("heir")
+    claims = await journal.dispatch.claim("heir")
     assert [claim.info.id for claim in claims] == ["s"]
     await journal.close()
 
 
 async def test_only_the_owner_reads_the_files_whatever_the_folder_allows(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    journal = await open_sqlite(tmp_path / "roost.db")
     await new(journal, "one")
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("roost.db*") if path.is_file()}
     assert modes == dict.fromkeys(("roost.db", "roost.db-wal", "roost.db-shm", "roost.db.state"), 0o600)
@@ -151,36 +152,38 @@ async def test_only_the_owner_reads_the_files_whatever_the_folder_allows(tmp_pat
 
 async def test_newer_layout_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
-    await (await SqliteJournal.open(path)).close()
+    await (await open_sqlite(path)).close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.commit()
     connection.close()
     with pytest.raises(StoreFailed, match="upgrade Roost"):
-        await SqliteJournal.open(path)
+        await open_sqlite(path)
 
 
 async def test_a_name_that_no_file_can_have_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="null"):
-        await asyncio.wait_for(SqliteJournal.open(tmp_path / "no\0where"), 30)
+        await asyncio.wait_for(open_sqlite(tmp_path / "no\0where"), 30)
 
 
 async def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
     path.write_bytes(b"this is not a database" * 1000)
     with pytest.raises(StoreCorrupt):
-        await SqliteJournal.open(path)
+        await open_sqlite(path)
 
 
 async def test_torn_end_of_the_write_ahead_log_keeps_what_was_committed(tmp_path: Path) -> None:
     """A power loss may tear the last frames; SQLite's checksums cut them off, and what came before stays."""
     path = tmp_path / "roost.db"
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     await new(journal, "s")
     claim = await own(journal, "s")
     head = 1
     for number in range(20):
-        head = await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(str(number))))
+        head = await journal.logs.append(
+            Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(str(number)))
+        )
     torn = tmp_path / "torn"
     torn.mkdir()
     for suffix in ("", "-wal"):
@@ -189,8 +192,8 @@ async def test_torn_end_of_the_write_ahead_log_keeps_what_was_committed(tmp_path
     with open(torn / "roost.db-wal", "r+b") as wal:
         wal.seek(-100, os.SEEK_END)
         wal.write(b"\xff" * 100)
-    again = await SqliteJournal.open(torn / "roost.db")
-    seqs = [record.seq for record in await again.read("s")]
+    again = await open_sqlite(torn / "roost.db")
+    seqs = [record.seq for record in await again.logs.read("s")]
     assert seqs == list(range(1, len(seqs) + 1))
     assert len(seqs) in (head - 1, head)
     await again.close()
@@ -198,73 +201,74 @@ async def test_torn_end_of_the_write_ahead_log_keeps_what_was_committed(tmp_path
 
 async def test_corrupt_page_is_an_error_and_the_rest_works(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     for name in ("a", "b"):
         await new(journal, name)
         claim = await own(journal, name)
-        await journal.append(Append(session=name, epoch=claim.epoch, expected=1, bodies=bodies("x" * 300_000)))
+        await journal.logs.append(Append(session=name, epoch=claim.epoch, expected=1, bodies=bodies("x" * 300_000)))
     await journal.close()
     size = path.stat().st_size
     with open(path, "r+b") as file:
         file.seek(size - size % 4096 - 4096)
         file.write(b"\xff" * 4096)
-    again = await SqliteJournal.open(path)
-    assert (await again.get("a")).head == 2
-    assert len((await again.read("a"))[1].body) > 300_000
+    again = await open_sqlite(path)
+    assert (await again.sessions.get("a")).head == 2
+    assert len((await again.logs.read("a"))[1].body) > 300_000
     await again.close()
 
 
 async def test_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
     """`max_page_count` makes SQLite answer exactly as a full disk does, without filling one."""
     path = tmp_path / "roost.db"
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     await new(journal, "s")
     claim = await own(journal, "s")
 
     def limit(pages: int) -> object:
-        return journal._file.write(lambda c, _: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        pragma = f"PRAGMA max_page_count = {pages}"
+        return journal.database.write(lambda group: group.connection.execute(pragma).fetchone())  # type: ignore[attr-defined]
 
     await limit(1)  # type: ignore[misc]
     big = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("x" * 1_000_000))
     with pytest.raises(StoreFailed) as refused:
-        await journal.append(big)
+        await journal.logs.append(big)
     assert refused.value.code == "disk_full"
-    assert (await journal.get("s")).head == 1
+    assert (await journal.sessions.get("s")).head == 1
     with pytest.raises(StoreFailed):
-        await journal.accept("s", said("y" * 1_000_000))
+        await journal.inboxes.accept("s", said("y" * 1_000_000))
     await limit(1_000_000)  # type: ignore[misc]
-    assert await journal.append(big) == 2
+    assert await journal.logs.append(big) == 2
     await journal.close()
 
 
 async def test_appends_do_not_slow_down_as_a_session_grows(tmp_path: Path) -> None:
     """Counted in SQLite's virtual machine steps, which no busy machine can disturb."""
-    journal = await SqliteJournal.open(tmp_path / "roost.db", durability="relaxed")
+    journal = await open_sqlite(tmp_path / "roost.db", durability="relaxed")
     await new(journal, "s")
     claim = await own(journal, "s")
     head, ticks = 1, [0]
 
     def count(steps: list[int]) -> object:
-        def install(connection: sqlite3.Connection, _: object) -> None:
+        def install(group: Group) -> None:
             def tick() -> int:
                 steps[0] += 1
                 return 0
 
-            connection.set_progress_handler(tick, 1)
+            group.connection.set_progress_handler(tick, 1)
 
-        return journal._file.write(install)
+        return journal.database.write(install)  # type: ignore[attr-defined]
 
     async def cost() -> int:
         nonlocal head
         before = ticks[0]
-        head = await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
+        head = await journal.logs.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
         return ticks[0] - before
 
     async def grow(to: int) -> None:
         nonlocal head
         while head < to:
             batch = bodies(*["x"] * 500)
-            head = await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=batch))
+            head = await journal.logs.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=batch))
 
     await count(ticks)  # type: ignore[misc]
     early = await cost()
@@ -277,10 +281,10 @@ async def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from roost.log.dispatch import NodeCard\n"
-        "from roost.stores.sqlite.store import SqliteJournal\n"
+        "from roost.stores.sqlite.store import Store\n"
         "async def main():\n"
-        "    journal = await SqliteJournal.open(sys.argv[1])\n"
-        "    await journal.beat(NodeCard(id=sys.argv[2]), ttl=5)\n"
+        "    journal = await open_sqlite(sys.argv[1])\n"
+        "    await journal.dispatch.beat(NodeCard(id=sys.argv[2]), ttl=5)\n"
         "    await journal.close()\n"
         "asyncio.run(main())\n"
     )
@@ -294,23 +298,23 @@ async def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
 
 async def test_one_commit_takes_some_appends_and_refuses_others(tmp_path: Path) -> None:
     """All of these are handed over in one pass of the loop; what is claimed in it has what was appended in it."""
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    journal = await open_sqlite(tmp_path / "roost.db")
     for name in "abc":
         await new(journal, name)
     epochs = {name: (await own(journal, name)).epoch for name in "abc"}
-    heads = {name: (await journal.get(name)).head for name in "abc"}
+    heads = {name: (await journal.sessions.get(name)).head for name in "abc"}
 
     def write(name: str, count: int, *, late: int = 0, release: bool = False) -> Append:
         at = heads[name] + late
         return Append(session=name, epoch=epochs[name], expected=at, bodies=bodies(*"xyz"[:count]), release=release)
 
     results = await asyncio.gather(
-        journal.append(write("a", 2)),
-        journal.append(write("b", 2, late=7)),
-        journal.append(write("b", 1)),
-        journal.append(write("c", 3, release=True)),
-        journal.claim("node", session="c"),
-        journal.append(write("a", 1, late=2)),
+        journal.logs.append(write("a", 2)),
+        journal.logs.append(write("b", 2, late=7)),
+        journal.logs.append(write("b", 1)),
+        journal.logs.append(write("c", 3, release=True)),
+        journal.dispatch.claim("node", session="c"),
+        journal.logs.append(write("a", 1, late=2)),
         return_exceptions=True,
     )
     assert results[0] == heads["a"] + 2
@@ -319,12 +323,12 @@ async def test_one_commit_takes_some_appends_and_refuses_others(tmp_path: Path) 
     assert isinstance(results[4], list)
     assert [record.seq for record in results[4][0].tail] == list(range(1, heads["c"] + 4))
     for name, count in (("a", 3), ("b", 1), ("c", 3)):
-        assert [record.seq for record in await journal.read(name)] == list(range(1, heads[name] + count + 1))
+        assert [record.seq for record in await journal.logs.read(name)] == list(range(1, heads[name] + count + 1))
     await journal.close()
 
 
 async def test_what_comes_while_a_group_is_written_shares_its_commit(tmp_path: Path) -> None:
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    journal = await open_sqlite(tmp_path / "roost.db")
     for name in "ab":
         await new(journal, name)
     claims = [await own(journal, name) for name in "ab"]
@@ -338,11 +342,11 @@ async def test_what_comes_while_a_group_is_written_shares_its_commit(tmp_path: P
         turns += 1
         asyncio.get_running_loop().call_soon(count)
 
-    stop = journal.watch(lambda change: told.append(turns) if change.records else None)
+    stop = journal.changes.watch(lambda change: told.append(turns) if change.records else None)
     writes = []
     for claim in claims:
         write = Append(session=claim.info.id, epoch=claim.epoch, expected=claim.info.head, bodies=bodies("x"))
-        writes.append(asyncio.ensure_future(journal.append(write)))
+        writes.append(asyncio.ensure_future(journal.logs.append(write)))
         await asyncio.sleep(0.05)  # the second is handed over when the writer has the first
     assert not any(write.done() for write in writes)
     asyncio.get_running_loop().call_soon(count)
@@ -357,52 +361,56 @@ async def test_what_comes_while_a_group_is_written_shares_its_commit(tmp_path: P
 
 
 async def test_session_made_anew_by_another_process_is_not_written_by_its_former_owner(tmp_path: Path) -> None:
-    journal, other = [await SqliteJournal.open(tmp_path / "roost.db") for _ in range(2)]
+    journal, other = [await open_sqlite(tmp_path / "roost.db") for _ in range(2)]
     await new(journal, "s")
     claim = await own(journal, "s")
-    head = await journal.append(Append(session="s", epoch=claim.epoch, expected=claim.info.head, bodies=bodies("x")))
-    await other.delete("s", epoch=claim.epoch)
+    head = await journal.logs.append(
+        Append(session="s", epoch=claim.epoch, expected=claim.info.head, bodies=bodies("x"))
+    )
+    await other.sessions.delete("s", epoch=claim.epoch)
     with pytest.raises(NotFound):
-        await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
+        await journal.logs.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
     await new(other, "s")
     with pytest.raises(Fenced):
-        await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
+        await journal.logs.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
     again = await own(journal, "s")
-    await journal.append(Append(session="s", epoch=again.epoch, expected=again.info.head, bodies=bodies("x")))
+    await journal.logs.append(Append(session="s", epoch=again.epoch, expected=again.info.head, bodies=bodies("x")))
     await other.close()
     await journal.close()
 
 
 async def test_a_file_that_another_program_holds_refuses_all_that_waits_at_once(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     await new(journal, "s")
-    await journal._file.write(lambda c, _: c.execute("PRAGMA busy_timeout = 300"))
+    await journal.database.write(lambda group: group.connection.execute("PRAGMA busy_timeout = 300"))  # type: ignore[attr-defined]
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
-    refused = await asyncio.gather(*(journal.accept("s", said()) for _ in range(50)), return_exceptions=True)
+    refused = await asyncio.gather(*(journal.inboxes.accept("s", said()) for _ in range(50)), return_exceptions=True)
     assert time.monotonic() - began < 12, "one time-out, not one after the other"
     assert all(isinstance(one, StoreFailed) for one in refused)
     other.execute("ROLLBACK")
     other.close()
-    await journal.accept("s", said())
-    assert (await journal.get("s")).pending == 1
+    await journal.inboxes.accept("s", said())
+    assert (await journal.sessions.get("s")).pending == 1
     await journal.close()
 
 
 async def test_what_a_process_that_died_left_of_a_log_is_removed_by_another(tmp_path: Path) -> None:
-    journal, dying = [await SqliteJournal.open(tmp_path / "roost.db") for _ in range(2)]
+    journal, dying = [await open_sqlite(tmp_path / "roost.db") for _ in range(2)]
     await new(dying, "s")
     claim = await own(dying, "s")
-    await dying.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies(*["x"] * 9000), release=True))
-    await dying.delete("s")
+    await dying.logs.append(
+        Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies(*["x"] * 9000), release=True)
+    )
+    await dying.sessions.delete("s")
     await dying.close()
     connection = sqlite3.connect(tmp_path / "roost.db")
     assert connection.execute("SELECT count(*) FROM events").fetchone()[0] > 0
-    await asyncio.gather(journal.purge(), journal.purge())
+    await asyncio.gather(journal.sessions.purge(), journal.sessions.purge())
     assert connection.execute("SELECT count(*) FROM events").fetchone()[0] == 0
     assert connection.execute("SELECT count(*) FROM garbage").fetchone()[0] == 0
-    await journal.purge()
+    await journal.sessions.purge()
     connection.close()
     await journal.close()

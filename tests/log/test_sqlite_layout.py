@@ -15,11 +15,11 @@ from roost.errors import Fenced, StoreFailed
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import TimerInput
+from roost.log.ledger import CallNote
 from roost.log.protocols import Append, Delivery, NewSession, Snapshot
-from roost.log.shared import CallNote
 from roost.stores.call_rows import encode_note
 from roost.stores.sqlite import migrations
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.stores import bodies, names, new, own, said
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -48,64 +48,64 @@ def shape(path: Path) -> list[tuple[str, ...]]:
 
 
 async def test_everything_is_there_after_the_upgrade(tmp_path: Path) -> None:
-    journal = await SqliteJournal.open(first_layout(tmp_path))
-    assert [session async for session in journal.sessions()] == ["lived", "busy", "owned"]
-    info = await journal.get("lived")
+    journal = await open_sqlite(first_layout(tmp_path))
+    assert [session async for session in journal.portable.sessions()] == ["lived", "busy", "owned"]
+    info = await journal.sessions.get("lived")
     assert (info.needs, info.home, info.format, info.epoch, info.pending) == ((), None, 0, 1, 2)
     assert (info.title, info.parent, info.labels, info.head) == ("A title", "p", {"user": "ann"}, 3)
     assert (await new(journal, "again", key="first")).id == "lived"
-    assert (await journal.accept("lived", said("1"), key="k1"))[:2] == (3, True)
-    assert (await journal.accept("lived", said("3"), key="k2"))[:2] == (7, True)
-    assert [item.id for item in await journal.pending("lived")] == [5, 7]
-    assert [item.input for item in await journal.pending("busy")] == [said(f"b{n}") for n in range(4)]
-    assert await journal.snapshot("lived") == Snapshot(2, 9, b"\x00folded\xff")
-    assert (await journal.accept("busy", said("new"))).id > 9
+    assert (await journal.inboxes.accept("lived", said("1"), key="k1"))[:2] == (3, True)
+    assert (await journal.inboxes.accept("lived", said("3"), key="k2"))[:2] == (7, True)
+    assert [item.id for item in await journal.inboxes.pending("lived")] == [5, 7]
+    assert [item.input for item in await journal.inboxes.pending("busy")] == [said(f"b{n}") for n in range(4)]
+    assert await journal.logs.snapshot("lived") == Snapshot(2, 9, b"\x00folded\xff")
+    assert (await journal.inboxes.accept("busy", said("new"))).id > 9
     await journal.close()
 
 
 async def test_work_goes_on_after_the_upgrade(tmp_path: Path) -> None:
-    journal = await SqliteJournal.open(first_layout(tmp_path))
-    assert await journal.fire(200.0) is None
-    await journal.beat(NodeCard(id="n", home="h"), ttl=60)
-    backlog = await journal.backlog()
+    journal = await open_sqlite(first_layout(tmp_path))
+    assert await journal.dispatch.fire(200.0) is None
+    await journal.dispatch.beat(NodeCard(id="n", home="h"), ttl=60)
+    backlog = await journal.dispatch.backlog()
     assert backlog.sessions == 3
-    claims = {claim.info.id: claim for claim in await journal.claim("n")}
+    claims = {claim.info.id: claim for claim in await journal.dispatch.claim("n")}
     assert claims.keys() == {"lived", "busy", "owned"}
     assert claims["lived"].inbox[-1].input == TimerInput("wake", (Text("up"),))
     assert (claims["owned"].info.phase, claims["owned"].epoch) == ("working", 2)
     items = [item.id for item in claims["lived"].inbox]
     done = Append(session="lived", epoch=claims["lived"].epoch, expected=3, bodies=bodies("on"), consume=items)
-    assert await journal.append(done) == 4
+    assert await journal.logs.append(done) == 4
     with pytest.raises(Fenced):
-        await journal.append(Append(session="owned", epoch=1, expected=1, bodies=bodies("late")))
-    assert names(await journal.read("lived")) == ["on"]
+        await journal.logs.append(Append(session="owned", epoch=1, expected=1, bodies=bodies("late")))
+    assert names(await journal.logs.read("lived")) == ["on"]
     await journal.close()
 
 
 async def test_what_the_second_layout_holds_goes_on(tmp_path: Path) -> None:
     """It was killed in the midst of a deletion."""
     path = layout(tmp_path, 2)
-    journal = await SqliteJournal.open(path)
-    await journal.purge()
-    assert [session async for session in journal.sessions()] == ["lived", "busy"]
-    assert names(await journal.read("lived")) == ["one", "two", "three"]
-    assert await journal.snapshot("lived", at=2) == Snapshot(2, 9, b"\x00folded\xff")
-    assert await journal.snapshot("lived", at=1) is None
-    assert await journal.checkpoints("lived") == []
+    journal = await open_sqlite(path)
+    await journal.sessions.purge()
+    assert [session async for session in journal.portable.sessions()] == ["lived", "busy"]
+    assert names(await journal.logs.read("lived")) == ["one", "two", "three"]
+    assert await journal.logs.snapshot("lived", at=2) == Snapshot(2, 9, b"\x00folded\xff")
+    assert await journal.logs.snapshot("lived", at=1) is None
+    assert await journal.logs.checkpoints("lived") == []
     assert (await new(journal, "again", key="first")).id == "lived"
     claim = await own(journal, "lived", "n")
     assert [record.seq for record in claim.tail] == [3, 4]
     assert [item.input for item in claim.inbox] == [said("2")]
     sent = [Delivery("busy", said("end"), "end")]
     write = Append(session="lived", epoch=claim.epoch, expected=4, bodies=bodies("on"), deliver=sent)
-    assert await journal.append(write) == 5
-    assert [item.input for item in await journal.pending("busy")] == [said("b0"), said("end")]
+    assert await journal.logs.append(write) == 5
+    assert [item.input for item in await journal.inboxes.pending("busy")] == [said("b0"), said("end")]
     fresh = NewSession(id="f", agent="clerk", version="7")
-    assert (await journal.fork("lived", 3, fresh, Snapshot(3, 9, b"f"), [])).head == 3
-    await journal.delete("lived", epoch=claim.epoch)
-    await journal.purge()
-    assert names(await journal.read("f")) == ["one", "two"]
-    assert await journal.setting("name") == "value"
+    assert (await journal.sessions.fork("lived", 3, fresh, Snapshot(3, 9, b"f"), [])).head == 3
+    await journal.sessions.delete("lived", epoch=claim.epoch)
+    await journal.sessions.purge()
+    assert names(await journal.logs.read("f")) == ["one", "two"]
+    assert await journal.coordination.setting("name") == "value"
     await journal.close()
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT s, seq FROM events ORDER BY s, seq").fetchall()
@@ -118,8 +118,8 @@ async def test_an_upgraded_file_is_like_a_new_one(tmp_path: Path, number: int) -
     (tmp_path / "new").mkdir()
     path = layout(tmp_path, number)
     for one in (path, tmp_path / "new" / "roost.db"):
-        await (await SqliteJournal.open(one)).close()
-        await (await SqliteJournal.open(one)).close()
+        await (await open_sqlite(one)).close()
+        await (await open_sqlite(one)).close()
     assert shape(path) == shape(tmp_path / "new" / "roost.db")
 
 
@@ -134,10 +134,10 @@ async def test_lost_calls_of_the_fourth_layout_are_found_by_their_start(tmp_path
     connection.execute("INSERT INTO calls VALUES ('call:s:2', 900.0, 5, 60, NULL, NULL, NULL, 0, ?)", (note,))
     connection.commit()
     connection.close()
-    journal = await SqliteJournal.open(path)
-    (call,) = await journal.lost("call:", started=(700.0, 701.0))
+    journal = await open_sqlite(path)
+    (call,) = await journal.ledger.lost("call:", started=(700.0, 701.0))
     assert (call.id, call.started, call.cost, call.provider_id) == ("call:s:1", 700.5, 5, None)
-    assert await journal.lost("call:", started=(701.0, 1000.0)) == []
+    assert await journal.ledger.lost("call:", started=(701.0, 1000.0)) == []
     await journal.close()
 
 
@@ -147,13 +147,13 @@ async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
     connection.execute("CREATE TABLE buckets (in_the_way)")
     before = list(connection.iterdump())
     with pytest.raises(StoreFailed):
-        await SqliteJournal.open(path)
+        await open_sqlite(path)
     assert list(connection.iterdump()) == before
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     connection.execute("DROP TABLE buckets")
     connection.close()
-    journal = await SqliteJournal.open(path)
-    assert (await journal.get("lived")).head == 3
+    journal = await open_sqlite(path)
+    assert (await journal.sessions.get("lived")).head == 3
     await journal.close()
 
 
@@ -167,9 +167,9 @@ async def test_an_upgrade_that_is_killed_is_done_by_the_next_start(tmp_path: Pat
     connection.commit()
     script = (
         "import asyncio, sys\n"
-        "from roost.stores.sqlite.store import SqliteJournal\n"
+        "from roost.stores.sqlite.store import Store\n"
         "print('ready', flush=True)\n"
-        "asyncio.run(SqliteJournal.open(sys.argv[1]))\n"
+        "asyncio.run(open_sqlite(sys.argv[1]))\n"
     )
     versions: list[int] = []
     for delay in (0.0, 0.02, 0.04, 0.06):
@@ -184,6 +184,6 @@ async def test_an_upgrade_that_is_killed_is_done_by_the_next_start(tmp_path: Pat
         assert connection.execute("SELECT count(*) FROM inbox").fetchone() == (60_008,)
     connection.close()
     assert versions == sorted(versions)
-    journal = await SqliteJournal.open(path)
-    assert (await journal.accept("lived", said("3"), key="k2")).duplicate
+    journal = await open_sqlite(path)
+    assert (await journal.inboxes.accept("lived", said("3"), key="k2")).duplicate
     await journal.close()

@@ -11,20 +11,20 @@ import pytest
 
 from roost.errors import Conflict, NotFound
 from roost.log.protocols import Record
-from roost.log.store_protocol import Store
-from roost.stores.sqlite.store import SqliteJournal
+from roost.log.store import Store
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.portable import PortableConformance, content, lived, move, pages
 from roost.testing.stores import eventually
 
 HALF = """
 import asyncio, sys
 from roost.log.protocols import Record
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.portable import pages
 
 async def main():
-    source, target = [await SqliteJournal.open(path) for path in sys.argv[1:]]
-    dump = await source.dump("s")
+    source, target = [await open_sqlite(path) for path in sys.argv[1:]]
+    dump = await source.portable.dump("s")
 
     async def events():
         async for records in pages(source, dump, 1):
@@ -33,7 +33,7 @@ async def main():
                 print("half", flush=True)
                 await asyncio.sleep(60)
 
-    await target.restore(dump, events())
+    await target.portable.restore(dump, events())
 
 asyncio.run(main())
 """
@@ -41,12 +41,12 @@ asyncio.run(main())
 
 class TestSqlitePortable(PortableConformance):
     async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db")
+        return await open_sqlite(folder / "roost.db")
 
 
 async def test_a_restore_whose_process_was_killed_is_done_again(tmp_path: Path) -> None:
     paths = [tmp_path / "from.db", tmp_path / "to.db"]
-    source = await SqliteJournal.open(paths[0])
+    source = await open_sqlite(paths[0])
     await lived(source)
     mover = subprocess.Popen([sys.executable, "-c", HALF, *map(str, paths)], stdout=subprocess.PIPE)
     assert mover.stdout is not None
@@ -54,9 +54,9 @@ async def test_a_restore_whose_process_was_killed_is_done_again(tmp_path: Path) 
     mover.kill()
     mover.wait()
     mover.stdout.close()
-    target = await SqliteJournal.open(paths[1])
+    target = await open_sqlite(paths[1])
     with pytest.raises(NotFound):
-        await target.get("s")
+        await target.sessions.get("s")
     await move(source, target)
     assert await content(target) == await content(source)
     await only_one_log_is_left(paths[1])
@@ -65,10 +65,10 @@ async def test_a_restore_whose_process_was_killed_is_done_again(tmp_path: Path) 
 
 
 async def test_a_restore_that_another_one_replaced_leaves_nothing(tmp_path: Path) -> None:
-    source = await SqliteJournal.open(tmp_path / "from.db")
-    target = await SqliteJournal.open(tmp_path / "to.db")
+    source = await open_sqlite(tmp_path / "from.db")
+    target = await open_sqlite(tmp_path / "to.db")
     await lived(source)
-    dump = await source.dump("s")
+    dump = await source.portable.dump("s")
 
     async def events() -> AsyncIterator[list[Record]]:
         async for records in pages(source, dump, 1):
@@ -77,7 +77,7 @@ async def test_a_restore_that_another_one_replaced_leaves_nothing(tmp_path: Path
                 await move(source, target)
 
     with pytest.raises(Conflict):
-        await target.restore(dump, events())
+        await target.portable.restore(dump, events())
     assert await content(target) == await content(source)
     await only_one_log_is_left(tmp_path / "to.db")
     await source.close()

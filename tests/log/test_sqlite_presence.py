@@ -15,17 +15,19 @@ import pytest
 
 from roost.errors import StoreFailed, StoreLost
 from roost.log.protocols import SessionQuery
-from roost.stores.sqlite.store import SqliteJournal
+from roost.log.store import Store
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.stores import new, said
 
 _KILLED = """
 import asyncio, os, signal, sys
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
+from roost.log.store import Store
 from roost.testing.stores import new
 
 async def main():
-    journal = await SqliteJournal.open(sys.argv[1])
-    await journal.setting("store_id", "store-1")
+    journal = await open_sqlite(sys.argv[1])
+    await journal.coordination.setting("store_id", "store-1")
     await new(journal, "kept")
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -39,8 +41,8 @@ def killed(path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-async def sessions(journal: SqliteJournal) -> list[str]:
-    return [info.id for info in await journal.find(SessionQuery())]
+async def sessions(journal: Store) -> list[str]:
+    return [info.id for info in await journal.sessions.find(SessionQuery())]
 
 
 def _remove_log(path: Path) -> None:
@@ -78,18 +80,18 @@ async def test_a_store_that_was_lost_while_nothing_ran_is_refused(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "roost.db"
-    first = await SqliteJournal.open(path)
-    await first.setting("store_id", "store-1")
+    first = await open_sqlite(path)
+    await first.coordination.setting("store_id", "store-1")
     await first.close()  # the file has its tables, only the log has the session
     killed(path)
     damage(path)
     for _ in range(2):  # the refusal itself changes nothing
         with pytest.raises(StoreFailed, match=r"roost\.db\.state") as told:
-            await SqliteJournal.open(path)
+            await open_sqlite(path)
         assert told.value.code == "store_lost"
     path.with_name("roost.db.state").unlink()  # as the error says: what is there is to be used
     if damage in (_remove_log, _remove_all, _empty):
-        journal = await SqliteJournal.open(path)
+        journal = await open_sqlite(path)
         assert await sessions(journal) == []
         await journal.close()
 
@@ -98,7 +100,7 @@ async def test_a_killed_process_leaves_a_store_that_opens(tmp_path: Path) -> Non
     path = tmp_path / "roost.db"
     killed(path)
     for _ in range(2):
-        journal = await SqliteJournal.open(path)
+        journal = await open_sqlite(path)
         assert await sessions(journal) == ["kept"]
         await journal.close()
         assert not path.with_name("roost.db-wal").exists()
@@ -112,9 +114,9 @@ async def test_a_store_that_another_program_opened_after_a_kill_says_so(tmp_path
     other.execute("SELECT * FROM settings").fetchall()
     other.close()
     with pytest.raises(StoreLost, match=r"sqlite3.*remove '.*roost\.db\.state'"):
-        await SqliteJournal.open(path)
+        await open_sqlite(path)
     path.with_name("roost.db.state").unlink()
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     assert await sessions(journal) == ["kept"]
     await journal.close()
 
@@ -122,11 +124,11 @@ async def test_a_store_that_another_program_opened_after_a_kill_says_so(tmp_path
 async def test_a_backup_of_the_same_store_takes_its_place(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
     killed(path)
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     await journal.close()
     backup = path.read_bytes()
     path.write_bytes(backup)
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     assert await sessions(journal) == ["kept"]
     await journal.close()
 
@@ -134,33 +136,33 @@ async def test_a_backup_of_the_same_store_takes_its_place(tmp_path: Path) -> Non
 async def test_two_processes_may_close_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
     for first in (0, 1):
-        both = [await SqliteJournal.open(path), await SqliteJournal.open(path)]
-        await both[0].setting(f"a{first}", "1")
+        both = [await open_sqlite(path), await open_sqlite(path)]
+        await both[0].coordination.setting(f"a{first}", "1")
         await both[first].close()
-        await both[1 - first].setting(f"b{first}", "1")
+        await both[1 - first].coordination.setting(f"b{first}", "1")
         await both[1 - first].close()
-    await (await SqliteJournal.open(path)).close()
+    await (await open_sqlite(path)).close()
 
 
 @pytest.mark.parametrize("how", [_remove_all, _remove_log, _empty])
 async def test_a_store_lost_in_use_accepts_nothing_and_is_rescued(tmp_path: Path, how: Callable[[Path], None]) -> None:
     path = tmp_path / "roost.db"
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     await new(journal, "kept")
     how(path)
     for _ in range(2):
         with pytest.raises(StoreLost, match="rename"):
-            await journal.accept("kept", said("lost?"))
+            await journal.inboxes.accept("kept", said("lost?"))
     await journal.close()
     saved = list(tmp_path.glob("roost.db.rescued-*"))
     assert len(saved) == 1
     assert saved[0].stat().st_mode & 0o777 == 0o600
     if how is not _remove_log:
         with pytest.raises(StoreLost, match="rescued"):
-            await SqliteJournal.open(path)
+            await open_sqlite(path)
     _remove_all(path)
     saved[0].rename(path)
-    journal = await SqliteJournal.open(path)
+    journal = await open_sqlite(path)
     assert await sessions(journal) == ["kept"]
-    assert await journal.pending("kept") == []
+    assert await journal.inboxes.pending("kept") == []
     await journal.close()

@@ -188,7 +188,7 @@ async def test_proposals(tmp_path: Path) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         memories = runtime.memories
         fact = NewFact(id="p", space="user:ann", text="likes tea", key="k", proposed=True)
-        await runtime.node.journal.change_facts([PutFact(fact)], by="t")
+        await runtime.node.store.facts.change([PutFact(fact)], by="t")
         assert [one.id for one in await memories.review()] == ["p"]
         accepted = await memories.accept("p", text="likes oolong")
         assert (accepted.text, accepted.key, accepted.proposed) == ("likes oolong", "k", False)
@@ -232,7 +232,7 @@ async def test_a_proposal_is_answered_once(tmp_path: Path) -> None:
         former = (await memories.add("user:eve", "eve likes plums")).fact
         for n in range(6):
             new = NewFact(id=f"p{n}", space="user:eve", text=f"jam {n}", supersedes=(former.id,), proposed=True)
-            await runtime.node.journal.change_facts([PutFact(new)], by="x")
+            await runtime.node.store.facts.change([PutFact(new)], by="x")
             work = [memories.accept(new.id), memories.accept(new.id), memories.reject(new.id)]
             done = await asyncio.gather(*(work if n % 2 else reversed(work)), return_exceptions=True)
             assert [one.code for one in done if isinstance(one, Conflict)] == ["fact_ended"] * 2, done
@@ -247,7 +247,7 @@ async def test_what_a_person_says_answers_what_was_proposed(tmp_path: Path) -> N
         old = (await memories.add("user:ann", "likes tea")).fact
         for id, text in (("p", "likes oolong"), ("q", "likes mate")):
             fact = NewFact(id=id, space="user:ann", text=text, supersedes=(old.id,), proposed=True)
-            await runtime.node.journal.change_facts([PutFact(fact)], by="x")
+            await runtime.node.store.facts.change([PutFact(fact)], by="x")
         added = await memories.add("user:ann", "likes oolong")
         assert [one.id for one in await memories.review()] == ["q"]
         assert (await memories.accept("q", text="likes oolong")).id == added.fact.id

@@ -14,13 +14,13 @@ from roost.features.memory.recall import fitting
 from roost.local.embed.base import Embedding, Vector
 from roost.local.embed.local import LocalEmbedder
 from roost.log.facts import NewFact, PutFact
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.memory.index import Index
 from roost.memory.ranking import REFERENCES
 from roost.memory.rights import Memory
 from roost.memory.search import Found, Search
 from roost.stores.open import open_store
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from tests.harness.postgres.server import PostgresServer
 from tests.memory.paraphrases import Pair, halves, pairs
 from tests.memory.test_corrections import HERE
@@ -61,11 +61,11 @@ async def given(monkeypatch: pytest.MonkeyPatch) -> Given:
 
 async def _asked(store: Store, embedder: Given, folder: Path) -> dict[Pair, Found]:
     """Of all facts in one space."""
-    index = Index(store, lambda: embedder, folder)
-    search = Search(store, index)
+    index = Index(store.facts, lambda: embedder, folder)
+    search = Search(store.facts, index)
     every = pairs()
     facts = [NewFact(id=f"f{at}", space=_SPACE, text=pair.fact) for at, pair in enumerate(every)]
-    await store.change_facts([PutFact(fact) for fact in facts], by="t")
+    await store.facts.change([PutFact(fact) for fact in facts], by="t")
     await search.find([_SPACE], every[0].question)
     await index.settled()
     found = {pair: await search.find([_SPACE], pair.question, limit=20) for pair in every}
@@ -77,7 +77,7 @@ async def _asked(store: Store, embedder: Given, folder: Path) -> dict[Pair, Foun
 async def test_more_questions_are_answered_right_than_by_words_or_vectors(
     tmp_path: Path, given: Given, postgres: PostgresServer
 ) -> None:
-    store = await SqliteJournal.open(tmp_path / "roost.db", durability="relaxed")
+    store = await open_sqlite(tmp_path / "roost.db", durability="relaxed")
     found = await _asked(store, given, tmp_path / "one")
     await store.close()
     _, report = halves()

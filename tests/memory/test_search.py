@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from roost.log.facts import EndFact, NewFact, PutFact
+from roost.log.store import Store
 from roost.memory.index import AT_ONCE, Index
 from roost.memory.ranking import REFERENCES, Candidate, content_of, rank
 from roost.memory.search import Search
 from roost.memory.vectors import EXACT, VectorFile
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.facts import put
 from tests.memory.concepts import Concepts
 
@@ -27,14 +28,14 @@ _REFERENCES = sum(map(len, REFERENCES.values()))
 class Bench:
     """A store, an index over it, and how to ask."""
 
-    def __init__(self, store: SqliteJournal, folder: Path, embedder: Concepts) -> None:
+    def __init__(self, store: Store, folder: Path, embedder: Concepts) -> None:
         self.store, self.embedder, self.folder = store, embedder, folder / "vectors"
-        self.index = Index(store, lambda: embedder, self.folder)
-        self.search = Search(store, self.index)
+        self.index = Index(store.facts, lambda: embedder, self.folder)
+        self.search = Search(store.facts, self.index)
 
     async def learn(self, **facts: str) -> None:
         changes = [PutFact(NewFact(id=id, space=HERE, text=text)) for id, text in facts.items()]
-        await self.store.change_facts(changes, by="p")
+        await self.store.facts.change(changes, by="p")
 
     async def ids(self, query: str, limit: int = 10) -> list[str]:
         return [found.fact.id for found in (await self.search.find([HERE], query, limit=limit)).facts]
@@ -42,7 +43,7 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def bench(folder: Path, embedder: Concepts | None = None) -> AsyncGenerator[Bench]:
-    store = await SqliteJournal.open(folder / "roost.db", durability="relaxed")
+    store = await open_sqlite(folder / "roost.db", durability="relaxed")
     made = Bench(store, folder, embedder or Concepts())
     try:
         yield made
@@ -99,7 +100,7 @@ async def test_without_a_model_it_goes_by_words_and_says_so(tmp_path: Path) -> N
         assert [one.fact.id for one in found.facts] == ["a"]
         assert found.facts[0].likeness is None
         assert await it.ids("pets") == []
-        found = await Search(it.store, None).find([HERE], "tea")
+        found = await Search(it.store.facts, None).find([HERE], "tea")
         assert (found.how, found.why) == ("words", "there is no index of meanings on this node")
 
 
@@ -107,9 +108,9 @@ async def test_it_keeps_up_with_changes(tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         await it.learn(a="a poodle", b="green hue")
         assert await it.ids("hound", 1) == ["a"]
-        await it.store.change_facts([put("c", "a hound called Rex", space=HERE, supersedes=("a",))], by="p")
+        await it.store.facts.change([put("c", "a hound called Rex", space=HERE, supersedes=("a",))], by="p")
         assert await it.ids("pet", 1) == ["c"]
-        await it.store.change_facts([EndFact("c")], by="p")
+        await it.store.facts.change([EndFact("c")], by="p")
         assert await it.ids("pet") == ["b"]
         assert it.embedder.texts == 3 + _REFERENCES
 

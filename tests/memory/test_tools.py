@@ -52,8 +52,8 @@ async def texts(runtime: Runtime, *spaces: str) -> list[str]:
 def with_meanings(runtime: Runtime, embedder: Embedder) -> None:
     """In place of the node's embedder."""
     remembering = runtime.node.remembering
-    remembering.index = Index(runtime.node.journal, lambda: embedder, runtime.home / "memory")
-    remembering.search = Search(runtime.node.journal, remembering.index)
+    remembering.index = Index(runtime.node.store.facts, lambda: embedder, runtime.home / "memory")
+    remembering.search = Search(runtime.node.store.facts, remembering.index)
     runtime.node.resources.memory = runtime.memories.search = remembering.search
 
 
@@ -223,7 +223,7 @@ async def test_a_space_that_is_named_is_looked_into_beyond_those_of_a_recall(tmp
     agent = clerk(calling("recall", query="plan", scope="shared:s99"), "done", memory=Memory(read=("shared:*",)))
     async with running(tmp_path, agent) as runtime:
         plans = [NewFact(id=f"f{n}", space=f"shared:s{n:02}", text=f"The plan of s{n:02}") for n in range(100)]
-        await runtime.node.journal.change_facts([PutFact(plan) for plan in plans], by="t")
+        await runtime.node.store.facts.change([PutFact(plan) for plan in plans], by="t")
         one = await session(runtime)
         await one.ask("go")
         (said,) = await told(runtime, one)
@@ -252,7 +252,7 @@ async def test_secrets_are_masked(tmp_path: Path) -> None:
         runtime.node.resources.vault = Vault({"DB": secret})
         one = await session(runtime)
         await one.ask("go")
-        (fact,) = await runtime.node.journal.facts(FactQuery(spaces=("user:ann",)))
+        (fact,) = await runtime.node.store.facts.find(FactQuery(spaces=("user:ann",)))
         assert fact.text == "The password is [secret:DB]"
 
 

@@ -10,11 +10,12 @@ from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
+from tests.harness.wrapping import each_method
 
 from roost.errors import ConfigError, StoreUnreachable
 from roost.log.content import ErrorData, Text, Usage
-from roost.log.shared import Balance
-from roost.log.store_protocol import Store
+from roost.log.ledger import Balance
+from roost.log.store import Store
 from roost.models.http_model import HttpModel
 from roost.models.lazy_model import LazyModel
 from roost.models.profile import Price
@@ -80,9 +81,9 @@ def stream(model: Model, request: Request) -> aclosing[Any]:
 
 async def settled(store: Store, spent: int) -> None:
     async with asyncio.timeout(60):
-        while await store.reserved(""):
+        while await store.ledger.reserved(""):
             await asyncio.sleep(0.01)
-    assert await store.balance(MONTH) == Balance(spent, 0)
+    assert await store.ledger.balance(MONTH) == Balance(spent, 0)
 
 
 # Answers
@@ -96,14 +97,16 @@ async def test_an_answer_is_settled_from_what_the_provider_says(store: Store, mo
         async with stream(it, request) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
-                    seen.append(await store.balance(MONTH))
+                    seen.append(await store.ledger.balance(MONTH))
                 if isinstance(event, Completed):
                     assert event.usage == Usage(20, 30, cost=COST)
                     assert bill_of(request) == (COST, 1, 0)
     assert set(seen) == {Balance(0, MOST)}
     assert request.bill is not None
     assert (request.bill.model, request.bill.usage.input) == ("scripted", 20)
-    assert await store.balances("") == {name: Balance(COST, 0) for name in (MONTH, "agent:helper:2026-11", "turn:s:1")}
+    assert await store.ledger.balances("") == {
+        name: Balance(COST, 0) for name in (MONTH, "agent:helper:2026-11", "turn:s:1")
+    }
 
 
 async def test_every_try_is_charged_and_the_bill_holds_them_all(store: Store, model: Make) -> None:
@@ -254,8 +257,8 @@ async def test_the_ledger_is_never_below_what_the_provider_counts(kind: Any, sto
     await it.close()
     counted = 0 if served is None else PRICE.cost(Usage(input=served.input, output=served.output))
     assert counted is not None
-    assert counted <= (await store.balance(MONTH)).spent
-    assert await store.reserved("") == {}
+    assert counted <= (await store.ledger.balance(MONTH)).spent
+    assert await store.ledger.reserved("") == {}
 
 
 # Limits
@@ -297,7 +300,7 @@ async def test_a_smaller_answer_is_asked_for_where_only_that_fits(store: Store, 
         calls = server.stats.requests
     assert isinstance(events[-1], Failed)
     assert events[-1].error.code == "budget"
-    spent = (await store.balance(MONTH)).spent
+    spent = (await store.ledger.balance(MONTH)).spent
     assert spent == calls * COST
     assert limit - spent < SENT * 10 + 1_024 * 100 <= limit - spent + COST
 
@@ -341,7 +344,7 @@ async def test_what_is_free_or_of_unknown_price_is_not_written(store: Store) -> 
         request = billed(budgets=(Budget("session:s"),))
         await completed(Charging(inner, ledger(store)), request)
         assert bill_of(request) == (0 if price == Price(0, 0) else None, 1, 0)
-    assert await store.balances("") == {}
+    assert await store.ledger.balances("") == {}
 
 
 async def test_an_unknown_price_is_refused_under_any_limit(store: Store) -> None:
@@ -360,7 +363,7 @@ async def test_an_unknown_price_is_refused_under_any_limit(store: Store) -> None
     request = billed()
     await completed(Charging(scripted("hello", profile=Profile()), allowed), request)
     assert bill_of(request) == (None, 1, 0)
-    assert await store.balances("") == {}
+    assert await store.ledger.balances("") == {}
 
 
 async def test_a_cost_that_only_the_provider_knows_is_counted(store: Store) -> None:
@@ -411,20 +414,19 @@ async def test_a_document_that_nobody_saw_the_end_of_counts_with_the_most_it_may
     await settled(store, 2 * SENT * 10 + 3_000 * 100)
 
 
-class Gone:
-    """A store that does not answer."""
+def gone(_: str, __: Any) -> Callable[..., Any]:
+    """A method of a store that does not answer."""
 
-    def __getattr__(self, name: str) -> Any:
-        async def fail(*_: Any, **__: Any) -> Any:
-            raise StoreUnreachable("gone")
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise StoreUnreachable("gone")
 
-        return fail
+    return fail
 
 
-async def test_without_the_store_no_call_is_made() -> None:
+async def test_without_the_store_no_call_is_made(store: Store) -> None:
     inner = scripted("never")
     request = billed()
-    it = ledger(Gone())
+    it = ledger(each_method(store, gone))
     end = await failed(Charging(inner, it), request)
     assert (end.error.code, end.error.retryable) == ("overloaded", True)
     assert (inner.calls, bill_of(request)) == (0, (0, 0, 0))
@@ -463,7 +465,7 @@ async def test_a_reader_that_leaves_before_anything_is_sent_owes_nothing(store: 
     request = billed()
     async with stream(it, request) as events:
         assert isinstance(await anext(events), Notice)
-        assert await store.reserved("call:s:") != {}
+        assert await store.ledger.reserved("call:s:") != {}
     assert (inner.calls, bill_of(request)) == (0, (0, 0, 0))
     await settled(store, 0)
 

@@ -19,7 +19,7 @@ import pytest
 from tests.harness.lives import Lives
 
 from roost.log.content import Usage
-from roost.log.shared import Balance
+from roost.log.ledger import Balance
 from roost.models.tokens import estimate_request, margin
 from roost.money.ledger import Ledger
 from roost.stores.open import open_store
@@ -93,10 +93,10 @@ async def recovered(address: str) -> tuple[int, int]:
     ledger = Ledger(store, owner="heir")
     left = await ledger.recover("s")
     assert await ledger.recover("s") is None
-    assert await store.reserved("") == {}
+    assert await store.ledger.reserved("") == {}
     month = await ledger.month()
     assert month.reserved == 0
-    assert await store.balance(f"month:{month.month}") == Balance(month.spent, 0)
+    assert await store.ledger.balance(f"month:{month.month}") == Balance(month.spent, 0)
     await store.close()
     return (left.cost or 0) if left else 0, month.spent
 

@@ -19,8 +19,8 @@ from roost.errors import ConfigError, NotFound, RoostError
 from roost.local.embed.base import Embedding
 from roost.log.content import Usage
 from roost.log.dispatch import NodeCard
-from roost.log.shared import Balance, Charge
-from roost.log.store_protocol import Store
+from roost.log.ledger import Balance, Charge
+from roost.log.store import Store
 from roost.models.profile import Price, Tier
 from roost.models.request import Budget
 from roost.money.budgets import NANO, BudgetEntry, Held, Refused, Spender, called
@@ -65,7 +65,7 @@ async def test_a_call_is_charged_to_its_month_its_user_and_its_agent(store: Stor
     own = Spender(session="s", user="a:b", agent="helper", model="acme/big", budgets=(Budget("turn:s:1", 10),))
     await it.settle(await held(it, 7, own), 5)
     names = ("month:2026-11", "user:a:b:2026-11", "agent:helper:2026-11", "model:acme/big:2026-11", "turn:s:1")
-    assert await store.balances("") == dict.fromkeys(names, Balance(5, 0))
+    assert await store.ledger.balances("") == dict.fromkeys(names, Balance(5, 0))
     await it.settle(await held(it, 3, Spender(model="acme/small")), 2)
     assert (await it.spent(), await it.spent("acme/big"), await it.spent("acme/small")) == (7, 5, 0)
 
@@ -140,8 +140,8 @@ async def test_a_month_begins_at_zero_and_a_call_settles_where_it_was_reserved(s
     new = await held(it, NANO)
     await it.settle(old, 400)
     await it.settle(new, 5)
-    assert await store.balance("month:2026-11") == Balance(400, 0)
-    assert await store.balance("month:2026-12") == Balance(5, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(400, 0)
+    assert await store.ledger.balance("month:2026-12") == Balance(5, 0)
     month = await it.month()
     assert (month.month, month.spent, month.reserved, month.warn) == ("2026-12", 5, 0, NANO * 8 // 10)
 
@@ -154,7 +154,7 @@ async def test_people_are_told_once_of_each_mark_in_the_whole_cluster(address: s
         here, there = (ledger(each, 1, owner=f"n{number}", warn=0.5) for number, each in enumerate(stores))
         told: list[tuple[int, int]] = []
         for _ in range(10):
-            await here.settle(await held(here, NANO // 10), NANO // 10)
+            await here.ledger.settle(await held(here, NANO // 10), NANO // 10)
             notices = await asyncio.gather(*(each.warnings() for each in (here, there) * 5))
             told += [(notice.data["percent"], notice.data["spent"]) for some in notices for notice in some]
         assert told == [(50, NANO // 2), (90, NANO // 10 * 9), (100, NANO)]
@@ -199,17 +199,17 @@ async def test_many_calls_of_many_nodes_never_pass_a_limit(address: str) -> None
             if isinstance(answer, Refused):
                 return 0
             await asyncio.sleep(chance.random() / 50)
-            overshot.extend([now for now in [await store.balance("month:2026-11")] if sum(now) > limit])
+            overshot.extend([now for now in [await store.ledger.balance("month:2026-11")] if sum(now) > limit])
             cost = chance.randint(0, most)
             await it.settle(answer, cost)
             return cost
 
         spent = await asyncio.gather(*(call(number) for number in range(200)))
         assert not overshot
-        assert await store.balance("month:2026-11") == Balance(sum(spent), 0)
+        assert await store.ledger.balance("month:2026-11") == Balance(sum(spent), 0)
         assert limit / 4 < sum(spent) <= limit
         assert 0 in spent
-        parent = await store.balance("session:parent")
+        parent = await store.ledger.balance("session:parent")
         assert parent == Balance(sum(spent[1::2]), 0)
         assert parent.spent <= 15_000
 
@@ -253,8 +253,8 @@ def test_overshoot_is_at_most_what_is_under_way(calls: list[tuple[int, int, str]
         for it in ledgers:
             await it.close()
         await ledgers[0].recover("s")
-        assert await store.reserved("") == {}
-        assert await store.balance("month:2026-11") == Balance(expected, 0)
+        assert await store.ledger.reserved("") == {}
+        assert await store.ledger.balance("month:2026-11") == Balance(expected, 0)
         assert expected <= limit + excess
         await store.close()
 
@@ -282,17 +282,17 @@ async def test_what_a_crash_cut_off_is_settled_with_what_was_reserved(store: Sto
     heir = ledger(store, 1, owner="heir")
     assert await heir.recover("s") == Usage(cost=37)
     assert await heir.recover("s") is None
-    assert await store.balance("month:2026-11") == Balance(97, 5)
-    assert await store.balance("user:ann:2026-11") == Balance(97, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(97, 5)
+    assert await store.ledger.balance("user:ann:2026-11") == Balance(97, 0)
     assert (await heir.month()).lost == 37
     for each in lost:
         await dead.settle(each, 1)  # it was not dead, and says what they have cost
         await dead.settle(each, 5)
-    assert await store.balance("month:2026-11") == Balance(62, 5)
+    assert await store.ledger.balance("month:2026-11") == Balance(62, 5)
     assert [(call.charged, call.cost, call.settled) for call in await heir.lost()] == [(30, 1, "end"), (7, 1, "end")]
     assert (await heir.month()).lost == 0
     await dead.settle(other, 2)
-    assert await store.balance("month:2026-11") == Balance(64, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(64, 0)
     assert await heir.recover("s:1") is None
 
 
@@ -312,10 +312,10 @@ async def test_calls_of_no_session_are_recovered_when_their_node_is_gone(store: 
     assert await it.recover_dead(one) == 1
     assert await it.recover_dead(none) == 2
     assert await it.recover_dead(none) == 0
-    assert await store.balance("month:2026-11") == Balance(21, 15)
+    assert await store.ledger.balance("month:2026-11") == Balance(21, 15)
     assert await it.recover("s") == Usage(cost=1)  # the log of a session that is taken up is told
     assert await it.recover("s") is None
-    assert await store.balance("month:2026-11") == Balance(21, 15)
+    assert await store.ledger.balance("month:2026-11") == Balance(21, 15)
 
 
 async def test_a_killed_call_is_charged_its_input_what_was_heard_and_what_the_time_allows(store: Store) -> None:
@@ -324,10 +324,10 @@ async def test_a_killed_call_is_charged_its_input_what_was_heard_and_what_the_ti
     dead = Ledger(store, owner="dead", window=1.0)
     asked = await dead.reserve(NANO, Spender(session="s"), plan)
     assert isinstance(asked, Held)
-    (call,) = await store.open_calls("")
+    (call,) = await store.ledger.open_calls("")
     assert call.cost == 1_000
     async with asyncio.timeout(60):
-        while (await store.open_calls(""))[0].cost == 1_000:
+        while (await store.ledger.open_calls(""))[0].cost == 1_000:
             await asyncio.sleep(0.05)
     await dead.close()  # as a kill does: nothing is noted any more
     await asyncio.sleep(0.3)
@@ -349,7 +349,7 @@ async def test_a_killed_call_is_charged_its_input_what_was_heard_and_what_the_ti
 
 
 async def test_a_call_whose_process_stands_still_is_charged_in_full(store: Store) -> None:
-    await store.beat(NodeCard(id="asleep"), ttl=60)
+    await store.dispatch.beat(NodeCard(id="asleep"), ttl=60)
     asleep = Ledger(store, owner="asleep", window=1.0)
     plan = Plan(500, base=100, token=1.0)
     await asleep.reserve(500, Spender(session="s"), plan)
@@ -375,7 +375,7 @@ async def test_calls_that_nobody_settles_are_charged_in_the_end(store: Store) ->
     assert await it.recover_left(none) == 0
     assert await it.recover_left(none, stale=-1) == 1
     await it.settle(mine, 2)
-    assert await store.balance("month:2026-11") == Balance(12, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(12, 0)
 
 
 async def test_a_call_of_which_nothing_is_heard_is_not_lost_while_its_process_makes_it(store: Store) -> None:
@@ -385,7 +385,7 @@ async def test_a_call_of_which_nothing_is_heard_is_not_lost_while_its_process_ma
         made = await maker.reserve(5, Spender(session="s"), Plan(5, base=5))
         assert isinstance(made, Held)
         began = time.monotonic()
-        while (waited := time.monotonic() - began) - (await store.open_calls(""))[0].idle < 0.5:
+        while (waited := time.monotonic() - began) - (await store.ledger.open_calls(""))[0].idle < 0.5:
             await asyncio.sleep(0.05)
 
         async def none(_: Collection[str]) -> list[str]:
@@ -419,7 +419,7 @@ async def test_calls_of_older_versions_that_no_session_will_take_up_are_recovere
 ) -> None:
     async def plain(session: str, amount: int) -> str:
         id = f"call:{session}:{amount}"
-        await store.reserve(id, [Charge("month:2026-11", amount)])
+        await store.ledger.reserve(id, [Charge("month:2026-11", amount)])
         return id
 
     for session in ("gone", "ti/red", "busy"):
@@ -435,10 +435,10 @@ async def test_calls_of_older_versions_that_no_session_will_take_up_are_recovere
     late = await plain("gone", 5)
     assert await it.recover_left(over) == 2
     assert asked == [{"gone", "ti:red", "busy"}]
-    assert await store.balance("month:2026-11") == Balance(20, 16)
-    await store.settle(late, {"month:2026-11": 2})  # it came to its end in time
+    assert await store.ledger.balance("month:2026-11") == Balance(20, 16)
+    await store.ledger.settle(late, {"month:2026-11": 2})  # it came to its end in time
     assert await it.recover_left(over) == 0
-    assert await store.balance("month:2026-11") == Balance(22, 11)
+    assert await store.ledger.balance("month:2026-11") == Balance(22, 11)
 
 
 async def test_what_is_over_is_forgotten_and_nothing_else(store: Store) -> None:
@@ -446,11 +446,11 @@ async def test_what_is_over_is_forgotten_and_nothing_else(store: Store) -> None:
     for name in ("turn:s:1", "turn:s:10", "session:s", "session:s2"):
         await it.settle(await held(it, 3, Spender(budgets=(Budget(name, 5),))), 3)
     await it.forget("turn:s:10", "session:s2", "none")
-    assert set(await store.balances("")) == {"month:2026-11", "turn:s:1", "session:s"}
+    assert set(await store.ledger.balances("")) == {"month:2026-11", "turn:s:1", "session:s"}
     it2 = Spender(budgets=(Budget("turn:s:10", 5),))
     await it.settle(await held(it, 3, it2), 3)
     await it.forget("turn:s:1", "session:s")  # it begins the name of another
-    assert set(await store.balances("")) == {"month:2026-11", "turn:s:10"}
+    assert set(await store.ledger.balances("")) == {"month:2026-11", "turn:s:10"}
 
 
 # Calls that are no requests
@@ -461,10 +461,10 @@ async def test_a_meter_charges_embeddings(store: Store) -> None:
     job = Embedding(("text",), meta={"session": "s", "user": "ann"}, budgets=(Budget("session:s", 900),))
     meter = it.meter("openai/embed", Price(2, 0), job)
     await meter.reserve(100)
-    assert await store.balance("session:s") == Balance(0, 200)
+    assert await store.ledger.balance("session:s") == Balance(0, 200)
     await meter.settle(Usage(input=90))
     await meter.settle(Usage(input=90))
-    assert await store.balance("session:s") == await store.balance("month:2026-11") == Balance(180, 0)
+    assert await store.ledger.balance("session:s") == await store.ledger.balance("month:2026-11") == Balance(180, 0)
     with pytest.raises(RoostError) as none:
         await it.meter("openai/embed", Price(2, 0), job).reserve(500)
     assert none.value.code == "budget"
@@ -474,4 +474,4 @@ async def test_a_meter_charges_embeddings(store: Store) -> None:
     free = it.meter("local", Price(0, 0), job)
     await free.reserve(10**6)
     await free.settle(Usage(input=10**6))
-    assert await store.balance("month:2026-11") == Balance(180, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(180, 0)

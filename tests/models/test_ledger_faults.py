@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from tests.harness.wrapping import Passing
 
 from roost.errors import StoreUnreachable
-from roost.log.shared import Balance, CallNote, Charge
-from roost.log.store_protocol import Store
+from roost.log.ledger import Balance, CallNote, Charge
+from roost.log.store import Store
 from roost.models.request import Budget
 from roost.money.budgets import Held, Spender
 from roost.money.ledger import PAUSES, Ledger
@@ -39,16 +41,14 @@ async def held(ledger: Ledger, amount: int) -> Held:
     return answer
 
 
-class Faulty:
-    """A store that waits or fails as the test says, `before` or `after` it has done its work."""
+class Faulty(Passing):
+    """A ledger that waits or fails as the test says, `before` or `after` it has done its work."""
 
     def __init__(self, inner: Store) -> None:
-        self.inner = inner
+        super().__init__(inner.ledger)
+        self.store = dataclasses.replace(inner, ledger=cast(Any, self))
         self.before: Callable[[str], Awaitable[None]] = _pass
         self.after: Callable[[str], Awaitable[None]] = _pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
 
     async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
         await self.before("reserve")
@@ -75,7 +75,7 @@ async def test_cancelled_while_it_asks_nothing_stays_reserved(store: Store) -> N
     for place in ("before", "after"):
         faulty = Faulty(store)
         setattr(faulty, place, wait)
-        it = ledger(faulty)
+        it = ledger(faulty.store)
         task = asyncio.create_task(it.reserve(10, ME))
         await asyncio.sleep(0.1)
         task.cancel()
@@ -84,8 +84,8 @@ async def test_cancelled_while_it_asks_nothing_stays_reserved(store: Store) -> N
         gate.set()
         await it.close()
         gate.clear()
-        assert await store.reserved("") == {}
-        assert await store.balance("month:2026-11") == Balance(0, 0)
+        assert await store.ledger.reserved("") == {}
+        assert await store.ledger.balance("month:2026-11") == Balance(0, 0)
 
 
 async def test_an_answer_that_was_lost_reserves_nothing(store: Store) -> None:
@@ -95,11 +95,11 @@ async def test_an_answer_that_was_lost_reserves_nothing(store: Store) -> None:
         raise StoreUnreachable("gone")
 
     faulty.after = lose
-    it = ledger(faulty)
+    it = ledger(faulty.store)
     with pytest.raises(StoreUnreachable):
         await it.reserve(10, ME)
     await it.close()
-    assert await store.balance("month:2026-11") == Balance(0, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(0, 0)
 
 
 @pytest.mark.parametrize(("failures", "left"), [(3, Balance(4, 0)), (100, Balance(0, 10))])
@@ -116,11 +116,11 @@ async def test_a_settlement_is_tried_again_and_in_the_end_the_reservation_stands
         if tries <= failures:
             raise StoreUnreachable("gone")
 
-    it = ledger(faulty, clock=clock)
+    it = ledger(faulty.store, clock=clock)
     reservation = await held(it, 10)
     faulty.before = fail
     await it.settle(reservation, 4)  # returns: the others go on beside
-    assert await store.balance("month:2026-11") == Balance(0, 10)
+    assert await store.ledger.balance("month:2026-11") == Balance(0, 10)
     expected = min(failures, len(PAUSES)) + 1
     for number, pause in enumerate(PAUSES, 2):
         await clock.advance(pause)
@@ -129,7 +129,7 @@ async def test_a_settlement_is_tried_again_and_in_the_end_the_reservation_stands
                 await asyncio.sleep(0.01)
     await it.close()
     assert tries == expected
-    assert await store.balance("month:2026-11") == left
+    assert await store.ledger.balance("month:2026-11") == left
     await store.close()
 
 
@@ -145,14 +145,14 @@ async def test_what_was_spent_without_a_reservation_is_counted_however_often_it_
             raise StoreUnreachable("gone")
 
     faulty.before = faulty.after = fail
-    it = ledger(faulty, clock=clock)
+    it = ledger(faulty.store, clock=clock)
     await it.count(7, ME)  # returns: the others go on beside
     for pause in PAUSES:
         await clock.advance(pause)
         await asyncio.sleep(0.05)
     await it.close()
-    assert await store.balance("month:2026-11") == Balance(7, 0)
-    assert await store.reserved("") == {}
+    assert await store.ledger.balance("month:2026-11") == Balance(7, 0)
+    assert await store.ledger.reserved("") == {}
     await store.close()
 
 
@@ -162,7 +162,7 @@ async def test_a_settlement_outlives_whoever_asked_for_it(store: Store) -> None:
     async def wait(_: str) -> None:
         await gate.wait()
 
-    it = ledger(faulty)
+    it = ledger(faulty.store)
     reservation = await held(it, 10)
     faulty.before = wait
     task = asyncio.create_task(it.settle(reservation, 4))
@@ -172,7 +172,7 @@ async def test_a_settlement_outlives_whoever_asked_for_it(store: Store) -> None:
         await task
     gate.set()
     await it.close()
-    assert await store.balance("month:2026-11") == Balance(4, 0)
+    assert await store.ledger.balance("month:2026-11") == Balance(4, 0)
 
 
 async def test_what_is_over_is_forgotten_once_its_last_call_is_settled(store: Store) -> None:
@@ -181,7 +181,7 @@ async def test_what_is_over_is_forgotten_once_its_last_call_is_settled(store: St
     async def wait(name: str) -> None:
         await gate.wait()
 
-    it = ledger(faulty)
+    it = ledger(faulty.store)
     who = Spender(session="s", budgets=(Budget("turn:s:1"), Budget("turn:s:2")))
     answer = await it.reserve(10, who)
     assert isinstance(answer, Held)
@@ -195,4 +195,4 @@ async def test_what_is_over_is_forgotten_once_its_last_call_is_settled(store: St
     await it.forget("turn:s:1")  # returns: the undoing goes on beside
     gate.set()
     await it.close()
-    assert await store.balances("turn:") == {"turn:s:2": Balance(4, 0)}
+    assert await store.ledger.balances("turn:") == {"turn:s:2": Balance(4, 0)}

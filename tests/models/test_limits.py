@@ -15,7 +15,7 @@ from roost.models.http_model import HttpModel
 from roost.models.limit_headers import HEARD, said
 from roost.models.request import Completed, Failed, ModelEvent, Notice, Profile, Request, TextDelta
 from roost.routing.limits import Limit, Limited, Limiter, Limiters, Limits, TooLong
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.testing.clock import FakeClock
 from roost.testing.models import ask, completed, failed, run
 from roost.testing.scripted import Answer, ScriptedModel
@@ -96,7 +96,7 @@ def test_a_bucket_lets_its_burst_and_its_rate_through_and_no_more(calls: list[As
 
 
 class Rates:
-    """`Shared.take` on a fake clock."""
+    """`Coordination.take` on a fake clock."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
@@ -131,10 +131,10 @@ def test_many_nodes_keep_one_limit_and_nobody_starves(calls: list[Asked], kind: 
 
 
 async def test_a_rate_is_one_for_two_nodes_on_a_real_store(tmp_path: Path) -> None:
-    store = await SqliteJournal.open(tmp_path / "roost.db")
+    store = await open_sqlite(tmp_path / "roost.db")
     try:
         limits = Limits(limits=(Limit(amount=10, seconds=1, burst=2),), cluster=True)
-        nodes = [Limiter("a", limits, shared=store) for _ in range(2)]
+        nodes = [Limiter("a", limits, shared=store.coordination) for _ in range(2)]
         loop = asyncio.get_running_loop()
         began = loop.time()
         await asyncio.gather(*(node.acquire(1) for node in nodes for _ in range(3)))

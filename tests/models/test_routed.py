@@ -15,8 +15,7 @@ from tests.harness.postgres.server import PostgresServer
 
 from roost.errors import ConfigError, NotFound, StoreUnreachable
 from roost.log.content import Image, Text, UserMessage
-from roost.log.shared import Shared
-from roost.log.store_protocol import Store
+from roost.log.coordination import Coordination
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request, TextDelta
 from roost.money.budgets import NANO, BudgetEntry, Held, Spender
 from roost.money.ledger import Ledger
@@ -79,7 +78,7 @@ class World:
     def models(
         self,
         *,
-        shared: Shared | None = None,
+        shared: Coordination | None = None,
         saving: Saving | None = None,
         retry: Retry = ONCE,
         models: dict[str, ModelEntry] | None = None,
@@ -414,8 +413,8 @@ async def test_a_switch_counts_from_the_next_call_on_and_for_every_node(world: W
     entries = {"mine": ProfileEntry(chat=_chain("one")), "other": ProfileEntry(chat=_chain("two"))}
     first, second = await open_store(address), await open_store(address)
     try:
-        here, profiles = world.models(shared=first, profiles=entries)
-        there, theirs = world.models(shared=second, profiles=entries)
+        here, profiles = world.models(shared=first.coordination, profiles=entries)
+        there, theirs = world.models(shared=second.coordination, profiles=entries)
         assert (await _auto(here), await _auto(there)) == ("one", "one")
         await profiles.use("other")
         assert await _auto(here) == "two"
@@ -423,7 +422,7 @@ async def test_a_switch_counts_from_the_next_call_on_and_for_every_node(world: W
         assert await _auto(there) == "two"
         await theirs.use("mine")
         assert await _auto(there) == "one"
-        after, _ = world.models(shared=first, profile="other", profiles=entries)
+        after, _ = world.models(shared=first.coordination, profile="other", profiles=entries)
         assert await _auto(after) == "one", "what was switched to outlives the process, whatever its file says"
     finally:
         await first.close()
@@ -432,7 +431,8 @@ async def test_a_switch_counts_from_the_next_call_on_and_for_every_node(world: W
 
 async def test_a_store_that_does_not_answer_changes_no_profile(tmp_path: Path) -> None:
     now = [0.0]
-    store = Unreliable(await open_store(str(tmp_path / "roost.db")))
+    inner = await open_store(str(tmp_path / "roost.db"))
+    store = Unreliable(inner.coordination)
     config = ModelsConfig(profile="budget")
     profiles = Profiles(config, shared=store, now=lambda: now[0])  # type: ignore[arg-type]
     assert await profiles.current() == "budget"
@@ -449,24 +449,25 @@ async def test_a_store_that_does_not_answer_changes_no_profile(tmp_path: Path) -
     await store.setting("models.profile", "of a newer version", replace=True)
     now[0] += FRESH
     assert await profiles.current() == "budget"
-    await store.inner.close()
+    await inner.close()
 
 
 async def test_a_switch_is_not_undone_by_who_read_before_it(tmp_path: Path) -> None:
-    store = Unreliable(await open_store(str(tmp_path / "roost.db")))
+    inner = await open_store(str(tmp_path / "roost.db"))
+    store = Unreliable(inner.coordination)
     profiles = Profiles(ModelsConfig(), shared=store)  # type: ignore[arg-type]
     store.pause = 0.05
     reading = asyncio.ensure_future(profiles.current())
     await asyncio.sleep(0.02)
     await profiles.use("budget")
     assert (await reading, await profiles.current()) == ("budget", "budget")
-    await store.inner.close()
+    await inner.close()
 
 
 class Unreliable:
     """The settings of a store that may be away, or slow to answer who reads."""
 
-    def __init__(self, inner: Store) -> None:
+    def __init__(self, inner: Coordination) -> None:
         self.inner = inner
         self.away = False
         self.pause = 0.0

@@ -6,23 +6,24 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.harness.wrapping import each_method
 
 from roost.errors import StoreFailed
+from roost.log.store import Store
 from roost.server.problems import Refused
 from roost.server.responses import from_error
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 
 
 class FullDisk:
-    """A journal whose disk is full while `full`."""
+    """A store whose disk is full while `full`."""
 
-    def __init__(self, journal: SqliteJournal) -> None:
-        self._journal = journal
+    def __init__(self, store: Store) -> None:
+        self.store = each_method(store, self._wrap)
         self.full = False
 
-    def __getattr__(self, name: str):
-        real = getattr(self._journal, name)
-        if name not in ("create", "append", "accept", "beat"):
+    def _wrap(self, name: str, real):
+        if name not in ("sessions.create", "logs.append", "inboxes.accept", "dispatch.beat"):
             return real
 
         async def write(*args, **kwargs):
@@ -38,8 +39,8 @@ def disk(tmp_path: Path):
     disks: list[FullDisk] = []
 
     async def open_journal():
-        disks.append(FullDisk(await SqliteJournal.open(tmp_path / "home" / "roost.db")))
-        return disks[-1]
+        disks.append(FullDisk(await open_sqlite(tmp_path / "home" / "roost.db")))
+        return disks[-1].store
 
     open_journal.disks = disks
     return open_journal
@@ -88,12 +89,12 @@ def test_what_was_accepted_before_the_disk_filled_is_answered_when_it_has_room(s
 
 
 def test_a_defect_is_a_500_that_says_nothing_of_the_inside(serve, tmp_path, caplog):
-    class Wrong(FullDisk):
-        async def find(self, query):
-            raise KeyError("secret inside")
+    async def find(query):
+        raise KeyError("secret inside")
 
     async def open_journal():
-        return Wrong(await SqliteJournal.open(tmp_path / "home" / "roost.db"))
+        store = await open_sqlite(tmp_path / "home" / "roost.db")
+        return each_method(store, lambda name, method: find if name == "sessions.find" else method)
 
     served = serve(store=open_journal)
     answer = served.request("GET", "/sessions")

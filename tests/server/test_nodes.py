@@ -513,7 +513,7 @@ def test_nodes_share_the_token_of_the_first(node, tmp_path):
 
 async def secret_of(address: str) -> bytes:
     store = await open_store(address)
-    found = await store.setting("node_secret")
+    found = await store.coordination.setting("node_secret")
     await store.close()
     return found.encode()
 

@@ -14,7 +14,7 @@ from roost.kernel.delta_hub import Cleared, Hub
 from roost.kernel.frames import Delta
 from roost.kernel.peers import HttpPeers, PeerFailed, Secret, sign, verify
 from roost.log.dispatch import NodeCard, NodeInfo
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 DELTA = b'{"type":"delta","step":1,"after":3,"kind":"text","offset":0,"text":"hello"}\n'
@@ -22,8 +22,8 @@ DELTA = b'{"type":"delta","step":1,"after":3,"kind":"text","offset":0,"text":"he
 
 @pytest.fixture
 async def secret(tmp_path) -> AsyncIterator[Secret]:
-    store = await SqliteJournal.open(tmp_path / "roost.db")
-    yield Secret(store)
+    store = await open_sqlite(tmp_path / "roost.db")
+    yield Secret(store.coordination)
     await store.close()
 
 

@@ -26,7 +26,7 @@ _SOON = 0.2
 
 
 class Appends(Protocol):
-    """The part of `Journal` that a session in memory needs."""
+    """The part of `Logs` that a session in memory needs."""
 
     async def append(self, append: Append) -> int: ...
 

@@ -26,7 +26,7 @@ from roost.workspace.snapshot_sync import SyncedFolder
 
 
 class Read(Protocol):
-    """Return records with `seq > after`, oldest first, at most `limit`; contract of `Journal.read`."""
+    """Return records with `seq > after`, oldest first, at most `limit`; contract of `Logs.read`."""
 
     async def __call__(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]: ...
 
@@ -116,7 +116,7 @@ class Resources(msgspec.Struct):
     classifier beside the gate. vault: secrets, masked in every event. approval_seconds: how long a call waits for a
     person; None = without limit. memory: search over facts. jobs: background commands, until the session sleeps.
     summarizer: model for compaction; None = the session's own. stronger: model that continues a stalled turn. read:
-    reader of the session's log (`Journal.read`). past: its state at an earlier position. pass_on: pins snapshots for
+    reader of the session's log (`Logs.read`). past: its state at an earlier position. pass_on: pins snapshots for
     its forks before some are removed; returns False if that is impossible now. family: access to other agents. now:
     wall clock for schedules."""
 

@@ -12,12 +12,12 @@ from roost.operation import GET, POST
 if TYPE_CHECKING:
     from roost.kernel.costs import By, Costs
     from roost.kernel.reconcile import Reconciled
-    from roost.log.shared import LostCall
+    from roost.log.ledger import LostCall
 
 LATER = {
     "By": "roost.kernel.costs",
     "Costs": "roost.kernel.costs",
-    "LostCall": "roost.log.shared",
+    "LostCall": "roost.log.ledger",
     "Reconciled": "roost.kernel.reconcile",
 }
 

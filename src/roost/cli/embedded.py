@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from roost.kernel.reconcile import Reconciled
     from roost.kernel.runtime import Runtime
     from roost.kernel.session_views import SessionView, WaitingCall
-    from roost.log.shared import LostCall
+    from roost.log.ledger import LostCall
 
 T = TypeVar("T")
 

@@ -20,8 +20,8 @@ from roost.kernel.reconcile import Reconciled
 from roost.kernel.session_views import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
+from roost.log.ledger import LostCall
 from roost.log.protocols import Record, SessionInfo
-from roost.log.shared import LostCall
 
 
 class Node(Protocol):

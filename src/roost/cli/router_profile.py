@@ -80,7 +80,7 @@ async def _in_store(app: App, profile: str | None) -> Routing:
         app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = await open_store(app.store or app.home_store) if there or profile is not None else None
     try:
-        profiles = connect(models, parts, shared=store)
+        profiles = connect(models, parts, shared=store and store.coordination)
         if profile is not None:
             await profiles.use(profile)
         return msgspec.convert(await survey(models, profiles), Routing, from_attributes=True)

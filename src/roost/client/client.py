@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from roost.kernel.costs import By, Costs
     from roost.kernel.reconcile import Reconciled
     from roost.kernel.session_views import SessionView, WaitingCall
-    from roost.log.shared import LostCall
+    from roost.log.ledger import LostCall
 
 Content: TypeAlias = str | Sequence[UserPart]
 """The content of a message: text, or parts, some of which may be media."""
@@ -262,7 +262,7 @@ class Client:
         return self._get("/costs", Costs, {"by": by, "month": month})
 
     def settle_lost(self, call: str, cost: int) -> LostCall:
-        from roost.log.shared import LostCall
+        from roost.log.ledger import LostCall
 
         answer = self._requests.call("POST", "/costs/settle", body={"call": call, "cost": cost}, again=True)
         return _decode(answer, LostCall)

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from roost.log.content import UserPart
     from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
     from roost.log.facts import Category, Fact, Purged
+    from roost.log.ledger import LostCall
     from roost.log.protocols import SessionInfo
     from roost.log.schedule_events import ScheduleSpec
-    from roost.log.shared import LostCall
     from roost.memory.dedup import Learned
     from roost.memory.fact_history import FactStory
     from roost.memory.search import Found

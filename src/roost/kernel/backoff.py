@@ -13,7 +13,8 @@ from roost.errors import Fenced, NotFound, SequenceConflict
 from roost.kernel.failure_log import FailureLog
 from roost.kernel.ownership import Slots
 from roost.kernel.signals import Signals
-from roost.log.protocols import Append, Claim, Journal
+from roost.log.protocols import Append, Claim
+from roost.log.store import Store
 from roost.workspace.object_store import ObjectsFailed
 
 _WHAT = "sessions cannot be taken up on this machine"
@@ -45,8 +46,8 @@ class Backoff:
     for their files are released too.
     """
 
-    def __init__(self, journal: Journal, slots: Slots, failures: FailureLog, signals: Signals) -> None:
-        self._journal, self._slots, self._log, self._signals = journal, slots, failures, signals
+    def __init__(self, store: Store, slots: Slots, failures: FailureLog, signals: Signals) -> None:
+        self._store, self._slots, self._log, self._signals = store, slots, failures, signals
         self._failures: dict[str, tuple[int, float]] = {}
         self._others: frozenset[str] = frozenset()
         self._newcomers = False
@@ -128,7 +129,7 @@ class Backoff:
             self._timer.cancel()
 
     async def _release(self, session: str, epoch: int, head: int) -> None:
-        await self._journal.append(Append(session=session, epoch=epoch, expected=head, bodies=[], release=True))
+        await self._store.logs.append(Append(session=session, epoch=epoch, expected=head, bodies=[], release=True))
 
     def _note(self, session: str, error: Exception) -> None:
         now = time.monotonic()

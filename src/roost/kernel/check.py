@@ -18,7 +18,7 @@ from roost.kernel.state_loader import gone_back
 from roost.log.inputs import ConsolidateInput, DueInput, TimerInput, decode_input
 from roost.log.portable import SessionDump
 from roost.log.protocols import Record, Snapshot
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.admin import layout, row_faults
 from roost.stores.findings import Fault
 from roost.stores.open import open_store
@@ -61,7 +61,7 @@ async def _all(where: str | Path, done: Checked, progress: Callable[[Checked], N
     try:
         async for fault in check_facts.spaces(store, made):
             done.faults.append(fault)
-        async for session in store.sessions():
+        async for session in store.portable.sessions():
             async for fault in _session(store, session, done, made):
                 done.faults.append(fault)
             done.sessions += 1
@@ -72,11 +72,11 @@ async def _all(where: str | Path, done: Checked, progress: Callable[[Checked], N
 
 async def _session(store: Store, session: str, done: Checked, made: check_facts.Made) -> AsyncIterator[Fault]:
     try:
-        dump = await store.dump(session)
+        dump = await store.portable.dump(session)
         for fault in _inbox(dump):
             yield fault
         fold = _Fold(dump, check_facts.OfLog(dump.info, made))
-        while fold.seq < dump.info.head and (page := await store.read(session, after=fold.seq, limit=fold.left)):
+        while fold.seq < dump.info.head and (page := await store.logs.read(session, after=fold.seq, limit=fold.left)):
             done.events += len(page)
             for record in page:
                 for fault in fold.add(record, await _gone_back(store, session, record)):
@@ -113,7 +113,10 @@ def _inbox(dump: SessionDump) -> Iterator[Fault]:
 async def _beyond(store: Store, dump: SessionDump) -> bool:
     """Return whether the log has events beyond the index row's head, those committed meanwhile excluded."""
     head = dump.info.head
-    return bool(await store.read(dump.info.id, after=head, limit=1)) and (await store.get(dump.info.id)).head == head
+    return (
+        bool(await store.logs.read(dump.info.id, after=head, limit=1))
+        and (await store.sessions.get(dump.info.id)).head == head
+    )
 
 
 async def _gone_back(store: Store, session: str, record: Record) -> State | None:

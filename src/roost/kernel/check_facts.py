@@ -13,7 +13,7 @@ from roost.log import events as ev
 from roost.log.fact_rows import StoredFact, fact_of, session_of
 from roost.log.facts import Category, Fact, FactQuery, NewFact, Space
 from roost.log.protocols import Record, SessionInfo
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.findings import Fault
 
 _FIX = "restore it from a backup; or take it out with `roost memory remove` and add it again"
@@ -47,10 +47,10 @@ class Made:
 
 async def spaces(store: Store, made: Made) -> AsyncIterator[Fault]:
     """Check every row of every space, and collect them in `made`."""
-    for space in await store.spaces():
+    for space in await store.facts.spaces():
         counted = _Counted(space)
         after = 0
-        while page := await store.fact_rows(space.name, after=after, limit=_ROWS):
+        while page := await store.portable.fact_rows(space.name, after=after, limit=_ROWS):
             after = page[-1].version
             for row in page:
                 made.add(row)
@@ -64,7 +64,7 @@ async def spaces(store: Store, made: Made) -> AsyncIterator[Fault]:
 
 async def _there(store: Store, space: Space) -> bool:
     """Return whether the space still exists, neither deleted nor replaced meanwhile."""
-    return any(one.name == space.name and one.version >= space.version for one in await store.spaces(space.name))
+    return any(one.name == space.name and one.version >= space.version for one in await store.facts.spaces(space.name))
 
 
 class _Counted:
@@ -161,7 +161,7 @@ async def _found(store: Store, facts: list[NewFact]) -> dict[str, list[Fact]]:
     spaces = tuple({fact.space for fact in facts})
     ids = tuple(fact.id for fact in facts)
     there: dict[str, list[Fact]] = {}
-    for row in await store.facts(FactQuery(spaces=spaces, ids=ids, ended=True, proposed=None, limit=_MOST)):
+    for row in await store.facts.find(FactQuery(spaces=spaces, ids=ids, ended=True, proposed=None, limit=_MOST)):
         there.setdefault(row.id, []).append(row)
     return there
 
@@ -171,7 +171,7 @@ async def _went_along(store: Store, space: str, at: float) -> bool:
     if (of := session_of(space)) is None:
         return False
     try:
-        return (await store.get(of)).created_at > at
+        return (await store.sessions.get(of)).created_at > at
     except NotFound:
         return True
 

@@ -23,6 +23,7 @@ from roost.kernel.workspace_diff import differences
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
 from roost.log.protocols import Accepted, NewSession, Record, SessionInfo, Snapshot
+from roost.log.tail import follow
 from roost.workspace.object_store import FULL
 
 MOST = 1000
@@ -42,11 +43,11 @@ class Travels(ABC):
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._journal = node.journal
+        self._store = node.store
 
     @abstractmethod
     async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
-        """Put an input into the inbox. Raises as `Journal.accept`."""
+        """Put an input into the inbox. Raises as `Inboxes.accept`."""
 
     async def checkpoint(
         self, session: str, label: str | None = None, *, key: str | None = None, wait: float = 10.0
@@ -74,7 +75,7 @@ class Travels(ABC):
         """Drop a checkpoint. In a home its files are removed with it; in a shared snapshot store `roost store sweep`
         removes them later (`files_left`). Raises `NotFound` (`no_checkpoint`)."""
         kept = await self._checkpoint_of(session, target)
-        head = (await self._journal.get(session)).head
+        head = (await self._store.sessions.get(session)).head
         accepted = await self._accept(session, DropCheckpointInput(kept.seq), key)
         done = await self._until(session, _DROPPED, accepted, head, 10.0)
         left = _SWEPT if kept.files and kept.files_in == "store" else None
@@ -112,7 +113,7 @@ class Travels(ABC):
         undo: go back to the state before the last rollback.
         resume: also run on from there if the session is paused, stopped or failed.
         """
-        info = await self._journal.get(session)
+        info = await self._store.sessions.get(session)
         seq, asked = await self._aim(info, to, undo=undo)
         sent = RollbackInput(0, asked, resume) if asked is not None else None
         accepted = await self._accept(session, RollbackInput(seq, resume=resume), key, sent)
@@ -125,7 +126,7 @@ class Travels(ABC):
         if event.files is not None:
             restored = await self._following(session, record.seq, _RESTORED, wait)
             error = getattr(restored, "error", None) or error
-        if resume and (await self._journal.get(session)).state in ("paused", "stopped", "error"):
+        if resume and (await self._store.sessions.get(session)).state in ("paused", "stopped", "error"):
             await self._following(session, record.seq, _STATE, wait)
         return Travelled(
             session=session,
@@ -159,7 +160,7 @@ class Travels(ABC):
         position = await self._fork_position(info, now, at, fresh=where == "home", wait=wait)
         if at is None:
             info, now = await self._now(session)
-        then = await state_at(self._journal, session, position)
+        then = await state_at(self._store, session, position)
         files, fork = Files(why_not=OWN_FOLDER if now.workspace is not None else None), id or new_id("ses")
         if where is not None:
             files = await self._node.forks.hold(
@@ -178,7 +179,7 @@ class Travels(ABC):
         event = _forked(session, position, new, files, [one.seq for one in then.checkpoints if one.seq not in there])
         apply(then, event)
         snapshot = Snapshot(position + 1, STATE_VERSION, encode_state(then))
-        made = await self._journal.fork(session, position, new, snapshot, [event], key=key)
+        made = await self._store.sessions.fork(session, position, new, snapshot, [event], key=key)
         if made.id != fork or made.created_at < event.at:
             if not await self._is_fork(made.id, session, None if at is None else position):
                 raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
@@ -187,12 +188,12 @@ class Travels(ABC):
             raise Conflict(f"the files of session {session!r} were changed meanwhile: try again", code="session_busy")
         if then.undo is not None:
             await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files
-        return await self._journal.get(made.id)
+        return await self._store.sessions.get(made.id)
 
     async def _is_fork(self, fork: str, source: str, position: int | None) -> bool:
         """Return whether an existing session of this key is the fork asked for now."""
-        base = (await load_state(self._journal, fork)).base
-        found = [one.event for one in await self._journal.read(fork, after=base - 1, limit=1)] if base else []
+        base = (await load_state(self._store, fork)).base
+        found = [one.event for one in await self._store.logs.read(fork, after=base - 1, limit=1)] if base else []
         return any(
             isinstance(event, ev.SessionForked) and event.source == source and position in (None, event.position)
             for event in found
@@ -233,9 +234,9 @@ class Travels(ABC):
         begun = False
         while after > 0:
             first = max(0, after - _PAGE)
-            page = await self._journal.read(info.id, after=first, limit=after - first)
+            page = await self._store.logs.read(info.id, after=first, limit=after - first)
             while page and page[-1].seq < after:  # cut at its byte limit
-                page += await self._journal.read(info.id, after=page[-1].seq, limit=after - page[-1].seq)
+                page += await self._store.logs.read(info.id, after=page[-1].seq, limit=after - page[-1].seq)
             for record in reversed(page):
                 if begun and not record.body.startswith(_BEGINS):
                     return record.seq
@@ -273,7 +274,7 @@ class Travels(ABC):
         )
 
     async def _checkpoint(self, session: str, item: CheckpointInput, key: str | None, wait: float) -> Travelled:
-        head = (await self._journal.get(session)).head
+        head = (await self._store.sessions.get(session)).head
         accepted = await self._accept(session, item, key)
         record = await self._until(session, _MADE, accepted, head, wait)
         if record is None:
@@ -292,10 +293,10 @@ class Travels(ABC):
     async def _until(self, session: str, kind: bytes, accepted: Accepted, head: int, wait: float) -> Record | None:
         """Return the event that took the input in, or None after `wait` seconds. A duplicate may be anywhere in the
         session's own part of the log."""
-        after = (await load_state(self._journal, session)).base if accepted.duplicate else head
+        after = (await load_state(self._store, session)).base if accepted.duplicate else head
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                async for record in self._journal.tail(session, after=after):
+                async for record in follow(self._store, session, after=after):
                     if record.body.startswith(kind) and getattr(record.event, "input", None) == accepted.id:
                         return record
         return None
@@ -303,7 +304,7 @@ class Travels(ABC):
     async def _following(self, session: str, after: int, kind: bytes, wait: float) -> ev.Event | None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                async for record in self._journal.tail(session, after=after):
+                async for record in follow(self._store, session, after=after):
                     if record.body.startswith(kind):
                         return record.event
         return None
@@ -313,8 +314,8 @@ class Travels(ABC):
         return now.checkpoints[::-1]
 
     async def _now(self, session: str) -> tuple[SessionInfo, State]:
-        info = await self._journal.get(session)
-        return info, await load_state(self._journal, session)
+        info = await self._store.sessions.get(session)
+        return info, await load_state(self._store, session)
 
 
 def _position(info: SessionInfo, given: int, most: int) -> int:

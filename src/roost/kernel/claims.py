@@ -16,9 +16,9 @@ from roost.kernel.meters import NodeMetrics
 from roost.kernel.ownership import Slot, Slots
 from roost.kernel.signals import Signals
 from roost.kernel.state_loader import load, to_load
-from roost.log.dispatch import HEAD_START, Dispatcher, has_work
+from roost.log.dispatch import HEAD_START, has_work
 from roost.log.protocols import Claim, InboxItem
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 log = logging.getLogger("roost.node")
 _CLAIMS_AT_ONCE = 64
@@ -67,7 +67,6 @@ class Claims:
     def __init__(
         self,
         store: Store,
-        dispatcher: Dispatcher,
         membership: Membership,
         slots: Slots,
         in_flight: ClaimsInFlight,
@@ -77,7 +76,7 @@ class Claims:
         failures: FailureLog,
         signals: Signals,
     ) -> None:
-        self._store, self._dispatcher, self._membership = store, dispatcher, membership
+        self._store, self._membership = store, membership
         self._slots, self._in_flight, self._backoff = slots, in_flight, backoff
         self._meters, self._failures, self._signals = meters, failures, signals
         self._drivers = drivers
@@ -162,16 +161,20 @@ class Claims:
     async def _claim_only(self, sessions: set[str]) -> None:
         for session in sorted(one for one in sessions if self._slots.state(one) == "released"):
             with contextlib.suppress(NotFound):
-                info = await self._store.get(session)
+                info = await self._store.sessions.get(session)
                 draining = self._membership.draining
-                if not draining and not self._membership.unknown_parts(info) and await has_work(self._store, info):
+                if (
+                    not draining
+                    and not self._membership.unknown_parts(info)
+                    and await has_work(self._store.inboxes, info)
+                ):
                     await self._claim(session=session)
 
     async def _claim(self, *, session: str | None = None, limit: int = 1) -> int:
         """Claim sessions and begin to drive them. Returns the number of claims. Defers a session that failed here
         recently, unless it is retried."""
         with self._in_flight:
-            claims = await self._dispatcher.claim(self._membership.id, session=session, limit=limit)
+            claims = await self._store.dispatch.claim(self._membership.id, session=session, limit=limit)
             self._meters.claimed(claims)
             for claim in claims if self._membership.holds_lease else ():  # without it `renew` releases them
                 await self._begin(claim)

@@ -13,7 +13,8 @@ from roost.kernel.ownership import Slots
 from roost.kernel.signals import Signals
 from roost.kernel.timers import Timers
 from roost.log import events as ev
-from roost.log.protocols import Change, Journal, Record, SessionQuery
+from roost.log.protocols import Change, Record, SessionQuery
+from roost.log.store import Store
 
 _READS_AT_ONCE = 32
 _ALL = 1_000_000
@@ -26,7 +27,7 @@ class CommitWatch:
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         membership: Membership,
         slots: Slots,
         in_flight: ClaimsInFlight,
@@ -35,7 +36,7 @@ class CommitWatch:
         drivers: Drivers,
         timers: Timers,
     ) -> None:
-        self._journal, self._membership, self._slots = journal, membership, slots
+        self._store, self._membership, self._slots = store, membership, slots
         self._in_flight, self._signals = in_flight, signals
         self._claims, self._drivers, self._timers = claims, drivers, timers
 
@@ -95,7 +96,7 @@ class CommitWatch:
         node and that it does not run: they come from claims whose response was lost."""
         known = dict(self._slots.live)
         busy = bool(self._in_flight)
-        rows = await self._journal.find(SessionQuery(owner=self._membership.id, limit=_ALL))
+        rows = await self._store.sessions.find(SessionQuery(owner=self._membership.id, limit=_ALL))
         ours = {info.id: info for info in rows}
         for session, live in known.items():
             info = ours.get(session)
@@ -119,8 +120,8 @@ class CommitWatch:
 
     async def _read(self, session: str) -> None:
         try:
-            info = await self._journal.get(session)
-            inbox = await self._journal.pending(session) if info.pending else []
+            info = await self._store.sessions.get(session)
+            inbox = await self._store.inboxes.pending(session) if info.pending else []
         except NotFound:
             info, inbox = None, []
         live = self._slots.live.get(session)

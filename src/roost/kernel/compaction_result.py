@@ -10,7 +10,9 @@ import msgspec
 
 from roost.agent.options import By
 from roost.log import events as ev
-from roost.log.protocols import Journal, SessionInfo
+from roost.log.protocols import SessionInfo
+from roost.log.store import Store
+from roost.log.tail import follow
 
 Came: TypeAlias = Literal["smaller", "nothing", "no_gain", "cut_off", "waits"]
 _APPLIED, _COMPACTED = b'{"type":"control.applied"', b'{"type":"context.compacted"'
@@ -45,18 +47,18 @@ class Compacted(SessionInfo, frozen=True, kw_only=True):
     compaction: Compaction
 
 
-async def until_compacted(journal: Journal, session: str, order: int, after: int, wait: float) -> Compaction | None:
+async def until_compacted(store: Store, session: str, order: int, after: int, wait: float) -> Compaction | None:
     """Return the result of an order among the events after `after`; None if there is none after `wait` seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait):
             applied = False
-            async for record in journal.tail(session, after=after):
+            async for record in follow(store, session, after=after):
                 if record.body.startswith(_APPLIED):
                     applied = applied or getattr(record.event, "input", None) == order
                 elif applied and record.body.startswith(_COMPACTED):
                     event = record.event
                     assert isinstance(event, ev.ContextCompacted)
-                    next = await journal.read(session, after=record.seq, limit=_ELIDED)
+                    next = await store.logs.read(session, after=record.seq, limit=_ELIDED)
                     return _told(event, [one.event for one in next])
     return None
 

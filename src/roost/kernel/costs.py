@@ -26,9 +26,9 @@ from roost.log.events import (
     SessionForked,
     SessionImported,
 )
+from roost.log.ledger import LostCall
 from roost.log.protocols import SessionInfo, SessionQuery
-from roost.log.shared import LostCall
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.models.profile import Price
 from roost.money.budgets import Month, Share, month_span
 from roost.money.call_meter import savings
@@ -170,7 +170,7 @@ async def spent_calls(
 async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:
     """Yield the sessions that may have events in the span."""
     before: str | None = None
-    while page := await store.find(SessionQuery(before=before, limit=_SESSIONS)):
+    while page := await store.sessions.find(SessionQuery(before=before, limit=_SESSIONS)):
         for info in page:
             if info.updated_at >= span[0] and info.created_at < span[1]:
                 yield info
@@ -204,7 +204,7 @@ async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> 
 async def _events(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[Event]:
     """Yield the events about spending, from `_BEFORE` events before the span to its end."""
     after = max(0, await _first(store, info, span[0]) - _BEFORE)
-    while records := await store.read(info.id, after=after, limit=_PAGE):
+    while records := await store.logs.read(info.id, after=after, limit=_PAGE):
         for record in records:
             after = record.seq
             if not record.body.startswith(_KINDS):
@@ -219,7 +219,7 @@ async def _first(store: Store, info: SessionInfo, start: float) -> int:
     low, high = 0, info.head if info.created_at < start else 0
     while low < high:
         middle = (low + high) // 2
-        record = await store.read(info.id, after=middle, limit=1)
+        record = await store.logs.read(info.id, after=middle, limit=1)
         if record and record[0].event.at < start:
             low = middle + 1
         else:

@@ -17,7 +17,8 @@ from roost.kernel.resources import Agents
 from roost.kernel.sessions import Sessions
 from roost.log.events import ChildOutcome
 from roost.log.inputs import ChildInput
-from roost.log.protocols import Journal, SessionInfo, SessionQuery
+from roost.log.protocols import SessionInfo, SessionQuery
+from roost.log.store import Store
 from roost.tools.delegation_ports import Known
 
 _PAGE = 200
@@ -47,8 +48,8 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
 class AgentChildren:
     """Implements `roost.agent.resources.FamilyMeans` for the sessions of one agent."""
 
-    def __init__(self, agents: Agents, journal: Journal, sessions: Sessions, spec: AgentSpec) -> None:
-        self._agents, self._journal, self._sessions, self._spec = agents, journal, sessions, spec
+    def __init__(self, agents: Agents, store: Store, sessions: Sessions, spec: AgentSpec) -> None:
+        self._agents, self._store, self._sessions, self._spec = agents, store, sessions, spec
 
     def refusal(self, agent: str) -> str | None:
         """Return why the agent may not be called, for the model; None when it may."""
@@ -83,7 +84,7 @@ class AgentChildren:
         """Find a session of the same user by its id, or an agent's newest one by name. Raises `NotFound`."""
         if is_id(to):
             try:
-                info = await self._journal.get(to)
+                info = await self._store.sessions.get(to)
             except NotFound:
                 info = await self._newest(to, user)
             if info is not None and info.labels.get("user") == user:
@@ -91,15 +92,15 @@ class AgentChildren:
         raise NotFound(f"there is no session {to!r}, nor one of an agent of that name, that you could write to")
 
     async def made(self, session: str) -> Sequence[SessionInfo]:
-        return await children_of(self._journal, session)
+        return await children_of(self._store, session)
 
     async def look_after(self, session: str, children: Sequence[str]) -> None:
         """Reconcile children with the store: report those that were deleted, stopped or failed without a report."""
-        journal = self._journal
+        store = self._store
         over: dict[str, ChildOutcome] = {}
         for start in range(0, len(children), _PAGE):
             some = tuple(children[start : start + _PAGE])
-            found = {info.id: info.state for info in await journal.find(SessionQuery(ids=some, limit=len(some)))}
+            found = {info.id: info.state for info in await store.sessions.find(SessionQuery(ids=some, limit=len(some)))}
             for child in some:
                 state = found.get(child)
                 if state is None:
@@ -109,17 +110,17 @@ class AgentChildren:
         if not over:
             return
         # A child's own report was delivered by the commit that we have seen, if not before.
-        told = {item.input.child for item in await journal.pending(session) if isinstance(item.input, ChildInput)}
+        told = {item.input.child for item in await store.inboxes.pending(session) if isinstance(item.input, ChildInput)}
         for child in over.keys() - told:
             with contextlib.suppress(Busy):  # again at the session's next wake
                 end = ChildInput(child, over[child])
-                await journal.accept(session, end, key=f"{end_key(child)}:unsaid:{over[child]}")
+                await store.inboxes.accept(session, end, key=f"{end_key(child)}:unsaid:{over[child]}")
 
     async def _newest(self, agent: str, user: str | None) -> SessionInfo | None:
         label, before = None if user is None else ("user", user), None
         for _ in range(_PAGES):
             query = SessionQuery(agent=agent, label=label, before=before, limit=_PAGE)
-            found = await self._journal.find(query)
+            found = await self._store.sessions.find(query)
             for info in found:
                 if info.labels.get("user") == user and info.state not in ("stopped", "error"):
                     return info

@@ -20,9 +20,8 @@ from roost.kernel.peers import Peers
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
-from roost.log.dispatch import Dispatcher
 from roost.log.protocols import Append, Claim, SessionInfo, SessionQuery
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.policy.hooks import Moment, ask
 
 log = logging.getLogger("roost.deletion")
@@ -41,7 +40,6 @@ class Deletions:
     def __init__(
         self,
         store: Store,
-        dispatcher: Dispatcher,
         membership: Membership,
         slots: Slots,
         resources: ResourceFactory,
@@ -49,7 +47,7 @@ class Deletions:
         forks: ForkFiles,
         peers: Peers | None,
     ) -> None:
-        self._store, self._dispatcher, self._membership = store, dispatcher, membership
+        self._store, self._membership = store, membership
         self._slots, self._resources, self._model_pool = slots, resources, model_pool
         self._forks, self.peers = forks, peers
         self._gone: list[str] = []
@@ -65,7 +63,7 @@ class Deletions:
         while True:
             await self._slots.deletion_over(session)  # asked twice: each deletion would fence the other
             if unused is not None:  # check before any step is cut
-                _demand(unused, await self._store.get(session))
+                _demand(unused, await self._store.sessions.get(session))
             if self._slots.state(session) != "deleting":
                 break
         self._slots.move(session, "delete")
@@ -85,7 +83,7 @@ class Deletions:
         while not await self._deleted(session, patience, unused):
             await asyncio.sleep(_AGAIN)
             if unused is not None:
-                _demand(unused, await self._store.get(session))
+                _demand(unused, await self._store.sessions.get(session))
 
     async def _deleted(self, session: str, patience: float, unused: SessionInfo | None) -> bool:
         """Try once. Returns False when another node claimed the session between the check and the deletion (it may be
@@ -99,7 +97,7 @@ class Deletions:
                 await self._tell(claim.info)
             await self._part(session, claim)
             self._resources.throw_away(session)
-            await self._store.delete(session, epoch=claim.epoch if claim else None)
+            await self._store.sessions.delete(session, epoch=claim.epoch if claim else None)
         except Conflict:
             self._resources.bring_back(session)
             if time.monotonic() > patience:
@@ -127,7 +125,7 @@ class Deletions:
             return
         try:
             state = await load_state(self._store, info.id)
-            life = await life_of(info.id, state, self._store.read)
+            life = await life_of(info.id, state, self._store.logs.read)
         except (UnknownEvent, StoreCorrupt) as error:
             log.warning("session %s: no hook is told that it is deleted: %s", info.id, error)
             return
@@ -146,14 +144,14 @@ class Deletions:
     async def _part(self, session: str, claim: Claim | None) -> None:
         """Tell the waiting parent and stop all running children, in one commit; then delete the children. A crash in
         between leaves a stopped session. Raises as `delete`."""
-        journal = self._store
-        info = claim.info if claim is not None else await journal.get(session)
-        children = await children_of(journal, session)
+        store = self._store
+        info = claim.info if claim is not None else await store.sessions.get(session)
+        children = await children_of(store, session)
         running = [child.id for child in children if child.state != "stopped"]
         told = (*end_of(info, "deleted"), *(order_to(child, "stop", "deleted") for child in running))
         if claim is not None and told:
             stopped = ev.encode_event(ev.StateChanged(at=time.time(), state="stopped", reason="it is deleted"))
-            await journal.append(
+            await store.logs.append(
                 Append(
                     session=session,
                     epoch=claim.epoch,
@@ -165,7 +163,7 @@ class Deletions:
             )
         for delivery in told if claim is None else ():
             with contextlib.suppress(NotFound, Conflict, Busy):
-                await journal.accept(delivery.session, delivery.input, key=delivery.key)
+                await store.inboxes.accept(delivery.session, delivery.input, key=delivery.key)
         for child in children:
             with contextlib.suppress(NotFound):
                 await self.delete(child.id)
@@ -174,10 +172,10 @@ class Deletions:
         """Claim the session, asking its owner to release it if needed. Returns None when it has no owner and cannot be
         claimed, because it is damaged. Raises `Conflict`, `NotFound`."""
         while True:
-            claims = await self._dispatcher.claim(self._membership.id, session=session)
+            claims = await self._store.dispatch.claim(self._membership.id, session=session)
             if claims:
                 return claims[0]
-            owner = (await self._store.get(session)).owner
+            owner = (await self._store.sessions.get(session)).owner
             if owner is None:
                 return None
             if time.monotonic() > patience or not await self._asked(owner, session):
@@ -187,7 +185,7 @@ class Deletions:
         """Ask the owner to release the session. Returns True when it did, or is no longer alive."""
         if self.peers is None:
             return False
-        for other in await self._dispatcher.nodes():
+        for other in await self._store.dispatch.nodes():
             if other.card.id == owner and other.alive:
                 return await self.peers.evict(other, session)
         return True
@@ -198,7 +196,7 @@ class Deletions:
         resources = self._resources
         for session in await asyncio.to_thread(resources.thrown_away):
             try:
-                if await self._dispatcher.claim(self._membership.id, session=session):
+                if await self._store.dispatch.claim(self._membership.id, session=session):
                     self._slots.move(session, "found")
                     resources.bring_back(session)
             except NotFound:
@@ -236,7 +234,7 @@ class Deletions:
         kept = await asyncio.to_thread(resources.kept)
         for place in range(0, len(kept), _BATCH):
             some = tuple(kept[place : place + _BATCH])
-            there = await self._store.find(SessionQuery(ids=some, limit=len(some)))
+            there = await self._store.sessions.find(SessionQuery(ids=some, limit=len(some)))
             for session in set(some).difference(info.id for info in there):
                 if session not in self._slots.live:
                     with contextlib.suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ from roost.kernel.frames import Delta
 from roost.kernel.peers import Peers
 from roost.log.dispatch import NodeInfo
 from roost.log.protocols import Change
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 log = logging.getLogger("roost.links")
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -70,7 +70,7 @@ class Links:
             await self._look()
         if not self._nodes:
             return None
-        owner = (await self.store.get(session)).owner
+        owner = (await self.store.sessions.get(session)).owner
         if owner is None or owner == self.node:
             return None
         if owner not in self._nodes:  # a new node
@@ -85,7 +85,7 @@ class Links:
         await asyncio.shield(self._looking)
 
     async def _ask(self) -> None:
-        nodes = await self.store.nodes()
+        nodes = await self.store.dispatch.nodes()
         self._nodes = {node.card.id: node for node in nodes if node.card.id != self.node}
         self._looked = time.monotonic()
 
@@ -99,7 +99,7 @@ class _Link:
         self._links = links
         self._session = session
         self._poked = False
-        self._stop: Callable[[], None] = links.store.watch(self._changed, session=session)
+        self._stop: Callable[[], None] = links.store.changes.watch(self._changed, session=session)
 
     def poke(self) -> None:
         """Check whether the session now runs on another node."""

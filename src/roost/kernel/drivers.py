@@ -26,7 +26,7 @@ from roost.kernel.state_loader import state_at
 from roost.log import events as ev
 from roost.log.inputs import admits, urgency
 from roost.log.protocols import Append, Claim, Delivery, InboxItem
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 log = logging.getLogger("roost.node")
 
@@ -90,7 +90,7 @@ class Drivers:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self._resources.build(session, spec, state.workspace)
-        means.read, means.now = store.read, self._membership.config.clock
+        means.read, means.now = store.logs.read, self._membership.config.clock
         means.past = functools.partial(state_at, store, session)
         means.pass_on = functools.partial(self._pass_on, session)
         live = Session(self._meters, claim, state, spec, means, held=lambda: self._membership.holds_lease)
@@ -189,7 +189,7 @@ class Drivers:
         session again at once."""
         consumed = () if live.refused is None else live.refused.consume
         least = admits("error", "idle")
-        waiting = await self._store.pending(live.id) if consumed else ()
+        waiting = await self._store.inboxes.pending(live.id) if consumed else ()
         return [item.id for item in waiting if item.id in consumed and urgency(item.input) >= least]
 
     async def _set_aside(self, claim: Claim, problem: Exception) -> None:
@@ -203,7 +203,7 @@ class Drivers:
         self, session: str, epoch: int, head: int, reason: str, report: Sequence[Delivery], consume: Sequence[int] = ()
     ) -> None:
         broken = ev.StateChanged(at=time.time(), state="error", reason=reason)
-        await self._store.append(
+        await self._store.logs.append(
             Append(
                 session=session,
                 epoch=epoch,

@@ -21,10 +21,9 @@ from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.signals import Signals
 from roost.kernel.state_loader import load_state
 from roost.kernel.timers import LONGEST_SLEEP, Timers
-from roost.log.dispatch import Dispatcher
 from roost.log.inputs import ControlInput
 from roost.log.protocols import SessionInfo, SessionQuery
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.money.ledger import Ledger
 
 log = logging.getLogger("roost.node")
@@ -47,7 +46,6 @@ class Duties:
     def __init__(
         self,
         store: Store,
-        dispatcher: Dispatcher,
         membership: Membership,
         sandboxes: Sandboxes,
         ledger: Ledger,
@@ -58,7 +56,7 @@ class Duties:
         failures: FailureLog,
         signals: Signals,
     ) -> None:
-        self._store, self._dispatcher, self._membership = store, dispatcher, membership
+        self._store, self._membership = store, membership
         self._sandboxes, self._ledger, self._claims = sandboxes, ledger, claims
         self._watch, self._timers, self._deletions = watch, timers, deletions
         self._failures, self._signals = failures, signals
@@ -131,7 +129,7 @@ class Duties:
             or not await self._membership.holds("cleanup")
         ):
             return
-        await self._store.purge()
+        await self._store.sessions.purge()
         await self.charge_dead()
         await self._ledger.recover_left(self._over)
         await self._ledger.prune()
@@ -143,22 +141,22 @@ class Duties:
         await self._ledger.recover_dead(self._living)
 
     async def _living(self) -> list[str]:
-        return [one.card.id for one in await self._dispatcher.nodes() if one.alive]
+        return [one.card.id for one in await self._store.dispatch.nodes() if one.alive]
 
     async def _over(self, sessions: Collection[str]) -> Collection[str]:
         """Return the sessions that are deleted or have no model call in flight. A failed session counts as busy: its
         step is reconciled when a person starts it again."""
         some = tuple(sessions)[:_ASKED]
-        there = await self._store.find(SessionQuery(ids=some, limit=len(some)))
+        there = await self._store.sessions.find(SessionQuery(ids=some, limit=len(some)))
         busy = {info.id for info in there if info.phase == "working" or info.state == "error"}
         return set(some) - busy
 
     async def _walk(self) -> None:
         """Stop sessions idle for `session_timeout`, and delete those stopped for `retention`. Newest first, so children
         are deleted before their parent is visited."""
-        self._timed = frozenset(await self._store.with_timers("", limit=_EVERY))
+        self._timed = frozenset(await self._store.sessions.with_timers("", limit=_EVERY))
         for _ in range(_PAGES):
-            page = await self._store.find(SessionQuery(before=self._cleaned, limit=_PAGE))
+            page = await self._store.sessions.find(SessionQuery(before=self._cleaned, limit=_PAGE))
             for info in page:
                 before, self._cleaned = self._cleaned, info.id  # advance first, whatever fails below
                 if await self._deleted(info):
@@ -169,10 +167,10 @@ class Duties:
 
     async def _deleted(self, info: SessionInfo) -> bool:
         """Stop or delete a session when its time has come. Returns True when it no longer exists."""
-        config, idle, journal = self._membership.config, time.time() - info.updated_at, self._store
+        config, idle, store = self._membership.config, time.time() - info.updated_at, self._store
         try:
             if info.state == "stopped" and config.retention is not None and idle > config.retention:
-                if await journal.find(SessionQuery(parent=info.id, limit=1)):
+                if await store.sessions.find(SessionQuery(parent=info.id, limit=1)):
                     return False
                 with contextlib.suppress(Conflict):
                     await self._deletions.delete(info.id, unused=info)
@@ -180,7 +178,7 @@ class Duties:
             elif info.id in self._timed or not _rests(info):
                 return False
             elif config.session_timeout is not None and idle > config.session_timeout and await self._unused(info):
-                await journal.accept(info.id, ControlInput("stop", "unused"), key=f"timeout:{info.head}")
+                await store.inboxes.accept(info.id, ControlInput("stop", "unused"), key=f"timeout:{info.head}")
         except NotFound:
             return True
         return False
@@ -192,7 +190,7 @@ class Duties:
             return False
 
     async def _levels(self) -> None:
-        if await probe_levels(self._store, self._dispatcher, self._sandboxes):
+        if await probe_levels(self._store, self._sandboxes):
             await self._membership.renew()
             self._signals.work.set()
 

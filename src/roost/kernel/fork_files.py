@@ -16,9 +16,8 @@ from roost.kernel.peers import Peers
 from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import load_state
-from roost.log.dispatch import Dispatcher
 from roost.log.protocols import SessionInfo
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.workspace.manifest import SnapshotDamaged, day_of, today
 from roost.workspace.snapshots import SharedSnapshots
 
@@ -31,10 +30,8 @@ any part of it."""
 class ForkFiles:
     """Pin files for forks, at this home or by asking a node of the home that has them. peers: None asks nobody."""
 
-    def __init__(
-        self, store: Store, dispatcher: Dispatcher, resources: ResourceFactory, place: NodeLocation, peers: Peers | None
-    ) -> None:
-        self._store, self._dispatcher, self._resources = store, dispatcher, resources
+    def __init__(self, store: Store, resources: ResourceFactory, place: NodeLocation, peers: Peers | None) -> None:
+        self._store, self._resources = store, resources
         self._place, self._peers = place, peers
 
     async def hold(self, source: SessionInfo, now: State, files: Files, position: int, fork: str) -> Files:
@@ -112,7 +109,7 @@ class ForkFiles:
 
     async def _lend_there(self, home: str, holder: str, snapshot: str, fork: str) -> None:
         """Ask a node of the home that has the files. Raises `Conflict` when none answers."""
-        for other in await self._dispatcher.nodes() if self._peers is not None else ():
+        for other in await self._store.dispatch.nodes() if self._peers is not None else ():
             if other.alive and other.card.home == home and self._peers is not None:
                 lent = await self._peers.lend(other, holder, snapshot, fork)
                 if lent is None:

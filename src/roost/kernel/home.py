@@ -12,7 +12,7 @@ from roost.errors import ConfigError, StoreFailed
 from roost.ids import is_id, new_id
 from roost.locks import Locks
 from roost.log.dispatch import Dispatcher
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.syncing import sync
 
 _LOOKS_APART = 0.2
@@ -28,7 +28,7 @@ def home_id(home: Path) -> str:
 
 async def store_name(store: Store) -> str:
     """Return the permanent name of a database, creating it at the first call. Raises `StoreFailed`."""
-    name = await store.setting("store_id", new_id("store"))
+    name = await store.coordination.setting("store_id", new_id("store"))
     assert name is not None
     return name
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from roost.kernel.sandboxes import Sandboxes
-from roost.log.dispatch import Dispatcher
 from roost.log.protocols import SessionQuery
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.sandbox.choose import Isolation, IsolationUnavailable
 
 _ASKED = 200
@@ -15,14 +14,14 @@ _ASKED = 200
 _TAG = "sandbox:"
 
 
-async def probe_levels(store: Store, dispatcher: Dispatcher, sandboxes: Sandboxes) -> bool:
+async def probe_levels(store: Store, sandboxes: Sandboxes) -> bool:
     """Probe a higher isolation level when a session with work needs it. Returns whether the node now offers more. A
     probe runs a whole guest, so a starting node makes none, and offers no level unprobed. Raises `StoreFailed`."""
     if sandboxes.chooser.probed:
         return False
     before = sandboxes.level
-    ready = await dispatcher.ready(limit=_ASKED)
-    waiting = await store.find(SessionQuery(ids=tuple(ready), limit=len(ready))) if ready else []
+    ready = await store.dispatch.ready(limit=_ASKED)
+    waiting = await store.sessions.find(SessionQuery(ids=tuple(ready), limit=len(ready))) if ready else []
     wanted = {tag for info in waiting for tag in info.needs}
     for level in (1, 2):
         if f"{_TAG}{level}" in wanted and level > sandboxes.level:

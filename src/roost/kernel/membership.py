@@ -15,9 +15,9 @@ from roost.kernel.placement import NodeLocation, offers, python_parts, unknown_p
 from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.signals import Signals
-from roost.log.dispatch import Dispatcher, NodeCard, NodeInfo
+from roost.log.dispatch import NodeCard, NodeInfo
 from roost.log.protocols import SessionInfo
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.providers.accounts import Models
 from roost.version import version
 
@@ -42,7 +42,6 @@ class Membership:
         place: NodeLocation,
         config: KernelConfig,
         store: Store,
-        dispatcher: Dispatcher,
         agents: Agents,
         models: Models,
         sandboxes: Sandboxes,
@@ -51,7 +50,7 @@ class Membership:
         signals: Signals,
     ) -> None:
         self.id, self.place, self.config = id, place, config
-        self._store, self._dispatcher = store, dispatcher
+        self._store = store
         self._agents, self._models, self._sandboxes = agents, models, sandboxes
         self._slots, self._backoff, self._signals = slots, backoff, signals
         self.draining = False
@@ -73,7 +72,7 @@ class Membership:
     async def leave(self) -> None:
         """Leave the cluster. Raises `StoreFailed`."""
         self._lease.close()
-        await self._dispatcher.leave(self.id)
+        await self._store.dispatch.leave(self.id)
 
     @property
     def holds_lease(self) -> bool:
@@ -111,7 +110,7 @@ class Membership:
         async with self._renewing:
             returning = self.lost
             if returning:
-                await self._dispatcher.leave(self.id)
+                await self._store.dispatch.leave(self.id)
             await self._beat()
             if returning and self._lease.held:
                 self.lost = False
@@ -145,7 +144,7 @@ class Membership:
             return False
         held, until = self._duties.get(duty, (False, 0.0))
         if time.monotonic() >= until:
-            held = await self._store.hold(duty, self.id) is not None
+            held = await self._store.coordination.hold(duty, self.id) is not None
             self._duties[duty] = (held, time.monotonic() + _DUTY_SECONDS)
         return held
 
@@ -154,13 +153,13 @@ class Membership:
         duties, self._duties = self._duties, {}
         for name, (held, _) in duties.items():
             if held:
-                await self._store.drop(name, self.id)
+                await self._store.coordination.drop(name, self.id)
 
     async def _beat(self) -> None:
-        accounts, nodes = await self._accounts(), await self._dispatcher.nodes()
+        accounts, nodes = await self._accounts(), await self._store.dispatch.nodes()
         self._offers = offers(self._agents, accounts, self._sandboxes.level, self.place, self.id, nodes)
         card, began = self.card(), time.monotonic()
-        await self._dispatcher.beat(card, ttl=self.config.lease)
+        await self._store.dispatch.beat(card, ttl=self.config.lease)
         self._lease.renewed(began)
         self._backoff.see(one.card.id for one in nodes if _helps(one, self.id))
         others = (one.card for one in nodes if one.alive and one.card.id != self.id)

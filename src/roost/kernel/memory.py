@@ -27,7 +27,7 @@ from roost.log.facts import (
     PutFact,
     Space,
 )
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.memory.dedup import Learned, check_key, check_text, learn, supersede
 from roost.memory.fact_history import FactStory, story
 from roost.memory.index import Index
@@ -50,8 +50,8 @@ class Remembering:
     def __init__(self, store: Store, models: Models, model_pool: ModelPool, folder: Path) -> None:
         self._models, self._model_pool = models, model_pool
         self._embedders: Embedders | None = None
-        self.index = Index(store, self._embedder, folder)
-        self.search = Search(store, self.index)
+        self.index = Index(store.facts, self._embedder, folder)
+        self.search = Search(store.facts, self.index)
 
     async def close(self) -> None:
         await self.index.close()
@@ -120,7 +120,7 @@ class Memories:
 
     async def get(self, id: str) -> Fact:
         """Return a fact, also an ended one. Raises `NotFound`."""
-        return await self._store.fact(id)
+        return await self._store.facts.get(id)
 
     async def story(self, id: str) -> FactStory:
         """Return a fact with those that it superseded and those that superseded it. Raises `NotFound`."""
@@ -154,7 +154,7 @@ class Memories:
             before=before,
             limit=limit,
         )
-        return await self._store.facts(query) if names else []
+        return await self._store.facts.find(query) if names else []
 
     async def update(
         self,
@@ -180,27 +180,31 @@ class Memories:
 
     async def remove(self, id: str, *, by: str = PERSON) -> Fact:
         """End a fact; it stays readable as ended. Raises `NotFound`."""
-        await self._store.fact(id)
-        await self._store.change_facts([EndFact(id)], by=by)
-        return await self._store.fact(id)
+        await self._store.facts.get(id)
+        await self._store.facts.change([EndFact(id)], by=by)
+        return await self._store.facts.get(id)
 
     async def purge(self, ids: Sequence[str] = (), spaces: Sequence[str] = ("*",)) -> Purged:
         """Erase facts for good: those of `ids`, which are ended first, or all ended ones of the matching spaces.
         Session logs are not changed. Raises `NotFound` and `Invalid`."""
         for id in ids:
-            await self._store.fact(id)
+            await self._store.facts.get(id)
         if ids:
-            await self._store.change_facts([EndFact(id) for id in ids], by=PERSON)
+            await self._store.facts.change([EndFact(id) for id in ids], by=PERSON)
         names = await self.names(("*",) if ids else spaces)
         texts = await self._ended(names, ids or None)
-        told = await self._store.purge_facts(names, ids=list(ids) or None)
+        told = await self._store.facts.purge(names, ids=list(ids) or None)
         if self.search.index is not None:
             await self.search.index.erase(texts)
         return msgspec.structs.replace(told, left=(*told.left, *await self._left_elsewhere())) if told.facts else told
 
     async def _left_elsewhere(self) -> list[str]:
         """Name the vector files of other homes, which this node cannot reach."""
-        found = {one.card.home: one.card for one in await self._store.nodes() if one.card.home not in ("", self._home)}
+        found = {
+            one.card.home: one.card
+            for one in await self._store.dispatch.nodes()
+            if one.card.home not in ("", self._home)
+        }
         return [
             f"vectors of these texts at home {home} (node {card.id}{f', {card.url}' if card.url else ''}): stop that"
             " node and remove its HOME/memory/*.vectors; they are made again without the texts"
@@ -213,7 +217,7 @@ class Memories:
         query = FactQuery(
             spaces=tuple(names), ids=None if ids is None else tuple(ids), ended=True, proposed=None, limit=LIMIT
         )
-        while names and (page := await self._store.facts(query)):
+        while names and (page := await self._store.facts.find(query)):
             found |= {fact.text: None for fact in page if fact.ended is not None}
             query = msgspec.structs.replace(query, before=page[-1].id)
         return list(found)
@@ -232,7 +236,9 @@ class Memories:
         found: dict[str, Space] = {}
         for pattern in patterns:
             begins = beginning_of(pattern)
-            found |= {space.name: space for space in await self._store.spaces(begins) if fits(space.name, [pattern])}
+            found |= {
+                space.name: space for space in await self._store.facts.spaces(begins) if fits(space.name, [pattern])
+            }
         return [found[name] for name in sorted(found)]
 
     async def names(self, patterns: Sequence[str]) -> list[str]:
@@ -254,7 +260,7 @@ class Memories:
         while True:
             proposed = await self._proposed(id)
             former = FactQuery(spaces=(proposed.space,), ids=proposed.supersedes, limit=LIMIT)
-            ends = (id, *(fact.id for fact in await self._store.facts(former)))
+            ends = (id, *(fact.id for fact in await self._store.facts.find(former)))
             fact = msgspec.convert(msgspec.structs.asdict(proposed), NewFact)
             fact = msgspec.structs.replace(
                 fact, id=new_id("fct"), text=given or proposed.text, supersedes=ends, proposed=False
@@ -265,9 +271,9 @@ class Memories:
     async def reject(self, id: str, *, by: str = PERSON) -> Fact:
         """Reject a proposed fact. Raises `NotFound`, and `Conflict` as `accept`."""
         await self._proposed(id)
-        if not await self._store.change_facts([EndFact(id)], by=by):
+        if not await self._store.facts.change([EndFact(id)], by=by):
             raise _answered(id)
-        return await self._store.fact(id)
+        return await self._store.facts.get(id)
 
     async def undo(self, session: str, since: int, until: int | None = None, *, by: str = PERSON) -> int:
         """Undo a session's changes to the memory after event `since`, up to and including `until`. Returns how many
@@ -276,8 +282,8 @@ class Memories:
         if since < 0 or (until is not None and until <= since):
             raise Invalid("undo takes the events after `since`, up to `until`")
         change: FactChange = MemoryRevert(since, until, session)
-        if (changed := await self._store.change_facts([change], by=by)) == 0:
-            await self._store.get(session)
+        if (changed := await self._store.facts.change([change], by=by)) == 0:
+            await self._store.sessions.get(session)
         return changed
 
     async def settled(self) -> None:
@@ -291,23 +297,23 @@ class Memories:
     async def _put(self, fact: NewFact, by: str) -> Fact:
         """Store a fact, and return the fact with its text. Raises `Conflict` when a superseded fact ended meanwhile, as
         did all facts with this text."""
-        await self._store.change_facts([PutFact(fact)], by=by)
+        await self._store.facts.change([PutFact(fact)], by=by)
         try:
-            return await self._store.fact(fact.id)
+            return await self._store.facts.get(fact.id)
         except NotFound:
             query = FactQuery(spaces=(fact.space,), category=fact.category, key=fact.key, text=fact.text, limit=1)
-            for told in await self._store.facts(query):
+            for told in await self._store.facts.find(query):
                 return told
             raise Conflict(LATE, code="fact_ended") from None
 
     async def _current(self, id: str) -> Fact:
-        fact = await self._store.fact(id)
+        fact = await self._store.facts.get(id)
         if fact.ended is not None:
             raise Conflict(f"the fact {id!r} is gone", code="fact_ended")
         return fact
 
     async def _proposed(self, id: str) -> Fact:
-        fact = await self._store.fact(id)
+        fact = await self._store.facts.get(id)
         if not fact.proposed:
             raise NotFound(f"{id!r} is no proposal")
         if fact.ended is not None:

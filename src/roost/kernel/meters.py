@@ -17,7 +17,7 @@ import msgspec
 
 from roost.errors import Fenced, RoostError
 from roost.log.content import ToolOutcome, Usage
-from roost.log.dispatch import Backlog, Dispatcher
+from roost.log.dispatch import Backlog
 from roost.log.events import (
     ContextCompacted,
     Event,
@@ -31,7 +31,8 @@ from roost.log.events import (
     event_type,
 )
 from roost.log.inputs import Input
-from roost.log.protocols import Append, Change, Claim, Journal
+from roost.log.protocols import Append, Change, Claim
+from roost.log.store import Store
 
 T = TypeVar("T")
 MODEL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -100,11 +101,8 @@ class NodeMetrics:
     names: returns (agent, model) of a session in memory here, else None.
     """
 
-    def __init__(
-        self, journal: Journal, dispatcher: Dispatcher, names: Callable[[str], tuple[str, str] | None]
-    ) -> None:
-        self._journal = journal
-        self._dispatcher = dispatcher
+    def __init__(self, store: Store, names: Callable[[str], tuple[str, str] | None]) -> None:
+        self._store = store
         self._names = names
         self.agents: dict[str, AgentMeter] = {}
         self.models: dict[str, ModelMeter] = {}
@@ -123,10 +121,10 @@ class NodeMetrics:
 
     def start(self) -> Callable[[], None]:
         """Start counting. Returns the function that stops it."""
-        return self._journal.watch(self._see)
+        return self._store.changes.watch(self._see)
 
     async def backlog(self) -> Backlog | None:
-        """Return the cluster's backlog, from the dispatcher at most once a second. None when the dispatcher does not
+        """Return the cluster's backlog, asked for at most once a second. None when the dispatcher does not
         report it."""
         if time.monotonic() - self._asked >= 1.0:
             if self._asking is None or self._asking.done():
@@ -145,7 +143,7 @@ class NodeMetrics:
         """Append to the journal and time it. All commits of a node's sessions go through here."""
         began = time.perf_counter()
         try:
-            head = await self._journal.append(append)
+            head = await self._store.logs.append(append)
         except Fenced:  # the store works; the kernel counts the session that is dropped
             raise
         except RoostError as error:
@@ -157,7 +155,7 @@ class NodeMetrics:
     async def _ask(self) -> None:
         try:
             async with asyncio.timeout(_ASK_SECONDS):
-                self._backlog = await self._dispatcher.backlog()
+                self._backlog = await self._store.dispatch.backlog()
         except (RoostError, TimeoutError):
             self._backlog = None
         self._asked = time.monotonic()

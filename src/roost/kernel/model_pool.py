@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from roost.log.content import Usage
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.models.catalog.card import Card
 from roost.models.catalog.reader import catalog
 from roost.models.request import Model
@@ -25,8 +25,8 @@ class ModelPool:
 
     def __init__(self, models: Models, store: Store, *, node: str, lease: float) -> None:
         self.ledger = _ledger(models.config, store, node, lease)
-        self.parts = Parts(models.config, shared=store, ledger=self.ledger)
-        self.profiles = connect(models, self.parts, shared=store, saving=self.ledger)
+        self.parts = Parts(models.config, shared=store.coordination, ledger=self.ledger)
+        self.profiles = connect(models, self.parts, shared=store.coordination, saving=self.ledger)
         self._models = models
         self._store = store
         self._outer = models.wrap
@@ -66,7 +66,7 @@ class ModelPool:
         return await self.ledger.recover(session)
 
     async def balance(self, budget: str) -> int:
-        return (await self._store.balance(budget)).spent
+        return (await self._store.ledger.balance(budget)).spent
 
     async def forget(self, *budgets: str) -> None:
         await self.ledger.forget(*budgets)
@@ -75,7 +75,7 @@ class ModelPool:
         """Delete the budgets of a deleted session. Raises `StoreFailed`."""
         await self.ledger.recover(session)
         turns = f"turn:{session}:"
-        over = [name for name in await self._store.balances(turns) if name.removeprefix(turns).isdigit()]
+        over = [name for name in await self._store.ledger.balances(turns) if name.removeprefix(turns).isdigit()]
         await self.ledger.forget(*over, f"session:{session}", f"tree:{session}")
 
     async def close(self) -> None:

@@ -30,8 +30,7 @@ from roost.kernel.resources import Agents, ResourceFactory
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.signals import Signals
 from roost.kernel.timers import Timers
-from roost.log.dispatch import Dispatcher
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.providers.accounts import Models
 
 log = logging.getLogger("roost.node")
@@ -44,7 +43,6 @@ class Node:
 
     A node belongs to the event loop that started it, and never closes its store.
     id: new at every start.
-    dispatcher: decides which sessions this node gets; by default the store.
     peers: asked for what only another node can do; None asks nobody.
     """
 
@@ -60,35 +58,29 @@ class Node:
         config: KernelConfig,
         place: NodeLocation,
         peers: Peers | None = None,
-        dispatcher: Dispatcher | None = None,
     ) -> None:
-        self.id, self.place, self.journal = id, place, store
+        self.id, self.place, self.store = id, place, store
         self.agents, self.models, self.sandboxes, self.peers = agents, models, sandboxes, peers
-        self.dispatcher = dispatcher = dispatcher or store
         self.hub = hub = Hub()
         self.model_pool = pool = ModelPool(models, store, node=id, lease=config.lease)
         self.resources = resources = ResourceFactory(agents, models, workspaces, sandboxes, hub, model_pool=pool)
         self.remembering = Remembering(store, models, pool, workspaces.parent / "memory")
         resources.memory = self.remembering.search
-        self.forks = forks = ForkFiles(store, dispatcher, resources, place, peers)
+        self.forks = forks = ForkFiles(store, resources, place, peers)
         self.slots, self.signals, self.failures = slots, signals, failures = Slots(), Signals(), FailureLog(log)
-        self.meters = meters = NodeMetrics(store, dispatcher, self._names)
+        self.meters = meters = NodeMetrics(store, self._names)
         self.backoff = backoff = Backoff(store, slots, failures, signals)
         self.membership = here = Membership(
-            id, place, config, store, dispatcher, agents, models, sandboxes, slots, backoff, signals
+            id, place, config, store, agents, models, sandboxes, slots, backoff, signals
         )
-        self.deletions = deletions = Deletions(store, dispatcher, here, slots, resources, pool, forks, peers)
+        self.deletions = deletions = Deletions(store, here, slots, resources, pool, forks, peers)
         drivers = Drivers(
             store, here, slots, resources, sandboxes, backoff, hub, meters, failures, signals, deletions.pass_on
         )
-        in_flight, timers = ClaimsInFlight(), Timers(dispatcher, here, signals)
-        self.claims = claims = Claims(
-            store, dispatcher, here, slots, in_flight, backoff, drivers, meters, failures, signals
-        )
+        in_flight, timers = ClaimsInFlight(), Timers(store.dispatch, here, signals)
+        self.claims = claims = Claims(store, here, slots, in_flight, backoff, drivers, meters, failures, signals)
         self.watch = watch = CommitWatch(store, here, slots, in_flight, signals, claims, drivers, timers)
-        self.duties = Duties(
-            store, dispatcher, here, sandboxes, pool.ledger, claims, watch, timers, deletions, failures, signals
-        )
+        self.duties = Duties(store, here, sandboxes, pool.ledger, claims, watch, timers, deletions, failures, signals)
         self._unwatch: Callable[[], None] = lambda: None
         self._uncount: Callable[[], None] = lambda: None
         self._background: list[asyncio.Task[None]] = []
@@ -99,8 +91,8 @@ class Node:
         await self.deletions.undo()
         await self.duties.charge_dead()  # a short-lived program exits before the duty's first turn
         self._uncount = self.meters.start()
-        self._unwatch = self.journal.watch(self.watch.changed)
-        self.dispatcher.on_work(self.scan)
+        self._unwatch = self.store.changes.watch(self.watch.changed)
+        self.store.dispatch.on_work(self.scan)
         self.scan()
         self._background = [asyncio.create_task(self.claims.run()), *self.duties.start()]
 

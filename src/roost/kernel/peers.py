@@ -23,8 +23,8 @@ import msgspec
 from roost.errors import RoostError
 from roost.kernel.delta_hub import Cleared
 from roost.kernel.frames import Delta
+from roost.log.coordination import Coordination
 from roost.log.dispatch import NodeInfo
-from roost.log.shared import Shared
 from roost.models.http import HttpClient, HttpFailed, HttpResponse
 
 log = logging.getLogger("roost.peers")
@@ -76,7 +76,7 @@ class Peers(Protocol):
 class Secret:
     """The cluster's key that signs requests between nodes, created by the first node that needs it."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Coordination) -> None:
         self._shared = shared
         self._value: bytes | None = None
 

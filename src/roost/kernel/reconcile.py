@@ -14,8 +14,8 @@ from roost.errors import ConfigError, NotFound
 from roost.kernel.costs import Spent, spent_calls
 from roost.log.content import Usage
 from roost.log.events import ContextCompacted, MemoryConsolidated, ModelCompleted, ModelLost, PolicyDecided
-from roost.log.shared import LostCall
-from roost.log.store_protocol import Store
+from roost.log.ledger import LostCall
+from roost.log.store import Store
 from roost.models.http import HttpClient
 from roost.models.profile import Price
 from roost.money.ledger import Ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
@@ -41,9 +42,9 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, UserPart
 from roost.log.dispatch import Dispatcher
 from roost.log.event_bus import Bus
+from roost.log.ledger import LostCall
 from roost.log.protocols import Accepted, Record, SessionInfo
-from roost.log.shared import LostCall
-from roost.log.store_protocol import Durability, Store
+from roost.log.store import Durability, Store
 from roost.models.profile import Price
 from roost.policy.loading import FILE, Policy, load_policy
 from roost.policy.vault import Vault
@@ -175,7 +176,9 @@ class Runtime:
         self.users = await asyncio.to_thread(find_owners, self.home, policy.sandbox.users)
         floor = DiskReserve(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
         self.sandboxes = self._make_sandboxes(policy, marker_of(self.home, node), floor)
-        self.secret = Secret(store)
+        if self._dispatcher is not None:
+            store = dataclasses.replace(store, dispatch=self._dispatcher(store))
+        self.secret = Secret(store.coordination)
         self.peers = HttpPeers(self.secret)
         self.node = Node(
             store,
@@ -187,7 +190,6 @@ class Runtime:
             config=self._config or KernelConfig(),
             place=await self._place(store),
             peers=self.peers,
-            dispatcher=self._dispatcher(store) if self._dispatcher else None,
         )
         await self._take_policy(policy)
         self.configuration = self._reloading(policy)
@@ -256,8 +258,7 @@ class Runtime:
         await self.models.close()
         await self.node.model_pool.close()
         await self.sandboxes.close()
-        await self.node.dispatcher.close()
-        await self.node.journal.close()
+        await self.node.store.close()
         self._nodes.close()
 
     async def __aenter__(self) -> Runtime:
@@ -292,7 +293,7 @@ class Runtime:
     async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         """Return the costs of a month (`2026-11`; None: the current one), with `by` grouped by purpose."""
         await self.node.duties.charge_dead()
-        found = await costs(self.node.journal, self.node.model_pool.ledger, self._price, by=by, month=month)
+        found = await costs(self.node.store, self.node.model_pool.ledger, self._price, by=by, month=month)
         unit = msgspec.structs.replace(found.month.unit, of=self.node.model_pool.rate_of())
         return msgspec.structs.replace(found, month=msgspec.structs.replace(found.month, unit=unit))
 
@@ -307,9 +308,7 @@ class Runtime:
 
         await self.node.duties.charge_dead()
         model_pool = self.node.model_pool
-        return await Reconciler(self.node.journal, model_pool.ledger, self.models, model_pool.rate, ours=ours).run(
-            month
-        )
+        return await Reconciler(self.node.store, model_pool.ledger, self.models, model_pool.rate, ours=ours).run(month)
 
     def _price(self, model: str) -> Price | None:
         try:
@@ -343,7 +342,7 @@ class Runtime:
     async def _refuse_copy(self, dead: Container[str] = ()) -> set[str]:
         node = self.node
         name, lease = node.place.home, node.membership.config.lease
-        return await refuse_copy(self.home, name, self._nodes, node.dispatcher, lease, dead=dead)
+        return await refuse_copy(self.home, name, self._nodes, node.store.dispatch, lease, dead=dead)
 
     def _take_place(self, node: str) -> None:
         self._nodes.hold(node)
@@ -360,7 +359,7 @@ class SessionHandle:
     def __init__(self, runtime: Runtime, session: str) -> None:
         self.id = session
         self._sessions = runtime.sessions
-        self.bus = Bus(runtime.node.journal, session, self._sessions.emit)
+        self.bus = Bus(runtime.node.store, session, self._sessions.emit)
 
     async def send(
         self, content: str | Sequence[UserPart], *, mode: ev.InputMode = "follow_up", key: str | None = None

@@ -15,8 +15,10 @@ from roost.kernel.schedule_views import Moment, ScheduleView
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.inputs import DueInput, ScheduleInput
-from roost.log.protocols import Accepted, Journal, SessionInfo
+from roost.log.protocols import Accepted, SessionInfo
 from roost.log.schedule_events import ScheduleSpec
+from roost.log.store import Store
+from roost.log.tail import follow
 
 _COMING = 5
 _READS_AT_ONCE = 16
@@ -25,9 +27,9 @@ _READS_AT_ONCE = 16
 class Schedules:
     """Operations on schedules. Orders are inputs of the session, and take effect when it processes them."""
 
-    def __init__(self, sessions: Sessions, journal: Journal) -> None:
+    def __init__(self, sessions: Sessions, store: Store) -> None:
         self._sessions = sessions
-        self._journal = journal
+        self._store = store
 
     async def set(
         self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float = 10.0
@@ -82,7 +84,7 @@ class Schedules:
     async def list(self, *, after: str = "", limit: int = 200) -> tuple[list[ScheduleView], str | None]:
         """List schedules of all sessions, by session: those of the first `limit` sessions that have any, after the
         session `after`. Also returns the `after` of the next page; None at the end."""
-        names = await self._journal.with_timers(timer_of(""), fired=FIRED, after=after, limit=limit)
+        names = await self._store.sessions.with_timers(timer_of(""), fired=FIRED, after=after, limit=limit)
         found: list[ScheduleView] = []
         for start in range(0, len(names), _READS_AT_ONCE):
             for views in await asyncio.gather(*map(self._known, names[start : start + _READS_AT_ONCE])):
@@ -104,13 +106,13 @@ class Schedules:
             return None
 
     async def _applied(self, session: str, item: ScheduleInput, key: str | None, wait: float) -> bool:
-        head = (await self._journal.get(session)).head
+        head = (await self._store.sessions.get(session)).head
         accepted = await self._sessions.put(session, item, key=key)
         if accepted.duplicate:
             head = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                async for record in self._journal.tail(session, after=head):
+                async for record in follow(self._store, session, after=head):
                     event = record.event
                     if isinstance(event, ev.ScheduleSet | ev.ScheduleCleared) and event.input == accepted.id:
                         return True

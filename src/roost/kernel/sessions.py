@@ -41,7 +41,7 @@ from roost.log.inputs import (
     encode_input,
 )
 from roost.log.protocols import Accepted, LastTurn, NewSession, Record, SessionInfo, SessionQuery
-from roost.log.tail import Follower
+from roost.log.tail import Follower, follow
 from roost.models.tool_arguments import misfit
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
@@ -137,7 +137,7 @@ class Sessions(Travels):
             parent=session.parent,
             family=family,
         )
-        return await self._journal.create(session, [created], key=key)
+        return await self._store.sessions.create(session, [created], key=key)
 
     async def send(
         self,
@@ -164,18 +164,18 @@ class Sessions(Travels):
         seconds (10, for a compaction 45) with the order accepted and still pending."""
         if action == "compact":
             return await self.compact(session, key=key, wait=45.0 if wait is None else wait)
-        head = (await self._journal.get(session)).head
+        head = (await self._store.sessions.get(session)).head
         accepted = await self._accept(session, ControlInput(action), key)
         if not accepted.duplicate and (wait is None or wait > 0):
             await self._until(session, _APPLIED, accepted, head, 10.0 if wait is None else wait)
-        return await self._journal.get(session)
+        return await self._store.sessions.get(session)
 
     async def compact(self, session: str, *, key: str | None = None, wait: float = 45.0) -> Compacted:
         """Compact the model's context and return the result; after `wait` seconds, report it as pending."""
         info, state = await self._state(session)
         accepted = await self._accept(session, ControlInput("compact"), key)
         after = state.base if accepted.duplicate else info.head
-        done = await until_compacted(self._journal, session, accepted.id, after, wait) if wait > 0 else None
+        done = await until_compacted(self._store, session, accepted.id, after, wait) if wait > 0 else None
         info, state = await self._state(session)
         came = done or waiting(state.tokens, turn=state.turn is not None)
         return Compacted(**msgspec.structs.asdict(info), compaction=came)
@@ -220,7 +220,7 @@ class Sessions(Travels):
     async def approvals(self, session: str) -> list[WaitingCall]:
         """List the calls that wait for a person, in the session and its descendants. Raises `NotFound`."""
         found: list[WaitingCall] = []
-        for info in (await self._journal.get(session), *await below(self._journal, session)):
+        for info in (await self._store.sessions.get(session), *await below(self._store, session)):
             if info.phase == "waiting" or info.id == session:
                 with contextlib.suppress(NotFound):  # deleted under way
                     state = (await self._state(info.id))[1]
@@ -244,7 +244,7 @@ class Sessions(Travels):
     async def unanswered(self, session: str, call: str) -> WaitingCall | None:
         """Return the call if it waits for a person and no answer is in the inbox. Raises `NotFound`."""
         # The inbox first: an answer leaves it in the commit that the state shows.
-        coming = [item.input for item in await self._journal.pending(session)]
+        coming = [item.input for item in await self._store.inboxes.pending(session)]
         if any(isinstance(item, ApprovalInput) and item.call == call for item in coming):
             return None
         info, state = await self._state(session)
@@ -253,7 +253,7 @@ class Sessions(Travels):
 
     async def tree(self, session: str) -> list[SessionInfo]:
         """List the session and its descendants, parents before children. Raises `NotFound`."""
-        return await self._with_turns([await self._journal.get(session), *await below(self._journal, session)])
+        return await self._with_turns([await self._store.sessions.get(session), *await below(self._store, session)])
 
     def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
         """Encode arguments as JSON after checking them against the tool's schema, if this node knows the tool."""
@@ -274,7 +274,7 @@ class Sessions(Travels):
         on. A paused session moves when it is resumed. Returns None when it has that definition already and no input
         waits. Raises `Invalid` for another agent or one not known here, `Conflict` when the session is stopped or
         failed, `NotFound`, `IsolationUnavailable`."""
-        info = await self._journal.get(session)
+        info = await self._store.sessions.get(session)
         chosen = agent or self._node.agents.get(info.agent)
         if chosen.spec.name != info.agent:
             raise Invalid(f"session {session!r} is of the agent {info.agent!r} and cannot become one of another")
@@ -312,11 +312,11 @@ class Sessions(Travels):
         return await self._accept(session, PinInput(key, text, by), None)
 
     async def get(self, session: str) -> SessionInfo:
-        return await self._journal.get(session)
+        return await self._store.sessions.get(session)
 
     async def find(self, query: SessionQuery, *, turns: bool = False) -> list[SessionInfo]:
         """Query the index. `turns`: also set `last_turn` (how the last turn ended), which reads the end of each log."""
-        found = await self._journal.find(query)
+        found = await self._store.sessions.find(query)
         return await self._with_turns(found) if turns else found
 
     async def _with_turns(self, found: Sequence[SessionInfo]) -> list[SessionInfo]:
@@ -326,7 +326,7 @@ class Sessions(Travels):
         if info.phase != "idle":
             return None
         try:
-            records = await self._journal.read(info.id, after=max(0, info.head - _LOOKED), limit=_LOOKED)
+            records = await self._store.logs.read(info.id, after=max(0, info.head - _LOOKED), limit=_LOOKED)
         except NotFound:  # deleted under way
             return None
         event = next((one.event for one in reversed(records) if one.body.startswith(_ENDED)), None)
@@ -353,19 +353,19 @@ class Sessions(Travels):
 
     async def demand_parts(self, session: str) -> None:
         """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""
-        if unknown := await self._node.membership.unknown_everywhere(await self._journal.get(session)):
+        if unknown := await self._node.membership.unknown_everywhere(await self._store.sessions.get(session)):
             raise PartsUnknown(session, unknown)
 
     async def waits_for(self, session: str) -> list[str]:
         """Return the agent's Python parts that no running node knows: until one does, the session's inputs wait.
         Returns nothing when the store cannot tell now: an accepted input stays accepted."""
         try:
-            return await self._node.membership.unknown_everywhere(await self._journal.get(session))
+            return await self._node.membership.unknown_everywhere(await self._store.sessions.get(session))
         except (NotFound, StoreFailed):
             return []
 
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
-        return await self._journal.read(session, after=after, limit=limit)
+        return await self._store.logs.read(session, after=after, limit=limit)
 
     async def base(self, session: str) -> int:
         """Return the position at which the session's own log begins; earlier events are those of the session it was
@@ -379,17 +379,17 @@ class Sessions(Travels):
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
         """Yield the log's records after a position, then follow it."""
-        return self._journal.tail(session, after=after)
+        return follow(self._store, session, after=after)
 
     def listen(self, session: str) -> Follower:
         """Open a follower that collects records from now on. The caller sets its position once known, and closes it."""
-        return Follower(self._journal, session, None)
+        return Follower(self._store, session, None)
 
     def stream(
         self, session: str, *, after: int | Follower = 0, deltas: bool = True, idle: float | None = None
     ) -> AsyncIterator[list[Frame]]:
         """See `roost.kernel.stream.frames`. Raises `NotFound` at the first step when there is no such session."""
-        return frames(self._journal, self._node.hub, session, after, deltas=deltas, idle=idle)
+        return frames(self._store, self._node.hub, session, after, deltas=deltas, idle=idle)
 
     async def delete(self, session: str) -> None:
         """Delete the session, its log and its private files. Cuts a step in progress on any node. Raises `NotFound`,
@@ -401,7 +401,7 @@ class Sessions(Travels):
         return self._node.resources.vault.scrub(text)
 
     async def put(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
-        """Put any input into the inbox. Raises as `Journal.accept`."""
+        """Put any input into the inbox. Raises as `Inboxes.accept`."""
         return await self._accept(session, item, key)
 
     async def state(self, session: str) -> tuple[SessionInfo, State]:
@@ -413,12 +413,12 @@ class Sessions(Travels):
             raise Invalid("an idempotency key has 1 to 255 characters")
         vault = self._node.resources.vault
         kept = _masked(item, vault) if vault else item
-        return await self._journal.accept(session, kept, key=key, sent=sent or item)
+        return await self._store.inboxes.accept(session, kept, key=key, sent=sent or item)
 
     async def _state(self, session: str) -> tuple[SessionInfo, State]:
         """Return the row and the state at the committed head, folded from the newest state snapshot and the tail."""
-        info = await self._journal.get(session)
-        return info, await load_state(self._journal, session)
+        info = await self._store.sessions.get(session)
+        return info, await load_state(self._store, session)
 
 
 def _masked(item: Input, vault: Vault) -> Input:

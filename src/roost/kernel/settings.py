@@ -1,8 +1,8 @@
 """Settings that can be changed on a running node: the keys, and the record of their changes.
 
 The shared store keeps the record as settings `config:1`, `config:2` and so on: each is one change, written once
-(`Shared.setting` keeps the first value that it is given). So of two concurrent changes one is applied after the other,
-none is half applied, and together they are the history. A node reads the next one at a heartbeat.
+(`Coordination.setting` keeps the first value that it is given). So of two concurrent changes one is applied after the
+other, none is half applied, and together they are the history. A node reads the next one at a heartbeat.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 from roost.errors import Busy, Invalid, StoreCorrupt
 from roost.ids import new_id
-from roost.log.shared import Shared
+from roost.log.coordination import Coordination
 
 Value: TypeAlias = float | int | str
 _PREFIX = "config:"
@@ -133,7 +133,7 @@ def _wrong(key: str, value: Any, what: str) -> Invalid:
 class Record:
     """The record of changes in a store. Its methods raise `StoreFailed`."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Coordination) -> None:
         self._shared = shared
         self._newest = Revision(number=0, at=0.0, by="", id="", changes=())
 

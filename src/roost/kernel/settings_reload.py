@@ -51,7 +51,7 @@ class Reloading:
         take_policy: Callable[[Policy], Awaitable[None]],
     ) -> None:
         self._node, self._home, self._files = node, home, files
-        self.record = Record(node.journal)
+        self.record = Record(node.store.coordination)
         self.faults: dict[str, str] = {}
         """By file: why its content is not in force."""
         self._config: KernelConfig = node.membership.config

@@ -6,7 +6,7 @@ import asyncio
 
 from roost.errors import ConfigError
 from roost.ids import new_id
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.workspace.object_store import Objects, ObjectsFailed
 
 _SETTING = "snapshots"
@@ -18,12 +18,12 @@ async def agree(store: Store, objects: Objects, url: str) -> None:
     holds the id that the database knows. The first node creates both. Raises `ConfigError`, `StoreFailed`."""
     shown = url.partition("?")[0]  # the query part may hold a secret
     try:
-        known = await store.setting(_SETTING)  # read before the objects, since they were written first
+        known = await store.coordination.setting(_SETTING)  # read before the objects, since they were written first
         ids = await asyncio.to_thread(_ids, objects)
         if known is None:
             mine = min(ids, default=new_id("snapshots").replace("_", "-"))
             await _write(objects, mine)  # before the database: after a crash here the id harms nothing
-            known = await store.setting(_SETTING, mine)
+            known = await store.coordination.setting(_SETTING, mine)
             ids = await asyncio.to_thread(_ids, objects)
         if known not in ids:
             raise ConfigError(
@@ -42,7 +42,7 @@ async def agree(store: Store, objects: Objects, url: str) -> None:
 async def refuse_without(store: Store) -> None:
     """Refuse a node without a snapshot store when the other nodes have one: it would run their sessions without their
     files. Raises `ConfigError`."""
-    if await store.setting(_SETTING) is not None:
+    if await store.coordination.setting(_SETTING) is not None:
         raise ConfigError(
             "the nodes of this database keep their sessions' files in a snapshot store, and this one was given none:"
             " give --snapshots (ROOST_SNAPSHOTS) as they do"

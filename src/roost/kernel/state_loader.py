@@ -9,16 +9,17 @@ from roost.agent.session import wake
 from roost.agent.state import STATE_VERSION, State, decode_state, encode_state
 from roost.errors import UnknownEvent
 from roost.log import events as ev
-from roost.log.protocols import Claim, Journal, Record, Snapshot
+from roost.log.protocols import Claim, Record, Snapshot
+from roost.log.store import Store
 
 _ROLLED_BACK = b'{"type":"session.rolled_back"'
 _PAGE = 1000
 
 
-async def load(journal: Journal, session: str, snapshot: Snapshot | None) -> tuple[Snapshot | None, list[Record]]:
+async def load(store: Store, session: str, snapshot: Snapshot | None) -> tuple[Snapshot | None, list[Record]]:
     """Return what `wake` folds: the state snapshot, if its version is current, and all later events. After a rollback
     among them, the snapshot is that of the last rollback. Raises `NotFound`."""
-    return await _load(journal, session, snapshot, None)
+    return await _load(store, session, snapshot, None)
 
 
 def to_load(claim: Claim) -> bool:
@@ -27,43 +28,43 @@ def to_load(claim: Claim) -> bool:
     return foreign or any(record.body.startswith(_ROLLED_BACK) for record in claim.tail)
 
 
-async def state_at(journal: Journal, session: str, seq: int) -> State:
+async def state_at(store: Store, session: str, seq: int) -> State:
     """Return the session's state after event `seq`. Raises `NotFound`, `UnknownEvent`."""
-    return wake(*await _load(journal, session, await journal.snapshot(session, at=seq), seq))
+    return wake(*await _load(store, session, await store.logs.snapshot(session, at=seq), seq))
 
 
-async def load_state(journal: Journal, session: str) -> State:
+async def load_state(store: Store, session: str) -> State:
     """Return the session's state at its committed head. Raises `NotFound`, `UnknownEvent`."""
-    return wake(*await load(journal, session, await journal.snapshot(session)))
+    return wake(*await load(store, session, await store.logs.snapshot(session)))
 
 
-async def gone_back(journal: Journal, session: str, record: Record) -> State | None:
+async def gone_back(store: Store, session: str, record: Record) -> State | None:
     """Return the state that a rollback event goes back to; None for any other event. For callers that fold a log event
     by event."""
     if not record.body.startswith(_ROLLED_BACK):
         return None
     event = record.event
     assert isinstance(event, ev.SessionRolledBack)
-    return await state_at(journal, session, event.to)
+    return await state_at(store, session, event.to)
 
 
 async def _load(
-    journal: Journal, session: str, snapshot: Snapshot | None, upto: int | None
+    store: Store, session: str, snapshot: Snapshot | None, upto: int | None
 ) -> tuple[Snapshot | None, list[Record]]:
     if snapshot is not None and snapshot.version != STATE_VERSION:
         snapshot = None
     after = 0 if snapshot is None else snapshot.seq
     tail: list[Record] = []
-    while (upto is None or after < upto) and (page := await journal.read(session, after=after, limit=_PAGE)):
+    while (upto is None or after < upto) and (page := await store.logs.read(session, after=after, limit=_PAGE)):
         tail.extend(page)
         after = tail[-1].seq
     if upto is not None:
         tail = [record for record in tail if record.seq <= upto]
-    return await _past_rollbacks(journal, session, snapshot, tail)
+    return await _past_rollbacks(store, session, snapshot, tail)
 
 
 async def _past_rollbacks(
-    journal: Journal, session: str, snapshot: Snapshot | None, tail: Sequence[Record]
+    store: Store, session: str, snapshot: Snapshot | None, tail: Sequence[Record]
 ) -> tuple[Snapshot | None, list[Record]]:
     """Fold a tail that has rollbacks. Each rollback writes a state snapshot, so the tail has a rollback only if that
     snapshot has another version, or if an older position is wanted, whose snapshot a newer one has replaced."""
@@ -78,7 +79,7 @@ async def _past_rollbacks(
             event = record.event
             then = None
             if isinstance(event, ev.SessionRolledBack) and not folding.knows(event.to):
-                then = await state_at(journal, session, event.to)
+                then = await state_at(store, session, event.to)
             folding.add(event, then)
     except UnknownEvent:  # `wake` raises it too, and its caller handles it
         return snapshot, list(tail)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from roost.kernel.delta_hub import Hub
 from roost.kernel.frames import Frame
-from roost.log.protocols import Journal
+from roost.log.store import Store
 from roost.log.tail import Follower
 
 _MODEL = b'{"type":"model.'
@@ -18,11 +18,11 @@ _START = 64
 
 
 async def frames(
-    journal: Journal, hub: Hub, session: str, after: int | Follower, *, deltas: bool, idle: float | None = None
+    store: Store, hub: Hub, session: str, after: int | Follower, *, deltas: bool, idle: float | None = None
 ) -> AsyncIterator[list[Frame]]:
     """Yield batches of frames: every event once and in order, until the session is deleted. With `idle`, yield an empty
     batch after that many seconds of silence. A slow reader delays nobody else."""
-    follower = after if isinstance(after, Follower) else Follower(journal, session, after)
+    follower = after if isinstance(after, Follower) else Follower(store, session, after)
     woken = follower.woken
     pieces = _Pieces(hub, session, woken) if deltas else None
     try:

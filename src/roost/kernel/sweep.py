@@ -10,7 +10,7 @@ import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
 from roost.kernel.state_loader import load_state
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.workspace.snapshots import SharedSnapshots, Swept
 
 _READS_AT_ONCE = 4
@@ -42,7 +42,7 @@ async def sweep(
         waiting.clear()
         progress(seen)
 
-    async for session in store.sessions():
+    async for session in store.portable.sessions():
         waiting.append(session)
         if len(waiting) == _READS_AT_ONCE:
             await look()

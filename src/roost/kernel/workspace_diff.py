@@ -40,7 +40,7 @@ async def differences(node: Node, info: SessionInfo, now: State, since: int, unt
         )
 
     async def kept(position: int) -> Files:
-        files = files_for_position(now, await state_at(node.journal, info.id, position), position, where)
+        files = files_for_position(now, await state_at(node.store, info.id, position), position, where)
         if files.files is None:
             raise _not_kept(info.id, position, files.why_not)
         return files

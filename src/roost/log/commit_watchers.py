@@ -1,4 +1,4 @@
-"""Listeners for commits. Every journal uses this on its event loop."""
+"""Listeners for commits. Every store uses this on its event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger("roost.journal")
 
 
 class Watchers:
-    """The listeners of one journal."""
+    """The listeners of one store."""
 
     def __init__(self) -> None:
         self._all: dict[int, Callable[[Change], None]] = {}
@@ -20,7 +20,7 @@ class Watchers:
         """The values of `_all`, kept as a tuple for `publish`."""
         self._next = 0
 
-    def add(self, listener: Callable[[Change], None], session: str | None) -> Callable[[], None]:
+    def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
         self._next += 1
         token = self._next
         group = self._all if session is None else self._one.setdefault(session, {})
@@ -53,7 +53,7 @@ class Watchers:
                     log.exception("a listener failed on a change of session %r", change.session)
 
     def close(self) -> None:
-        """Wake all listeners once more, so that they see that the journal is closed."""
+        """Wake all listeners once more, so that they see that the store is closed."""
         self.publish([Change("", None, None)])
         self._all.clear()
         self._everybody = ()

@@ -21,7 +21,7 @@ from roost.errors import ConfigError, NotFound, StoreFailed
 from roost.install import install_extra
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo, has_work
 from roost.log.protocols import Change, Claim, SessionInfo
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 T = TypeVar("T")
 log = logging.getLogger("roost.dbos")
@@ -65,14 +65,14 @@ class DbosDispatcher:
     async def beat(self, card: NodeCard, *, ttl: float) -> None:
         async with self._launching:
             dbos = await self._in_thread(_dbos) if self._dbos is None else None
-            await self._store.beat(card, ttl=ttl)
+            await self._store.dispatch.beat(card, ttl=ttl)
             self._cards[card.id] = card
             if dbos is not None:
                 await self._launch(dbos, card.id)
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         if session is not None:
-            return await self._store.claim(node, session=session)
+            return await self._store.dispatch.claim(node, session=session)
         claims: list[Claim] = []
         for _ in range(len(self._granted)):
             if len(claims) == limit or not self._granted:
@@ -82,19 +82,19 @@ class DbosDispatcher:
 
     async def leave(self, node: str) -> None:
         self._cards.pop(node, None)
-        await self._store.leave(node)
+        await self._store.dispatch.leave(node)
 
     async def fire(self, now: float, *, limit: int = 1000) -> float | None:
-        return await self._store.fire(now, limit=limit)
+        return await self._store.dispatch.fire(now, limit=limit)
 
     async def nodes(self) -> list[NodeInfo]:
-        return await self._store.nodes()
+        return await self._store.dispatch.nodes()
 
     async def backlog(self) -> Backlog:
-        return await self._store.backlog()
+        return await self._store.dispatch.backlog()
 
     async def ready(self, *, limit: int = 1000) -> list[str]:
-        return await self._store.ready(limit=limit)
+        return await self._store.dispatch.ready(limit=limit)
 
     async def close(self) -> None:
         """Stop. Running workflows stay with DBOS, which gives them to another node. Safe to call twice."""
@@ -138,7 +138,7 @@ class DbosDispatcher:
             raise StoreFailed(f"DBOS does not start on this database: {first}") from error
         self._dbos = dbos
         self._executor = executor
-        self._unwatch = self._store.watch(self._changed)
+        self._unwatch = self._store.changes.watch(self._changed)
         self._start(self._sweep())
 
     def _changed(self, change: Change) -> None:
@@ -184,28 +184,28 @@ class DbosDispatcher:
 
     async def _busy(self, session: str, waiting: bool) -> bool:
         try:
-            return waiting or (await self._store.get(session)).owner in self._cards
+            return waiting or (await self._store.sessions.get(session)).owner in self._cards
         except (NotFound, StoreFailed):
             return False
 
     async def _wanted(self, session: str) -> bool:
         try:
-            info = await self._store.get(session)
+            info = await self._store.sessions.get(session)
             if not any(_suits(card, info) for card in self._cards.values()):
                 return False
             if info.state == "running" and info.phase == "working" and info.owner in self._cards:
                 return False
-            return await has_work(self._store, info)
+            return await has_work(self._store.inboxes, info)
         except (NotFound, StoreFailed):
             return False
 
     async def _claim(self, node: str, session: str) -> list[Claim]:
         try:
-            info = await self._store.get(session)
+            info = await self._store.sessions.get(session)
             if not _suits(self._cards[node], info):
                 self._granted.append(session)
                 return []
-            return await self._store.claim(node, session=session) if info.owner is None else []
+            return await self._store.dispatch.claim(node, session=session) if info.owner is None else []
         except NotFound:
             return []
         except BaseException:
@@ -221,18 +221,21 @@ class DbosDispatcher:
         while True:
             try:
                 period = int(time.time() / self._again)
-                ready = set(await self._store.ready())
+                ready = set(await self._store.dispatch.ready())
                 for session in ready & before - self._running.keys():
                     await self._enqueue(session, f"again-{period}")
                 before = ready
-                if await self._store.hold("dbos.recovery", next(iter(self._cards), self._executor)) is not None:
+                if (
+                    await self._store.coordination.hold("dbos.recovery", next(iter(self._cards), self._executor))
+                    is not None
+                ):
                     await self._recover()
             except Exception as error:  # every recovery depends on the sweep: it goes on
                 log.error("cannot look after the queue: %s", error)
             await asyncio.sleep(min(1.0, self._again))
 
     async def _recover(self) -> None:
-        alive = {node.card.id for node in await self._store.nodes() if node.alive}
+        alive = {node.card.id for node in await self._store.dispatch.nodes() if node.alive}
         pending = await self._in_thread(
             lambda: self._dbos.list_workflows(status="PENDING", queue_name=QUEUE, load_input=False, load_output=False)
         )

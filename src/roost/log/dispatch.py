@@ -1,7 +1,8 @@
 """The Dispatcher: which node runs which session next. Nodes ask it for work; it never assigns work by itself.
 
-The journal alone decides ownership: a claim gives the session a new epoch, and the journal refuses an append under an
-older one. A faulty dispatcher therefore costs time, never a log. `roost.testing.dispatch` is the conformance suite.
+The store's logs alone decide ownership: a claim gives the session a new epoch, and `Logs.append` refuses a writer with
+an older one. A faulty dispatcher therefore costs time, never a log. `roost.testing.dispatch` is the conformance
+suite.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from roost.log.events import FORMAT
 from roost.log.inputs import admits, urgency
-from roost.log.protocols import Claim, Journal, SessionInfo
+from roost.log.protocols import Claim, Inboxes, SessionInfo
 
 HEAD_START = 0.1
 """Seconds for which a session with work is reserved for the nodes of the home where its files are."""
@@ -109,16 +110,18 @@ class Dispatcher(Protocol):
         ...
 
     def on_work(self, wake: Callable[[], None]) -> None:
-        """Call `wake` on the event loop whenever a `claim` may find work that the journal reported no change for."""
+        """Call `wake` on the event loop whenever a `claim` may find work for which no change was reported."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Stop the dispatcher itself; the store closes its connections. Safe to call twice."""
+        ...
 
 
-async def has_work(journal: Journal, info: SessionInfo) -> bool:
+async def has_work(inboxes: Inboxes, info: SessionInfo) -> bool:
     """Whether a session without owner has work, by the rule of `claim`: its phase is `working` (an unfinished turn,
     compaction or background command), or it has a pending input that its state admits."""
     if info.state == "running" and info.phase == "working":
         return True
     least = admits(info.state, info.phase)
-    return bool(info.pending) and any(urgency(item.input) >= least for item in await journal.pending(info.id))
+    return bool(info.pending) and any(urgency(item.input) >= least for item in await inboxes.pending(info.id))

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from roost.log.events import Event
-from roost.log.protocols import Accepted, Change, Journal
+from roost.log.protocols import Accepted, Change
+from roost.log.store import Store
+from roost.log.tail import follow
 
 E = TypeVar("E", bound=Event)
 log = logging.getLogger("roost.bus")
@@ -20,8 +22,8 @@ class Bus:
     """Events of one session. Handlers run one after the other, in log order, on the event loop. A handler that raises
     is logged and does not stop the others."""
 
-    def __init__(self, journal: Journal, session: str, emit: Callable[..., Awaitable[Accepted]]) -> None:
-        self._journal = journal
+    def __init__(self, store: Store, session: str, emit: Callable[..., Awaitable[Accepted]]) -> None:
+        self._store = store
         self._session = session
         self._emit = emit
         self._tasks: set[asyncio.Task[None]] = set()
@@ -31,7 +33,7 @@ class Bus:
     ) -> Callable[[], None]:
         """Call `handler` (a function or a coroutine function) for every event of `kind` after position `after`; by
         default for everything committed from now on. Returns a function that stops it."""
-        first = _First(self._journal, self._session)
+        first = _First(self._store, self._session)
         task = asyncio.create_task(self._deliver(kind, handler, after, once, first))
         self._tasks.add(task)
         task.add_done_callback(lambda _: first.stop())  # the task may be cancelled before it starts
@@ -52,9 +54,9 @@ class Bus:
     ) -> E:
         """Return the next event of `kind` that satisfies `where`. Raises `TimeoutError`, and `LookupError` when the
         session is deleted first."""
-        first = _First(self._journal, self._session)
+        first = _First(self._store, self._session)
         async with asyncio.timeout(timeout):
-            async for record in self._journal.tail(self._session, after=await first.position(after)):
+            async for record in follow(self._store, self._session, after=await first.position(after)):
                 event = record.event
                 if isinstance(event, kind) and where(event):
                     return event
@@ -73,7 +75,7 @@ class Bus:
     async def _deliver(
         self, kind: type[E], handler: Callable[[E], object], after: int | None, once: bool, first: _First
     ) -> None:
-        async for record in self._journal.tail(self._session, after=await first.position(after)):
+        async for record in follow(self._store, self._session, after=await first.position(after)):
             event = record.event
             if not isinstance(event, kind):
                 continue
@@ -90,11 +92,11 @@ class Bus:
 class _First:
     """The log's head at the time of construction, although the store answers later."""
 
-    def __init__(self, journal: Journal, session: str) -> None:
-        self._journal = journal
+    def __init__(self, store: Store, session: str) -> None:
+        self._store = store
         self._session = session
         self._seq: int | None = None
-        self.stop = journal.watch(self._listen, session=session)
+        self.stop = store.changes.watch(self._listen, session=session)
 
     def _listen(self, change: Change) -> None:
         if self._seq is None and change.records:
@@ -105,7 +107,7 @@ class _First:
         try:
             if after is not None:
                 return after
-            head = (await self._journal.get(self._session)).head
+            head = (await self._store.sessions.get(self._session)).head
             return head if self._seq is None else min(head, self._seq - 1)
         finally:
             self.stop()

@@ -66,10 +66,10 @@ class PutFact(msgspec.Struct, frozen=True, tag="put"):
     The fact is a duplicate if the space has a current fact with this text, category and, if given, key; an existing
     proposal makes only a proposal a duplicate. The fact is too late if it supersedes a proposal that was answered, or
     an ended fact whose key is not its own; a proposal is never too late. A duplicate is not added. For a late fact,
-    `change_facts` refuses all changes. In a session's append, whose events describe the fact, a duplicate or late fact
+    `Facts.change` refuses all changes. In a session's append, whose events describe the fact, a duplicate or late fact
     is added and ended at once.
 
-    In the private space (`session:ID`) of a session that does not exist nothing is added: `change_facts` refuses all
+    In the private space (`session:ID`) of a session that does not exist nothing is added: `Facts.change` refuses all
     changes, an append ignores this one.
     """
 
@@ -146,25 +146,25 @@ class Hit(NamedTuple):
 class Facts(Protocol):
     """The part of a store that keeps facts."""
 
-    async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
+    async def change(self, changes: Sequence[FactChange], *, by: str) -> int:
         """Write all changes or none, without a session. Returns how many facts were added or ended. Raises
         `StoreFailed`; as described in `PutFact`, `Conflict` with code `fact_ended` when a superseded fact has ended,
         and `Invalid` with code `no_session` for the space of a session that does not exist."""
         ...
 
-    async def purge_facts(self, spaces: Sequence[str], *, ids: Sequence[str] | None = None) -> Purged:
+    async def purge(self, spaces: Sequence[str], *, ids: Sequence[str] | None = None) -> Purged:
         """Erase the text and the key of ended facts, in the rows, the indexes and the free space of the files. The
         empty rows stay, so that versions and logs still agree. This cannot be undone. Blocks other writers while the
         tables are rewritten. Raises `StoreFailed`."""
         ...
 
-    async def fact(self, id: str) -> Fact:
+    async def get(self, id: str) -> Fact:
         """Return the newest row of this id. Raises `NotFound`."""
         ...
 
-    async def facts(self, query: FactQuery) -> list[Fact]: ...
+    async def find(self, query: FactQuery) -> list[Fact]: ...
 
-    async def search_facts(self, spaces: Sequence[str], query: str, *, limit: int = 20) -> list[Hit]:
+    async def search(self, spaces: Sequence[str], query: str, *, limit: int = 20) -> list[Hit]:
         """Return current facts that share search terms with the query, best first (`roost.log.search_terms`)."""
         ...
 
@@ -172,7 +172,7 @@ class Facts(Protocol):
         """Return the spaces whose names start with `prefix`, by name. A space that was never written does not exist."""
         ...
 
-    async def fact_changes(self, space: str, *, after: int, limit: int = 1000) -> list[Fact]:
+    async def history(self, space: str, *, after: int, limit: int = 1000) -> list[Fact]:
         """Return rows added or ended after version `after` of the space, ordered by their last change: `ended_version`,
         or `version` if current. Proposals are left out."""
         ...

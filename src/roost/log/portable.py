@@ -10,8 +10,8 @@ import msgspec
 from roost.log.fact_rows import StoredFact
 from roost.log.facts import Space
 from roost.log.inputs import decode_input, urgency
+from roost.log.ledger import LostCall
 from roost.log.protocols import CheckpointRow, Record, SessionInfo, Snapshot
-from roost.log.shared import LostCall
 
 
 class StoredInput(NamedTuple):
@@ -75,7 +75,7 @@ class Portable(Protocol):
         ...
 
     async def dump(self, session: str) -> SessionDump:
-        """Return one consistent view. The caller reads the events up to `info.head` with `Journal.read`. Raises
+        """Return one consistent view. The caller reads the events up to `info.head` with `Logs.read`. Raises
         `NotFound`."""
         ...
 

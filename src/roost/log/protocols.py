@@ -1,14 +1,15 @@
-"""The Journal: the one store of record. Everything durable in Roost is written through these methods.
+"""Sessions in the store of record: their index, logs, inboxes, and the changes that it reports.
 
-All methods are coroutines of one event loop and safe to call concurrently. A method that returns has committed (fsync
-included). A method that raises has changed nothing, with one exception: after `StoreUnreachable` the caller does not
-know whether the write committed. Every write may then be repeated (an input: with its key). `roost.testing.journal` is
-the conformance suite.
+Everything durable in Roost is written through the objects of a store (`roost.log.store`). All their methods are
+coroutines of one event loop and safe to call concurrently. A method that returns has committed (fsync included). A
+method that raises has changed nothing, with one exception: after `StoreUnreachable` the caller does not know whether
+the write committed. Every write may then be repeated (an input: with its key). `roost.testing.journal` is the
+conformance suite.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -229,9 +230,8 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
-class Journal(Protocol):
-    """The part of a store that keeps sessions: their logs, inboxes, timers and index. The module states the general
-    contract."""
+class SessionIndex(Protocol):
+    """The part of a store that keeps sessions: it creates, finds and deletes them."""
 
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
         """Create a session with its first events. With a `key` seen before, return the session that it made then.
@@ -260,50 +260,11 @@ class Journal(Protocol):
         """
         ...
 
-    async def append(self, append: Append) -> int:
-        """Write, and return the new head. An append that this epoch already wrote with these bytes is not written
-        again. Raises `Fenced` when `epoch` is not the session's newest or the lease is not held, `SequenceConflict`
-        when `expected` is not the head, `NotFound`, `StoreFailed`."""
-        ...
-
-    async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
-        """Return records with `seq > after`, oldest first: at most `limit`, and none after those that pass
-        `READ_BYTES`. Empty only at the head. Raises `NotFound`."""
-        ...
-
-    def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
-        """Replay from `after`, then follow without end: every record once, in order, from any writer. Ends when the
-        session is deleted or the journal is closed."""
-        ...
-
-    async def accept(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
-        """Put an input into the inbox. An idempotency `key` is unique within a session for the session's whole life: a
-        repetition returns the result of the first call.
-
-        sent: the input as its sender gave it, when `item` differs from that (a secret is masked in `item`). Only `sent`
-        decides whether a call is a repetition, and it is not stored. Raises `NotFound`, `Busy` when the inbox is full,
-        and `Conflict` (`session_stopped`, `session_error`) for conversation that a session in that state refuses.
-        """
-        ...
-
-    async def pending(self, session: str) -> list[InboxItem]:
-        """Return the inbox, oldest first."""
-        ...
-
     async def get(self, session: str) -> SessionInfo:
         """Return the session's index row. Raises `NotFound`."""
         ...
 
     async def find(self, query: SessionQuery) -> list[SessionInfo]: ...
-
-    async def snapshot(self, session: str, *, at: int | None = None) -> Snapshot | None:
-        """Return the newest state snapshot, those of checkpoints included; with `at`, the newest with `seq <= at`. A
-        fork also has the snapshots of the logs that its own starts with, as long as those exist. Raises `NotFound`."""
-        ...
-
-    async def checkpoints(self, session: str) -> list[Checkpoint]:
-        """Return the session's own checkpoints, newest first. Raises `NotFound`."""
-        ...
 
     async def with_timers(
         self, prefix: str, *, fired: str | None = None, after: str = "", limit: int = 1000
@@ -322,17 +283,62 @@ class Journal(Protocol):
         """Finish deletions that a node began and did not live to complete. One node calls this now and then."""
         ...
 
+
+class Logs(Protocol):
+    """The part of a store that keeps the sessions' events and snapshots. `roost.log.tail.follow` reads a log as it
+    grows."""
+
+    async def append(self, append: Append) -> int:
+        """Write, and return the new head. An append that this epoch already wrote with these bytes is not written
+        again. Raises `Fenced` when `epoch` is not the session's newest or the lease is not held, `SequenceConflict`
+        when `expected` is not the head, `NotFound`, `StoreFailed`."""
+        ...
+
+    async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        """Return records with `seq > after`, oldest first: at most `limit`, and none after those that pass
+        `READ_BYTES`. Empty only at the head. Raises `NotFound`."""
+        ...
+
+    async def snapshot(self, session: str, *, at: int | None = None) -> Snapshot | None:
+        """Return the newest state snapshot, those of checkpoints included; with `at`, the newest with `seq <= at`. A
+        fork also has the snapshots of the logs that its own starts with, as long as those exist. Raises `NotFound`."""
+        ...
+
+    async def checkpoints(self, session: str) -> list[Checkpoint]:
+        """Return the session's own checkpoints, newest first. Raises `NotFound`."""
+        ...
+
+
+class Inboxes(Protocol):
+    """The part of a store that keeps the inputs of sessions until they are consumed."""
+
+    async def accept(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
+        """Put an input into the inbox. An idempotency `key` is unique within a session for the session's whole life: a
+        repetition returns the result of the first call.
+
+        sent: the input as its sender gave it, when `item` differs from that (a secret is masked in `item`). Only `sent`
+        decides whether a call is a repetition, and it is not stored. Raises `NotFound`, `Busy` when the inbox is full,
+        and `Conflict` (`session_stopped`, `session_error`) for conversation that a session in that state refuses.
+        """
+        ...
+
+    async def pending(self, session: str) -> list[InboxItem]:
+        """Return the inbox, oldest first."""
+        ...
+
+
+class Changes(Protocol):
+    """The part of a store that reports commits."""
+
     def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
         """Call `listener` on the event loop after every commit (of one session, if named), by any writer. Calls may
         coalesce. The listener must be quick and must not raise. A change with an empty session means "anything may have
         changed". Returns a function that stops it."""
         ...
 
-    async def close(self) -> None: ...
-
 
 def check_fork(source: str, head: int, at: int, snapshot: Snapshot, events: int) -> None:
-    """Check the arguments of `Journal.fork` for a source log that ends at `head`. Raises `Invalid`."""
+    """Check the arguments of `SessionIndex.fork` for a source log that ends at `head`. Raises `Invalid`."""
     if not 1 <= at <= head:
         raise Invalid(f"session {source!r} has no event {at}: its log ends at {head}")
     if not at <= snapshot.seq <= at + events:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from roost.errors import NotFound, StoreFailed, StoreUnreachable
-from roost.log.protocols import READ_BYTES, Change, Journal, Record
+from roost.log.protocols import READ_BYTES, Change, Record
+from roost.log.store import Store
 
 _BUFFER = 256
 _PAGE = 500
@@ -21,21 +22,21 @@ class Follower:
     learnt after construction. In that case it need not read the store at all.
     """
 
-    def __init__(self, journal: Journal, session: str, after: int | None) -> None:
+    def __init__(self, store: Store, session: str, after: int | None) -> None:
         self.after = 0 if after is None else after
         self.woken = asyncio.Event()
-        self._journal = journal
+        self._logs = store.logs
         self._session = session
         self._live: list[Record] = []
         self.behind = after is not None
         self._begun = after is None
-        self._stop = journal.watch(self._listen, session=session)
+        self._stop = store.changes.watch(self._listen, session=session)
 
     def close(self) -> None:
         self._stop()
 
     async def take(self) -> list[Record] | None:
-        """Return the new records, possibly none; None when the log was deleted or the journal closed. Raises
+        """Return the new records, possibly none; None when the log was deleted or the store closed. Raises
         `StoreFailed`, but once it has read the log it waits through `StoreUnreachable` instead."""
         if self.behind:
             return await self._replay()
@@ -50,7 +51,7 @@ class Follower:
         self.behind = False
         self._live.clear()
         try:
-            page = await self._journal.read(self._session, after=self.after, limit=_PAGE)
+            page = await self._logs.read(self._session, after=self.after, limit=_PAGE)
         except NotFound:
             return None
         except StoreFailed as error:
@@ -80,9 +81,10 @@ class Follower:
         self.woken.set()
 
 
-async def follow(journal: Journal, session: str, after: int) -> AsyncIterator[Record]:
-    """Implement `Journal.tail` for any journal."""
-    follower = Follower(journal, session, after)
+async def follow(store: Store, session: str, *, after: int = 0) -> AsyncGenerator[Record]:
+    """Replay from `after`, then follow without end: every record once, in order, from any writer. Ends when the session
+    is deleted or the store is closed."""
+    follower = Follower(store, session, after)
     try:
         while True:
             follower.woken.clear()

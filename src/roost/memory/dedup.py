@@ -65,9 +65,9 @@ async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()
     fresh = [as_fact(one) for one in reversed(beside) if one.id not in gone]
     if fact.proposed:
         query = FactQuery(spaces=(fact.space,), key=fact.key, proposed=True, limit=_WAITING)
-        fresh += [one for one in await search.facts.facts(query) if one.id not in gone]
+        fresh += [one for one in await search.facts.find(query) if one.id not in gone]
     if fact.key is not None:
-        known = await search.facts.facts(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
+        known = await search.facts.find(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
         found = [one for one in fresh if one.key == fact.key] or known
         judged = [(one, compare(fact.text, one.text)) for one in found if one.id not in gone]
         former = [one for one, _ in judged]

@@ -6,7 +6,7 @@ import msgspec
 
 from roost.log.fact_rows import StoredFact, fact_of
 from roost.log.facts import Fact, FactQuery
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 _SHOWN = 100
 """Most superseded facts that are shown, the newest."""
@@ -24,11 +24,11 @@ class FactStory(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 async def story(store: Store, id: str) -> FactStory:
     """Return a fact with its history. Raises `NotFound`."""
-    fact = await store.fact(id)
+    fact = await store.facts.get(id)
     former: tuple[Fact, ...] = ()
     if fact.supersedes:
         query = FactQuery(spaces=(fact.space,), ids=fact.supersedes, ended=True, proposed=None, limit=_SHOWN)
-        newest = {one.id: one for one in reversed(await store.facts(query))}  # one that came back has several rows
+        newest = {one.id: one for one in reversed(await store.facts.find(query))}  # one that came back has several rows
         former = tuple(newest[one] for one in fact.supersedes if one in newest)
     told = FactStory(**msgspec.structs.asdict(fact), superseded=former)
     if fact.ended_version is None:
@@ -46,7 +46,7 @@ async def story(store: Store, id: str) -> FactStory:
 
 async def _came_after(store: Store, space: str, version: int) -> StoredFact | None:
     """Return the first fact after this version. Superseded facts end in the version right before their successor."""
-    return next(iter(await store.fact_rows(space, after=version, limit=1)), None)
+    return next(iter(await store.portable.fact_rows(space, after=version, limit=1)), None)
 
 
 def _by_key(row: StoredFact, former: StoredFact) -> bool:

@@ -194,7 +194,7 @@ class Index:
         space = self._spaces.setdefault(name, _Space(self._file))
         self._spaces.move_to_end(name)
         async with space.turn:
-            while changed := await self._facts.fact_changes(name, after=space.seen, limit=_PAGE):
+            while changed := await self._facts.history(name, after=space.seen, limit=_PAGE):
                 await asyncio.to_thread(self._take, space, changed)
                 if len(changed) < _PAGE:
                     break

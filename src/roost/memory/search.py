@@ -9,8 +9,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from roost.log.facts import Fact, FactQuery
-from roost.log.store_protocol import Store
+from roost.log.facts import Fact, FactQuery, Facts
 from roost.memory.comparison import tokens_of
 from roost.memory.index import Index, Near
 from roost.memory.ranking import Candidate, content_of, rank
@@ -43,7 +42,7 @@ class Found(msgspec.Struct, frozen=True):
 class Search:
     """Search of one node. index: None if the node has no index."""
 
-    def __init__(self, facts: Store, index: Index | None) -> None:
+    def __init__(self, facts: Facts, index: Index | None) -> None:
         self.facts = facts
         self.index = index
 
@@ -56,7 +55,7 @@ class Search:
         spaces = list(dict.fromkeys(spaces))
         if not spaces:
             return Found([], "hybrid")
-        by_words = asyncio.ensure_future(self.facts.search_facts(spaces, content_of(query), limit=DEPTH))
+        by_words = asyncio.ensure_future(self.facts.search(spaces, content_of(query), limit=DEPTH))
         try:
             near = Near([], "there is no index of meanings on this node")
             if self.index is not None:
@@ -67,7 +66,7 @@ class Search:
         known = {hit.fact.id: hit.fact for hit in hits}
         if other := tuple(hit.id for hit in near.hits if hit.id not in known):
             query_ = FactQuery(spaces=tuple(spaces), ids=other, limit=len(other))
-            known |= {fact.id: fact for fact in await self.facts.facts(query_)}
+            known |= {fact.id: fact for fact in await self.facts.find(query_)}
         ranked = await asyncio.to_thread(_ranked, query, near, known, {hit.fact.id for hit in hits})
         how: How = "hybrid" if near.hits or near.why is None else "words"
         return Found(ranked[:limit], how, near.why, time.monotonic() - began)

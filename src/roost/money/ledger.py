@@ -14,7 +14,8 @@ from typing import Any
 from roost.errors import NotFound, RoostError
 from roost.local.embed.base import Embedding
 from roost.log.content import Usage
-from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy, Shared
+from roost.log.ledger import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy
+from roost.log.store import Store
 from roost.models.profile import Price
 from roost.models.request import Budget, Notice
 from roost.money.budgets import (
@@ -68,7 +69,7 @@ class Ledger:
 
     def __init__(
         self,
-        shared: Shared,
+        store: Store,
         *,
         owner: str,
         budget: BudgetEntry | None = None,
@@ -78,7 +79,7 @@ class Ledger:
         now: Callable[[], float] = time.time,
         clock: Clock | None = None,
     ) -> None:
-        self._shared = shared
+        self._rows, self._settings = store.ledger, store.coordination
         self._owner = owner
         self._entry = budget or BudgetEntry()
         self._terms = Terms(self._entry, rate, models)
@@ -131,7 +132,7 @@ class Ledger:
         names = tuple(budget.name for budget in budgets)
         held = Held(self._new_id(who.session), names, amount, Underway(plan))
         charges = [Charge(budget.name, amount, budget.limit) for budget in budgets]
-        asking = asyncio.ensure_future(self._shared.reserve(held.id, charges, self._note(who, plan, names)))
+        asking = asyncio.ensure_future(self._rows.reserve(held.id, charges, self._note(who, plan, names)))
         try:
             refused = await asyncio.shield(asking)
         except BaseException:  # cancelled, or lost on the way: whether it stands is not known
@@ -161,16 +162,16 @@ class Ledger:
     async def recover(self, session: str) -> Usage | None:
         """Charge the open calls of `session`, which has a new owner and so cannot end them, at their highest cost.
         Returns the usage that its log does not have yet, None without any. Idempotent."""
-        for call in await self._shared.open_calls(_ids(session)):
+        for call in await self._rows.open_calls(_ids(session)):
             await self._lose(call, told=False)
-        untold = [call for call in await self._shared.lost(_ids(session)) if not call.told]
-        await self._shared.tell([call.id for call in untold])
+        untold = [call for call in await self._rows.lost(_ids(session)) if not call.told]
+        await self._rows.tell([call.id for call in untold])
         return Usage(cost=sum(call.cost for call in untold)) if untold else None
 
     async def recover_dead(self, living: Callable[[], Awaitable[Collection[str]]]) -> int:
         """Charge the calls whose owner is not among the `living` nodes and whose process is gone, as `recover` does.
         Their session's log learns it at the next wake. Returns their number."""
-        calls = await self._shared.open_calls(_CALL)
+        calls = await self._rows.open_calls(_CALL)
         if not calls:
             return 0
         # In this order: a node that starts meanwhile has reserved none of them.
@@ -187,7 +188,7 @@ class Ledger:
         their progress for `stale` seconds, because it could not settle them; and calls without a note whose sessions
         `over` picks, which are deleted or have no call in flight, if they were open at the last run, too. Returns their
         number."""
-        calls = [call for call in await self._shared.open_calls(_CALL) if call.id not in self._running]
+        calls = [call for call in await self._rows.open_calls(_CALL) if call.id not in self._running]
         left = [call for call in calls if call.note is not None and call.idle > stale]
         plain = {call.id: call for call in calls if call.note is None and not call.id.startswith(f"{_CALL}-")}
         old, self._left = {id: _session(id) for id in plain if id in self._left}, frozenset(plain)
@@ -200,22 +201,22 @@ class Ledger:
     async def lost(self, month: str | None = None) -> list[LostCall]:
         """Return the calls that a crash cut off, the oldest first: all, or those that count in a month (`2026-11`)."""
         if month is None:
-            return await self._shared.lost(_CALL)
+            return await self._rows.lost(_CALL)
         begin, end = month_span(month)
-        calls = await self._shared.lost(_CALL, started=(begin - _NEAR, end + _NEAR))
+        calls = await self._rows.lost(_CALL, started=(begin - _NEAR, end + _NEAR))
         return [call for call in calls if f"month:{month}" in call.lasting]
 
     async def prune(self) -> int:
         """Remove settled lost calls older than 400 days. Their costs stay counted."""
-        return await self._shared.prune_lost(self._now() - SETTLED_KEPT)
+        return await self._rows.prune_lost(self._now() - SETTLED_KEPT)
 
     async def under_way(self) -> list[CallNote]:
         """Return the notes of all nodes' unsettled calls."""
-        return [call.note for call in await self._shared.open_calls(_CALL) if call.note is not None]
+        return [call.note for call in await self._rows.open_calls(_CALL) if call.note is not None]
 
     async def correct(self, id: str, cost: int, by: SettledBy = "hand", *, again: bool = True) -> LostCall:
         """Set a lost call's cost, in nano-dollars; without `again` only if it is not settled yet. Raises `NotFound`."""
-        if (call := await self._shared.correct(id, cost, by, again=again)) is None:
+        if (call := await self._rows.correct(id, cost, by, again=again)) is None:
             raise NotFound(f"there is no lost call {id!r}; `roost costs lost` lists them", code="unknown_call")
         self._seen = None
         return call
@@ -223,7 +224,7 @@ class Ledger:
     async def spent(self, model: str | None = None) -> int:
         """Return this month's spending in nano-dollars: of all, or of a model with a budget of its own."""
         name = f"month:{self._month()}" if model is None else f"model:{model}:{self._month()}"
-        return (await self._shared.balance(name)).spent
+        return (await self._rows.balance(name)).spent
 
     async def month(self, month: str | None = None) -> Month:
         """Return this month, or the named one (`2026-11`). The limits are today's."""
@@ -248,7 +249,7 @@ class Ledger:
         month = month or self._month()
         found: list[Share] = []
         for kind in SCOPES:
-            for budget, now in (await self._shared.balances(f"{kind}:")).items():
+            for budget, now in (await self._rows.balances(f"{kind}:")).items():
                 name, _, of = budget.removeprefix(f"{kind}:").rpartition(":")
                 if of == month:
                     limit = self._terms.limit(kind, name)
@@ -307,7 +308,7 @@ class Ledger:
             self._later(self._forget_after(late, budgets))
             return
         for budget in budgets:
-            await self._shared.forget(budget)
+            await self._rows.forget(budget)
 
     async def close(self) -> None:
         """Wait a few seconds for open settlements. Unsettled reservations stay."""
@@ -332,7 +333,7 @@ class Ledger:
         waits = True
         for budget in budgets:
             if budget.limit is not None:
-                now = await self._shared.balance(budget.name)
+                now = await self._rows.balance(budget.name)
                 left[budget.name] = budget.limit - now.spent - now.reserved
                 waits = waits and now.spent + amount <= budget.limit
         name = min(left, key=lambda name: (left[name], name != refused))
@@ -369,7 +370,7 @@ class Ledger:
             named = {id: underway.provider_id for id, underway in self._running.items() if underway.provider_id}
             try:
                 if costs:
-                    await self._shared.progress(costs, named)
+                    await self._rows.progress(costs, named)
             except RoostError as error:  # meanwhile the bound of their cost grows
                 if error.code == "store_closed":
                     return
@@ -379,13 +380,13 @@ class Ledger:
         note = call.note or CallNote(
             owner="", started=self._now(), session=_session(call.id), lasting=_lasting(call.amounts)
         )
-        await self._shared.lose(call.id, bound(call), note, told=told)
+        await self._rows.lose(call.id, bound(call), note, told=told)
 
     async def _settle(self, held: Held, amount: int, tried: asyncio.Event) -> None:
         amounts = dict.fromkeys(held.budgets, amount)
         what = f"{held.id} stays reserved, it cannot be settled"
         try:
-            await self._insist(lambda: self._shared.settle(held.id, amounts), what, tried)
+            await self._insist(lambda: self._rows.settle(held.id, amounts), what, tried)
         finally:
             tried.set()
 
@@ -393,7 +394,7 @@ class Ledger:
         charges = [Charge(budget, held.amount) for budget in held.budgets]
         what = f"{dollars(held.amount)} were spent and cannot be counted"
         try:
-            if await self._insist(lambda: self._shared.reserve(held.id, charges), what, tried):
+            if await self._insist(lambda: self._rows.reserve(held.id, charges), what, tried):
                 await self._settle(held, held.amount, tried)
         finally:
             tried.set()
@@ -422,7 +423,7 @@ class Ledger:
         await self._settle(held, 0, asyncio.Event())
 
     async def _look(self, month: str) -> Balance:
-        balance = await self._shared.balance(f"month:{month}")
+        balance = await self._rows.balance(f"month:{month}")
         if month == self._month():
             self._seen = month, self._clock.now(), balance
         return balance
@@ -431,7 +432,7 @@ class Ledger:
         if mark in self._told:
             return False
         me = f"{self._life}{next(self._numbers)}"
-        first = await self._shared.setting(mark, me) == me
+        first = await self._settings.setting(mark, me) == me
         self._told.add(mark)
         return first
 
@@ -439,7 +440,7 @@ class Ledger:
         await asyncio.wait(late)
         try:
             for budget in budgets:
-                await self._shared.forget(budget)
+                await self._rows.forget(budget)
         except RoostError as error:
             _log.debug("%s stay: %s", budgets, error)
 

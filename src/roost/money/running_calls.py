@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from roost.log.shared import OpenCall
+from roost.log.ledger import OpenCall
 
 TOKENS_PER_SECOND = 400.0
 """Assumed highest speed of a model. Hosted models write 30 to 250 tokens a second."""

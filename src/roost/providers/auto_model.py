@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from roost.log.content import ErrorData
-from roost.log.shared import Shared
+from roost.log.coordination import Coordination
 from roost.models.catalog.card import Card
 from roost.models.model_wrapper import Whole, events
 from roost.models.request import Failed, Model, ModelEvent, Notice, Profile, Request
@@ -110,7 +110,7 @@ def connect(
     models: Models,
     parts: Parts,
     *,
-    shared: Shared | None = None,
+    shared: Coordination | None = None,
     saving: Saving | None = None,
 ) -> Profiles:
     """Register the name `auto` in `models`. `models` must return model stacks with the limits and breakers of `parts`.

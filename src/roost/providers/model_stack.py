@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from roost.log.shared import Shared
+from roost.log.coordination import Coordination
 from roost.models.media_fitting import Fitting
 from roost.models.model_wrapper import ModelWrapper, Whole
 from roost.models.request import Model
@@ -45,7 +45,7 @@ class Parts:
         config: ModelsConfig | None = None,
         *,
         clock: Clock | None = None,
-        shared: Shared | None = None,
+        shared: Coordination | None = None,
         ledger: Ledger | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from roost.errors import ConfigError, NotFound, RoostError
-from roost.log.shared import Shared
+from roost.log.coordination import Coordination
 from roost.routing.route import ProfileEntry
 
 SETTING = "models.profile"
@@ -93,7 +93,7 @@ class Profiles:
     `ConfigError` for an unknown configured profile."""
 
     def __init__(
-        self, config: ProfileSettings, *, shared: Shared | None = None, now: Callable[[], float] = time.monotonic
+        self, config: ProfileSettings, *, shared: Coordination | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
         self.all = _all(config)
         self._name = self._first = config.profile

@@ -68,7 +68,7 @@ class Api:
             query = SessionQuery(state="error", limit=_FAILED_MOST)
             try:
                 async with asyncio.timeout(_PROBE_TIMEOUT):
-                    found = len(await self.runtime.node.journal.find(query))
+                    found = len(await self.runtime.node.store.sessions.find(query))
             except (RoostError, TimeoutError):
                 return None
             self._failed = (time.monotonic(), found)

@@ -6,7 +6,7 @@ from roost.api.costs import CostsApi
 from roost.kernel.costs import By, Costs
 from roost.kernel.reconcile import Reconciled
 from roost.kernel.runtime import Runtime
-from roost.log.shared import LostCall
+from roost.log.ledger import LostCall
 
 
 class CostService(CostsApi):

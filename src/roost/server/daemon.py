@@ -25,7 +25,7 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import YOUNG, Runtime, default_home
 from roost.kernel.settings_reload import Reloaded
 from roost.log.dispatch import Dispatcher
-from roost.log.store_protocol import Durability, Store
+from roost.log.store import Durability, Store
 from roost.providers.accounts import Models
 from roost.sandbox.environment import hide_secrets, root_warning, runs_as_root
 from roost.server import problems
@@ -162,7 +162,7 @@ class Daemon:
         own = await asyncio.to_thread(self._home.token)
         if not self._shares:
             return own
-        token = await self._runtime.node.journal.setting("api_token", own)
+        token = await self._runtime.node.store.coordination.setting("api_token", own)
         assert token is not None
         if token != own:
             await asyncio.to_thread(self._home.keep_token, token)

@@ -33,7 +33,7 @@ class NodeService(NodeApi):
         )
 
     async def nodes(self) -> NodeList:
-        found, backlog = await asyncio.gather(self._node.journal.nodes(), self._node.journal.backlog())
+        found, backlog = await asyncio.gather(self._node.store.dispatch.nodes(), self._node.store.dispatch.backlog())
         entries = [_entry(node, this=self._node.id) for node in found]
         return NodeList(nodes=entries, waiting=backlog.sessions, waiting_seconds=backlog.seconds)
 

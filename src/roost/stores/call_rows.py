@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
-from roost.log.shared import CallNote, LostCall, OpenCall
+from roost.log.ledger import CallNote, LostCall, OpenCall
 
 LostRow: TypeAlias = tuple[str, float, int, int, int, str | None, bool, bytes, str | None, float]
 LOST_COLUMNS = "id, lost_at, reserved, charged, cost, settled, told, note, provider_id, started"
@@ -69,3 +69,11 @@ def group_calls(rows: Iterable[Any], now: float, is_gone: Callable[[str], bool])
             found[id] = call
         call.amounts[budget] = int(amount)
     return list(found.values())
+
+
+def amounts_by_id(rows: Iterable[Sequence[Any]]) -> dict[str, dict[str, int]]:
+    """Group rows of (reservation, budget, amount)."""
+    reservations: dict[str, dict[str, int]] = {}
+    for id, budget, amount in rows:
+        reservations.setdefault(id, {})[budget] = int(amount)
+    return reservations

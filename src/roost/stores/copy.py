@@ -2,7 +2,7 @@
 
 Sessions are copied one after the other, oldest first, so that they keep their order of age. Each is read back and
 compared by its checksum. Equal content in the target is left alone, so an interrupted copy can be started again. Nodes,
-their duties (`Shared.hold`) and rates (`Shared.take`) are transient and are not copied.
+their duties (`Coordination.hold`) and rates (`Coordination.take`) are transient and are not copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from roost.log.fact_rows import StoredFact
 from roost.log.facts import Space
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.protocols import Record
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 Side: TypeAlias = Literal["equal", "behind", "apart"]
 _PAGE = 1000
@@ -70,12 +70,12 @@ async def copy(
     if not online:
         await _refuse_nodes(source, "the store to copy from")
     move = _Move(source, target, replace)
-    async for session in source.sessions():
+    async for session in source.portable.sessions():
         await move.session(session)
         progress(move.done)
     await move.shared()
     await move.memory()
-    async for session in target.sessions():
+    async for session in target.portable.sessions():
         if session not in move.seen:
             move.done.extra.append(session)
     if not online and await _at_work(source):
@@ -85,7 +85,7 @@ async def copy(
 
 async def checksum(store: Store, session: str) -> str:
     """Return a checksum of everything that belongs to a session; it is the same in every store. Raises `NotFound`."""
-    dump = await store.dump(session)
+    dump = await store.portable.dump(session)
     return _sum(dump, await _digest(store, session, dump.info.head))
 
 
@@ -112,7 +112,7 @@ class _Move:
             self.problem(session, str(error))
 
     async def _session(self, session: str) -> None:
-        dump = await self._source.dump(session)
+        dump = await self._source.portable.dump(session)
         there = await _dump(self._target, session)
         if there is not None:
             side = await self._compare(dump, there)
@@ -122,7 +122,7 @@ class _Move:
             if side == "apart" or not self._replace:
                 self.problem(session, _WHY[side])
                 return
-            await self._target.delete(session)
+            await self._target.sessions.delete(session)
             self.done.replaced += 1
         await self._copy(session, dump)
         self.done.copied += there is None
@@ -130,9 +130,9 @@ class _Move:
     async def _copy(self, session: str, dump: SessionDump) -> None:
         events = _Digest()
         async with contextlib.aclosing(self._passing(session, dump.info.head, events)) as pages:
-            await self._target.restore(dump, pages)
+            await self._target.portable.restore(dump, pages)
         if await checksum(self._target, session) != _sum(dump, events):
-            await self._target.delete(session)
+            await self._target.sessions.delete(session)
             raise Invalid("the copy read back is not what was written; it was removed. Copy again")
 
     async def _passing(self, session: str, head: int, digest: _Digest) -> AsyncGenerator[list[Record], None]:
@@ -154,7 +154,7 @@ class _Move:
 
     async def shared(self) -> None:
         """Copy settings and the ledgers of budgets."""
-        ours, theirs = await self._source.dump_shared(), await self._target.dump_shared()
+        ours, theirs = await self._source.portable.dump_shared(), await self._target.portable.dump_shared()
         self.done.kept = sorted(
             name for name, value in ours.settings.items() if theirs.settings.get(name, value) != value
         )
@@ -164,15 +164,15 @@ class _Move:
         if not self._replace and _ledger(theirs) != _ledger(ours) and (theirs.budgets or theirs.reservations):
             self.problem("", "the target has budgets of its own: --replace puts the source's in their place")
             return
-        await self._target.restore_shared(ours)
-        if not _covers(await self._target.dump_shared(), ours):
+        await self._target.portable.restore_shared(ours)
+        if not _covers(await self._target.portable.dump_shared(), ours):
             raise StoreFailed("what is shared by all sessions is not in the target as it was written: copy again")
         self.done.shared = "copied"
 
     async def memory(self) -> None:
         """Copy spaces of facts. A space that differs in the target stays, unless `replace` is set."""
-        there = {space.name: space for space in await self._target.spaces()}
-        for space in await self._source.spaces():
+        there = {space.name: space for space in await self._target.facts.spaces()}
+        for space in await self._source.facts.spaces():
             known = there.get(space.name)
             if known is not None and await self._same_facts(space, known):
                 continue
@@ -181,7 +181,7 @@ class _Move:
                     "", f"the memory {space.name!r} is another in the target: --replace puts the source's there"
                 )
                 continue
-            await self._target.restore_space(space, _fact_pages(self._source, space))
+            await self._target.portable.restore_space(space, _fact_pages(self._source, space))
             self.done.facts += space.facts
 
     async def _same_facts(self, ours: Space, theirs: Space) -> bool:
@@ -213,7 +213,7 @@ _WHY: dict[Side, str] = {
 
 
 async def _at_work(store: Store) -> list[str]:
-    return [node.card.id for node in await store.nodes() if node.alive]
+    return [node.card.id for node in await store.dispatch.nodes() if node.alive]
 
 
 async def _refuse_nodes(store: Store, name: str) -> None:
@@ -226,7 +226,7 @@ async def _refuse_nodes(store: Store, name: str) -> None:
 
 async def _dump(store: Store, session: str) -> SessionDump | None:
     try:
-        return await store.dump(session)
+        return await store.portable.dump(session)
     except NotFound:
         return None
 
@@ -234,7 +234,7 @@ async def _dump(store: Store, session: str) -> SessionDump | None:
 async def _pages(store: Store, session: str, head: int) -> AsyncGenerator[list[Record], None]:
     """Yield the events up to `head`; fewer when the log has fewer."""
     after = 0
-    while after < head and (page := await store.read(session, after=after, limit=min(_PAGE, head - after))):
+    while after < head and (page := await store.logs.read(session, after=after, limit=min(_PAGE, head - after))):
         yield page
         after = page[-1].seq
 
@@ -249,7 +249,7 @@ async def _digest(store: Store, session: str, head: int) -> _Digest:
 async def _fact_pages(store: Store, space: Space) -> AsyncGenerator[list[StoredFact], None]:
     """Yield the rows up to `space.version`."""
     after = 0
-    while rows := await store.fact_rows(space.name, after=after, limit=_PAGE):
+    while rows := await store.portable.fact_rows(space.name, after=after, limit=_PAGE):
         yield [row for row in rows if row.version <= space.version]
         after = rows[-1].version
 

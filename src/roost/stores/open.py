@@ -8,7 +8,7 @@ from pathlib import Path
 
 from roost.errors import ConfigError
 from roost.install import install_extra
-from roost.log.store_protocol import Durability, Store
+from roost.log.store import Durability, Store
 
 
 async def open_store(
@@ -20,16 +20,16 @@ async def open_store(
     other address."""
     if is_postgres(where):
         try:
-            from roost.stores.postgres.store import PostgresJournal
+            from roost.stores.postgres.store import open_postgres
         except ModuleNotFoundError as error:
             if error.name != "asyncpg":
                 raise
             raise ConfigError(f"PostgreSQL needs asyncpg: {install_extra('postgres')}") from error
-        return await PostgresJournal.open(str(where), durability=durability)
+        return await open_postgres(str(where), durability=durability)
     path = sqlite_path(where)
-    from roost.stores.sqlite.store import SqliteJournal
+    from roost.stores.sqlite.store import open_sqlite
 
-    return await SqliteJournal.open(path, durability=durability, on_full=on_full)
+    return await open_sqlite(path, durability=durability, on_full=on_full)
 
 
 def sqlite_path(where: str | Path) -> Path:

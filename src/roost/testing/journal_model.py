@@ -22,7 +22,7 @@ from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, encode_event
 from roost.log.inputs import Input, MessageInput
 from roost.log.protocols import Append, CheckpointRow, Delivery, NewSession, Snapshot
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.testing.stores import bodies, new, said
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def _beat(self) -> None:
         for node in ("n1", "n2"):
-            self._do(self._journal.beat(NodeCard(id=node), ttl=600))
+            self._do(self._journal.dispatch.beat(NodeCard(id=node), ttl=600))
 
     @rule(session=_SESSIONS)
     def create(self, session: str) -> None:
@@ -99,13 +99,13 @@ class JournalMachine(RuleBasedStateMachine):
         event, fresh = Emitted(at=2.0, name=f"fork {session}{at}"), NewSession(id=session, agent="agent", version="1")
         fork = self._models[session] = _Model([*model.log[: at - 1], encode_event(event)], (model, at))
         fork.snapshot = _state(fork.log)
-        self._do(self._journal.fork(source, at, fresh, fork.snapshot, [event]))
+        self._do(self._journal.sessions.fork(source, at, fresh, fork.snapshot, [event]))
 
     @rule(session=_SESSIONS)
     def delete(self, session: str) -> None:
         model = self._models.get(session)
         try:
-            self._do(self._journal.delete(session))
+            self._do(self._journal.sessions.delete(session))
         except NotFound:
             assert model is None
         except Conflict:
@@ -116,7 +116,7 @@ class JournalMachine(RuleBasedStateMachine):
             model.deleted = True
             del self._models[session]
             self._stale.pop(session, None)
-            self._do(self._journal.purge())
+            self._do(self._journal.sessions.purge())
 
     @rule(session=_SESSIONS, text=st.text(max_size=20), key=st.sampled_from([None, "k1", "k2"]))
     def accept(self, session: str, text: str, key: str | None) -> None:
@@ -124,7 +124,7 @@ class JournalMachine(RuleBasedStateMachine):
         if model is None:
             return
         item = said(f"{key}" if key else text.encode("utf-8", "replace").decode())
-        accepted = self._do(self._journal.accept(session, item, key=key))
+        accepted = self._do(self._journal.inboxes.accept(session, item, key=key))
         assert accepted.duplicate == (key in model.keys)
         if key is not None and accepted.duplicate:
             assert model.keys[key] == accepted.id
@@ -138,7 +138,7 @@ class JournalMachine(RuleBasedStateMachine):
         model = self._models.get(session)
         if model is None:
             return
-        claims = self._do(self._journal.claim(node, session=session))
+        claims = self._do(self._journal.dispatch.claim(node, session=session))
         if model.owner not in (None, node):
             assert claims == []
             return
@@ -197,7 +197,7 @@ class JournalMachine(RuleBasedStateMachine):
             release=release,
         )
         try:
-            result = self._do(self._journal.append(write))
+            result = self._do(self._journal.logs.append(write))
         except Fenced:
             assert stale or model.owner is None
             return
@@ -223,13 +223,13 @@ class JournalMachine(RuleBasedStateMachine):
         for target, key in deliver:
             model = self._models.get(target)
             if model is not None and key not in model.keys:
-                fresh = [one for one in self._do(self._journal.pending(target)) if one.id not in model.inbox]
+                fresh = [one for one in self._do(self._journal.inboxes.pending(target)) if one.id not in model.inbox]
                 item = next(one for one in fresh if one.input == said(key))
                 model.inbox[item.id], model.keys[key] = item.input, item.id
 
     @rule(node=_NODES)
     def leave(self, node: str) -> None:
-        self._do(self._journal.leave(node))
+        self._do(self._journal.dispatch.leave(node))
         for model in self._models.values():
             if model.owner == node:
                 model.owner = None
@@ -245,20 +245,20 @@ class JournalMachine(RuleBasedStateMachine):
     @invariant()
     def same_as_the_model(self) -> None:
         for name, model in self._models.items():
-            info = self._do(self._journal.get(name))
+            info = self._do(self._journal.sessions.get(name))
             assert info.head == len(model.log) + 1
             assert info.pending == len(model.inbox)
             assert info.owner == model.owner
-            records = self._do(self._journal.read(name, after=1))
+            records = self._do(self._journal.logs.read(name, after=1))
             assert [record.body for record in records] == model.log
             assert [record.seq for record in records] == list(range(2, len(model.log) + 2))
-            items = self._do(self._journal.pending(name))
+            items = self._do(self._journal.inboxes.pending(name))
             assert all(isinstance(item.input, MessageInput) for item in items)
             assert {item.id: item.input for item in items} == model.inbox
-            found = [one.seq for one in self._do(self._journal.checkpoints(name))]
+            found = [one.seq for one in self._do(self._journal.logs.checkpoints(name))]
             assert found == sorted(model.checkpoints, reverse=True)
             for at in (info.head, info.head - 1, info.head // 2):
-                assert self._do(self._journal.snapshot(name, at=at)) == model.state_at(at)
+                assert self._do(self._journal.logs.snapshot(name, at=at)) == model.state_at(at)
 
     def teardown(self) -> None:
         self._do(self._journal.close())

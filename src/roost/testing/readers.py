@@ -1,4 +1,4 @@
-"""The part of the Journal's conformance suite about readers."""
+"""The part of the conformance suite about readers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from roost.errors import RoostError
 from roost.log.protocols import Append, Change
+from roost.log.tail import follow
 from roost.testing.stores import Opens, bodies, new, own
 
 
@@ -20,7 +21,7 @@ class ReaderConformance(Opens):
             total, got = 1500, list[int]()
 
             async def read(after: int) -> list[int]:
-                async for record in journal.tail("s", after=after):
+                async for record in follow(journal, "s", after=after):
                     got.append(record.seq)
                     if record.seq == total + 1:
                         break
@@ -29,7 +30,7 @@ class ReaderConformance(Opens):
             reading = asyncio.create_task(read(0))
             head = 1
             while head < total + 1:
-                head = await journal.append(
+                head = await journal.logs.append(
                     Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 30))
                 )
             await asyncio.wait_for(reading, 30)
@@ -39,11 +40,11 @@ class ReaderConformance(Opens):
         async with self.journal(tmp_path) as journal:
             await new(journal, "s")
             claim = await own(journal, "s")
-            tail = journal.tail("s")
+            tail = follow(journal, "s")
             assert (await anext(tail)).seq == 1
             head = 1
             for _ in range(40):
-                head = await journal.append(
+                head = await journal.logs.append(
                     Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 50))
                 )
             got = [(await anext(tail)).seq for _ in range(head - 1)]
@@ -53,13 +54,13 @@ class ReaderConformance(Opens):
         """The reader hears of this journal's writes at once, and of the other one's a moment later."""
         async with self.two(tmp_path) as (here, there):
             await new(here, "s")
-            tail, head = here.tail("s"), 1
+            tail, head = follow(here, "s"), 1
             assert (await anext(tail)).seq == 1
             for _ in range(10):
                 for writer, node in ((here, "node-a"), (there, "node-b"), (here, "node-a")):
                     claim = await own(writer, "s", node)
                     written = Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"), release=True)
-                    head = await writer.append(written)
+                    head = await writer.logs.append(written)
                 got = [(await asyncio.wait_for(anext(tail), 5)).seq for _ in range(3)]
                 assert got == [head - 2, head - 1, head]
 
@@ -70,13 +71,13 @@ class ReaderConformance(Opens):
 
         async def last(session: str) -> int:
             seq = 0
-            async for record in journal.tail(session):
+            async for record in follow(journal, session):
                 seq = record.seq
             return seq
 
         ends = [asyncio.create_task(last(session)) for session in ("deleted", "kept")]
         await asyncio.sleep(0.05)
-        await journal.delete("deleted")
+        await journal.sessions.delete("deleted")
         assert await asyncio.wait_for(ends[0], 5) == 1
         await journal.close()
         assert await asyncio.wait_for(ends[1], 5) == 1
@@ -89,11 +90,11 @@ class ReaderConformance(Opens):
             def fail(change: Change) -> None:
                 raise RuntimeError("a defect")
 
-            journal.watch(fail)
-            journal.watch(heard.append)
+            journal.changes.watch(fail)
+            journal.changes.watch(heard.append)
             for head in (1, 2, 3, 4):
                 write = Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"))
-                assert await asyncio.wait_for(journal.append(write), 5) == head + 1
+                assert await asyncio.wait_for(journal.logs.append(write), 5) == head + 1
             assert len(heard) >= 4
 
     async def test_other_opener_is_heard(self, tmp_path: Path) -> None:
@@ -106,11 +107,11 @@ class ReaderConformance(Opens):
                 changes.append(change)
                 heard.set()
 
-            stop = reader.watch(listen)
-            tail = reader.tail("s")
+            stop = reader.changes.watch(listen)
+            tail = follow(reader, "s")
             assert (await anext(tail)).seq == 1
             claim = await own(writer, "s")
-            await writer.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("far")))
+            await writer.logs.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("far")))
             record = await asyncio.wait_for(anext(tail), 5)
             assert (record.seq, record.body) == (2, bodies("far")[0])
             await asyncio.wait_for(heard.wait(), 5)
@@ -121,11 +122,11 @@ class ReaderConformance(Opens):
             await new(there, "far")
             await new(here, "near")
             far, near = await own(there, "far"), await own(here, "near", "node-b")
-            tail = here.tail("far", after=1)
+            tail = follow(here, "far", after=1)
             waiting = asyncio.ensure_future(anext(tail))
             await asyncio.sleep(0.3)
-            await there.append(Append(session="far", epoch=far.epoch, expected=1, bodies=bodies("far")))
-            await here.append(Append(session="near", epoch=near.epoch, expected=1, bodies=bodies("near")))
+            await there.logs.append(Append(session="far", epoch=far.epoch, expected=1, bodies=bodies("far")))
+            await here.logs.append(Append(session="near", epoch=near.epoch, expected=1, bodies=bodies("near")))
             assert (await asyncio.wait_for(waiting, 5)).seq == 2
 
     async def test_reading_does_not_wait_for_writers(self, tmp_path: Path) -> None:
@@ -136,14 +137,14 @@ class ReaderConformance(Opens):
             async def write() -> None:
                 head = 1
                 while True:
-                    head = await journal.append(
+                    head = await journal.logs.append(
                         Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"))
                     )
 
             writing = asyncio.create_task(write())
             began = time.monotonic()
             for _ in range(50):
-                assert (await journal.get("s")).id == "s"
+                assert (await journal.sessions.get("s")).id == "s"
             assert time.monotonic() - began < 10
             writing.cancel()
             with contextlib.suppress(asyncio.CancelledError, RoostError):

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from roost.log.dispatch import NodeCard
-from roost.log.shared import Balance, Charge
-from roost.log.store_protocol import Store
+from roost.log.ledger import Balance, Charge
+from roost.log.store import Store
 
 T = TypeVar("T")
 _WHERE = st.integers(0, 1)
@@ -48,7 +48,7 @@ class SharedMachine(RuleBasedStateMachine):
         self._holder: str | None = None
         self._fence = 0
         for node in ("n1", "n2"):
-            self._do(self._stores[0].beat(NodeCard(id=node), ttl=600))
+            self._do(self._stores[0].dispatch.beat(NodeCard(id=node), ttl=600))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
@@ -59,7 +59,7 @@ class SharedMachine(RuleBasedStateMachine):
     @rule(where=_WHERE, id=_IDS, charges=st.lists(st.tuples(_BUDGETS, st.integers(0, 60)), min_size=1, max_size=3))
     def reserve(self, where: int, id: str, charges: list[tuple[str, int]]) -> None:
         answer = self._do(
-            self._stores[where].reserve(id, [Charge(name, amount, _LIMITS[name]) for name, amount in charges])
+            self._stores[where].ledger.reserve(id, [Charge(name, amount, _LIMITS[name]) for name, amount in charges])
         )
         if id in self._reserved:
             assert answer is None
@@ -74,7 +74,7 @@ class SharedMachine(RuleBasedStateMachine):
 
     @rule(where=_WHERE, id=_IDS, amounts=st.dictionaries(_BUDGETS, st.integers(0, 60)))
     def settle(self, where: int, id: str, amounts: dict[str, int]) -> None:
-        self._do(self._stores[where].settle(id, amounts))
+        self._do(self._stores[where].ledger.settle(id, amounts))
         if self._reserved.pop(id, None) is not None:
             self._spent.update(amounts)
 
@@ -88,28 +88,32 @@ class SharedMachine(RuleBasedStateMachine):
         value = value.replace("\0", "") if value is not None else None
         if value is not None:
             self._settings[name] = value if replace else self._settings.get(name, value)
-        assert self._do(self._stores[where].setting(name, value, replace=replace)) == self._settings.get(name)
+        assert self._do(self._stores[where].coordination.setting(name, value, replace=replace)) == self._settings.get(
+            name
+        )
 
     @rule(where=_WHERE, name=_PREFIXES)
     def forget(self, where: int, name: str) -> None:
-        self._do(self._stores[where].forget(name))
+        self._do(self._stores[where].ledger.forget(name))
         if name in _LIMITS and not self._held(name):
             del self._spent[name]
 
     @rule(where=_WHERE, prefix=_PREFIXES | st.just(""))
     def balances(self, where: int, prefix: str) -> None:
         held = {name: Balance(self._spent[name], self._held(name)) for name in _LIMITS if name.startswith(prefix)}
-        assert self._do(self._stores[where].balances(prefix)) == {name: now for name, now in held.items() if any(now)}
+        assert self._do(self._stores[where].ledger.balances(prefix)) == {
+            name: now for name, now in held.items() if any(now)
+        }
 
     @rule(where=_WHERE, prefix=st.sampled_from(["", "r", "r1", "r_"]))
     def reserved(self, where: int, prefix: str) -> None:
-        assert self._do(self._stores[where].reserved(prefix)) == {
+        assert self._do(self._stores[where].ledger.reserved(prefix)) == {
             id: dict(amounts) for id, amounts in self._reserved.items() if id.startswith(prefix)
         }
 
     @rule(where=_WHERE, node=_NODES)
     def hold(self, where: int, node: str) -> None:
-        fence = self._do(self._stores[where].hold("duty", node))
+        fence = self._do(self._stores[where].coordination.hold("duty", node))
         if self._holder not in (None, node):
             assert fence is None
             return
@@ -119,14 +123,14 @@ class SharedMachine(RuleBasedStateMachine):
 
     @rule(where=_WHERE, node=_NODES)
     def drop(self, where: int, node: str) -> None:
-        self._do(self._stores[where].drop("duty", node))
+        self._do(self._stores[where].coordination.drop("duty", node))
         if self._holder == node:
             self._holder = None
 
     @invariant()
     def same_as_the_model(self) -> None:
         for name in _LIMITS:
-            assert self._do(self._stores[0].balance(name)) == Balance(self._spent[name], self._held(name))
+            assert self._do(self._stores[0].ledger.balance(name)) == Balance(self._spent[name], self._held(name))
 
     def teardown(self) -> None:
         for store in self._stores:

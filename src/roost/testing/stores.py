@@ -15,7 +15,7 @@ from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, SessionCreated, encode_event
 from roost.log.inputs import MessageInput
 from roost.log.protocols import Claim, NewSession, Record, SessionInfo
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 T = TypeVar("T")
 NODE = "node-a"
@@ -36,12 +36,12 @@ def said(text: str = "hello") -> MessageInput:
 
 
 async def new(journal: Store, session: str, *, agent: str = "agent", key: str | None = None) -> SessionInfo:
-    return await journal.create(NewSession(id=session, agent=agent, version="1"), [created(agent)], key=key)
+    return await journal.sessions.create(NewSession(id=session, agent=agent, version="1"), [created(agent)], key=key)
 
 
 async def own(journal: Store, session: str, node: str = NODE) -> Claim:
-    await journal.beat(NodeCard(id=node), ttl=60)
-    (claim,) = await journal.claim(node, session=session)
+    await journal.dispatch.beat(NodeCard(id=node), ttl=60)
+    (claim,) = await journal.dispatch.claim(node, session=session)
     return claim
 
 

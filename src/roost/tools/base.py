@@ -53,7 +53,7 @@ class History(Protocol):
     def head(self) -> int: ...
 
     async def read(self, after: int, limit: int) -> list[Record]:
-        """Return records as `Journal.read` does."""
+        """Return records as `Logs.read` does."""
         ...
 
 

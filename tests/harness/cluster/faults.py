@@ -15,7 +15,7 @@ from tests.harness.cluster.takeover import at_work, takeovers
 from tests.harness.postgres.server import PostgresServer
 
 from roost.log.protocols import SessionInfo
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 
 class Scene(msgspec.Struct):

@@ -17,7 +17,7 @@ from tests.harness.crash.daemon import Settings
 from tests.harness.crash.plans import PLANS, script
 from tests.harness.postgres.server import PostgresServer
 
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.open import open_store
 from roost.stub.provider import ProviderServer
 
@@ -110,7 +110,7 @@ async def _break(plan: Plan, scene: Scene, users: Users, say: Callable[[str], No
 
 async def _left(store: Store) -> list[str]:
     """What the nodes left in the database when all have stopped."""
-    nodes, backlog = await store.nodes(), await store.backlog()
+    nodes, backlog = await store.dispatch.nodes(), await store.dispatch.backlog()
     found = [f"node {node.card.id} is still known though it stopped" for node in nodes if node.alive]
     if backlog.sessions:
         found.append(f"{backlog.sessions} sessions wait for a node though all was settled")

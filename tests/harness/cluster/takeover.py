@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from roost.errors import StoreFailed
 from roost.log.protocols import SessionInfo, SessionQuery
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 _POLL_SECONDS = 0.01
 _NEWEST = 200
@@ -46,6 +46,6 @@ def _at_work(info: SessionInfo) -> bool:
 
 async def _newest(store: Store) -> Sequence[SessionInfo]:
     try:
-        return await store.find(SessionQuery(limit=_NEWEST))
+        return await store.sessions.find(SessionQuery(limit=_NEWEST))
     except StoreFailed:
         return []

@@ -26,7 +26,7 @@ from tests.harness.linearizability import History
 from roost.client.daemon_address import Endpoint, Unreachable
 from roost.errors import StoreFailed
 from roost.log.protocols import Record
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 T = TypeVar("T")
 TRY_SECONDS = 3.0
@@ -140,9 +140,9 @@ class Users:
         deadline = time.monotonic() + PATIENCE
         while True:
             records: list[Record] = []
-            while page := await self._store.read(session, after=len(records)):
+            while page := await self._store.logs.read(session, after=len(records)):
                 records += page
-            info = await self._store.get(session)
+            info = await self._store.sessions.get(session)
             if info.phase == "idle" and not info.pending and info.head == len(records):
                 return records
             if time.monotonic() > deadline:

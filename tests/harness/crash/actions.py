@@ -24,7 +24,7 @@ _PRICE = "price = { input = 2.0, output = 10.0 }"
 
 
 class Strike(NamedTuple):
-    """As of `KillingJournal`."""
+    """As of `KillingStore`."""
 
     at: int
     when: When

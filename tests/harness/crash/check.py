@@ -15,7 +15,7 @@ from roost.agent.state import STATE_VERSION, State, decode_state, encode_state, 
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text
 from roost.log.protocols import Record, SessionInfo, Snapshot
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.testing.transcript import check_transcript
 
 _PAGE = 1000
@@ -57,10 +57,10 @@ async def problems(
 ) -> list[str]:
     """As `check`; the broken promises in words."""
     records: list[Record] = []
-    while page := await journal.read(session, after=len(records), limit=_PAGE):
+    while page := await journal.logs.read(session, after=len(records), limit=_PAGE):
         records.extend(page)
     events = [record.event for record in records]
-    snapshot = await journal.snapshot(session)
+    snapshot = await journal.logs.snapshot(session)
     found = [
         *_sequence(records),
         *_fold(records, events, snapshot),
@@ -73,8 +73,8 @@ async def problems(
         *_timers(events, timers, settled=settled),
     ]
     if settled:
-        info = await journal.get(session)
-        found += _rest(info, len(records), len(await journal.pending(session)))
+        info = await journal.sessions.get(session)
+        found += _rest(info, len(records), len(await journal.inboxes.pending(session)))
     return found
 
 

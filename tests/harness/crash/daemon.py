@@ -31,7 +31,7 @@ PARTS = (
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`at`, `when`, `only`, `session`: as of `KillingJournal`; `trace` is the file that gets the name of the fatal
+    """`at`, `when`, `only`, `session`: as of `KillingStore`; `trace` is the file that gets the name of the fatal
     commit. `action` is that whose agents there are, by its name.
     `tools`: least and most seconds that a tool takes. `clock` is a file with seconds to add to the wall clock.
     `store` and `snapshots`: as of `roost up`."""
@@ -73,7 +73,7 @@ def main(argument: str) -> None:
 
 async def _serve(settings: Settings) -> None:
     from tests.harness.crash.actions import ACTIONS
-    from tests.harness.crash.killing import KillingJournal
+    from tests.harness.crash.killing import KillingStore
     from tests.harness.crash.plans import agents
 
     from roost.server.daemon import Options, serve
@@ -87,7 +87,7 @@ async def _serve(settings: Settings) -> None:
 
     journal = None
     if settings.store is None or settings.at is not None:
-        journal = KillingJournal(
+        journal = KillingStore(
             await open_store(settings.store or settings.home / "roost.db"),
             at=settings.at,
             when=settings.when,

@@ -132,15 +132,15 @@ class _Killing:
         journal = await open_store(settings.store or settings.home / "roost.db")
         try:
             async with asyncio.timeout(PATIENCE):
-                while (await journal.get(session)).owner is not None:
+                while (await journal.sessions.get(session)).owner is not None:
                     await asyncio.sleep(0.02)
-            records = await journal.read(session)
+            records = await journal.logs.read(session)
             await reader.caught_up(len(records))
             seen = effects(settings.witness)
             found = await problems(journal, session, sent=user.sent, effects=seen, settled=True, timers=user.timers)
             found += await self._action.sight(journal, settings.home, session)
             for one in await family(journal, session):
-                log = [record.event for record in await journal.read(one)]
+                log = [record.event for record in await journal.logs.read(one)]
                 mine = one == session
                 self._report.count(log, len(user.sent) * mine, reader.breaks * mine)
         finally:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from tests.harness.crash.actions import Action, Strike
 from tests.harness.crash.check import check
 from tests.harness.crash.hands import PATIENCE, Hands
-from tests.harness.crash.killing import KillingJournal, When
+from tests.harness.crash.killing import KillingStore, When
 from tests.harness.crash.plans import AGENT
 from tests.harness.crash.witness import effects
 
@@ -102,7 +102,7 @@ class InsideDaemon:
                 raise AssertionError(f"session {session!r} never went to sleep")
             await asyncio.sleep(0.01)
 
-    async def journal(self) -> KillingJournal:
+    async def journal(self) -> KillingStore:
         return self._journal
 
     async def _try(self, order: Callable[[Sessions], Awaitable[T]]) -> T:
@@ -126,7 +126,7 @@ class InsideDaemon:
     async def _start(self) -> None:
         inner = await open_store(self._store, durability="relaxed")
         at = self._at if self.struck is None else None
-        self._journal = KillingJournal(
+        self._journal = KillingStore(
             inner, at=at, when=self._when, only=self._only, how="fail", on_strike=self._on_strike
         )
         self._journal.names = self.names
@@ -172,7 +172,7 @@ async def crash_inside(
     return daemon
 
 
-async def _at_rest(daemon: InsideDaemon, hands: Hands) -> KillingJournal:
+async def _at_rest(daemon: InsideDaemon, hands: Hands) -> KillingStore:
     """Once everything has ended. From then on nothing is struck: a node has commits of its own (on a slow machine its
     lease runs out and is taken again), and one of them would otherwise be struck while the store is being looked at."""
     while True:

@@ -17,7 +17,7 @@ from roost.log import events as ev
 from roost.log.content import Text, Usage, UserMessage
 from roost.log.facts import FactQuery
 from roost.log.protocols import SessionQuery
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 
 Sight: TypeAlias = Callable[[Store, Path, str], Awaitable[list[str]]]
 E = TypeVar("E", bound=ev.Event)
@@ -36,8 +36,8 @@ def forked(session: str) -> str:
 
 async def family(store: Store, session: str) -> list[str]:
     """The session and what has come from it."""
-    there = await store.find(SessionQuery(ids=(forked(session),)))
-    return [session, *(info.id for info in [*there, *await store.find(SessionQuery(parent=session))])]
+    there = await store.sessions.find(SessionQuery(ids=(forked(session),)))
+    return [session, *(info.id for info in [*there, *await store.sessions.find(SessionQuery(parent=session))])]
 
 
 async def of_turn(store: Store, home: Path, session: str) -> list[str]:
@@ -49,7 +49,7 @@ async def of_travel(store: Store, home: Path, session: str) -> list[str]:
     """Conversation, files and memory are those of the checkpoint, in the session; in its fork the first two."""
     log = await _log(store, session)
     fork = forked(session)
-    facts = await store.facts(FactQuery(spaces=(f"session:{session}",)))
+    facts = await store.facts.find(FactQuery(spaces=(f"session:{session}",)))
     return [
         *_differs("rollbacks", len(_of(log, ev.SessionRolledBack)), 1),
         *_differs("checkpoints", sum(event.label == "good" for event in _of(log, ev.CheckpointMade)), 1),
@@ -66,7 +66,7 @@ async def of_compaction(store: Store, home: Path, session: str) -> list[str]:
     """Both were made by the model, each shrank the context, and what the log says was spent is what the ledger says."""
     log = await _log(store, session)
     done = _of(log, ev.ContextCompacted)
-    balance = await store.balance(f"session:{session}")
+    balance = await store.ledger.balance(f"session:{session}")
     return [
         *_differs("compactions", [event.by for event in done], ["model", "model"]),
         *(f"compacted from {event.before} to {event.after}" for event in done if event.after >= event.before),
@@ -78,7 +78,7 @@ async def of_compaction(store: Store, home: Path, session: str) -> list[str]:
 async def of_consolidation(store: Store, home: Path, session: str) -> list[str]:
     """Each fact is there once, and the log tells of it."""
     log = await _log(store, session)
-    facts = await store.facts(FactQuery(spaces=(f"session:{session}",), ended=True))
+    facts = await store.facts.find(FactQuery(spaces=(f"session:{session}",), ended=True))
     ended = _of(log, ev.MemoryConsolidated)
     return [
         *_differs("facts", sorted(fact.text for fact in facts), FACTS),
@@ -94,7 +94,7 @@ async def of_children(store: Store, home: Path, session: str) -> list[str]:
     started, ended = Counter[str](), Counter[str]()
     started.update(event.child for event in _of(log, ev.ChildStarted))
     ended.update(event.child for event in _of(log, ev.ChildEnded))
-    there = await store.find(SessionQuery(parent=session))
+    there = await store.sessions.find(SessionQuery(parent=session))
     found = [
         *_differs("tasks", (len(started), set(started.values())), (4, {1})),
         *_differs("ends", ended, started),
@@ -108,7 +108,7 @@ async def of_children(store: Store, home: Path, session: str) -> list[str]:
         found += _differs(f"turns of {info.id}", len(_of(own, ev.TurnCompleted)), 1)
         log += own
     told = [str(event.source) for event in _of(log, ev.InputReceived)]
-    balance = await store.balance(f"tree:{session}")
+    balance = await store.ledger.balance(f"tree:{session}")
     return [
         *found,
         *_differs("told from the background", sum(source.startswith("child:") for source in told), 1),
@@ -129,7 +129,7 @@ async def of_firing(store: Store, home: Path, session: str) -> list[str]:
 
 
 async def _log(store: Store, session: str) -> list[ev.Event]:
-    return [record.event for record in await store.read(session, limit=100_000)]
+    return [record.event for record in await store.logs.read(session, limit=100_000)]
 
 
 def _of(log: Iterable[ev.Event], kind: type[E]) -> list[E]:

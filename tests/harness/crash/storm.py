@@ -21,7 +21,7 @@ from tests.harness.crash.witness import effects
 
 from roost.errors import RoostError
 from roost.log import events as ev
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.stub.provider import ProviderServer
 
 _IN_START, _RUNNING = (0.0, 0.6), (0.0, 1.0)
@@ -177,11 +177,11 @@ class _Storm:
         hands, settings = user.hands, self._daemon.settings
         sent, timers = list(hands.sent), list(hands.timers)
         try:
-            journal = await SqliteJournal.open(settings.home / "roost.db")
+            journal = await open_sqlite(settings.home / "roost.db")
         except RoostError as error:
             return [f"the store cannot be opened: {error}"]
         try:
-            records = await journal.read(hands.session)
+            records = await journal.logs.read(hands.session)
             seen = [effect for effect in effects(settings.witness) if effect.session == hands.session]
             found = await problems(journal, hands.session, sent=sent, effects=seen, settled=settled, timers=timers)
             read = user.reader.problems(records) if settled else user.reader.faults

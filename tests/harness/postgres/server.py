@@ -112,10 +112,10 @@ class PostgresServer:
         self._spare.append(url)
 
     async def _look(self) -> Empty:
-        from roost.stores.postgres.store import PostgresJournal
+        from roost.stores.postgres.store import open_postgres
 
         url = await self.database()
-        await (await PostgresJournal.open(url)).close()
+        await (await open_postgres(url)).close()
         async with _connected(url) as connection:
             found = await look(connection)
         self._spare.append(url)

@@ -18,7 +18,7 @@ from roost.providers.accounts import Models
 from roost.providers.config import AccountEntry, EmbedEntry, ModelEntry, ModelsConfig, PriceTable
 from roost.providers.embedders import Embedders
 from roost.routing.retry import Retry
-from roost.stores.sqlite.store import SqliteJournal
+from roost.stores.sqlite.store import open_sqlite
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Fault, Reply
 
@@ -125,7 +125,7 @@ async def test_what_was_embedded_is_not_asked_for_again(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    journal = await SqliteJournal.open(tmp_path / "ledger.db")
+    journal = await open_sqlite(tmp_path / "ledger.db")
     made = Ledger(journal, owner="node", budget=BudgetEntry(month=1.0))
     yield made
     await made.close()

@@ -16,7 +16,7 @@ from roost.cli.output import clean, note, say, say_json, table
 if TYPE_CHECKING:
     from roost.kernel.costs import By, CostRow, Costs
     from roost.kernel.reconcile import Compared
-    from roost.log.shared import LostCall
+    from roost.log.ledger import LostCall
     from roost.money.budgets import Month, Share, Unit
 
 _BY = ("session", "agent", "model", "day")

@@ -57,7 +57,7 @@ async def _in_store(app: App) -> Nodes:
         return Nodes([])
     store = await open_store(app.store or app.home_store)
     try:
-        nodes, backlog = await store.nodes(), await store.backlog()
+        nodes, backlog = await store.dispatch.nodes(), await store.dispatch.backlog()
     finally:
         await store.close()
     seen = [msgspec.structs.asdict(n.card) | {"alive": n.alive, "beat_at": n.beat_at} for n in nodes]

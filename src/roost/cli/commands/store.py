@@ -15,7 +15,7 @@ from roost.errors import ConfigError
 from roost.kernel.check import Checked, check
 from roost.kernel.home import store_name
 from roost.kernel.sweep import sweep
-from roost.log.store_protocol import Store
+from roost.log.store import Store
 from roost.stores.admin import layout, migrate, shown
 from roost.stores.copy import Copied, copy
 from roost.stores.findings import Layout

@@ -133,7 +133,7 @@ class CallMemory:
             return own
         rights, missing = rights_of(self._session), f"there is no fact {id!r}; recall shows the ids"
         try:
-            fact = await self._search.facts.fact(id)
+            fact = await self._search.facts.get(id)
         except NotFound:
             raise NotFound(missing) from None
         if fact.ended is not None or fact.proposed or not rights.may_read(fact.space):

@@ -20,7 +20,8 @@ from roost.kernel.exchange.markdown import Transcript
 from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
-from roost.log.protocols import Journal, Record, SessionInfo
+from roost.log.protocols import Record, SessionInfo
+from roost.log.store import Store
 
 _PAGE = 500
 _ROLLED_BACK = b'{"type":"session.rolled_back"'
@@ -29,19 +30,19 @@ _ROLLED_BACK = b'{"type":"session.rolled_back"'
 async def take(node: Node, session: str, format: Format, target: Path) -> Report:
     """Write the session's present state. Roost's format has its whole log and its checkpoints; the others have the
     conversation without rolled back parts. Its files are not included. Raises `NotFound`."""
-    journal = node.journal
-    info = await journal.get(session)
+    store = node.store
+    info = await store.sessions.get(session)
     report = Report(format=format)
     with target.open("wb") as out:
         if format == "roost":
-            await _own(journal, info, out, report)
+            await _own(store, info, out, report)
         else:
             await _other(node, info, format, out, report)
     return report
 
 
-async def _own(journal: Journal, info: SessionInfo, out: IO[bytes], report: Report) -> None:
-    kept = [one for one in reversed(await journal.checkpoints(info.id)) if one.seq <= info.head][
+async def _own(store: Store, info: SessionInfo, out: IO[bytes], report: Report) -> None:
+    kept = [one for one in reversed(await store.logs.checkpoints(info.id)) if one.seq <= info.head][
         -native_format.CHECKPOINTS :
     ]
     header = native_format.Header(
@@ -55,7 +56,7 @@ async def _own(journal: Journal, info: SessionInfo, out: IO[bytes], report: Repo
         checkpoints=len(kept),
     )
     out.write(native_format.header_line(header))
-    async for page in _pages(journal, info.id, 0, info.head):
+    async for page in _pages(store, info.id, 0, info.head):
         report.events += len(page)
         await asyncio.to_thread(out.writelines, [native_format.event_line(*record) for record in page])
     for one in kept:
@@ -97,12 +98,12 @@ class _Foreign:
 
 
 async def _other(node: Node, info: SessionInfo, format: Format, out: IO[bytes], report: Report) -> None:
-    state: State = await load_state(node.journal, info.id)
+    state: State = await load_state(node.store, info.id)
     folder = state.workspace or str(node.resources.private(info.id))
     lines: _Lines = Transcript(info, report) if format == "transcript" else _Foreign(info, folder, format, report)
     at = info.created_at
-    for first, last in await _counting(node.journal, info, report):
-        async for page in _pages(node.journal, info.id, first - 1, last):
+    for first, last in await _counting(node.store, info, report):
+        async for page in _pages(node.store, info.id, first - 1, last):
             report.events += len(page)
             at = await asyncio.to_thread(_write, lines, page, out)
     await asyncio.to_thread(out.writelines, list(lines.end(at)))
@@ -117,10 +118,10 @@ def _write(lines: _Lines, page: list[Record], out: IO[bytes]) -> float:
     return at
 
 
-async def _counting(journal: Journal, info: SessionInfo, report: Report) -> list[tuple[int, int]]:
+async def _counting(store: Store, info: SessionInfo, report: Report) -> list[tuple[int, int]]:
     """Return the ranges of the log that count, found backward from the last event along its rollbacks."""
     backs: list[tuple[int, int]] = []
-    async for page in _pages(journal, info.id, 0, info.head):
+    async for page in _pages(store, info.id, 0, info.head):
         events = ((seq, body) for seq, body in page if body.startswith(_ROLLED_BACK))
         backs += [(seq, msgspec.json.decode(body, type=_Back).to) for seq, body in events]
     found: list[tuple[int, int]] = []
@@ -134,7 +135,7 @@ async def _counting(journal: Journal, info: SessionInfo, report: Report) -> list
     return [(first, last) for first, last in reversed(found) if first <= last]
 
 
-async def _pages(journal: Journal, session: str, after: int, last: int) -> AsyncIterator[list[Record]]:
-    while after < last and (page := await journal.read(session, after=after, limit=min(_PAGE, last - after))):
+async def _pages(store: Store, session: str, after: int, last: int) -> AsyncIterator[list[Record]]:
+    while after < last and (page := await store.logs.read(session, after=after, limit=min(_PAGE, last - after))):
         yield page
         after = page[-1].seq

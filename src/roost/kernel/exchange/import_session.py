@@ -176,8 +176,8 @@ class _Work:
             needs=needs(self._agent, self._workspace, node.place, node.membership.offered),
         )
         await node.membership.announce(wanted.needs)
-        await node.journal.restore(self._dump(wanted, create_key), self._pages())
-        return Brought(session=await node.journal.get(session), report=self._report)
+        await node.store.portable.restore(self._dump(wanted, create_key), self._pages())
+        return Brought(session=await node.store.sessions.get(session), report=self._report)
 
     def _dump(self, new: NewSession, create_key: str | None) -> SessionDump:
         state, now = self._folded.state, time.time()
@@ -272,7 +272,7 @@ async def _soon(node: Node, session: str, create_key: str, asked: _Asked) -> Bro
 async def _known(node: Node, session: str, create_key: str | None, asked: _Asked) -> Brought | None:
     """Return the session, if the same request has created it. Raises `Conflict` when it is another."""
     try:
-        dump = await node.journal.dump(session)
+        dump = await node.store.portable.dump(session)
     except NotFound:
         return None
     if create_key is None or dump.create_key is None or not dump.create_key.startswith("import:"):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from roost.errors import RoostError
-from roost.log.shared import Shared
+from roost.log.coordination import Coordination
 from roost.models.limit_headers import Unit, said
 from roost.routing.clock import Alarm, Clock, LoopClock, sleep
 from roost.routing.limits.config import Limits
@@ -70,7 +70,9 @@ class Limiter:
     space beside other nodes' calls is gathered in pieces, and its call passes with the last one.
     """
 
-    def __init__(self, name: str, limits: Limits, *, clock: Clock | None = None, shared: Shared | None = None) -> None:
+    def __init__(
+        self, name: str, limits: Limits, *, clock: Clock | None = None, shared: Coordination | None = None
+    ) -> None:
         self.name = name
         self.limits = self._limits = limits
         self._clock = clock or LoopClock()

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from roost.errors import ConfigError, RoostError
 from roost.log.content import ErrorData, Usage
-from roost.log.shared import Shared
+from roost.log.coordination import Coordination
 from roost.models.limit_headers import HEARD
 from roost.models.model_wrapper import ModelWrapper, events
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Profile, Request
@@ -31,7 +31,7 @@ class Limiters:
         limits: Mapping[str, Limits],
         *,
         clock: Clock | None = None,
-        shared: Shared | None = None,
+        shared: Coordination | None = None,
         other: Callable[[str], Limits | None] | None = None,
     ) -> None:
         if shared is None and (name := next((name for name, each in limits.items() if each.cluster), None)):

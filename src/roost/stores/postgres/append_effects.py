@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from roost.log.inputs import encode_input, input_digest, urgency
 from roost.log.protocols import Append, Change, CheckpointRow, Delivery, InboxItem
 from roost.stores.postgres.database import Link
-from roost.stores.postgres.fact_store import write_facts
+from roost.stores.postgres.fact_writes import write_facts
 
 DELIVER = """
 CREATE FUNCTION deliver_2(

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from roost.errors import ConfigError, StoreFailed, StoreUnreachable
-from roost.log.store_protocol import Durability
+from roost.log.store import Durability
 from roost.stores.postgres.errors import FAILURES, failure, is_clash, is_lost, is_standby
 
 Link: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

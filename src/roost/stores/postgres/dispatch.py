@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, StoreUnreachable
-from roost.log.dispatch import Backlog, NodeInfo, read_card
+from roost.log.dispatch import Backlog, NodeCard, NodeInfo, read_card
 from roost.log.inputs import Input, decode_input, urgency
 from roost.log.protocols import Change, Claim, InboxItem, Snapshot
 from roost.stores.postgres import rows
+from roost.stores.postgres.changes import PostgresChanges
 from roost.stores.postgres.database import Link, Pool
-from roost.stores.postgres.node_connection import NodeConnection
+from roost.stores.postgres.writer import GroupWriter
 
 log = logging.getLogger("roost.journal")
 _CLAIM = "SELECT * FROM claim_1($1, $2, $3, $4)"
@@ -45,17 +46,50 @@ class _Lost(NamedTuple):
     since: float
 
 
-class Claims:
-    """Claims sessions. on_claim(session, s): called for every claimed session. on_bury: called when dead nodes were
-    expired."""
-
-    def __init__(self, pool: Pool, on_claim: Callable[[str, int], None], on_bury: Callable[[], None]) -> None:
-        self._pool = pool
-        self._on_claim = on_claim
-        self._on_bury = on_bury
+class PostgresDispatcher:
+    def __init__(self, pool: Pool, changes: PostgresChanges, writer: GroupWriter) -> None:
+        self._pool, self._changes, self._writer = pool, changes, writer
+        self._timers = Timers(pool, changes.accepted)
         self._lost: list[_Lost] = []
 
-    async def claim(self, node: str, session: str | None, limit: int) -> list[Claim]:
+    async def beat(self, card: NodeCard, *, ttl: float) -> None:
+        await self._changes.live.beat(card, ttl)
+
+    async def leave(self, node: str) -> None:
+        await self._pool.run(lambda link: link.execute("SELECT leave_1($1)", node))
+        await self._changes.live.forget(node)
+        self._changes.released()
+
+    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
+        return await self._timers.fire(now, limit)
+
+    async def nodes(self) -> list[NodeInfo]:
+        # Every heartbeat calls this. While nodes of this store are alive, their ticks detect dead nodes within moments;
+        # otherwise each node is probed here.
+        live = self._changes.live
+        if live.nodes:
+            found = await live.ask(lambda link: link.fetch(_NODES))
+        else:
+            found = await self._pool.run(lambda link: link.fetch(_NODES_PROBED))
+        return [NodeInfo(read_card(id, card), alive, at) for id, card, alive, at in found]
+
+    async def backlog(self) -> Backlog:
+        if await self._pool.run(lambda link: link.fetchval("SELECT bury_1('{}', 0)")):
+            self._changes.buried()
+        row: Any = await self._pool.run(lambda link: link.fetchrow(_BACKLOG))
+        return Backlog(*row)
+
+    async def ready(self, *, limit: int = 1000) -> list[str]:
+        sql = "SELECT id FROM sessions WHERE ready AND owner IS NULL ORDER BY ready_at LIMIT $1"
+        return [name for (name,) in await self._pool.run(lambda link: link.fetch(sql, limit))]
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        self._changes.on_work(wake)
+
+    async def close(self) -> None:
+        """Do nothing: the database closes what is open."""
+
+    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         try:
             return await self._claim(node, session, limit)
         except StoreCorrupt as error:
@@ -77,7 +111,7 @@ class Claims:
             self._lost.append(_Lost(node, token, pid, asyncio.get_running_loop().time()))
             raise
         if found and found[0]["buried"]:
-            self._on_bury()
+            self._changes.buried()
         if found and found[0]["s"] is None:
             if session is None:
                 return []
@@ -98,12 +132,13 @@ class Claims:
         except (StoreCorrupt, msgspec.MsgspecError) as error:
             await self._set_aside(row["id"], error)
             return None
-        self._on_claim(info.id, row["s"])
+        self._writer.know(info.id, row["s"])
+        self._changes.claimed(info.id)
         return claim
 
     async def _apart(self, node: str, session: str | None, limit: int, error: StoreCorrupt) -> list[Claim]:
         """Claim one by one after damage in the tables, to find the damaged session."""
-        sessions = [session] if session else await ready(self._pool, limit)
+        sessions = [session] if session else await self.ready(limit=limit)
         if not sessions:
             raise error
         claims: list[Claim] = []
@@ -192,25 +227,3 @@ class Timers:
         for session, place, at, owner, timer, s in made:
             self._on_fire(Change(session, inbox=(InboxItem(place, items[s, timer][1], at),)), owner)
         return len(made)
-
-
-async def nodes(pool: Pool, live: NodeConnection) -> list[NodeInfo]:
-    """Return the nodes. Every heartbeat calls this. While nodes of this journal are alive, their ticks detect dead
-    nodes within moments; otherwise each node is probed here."""
-    if live.nodes:
-        found = await live.ask(lambda link: link.fetch(_NODES))
-    else:
-        found = await pool.run(lambda link: link.fetch(_NODES_PROBED))
-    return [NodeInfo(read_card(id, card), alive, at) for id, card, alive, at in found]
-
-
-async def ready(pool: Pool, limit: int) -> list[str]:
-    sql = "SELECT id FROM sessions WHERE ready AND owner IS NULL ORDER BY ready_at LIMIT $1"
-    return [name for (name,) in await pool.run(lambda link: link.fetch(sql, limit))]
-
-
-async def backlog(pool: Pool, on_bury: Callable[[], None]) -> Backlog:
-    if await pool.run(lambda link: link.fetchval("SELECT bury_1('{}', 0)")):
-        on_bury()
-    row: Any = await pool.run(lambda link: link.fetchrow(_BACKLOG))
-    return Backlog(*row)

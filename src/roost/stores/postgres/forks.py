@@ -1,4 +1,4 @@
-"""Forks and checkpoints: part of the second migration, and the queries that use its functions.
+"""Forks and checkpoints: part of the second migration.
 
 A fork has rows only for its own events, those after the first `shared`. Its `lineage` row names the log that has the
 last shared event, `upto`; earlier ones are found by that log's own lineage, and so on. A deleted session keeps what
@@ -8,17 +8,6 @@ Functions of the first migration that are replaced here behave the same for thei
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
-
-import msgspec
-
-from roost.errors import Conflict, NotFound
-from roost.log.events import Event, Phase, SessionState, encode_event
-from roost.log.protocols import Checkpoint, NewSession, SessionInfo, Snapshot, check_fork
-from roost.stores.postgres.database import Link, Pool
-from roost.stores.postgres.partitions import with_room
 
 _TABLES = """
 ALTER TABLE sessions ADD COLUMN shared bigint NOT NULL DEFAULT 0;
@@ -217,88 +206,3 @@ END $$;
 """
 
 FORKS = _TABLES + _READ + _FORK + _DELETE
-PURGEABLE = """
-SELECT s FROM garbage g WHERE head > coalesce((SELECT max(upto) FROM lineage l WHERE l.base = g.s), 0) OR head = 0"""
-"""Deleted sessions with more events than forks need."""
-_FORK_2 = (
-    "SELECT s, same, head, format, at FROM"
-    " fork_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
-)
-_CHECKPOINTS = """
-SELECT c.seq, c.label, c.made_at, c.cause, c.files, c.memory FROM sessions x LEFT JOIN checkpoints c ON c.s = x.s
-WHERE x.id = $1 ORDER BY c.seq DESC"""
-_END = 2**62
-_encode_json = msgspec.json.Encoder().encode
-
-
-async def fork(
-    pool: Pool,
-    source: str,
-    at: int,
-    session: NewSession,
-    snapshot: Snapshot,
-    events: Sequence[Event],
-    key: str | None,
-    state: SessionState,
-    phase: Phase,
-) -> tuple[int | None, SessionInfo | str, list[bytes]]:
-    """Return the same as `inboxes.create`."""
-    bodies = [encode_event(event) for event in events]
-
-    async def make(link: Link) -> Any:
-        return await link.fetchrow(
-            _FORK_2,
-            source,
-            at,
-            session.id,
-            key,
-            session.agent,
-            session.version,
-            session.workspace,
-            session.title,
-            session.parent,
-            _encode_json(session.labels).decode(),
-            list(session.needs),
-            bodies,
-            *snapshot,
-            state,
-            phase,
-        )
-
-    row = await pool.run(lambda link: with_room(link, lambda: make(link)), repeat=key is not None)
-    s, same, head, form, made_at = row
-    if same is not None:
-        return None, same, []
-    if head is None:
-        raise NotFound(f"there is no session {source!r}")
-    if s is None:
-        check_fork(source, head, at, snapshot, len(events))
-        raise Conflict(f"there is already a session {session.id!r}", code="session_exists")
-    info = SessionInfo(
-        **{name: getattr(session, name) for name in session.__struct_fields__},
-        state=state,
-        phase=phase,
-        head=at + len(bodies),
-        created_at=made_at,
-        updated_at=made_at,
-        format=form,
-    )
-    return s, info, bodies
-
-
-async def snapshot(pool: Pool, session: str, at: int | None) -> Snapshot | None:
-    row: Any = await pool.run(
-        lambda link: link.fetchrow(
-            "SELECT s, seq, version, body FROM snapshot_2($1, $2)", session, _END if at is None else at
-        )
-    )
-    if row[0] is None:
-        raise NotFound(f"there is no session {session!r}")
-    return None if row[1] is None else Snapshot(*row[1:])
-
-
-async def checkpoints(pool: Pool, session: str) -> list[Checkpoint]:
-    found = await pool.run(lambda link: link.fetch(_CHECKPOINTS, session))
-    if not found:
-        raise NotFound(f"there is no session {session!r}")
-    return [Checkpoint(*row) for row in found if row[0] is not None]

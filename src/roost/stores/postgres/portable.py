@@ -1,19 +1,28 @@
-"""Dump a session's content from the database, and restore it."""
+"""Dump the content of the PostgreSQL store, and restore it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from roost.errors import Conflict, Invalid, NotFound
-from roost.log.portable import SessionDump, StoredInput, StoredTimer
-from roost.log.protocols import CheckpointRow, Record, Snapshot
+from roost.log.fact_rows import COLUMNS, RESTORING, StoredFact, words_of
+from roost.log.facts import Space
+from roost.log.ledger import LostCall
+from roost.log.portable import SessionDump, SharedDump, StoredInput, StoredTimer
+from roost.log.protocols import Change, CheckpointRow, Record, Snapshot
+from roost.stores.call_rows import LOST_COLUMNS, amounts_by_id, lost_row, read_lost
 from roost.stores.postgres import rows
 from roost.stores.postgres.append_effects import keep
+from roost.stores.postgres.changes import PostgresChanges
 from roost.stores.postgres.database import Link, Pool
+from roost.stores.postgres.ledger import LOST
+from roost.stores.postgres.notify import WORK
+from roost.stores.postgres.upkeep import Upkeep
 
 _RESTORE_SECONDS = 24 * 3600.0
 _DUMP_SECONDS = 60.0
@@ -34,31 +43,100 @@ _PLAIN = (
     "parent",
 )
 _COLUMNS = (*_PLAIN, "s", "base", "inputs", "pending", "needs", "create_key", "labels")
+_PAGE = "SELECT s, id FROM sessions WHERE s > $1 ORDER BY s LIMIT 1000"
 _CHECKPOINTS = """
 SELECT seq, label, made_at, cause, files, memory, version, body FROM checkpoints WHERE s = $1 ORDER BY seq"""
+_FACT_ROWS = f"""
+SELECT {", ".join(f"x.{name}" for name in StoredFact._fields)} FROM facts x JOIN spaces s ON s.n = x.n
+WHERE s.name = $1 AND x.version > $2 ORDER BY x.version LIMIT $3"""
+_PLACES = ", ".join(f"${place}" for place in range(1, 3 + len(StoredFact._fields)))
+_INSERT = f"INSERT INTO facts (n, words, {COLUMNS}) VALUES ({_PLACES}) RETURNING f"
+_INDEX = """
+INSERT INTO fact_words SELECT DISTINCT $1::bigint, word, $2::bigint FROM unnest(string_to_array($3, ' ')) AS w (word)"""
+_PUT_LOST = f"INSERT INTO calls (beat_at, {LOST_COLUMNS}) VALUES (0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _encode_json = msgspec.json.Encoder().encode
 
 
-async def sessions(pool: Pool, count: int = 1000) -> AsyncIterator[str]:
-    after = 0
-    while found := await _page(pool, after, count):
-        for _, name in found:
-            yield name
-        after = found[-1][0]
+class PostgresPortable:
+    def __init__(self, pool: Pool, changes: PostgresChanges, upkeep: Upkeep) -> None:
+        self._pool, self._changes, self._upkeep = pool, changes, upkeep
 
+    async def sessions(self) -> AsyncIterator[str]:
+        after = 0
+        while found := await self._pool.run(lambda link, after=after: link.fetch(_PAGE, after)):
+            for after, name in found:  # noqa: B007
+                yield name
 
-async def _page(pool: Pool, after: int, count: int) -> list[Any]:
-    return await pool.run(
-        lambda link: link.fetch("SELECT s, id FROM sessions WHERE s > $1 ORDER BY s LIMIT $2", after, count)
-    )
+    async def dump(self, session: str) -> SessionDump:
+        async def ask(link: Link) -> SessionDump:
+            async with link.transaction(isolation="repeatable_read", readonly=True):
+                return await _dump(link, session)
 
+        return await self._pool.run(ask, seconds=_DUMP_SECONDS)
 
-async def dump(pool: Pool, session: str) -> SessionDump:
-    async def ask(link: Link) -> SessionDump:
-        async with link.transaction(isolation="repeatable_read", readonly=True):
-            return await _dump(link, session)
+    async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
+        """Restore in one transaction, however long, so that an interruption leaves nothing."""
 
-    return await pool.run(ask, seconds=_DUMP_SECONDS)
+        async def write(link: Link) -> None:
+            async with link.transaction():
+                await _restore(link, dump, events)
+
+        await self._upkeep.make_room()
+        try:
+            await self._pool.do(write, repeat=False, seconds=_RESTORE_SECONDS)  # `do`: must end with its caller
+        except _Theirs as theirs:
+            raise theirs.error from theirs
+        self._changes.publish(Change(dump.info.id, None, None), WORK)
+
+    async def dump_shared(self) -> SharedDump:
+        async def ask(link: Link) -> tuple[list[LostCall], list[Any], list[Any], list[Any]]:
+            async with link.transaction(isolation="repeatable_read", readonly=True):
+                return (
+                    [read_lost(row) for row in await link.fetch(f"{LOST} ORDER BY id")],
+                    await link.fetch("SELECT name, value FROM settings"),
+                    await link.fetch("SELECT name, spent, reserved FROM budgets"),
+                    await link.fetch("SELECT id, budget, amount FROM reservations"),
+                )
+
+        calls, settings, budgets, held = await self._pool.run(ask)
+        return SharedDump(
+            settings=dict(settings),
+            budgets={name: (int(spent), int(reserved)) for name, spent, reserved in budgets},
+            reservations=amounts_by_id(held),
+            calls=tuple(calls),
+        )
+
+    async def restore_shared(self, dump: SharedDump) -> None:
+        budgets = [(name, Decimal(spent), Decimal(held)) for name, (spent, held) in dump.budgets.items()]
+        reservations = [
+            (id, name, Decimal(amount)) for id, amounts in dump.reservations.items() for name, amount in amounts.items()
+        ]
+
+        async def write(link: Link) -> None:
+            async with link.transaction():
+                await link.executemany(
+                    "INSERT INTO settings VALUES ($1, $2) ON CONFLICT DO NOTHING", dump.settings.items()
+                )
+                await link.execute("DELETE FROM reservations")
+                await link.execute("DELETE FROM budgets")
+                await link.executemany("INSERT INTO budgets VALUES ($1, $2, $3)", budgets)
+                await link.executemany("INSERT INTO reservations VALUES ($1, $2, $3)", reservations)
+                await link.execute("DELETE FROM calls")
+                await link.executemany(_PUT_LOST, [lost_row(call) for call in dump.calls])
+
+        await self._pool.run(write)
+
+    async def fact_rows(self, space: str, *, after: int = 0, limit: int = 1000) -> list[StoredFact]:
+        found: list[Any] = await self._pool.run(lambda link: link.fetch(_FACT_ROWS, space, after, limit))
+        return [StoredFact(*row) for row in found]
+
+    async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
+        n: int = await self._pool.run(lambda link: _begin_space(link, space.name))
+        async for page in pages:
+            await self._pool.run(lambda link, page=page: _add_facts(link, n, page), repeat=False)
+        await self._pool.run(
+            lambda link: link.execute("UPDATE spaces SET name = $2, version = $3, facts = $4 WHERE n = $1", n, *space)
+        )
 
 
 async def _dump(link: Link, session: str) -> SessionDump:
@@ -87,19 +165,6 @@ async def _dump(link: Link, session: str) -> SessionDump:
             for seq, label, made_at, cause, files, memory, version, body in checkpoints
         ),
     )
-
-
-async def restore(pool: Pool, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
-    """Restore in one transaction, however long, so that an interruption leaves nothing."""
-
-    async def write(link: Link) -> None:
-        async with link.transaction():
-            await _restore(link, dump, events)
-
-    try:
-        await pool.do(write, repeat=False, seconds=_RESTORE_SECONDS)  # `do`: must end with its caller
-    except _Theirs as theirs:
-        raise theirs.error from theirs
 
 
 async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
@@ -140,6 +205,22 @@ async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Rec
         await link.execute("INSERT INTO snapshots VALUES ($1, $2, $3, $4)", s, *dump.snapshot)
     await keep(link, [(s, checkpoint) for checkpoint in dump.checkpoints])
     await link.execute("SELECT let_go_1(ARRAY[$1::bigint])", s)
+
+
+async def _begin_space(link: Link, space: str) -> int:
+    async with link.transaction():
+        for name in (space, RESTORING + space):
+            await link.execute("SELECT clear_space_1($1)", name)
+        return await link.fetchval("SELECT space_1($1)", RESTORING + space)
+
+
+async def _add_facts(link: Link, n: int, rows: list[StoredFact]) -> None:
+    async with link.transaction():
+        for row in rows:
+            indexed = words_of(row.text, row.key)
+            f = await link.fetchval(_INSERT, n, indexed, *row)
+            if row.ended_version is None and not row.proposed:
+                await link.execute(_INDEX, n, f, indexed)
 
 
 class _Theirs(Exception):

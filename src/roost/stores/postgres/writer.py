@@ -153,7 +153,7 @@ class GroupWriter:
             return
         written = [job for job in jobs if not refused or job.append.session not in refused]
         told = [job.append for job in written if job.append.bodies or job.append.release]
-        self._on_commit(told, waiting, delivered)
+        self._committed(told, waiting, delivered)
         for job in written:
             if not job.future.done():
                 job.future.set_result(job.append.expected + len(job.append.bodies))
@@ -185,6 +185,12 @@ class GroupWriter:
             missing |= _named(writes, refused)
         return _Sent(missing, _named(writes, waiting) if waiting else (), delivered)
 
+    def _committed(self, appends: list[Append], waiting: Collection[str], delivered: Sequence[Delivered]) -> None:
+        for append in appends:
+            if append.release:
+                self.numbers.pop(append.session, None)
+        self._on_commit(appends, waiting, delivered)
+
     async def _diagnose(self, job: _Job) -> None:
         job.tries += 1
         self.numbers.pop(job.append.session, None)
@@ -199,7 +205,7 @@ class GroupWriter:
             error = reason
         else:
             released = [job.append.session] if job.append.release else ()
-            self._on_commit([job.append], released, append_effects.perhaps_delivered(job.append))
+            self._committed([job.append], released, append_effects.perhaps_delivered(job.append))
             if not job.future.done():
                 job.future.set_result(head)
             return

@@ -11,7 +11,7 @@ from roost.errors import StoreFailed
 from roost.stores.findings import Fault, Layout
 from roost.stores.sqlite.migrations import VERSION
 from roost.stores.sqlite.schema import failure
-from roost.stores.sqlite.session_logs import HAS_WORK
+from roost.stores.sqlite.work import HAS_WORK
 
 _TICK = 1_000_000
 _MOST = 100

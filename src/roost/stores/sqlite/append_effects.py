@@ -10,15 +10,16 @@ import msgspec
 from roost.log.inputs import admits, encode_input, input_digest, urgency
 from roost.log.protocols import Append, Change, CheckpointRow, Delivery, InboxItem
 from roost.stores.sqlite.commit_group import Group
-from roost.stores.sqlite.fact_store import apply_facts
-from roost.stores.sqlite.inboxes import put
+from roost.stores.sqlite.fact_writes import apply_facts
+from roost.stores.sqlite.work import put
 
 
-def apply_further(connection: sqlite3.Connection, group: Group, s: int, write: Append) -> None:
+def apply_further(group: Group, s: int, write: Append) -> None:
     """Write the further parts for session `s`, in the transaction of its append, after all checks that can refuse
     it."""
+    connection = group.connection
     for delivery in write.deliver:
-        _deliver(connection, group, delivery)
+        _deliver(group, delivery)
     if write.facts:
         apply_facts(connection, write.session, write.expected, write.facts)
     if write.checkpoint is not None:
@@ -31,7 +32,8 @@ def apply_further(connection: sqlite3.Connection, group: Group, s: int, write: A
         connection.execute("DELETE FROM checkpoints WHERE s = ? AND seq = ?", (s, seq))
 
 
-def _deliver(connection: sqlite3.Connection, group: Group, delivery: Delivery) -> None:
+def _deliver(group: Group, delivery: Delivery) -> None:
+    connection = group.connection
     session, item, key = delivery
     row = connection.execute("SELECT s, state, phase FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:

@@ -9,13 +9,13 @@ from roost.log.protocols import Change
 
 
 class Group:
-    """One transaction of the writer's thread. changes: published after the commit. numbers: row numbers of sessions in
-    use, kept across groups (a number is never reused)."""
+    """One transaction of the writer's thread. connection: runs its statements. changes: published after the commit.
+    numbers: row numbers of sessions in use, kept across groups (a number is never reused)."""
 
     def __init__(self, connection: sqlite3.Connection, numbers: dict[str, int]) -> None:
+        self.connection = connection
         self.changes: list[Change] = []
         self.numbers = numbers
-        self._connection = connection
         self._events: list[tuple[int, int, bytes]] = []
 
     def add_events(self, s: int, head: int, bodies: Sequence[bytes]) -> None:
@@ -26,5 +26,5 @@ class Group:
         """Insert all added events in one statement. Call it at the end of the group, and before any operation in it
         reads events."""
         if self._events:
-            self._connection.executemany("INSERT INTO events (s, seq, body) VALUES (?, ?, ?)", self._events)
+            self.connection.executemany("INSERT INTO events (s, seq, body) VALUES (?, ?, ?)", self._events)
             self._events = []

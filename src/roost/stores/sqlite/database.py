@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from types import CoroutineType
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from roost.errors import StoreFailed
+from roost.locks import Locks
 from roost.log.commit_watchers import Watchers
 from roost.log.protocols import Change
-from roost.log.store_protocol import Durability
+from roost.log.store import Durability
 from roost.stores.sqlite import deletion
+from roost.stores.sqlite.commit_group import Group
 from roost.stores.sqlite.file_watch import Presence
 from roost.stores.sqlite.schema import connect, data_version, failure
 from roost.stores.sqlite.writer import Operation, Writer
 
+S = TypeVar("S", bound="Part")
 T = TypeVar("T")
+P = ParamSpec("P")
 _POLL_SECONDS = 0.2
 LARGEST_REWRITE = 512 * 1024**2
 """Limit in bytes for rewriting a file in use. A rewrite blocks other writes, which must not wait longer than some
@@ -31,10 +38,11 @@ _CHECKPOINTS = 25
 class SqliteDatabase:
     """One open file. Writes go through `write`, in order. Reads go through `read`, on their own connections, and see
     committed data. `watchers` are notified of every commit, within 0.2 s if another process made it. on_full: as in
-    `open_store`."""
+    `open_store`. nodes: a lock per node, which the system drops when the node's process dies."""
 
     def __init__(self, path: Path, durability: Durability, on_full: Callable[[], bool]) -> None:
         self.watchers = Watchers()
+        self.nodes = Locks(path.with_name(path.name + ".nodes"))
         self._path = path
         self._presence = Presence(path)
         self._writer = Writer(path, durability, self._presence, self.watchers.publish, on_full)
@@ -58,7 +66,7 @@ class SqliteDatabase:
             garbage = deletion.garbage(self._poll_connection)
         except sqlite3.Error as error:
             raise failure(error) from error
-        self._elsewhere = await self.write(lambda c, out: data_version(c))
+        self._elsewhere = await self.write(lambda group: data_version(group.connection))
         for s in garbage:
             self.purge_later(s)
         self._poll_later()
@@ -84,7 +92,7 @@ class SqliteDatabase:
         """Remove the events of a deleted session piece by piece, except those that forks need."""
         following: int | None = s
         while following is not None:
-            following = await self.write(lambda c, out, s=following: deletion.purge(c, out, s))
+            following = await self.write(lambda group, s=following: deletion.purge(group, s))
 
     async def scrub(self, compact: Callable[[sqlite3.Connection], None]) -> tuple[str, ...]:
         """Rewrite the file without deleted data, in the writer's thread, and empty the write-ahead log. Returns the
@@ -122,6 +130,16 @@ class SqliteDatabase:
             connection.close()
         await asyncio.to_thread(self._presence.closed)
         self.watchers.close()
+        self.nodes.close()
+
+    def is_dead(self, node: str, alive_until: float) -> bool:
+        """Whether a node is dead. alive_until: on this machine's monotonic clock, so that steps of the wall clock do
+        not matter."""
+        return self.nodes.is_free(node) or alive_until < time.monotonic()
+
+    def owner_is_dead(self, connection: sqlite3.Connection, owner: str) -> bool:
+        row = connection.execute("SELECT alive_until FROM nodes WHERE id = ?", (owner,)).fetchone()
+        return row is None or self.is_dead(owner, row[0])
 
     def _connect(self) -> sqlite3.Connection:
         self._presence.still_there()
@@ -141,7 +159,7 @@ class SqliteDatabase:
             version = data_version(self._poll_connection)
             if version != self._version:
                 self._version = version
-                self.write(lambda c, out: data_version(c)).add_done_callback(self._compare)
+                self.write(lambda group: data_version(group.connection)).add_done_callback(self._compare)
         except sqlite3.Error:  # busy or damaged: the next read or write reports it
             pass
         self._poll_later()
@@ -152,6 +170,38 @@ class SqliteDatabase:
         elif found.result() != self._elsewhere:
             self._elsewhere = found.result()
             self.watchers.publish([Change("", None, None)])
+
+
+class Part:
+    """One object of the store, over the database that all of them share."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.database = database
+
+
+def writes(
+    operation: Callable[Concatenate[S, Group, P], T],
+) -> Callable[Concatenate[S, P], CoroutineType[Any, Any, T]]:
+    """Make a method of a function that runs in the writer's thread, inside the transaction that the group shares. It
+    must check before its first write, because a `RoostError` must leave no trace."""
+
+    @functools.wraps(operation)
+    async def method(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.write(lambda group: operation(self, group, *args, **kwargs))
+
+    return method
+
+
+def reads(
+    query: Callable[Concatenate[S, sqlite3.Connection, P], T],
+) -> Callable[Concatenate[S, P], CoroutineType[Any, Any, T]]:
+    """Make a method of a function that runs in a reader's thread, on that thread's connection."""
+
+    @functools.wraps(query)
+    async def method(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.read(lambda connection: query(self, connection, *args, **kwargs))
+
+    return method
 
 
 def _emptied(connection: sqlite3.Connection) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from roost.errors import NotFound
-from roost.log.inputs import beginning_of, decode_input
+from roost.log.inputs import decode_input
 from roost.log.protocols import (
     READ_BYTES,
     Checkpoint,
@@ -17,7 +17,6 @@ from roost.log.protocols import (
     InboxItem,
     Record,
     SessionInfo,
-    SessionQuery,
     Snapshot,
 )
 from roost.stores.session_rows import INFO_COLUMNS, session_info
@@ -138,20 +137,6 @@ def checkpoints(connection: sqlite3.Connection, s: int) -> list[Checkpoint]:
     return [Checkpoint(*row) for row in found]
 
 
-def with_timers(connection: sqlite3.Connection, prefix: str, fired: str | None, after: str, limit: int) -> list[str]:
-    among = "SELECT DISTINCT s FROM timers WHERE substr(id, 1, ?) = ?"
-    values: list[str | int | bytes] = [len(prefix), prefix]
-    if fired is not None:
-        body = beginning_of(fired)
-        among += " UNION SELECT s FROM inbox WHERE taken = 0 AND substr(body, 1, ?) = ?"
-        values += [len(body), body]
-    found = connection.execute(
-        f"SELECT n.id FROM ({among}) t JOIN sessions n ON n.s = t.s WHERE n.id > ? ORDER BY n.id LIMIT ?",
-        (*values, after, limit),
-    )
-    return [session for (session,) in found]
-
-
 def checkpoint_rows(connection: sqlite3.Connection, s: int) -> list[CheckpointRow]:
     """Return checkpoints with their bodies, oldest first."""
     found = connection.execute(
@@ -169,24 +154,6 @@ def inbox(connection: sqlite3.Connection, s: int) -> list[InboxItem]:
     return [InboxItem(row, decode_input(body), at) for row, body, at in rows]
 
 
-def find(query: SessionQuery) -> tuple[str, list[Any]]:
-    """Return the statement and its values for a query."""
-    where: list[str] = []
-    values: list[Any] = []
-    for column in ("agent", "state", "parent", "owner"):
-        value = getattr(query, column)
-        if value is not None:
-            where.append(f"{column} = ?")
-            values.append(value)
-    if query.label is not None:
-        where.append("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)")
-        values.extend(query.label)
-    if query.ids is not None:
-        where.append(f"id IN ({','.join('?' * len(query.ids))})")
-        values.extend(query.ids)
-    if query.before is not None:
-        where.append("s < (SELECT s FROM sessions WHERE id = ?)")
-        values.append(query.before)
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
-    values.append(query.limit)
-    return f"SELECT {INFO_COLUMNS} FROM sessions{condition} ORDER BY s DESC LIMIT ?", values
+def records(head: int, bodies: Sequence[bytes]) -> list[Record]:
+    """Make records for the events from `head + 1` on."""
+    return [Record(seq, body) for seq, body in enumerate(bodies, head + 1)]

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from roost.errors import StoreCorrupt, StoreFailed
-from roost.log.store_protocol import Durability
+from roost.log.store import Durability
 from roost.stores.sqlite.migrations import VERSION, upgrade
 
 _MINIMUM = (3, 35, 0)  # RETURNING

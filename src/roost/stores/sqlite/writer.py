@@ -14,13 +14,13 @@ from typing import Any, TypeAlias, TypeVar
 
 from roost.errors import RoostError, StoreFailed, StoreLost
 from roost.log.protocols import Change
-from roost.log.store_protocol import Durability
+from roost.log.store import Durability
 from roost.stores.sqlite.commit_group import Group
 from roost.stores.sqlite.file_watch import Presence
 from roost.stores.sqlite.schema import connect, failure, prepare
 
 T = TypeVar("T")
-Operation: TypeAlias = "Callable[[sqlite3.Connection, Group], T]"
+Operation: TypeAlias = Callable[[Group], T]
 """Runs inside the shared transaction. It checks before its first write, because a `RoostError` must leave no trace."""
 
 _Job: TypeAlias = "tuple[Operation[Any], asyncio.Future[Any]]"
@@ -75,7 +75,7 @@ class Writer:
         one."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._apart.append((operation, future))
-        self.submit(lambda connection, group: None)  # wakes the thread
+        self.submit(lambda group: None)  # wakes the thread
         return future
 
     def _hand_over(self) -> None:
@@ -126,7 +126,7 @@ class Writer:
             result: object = run(connection)
         except Exception as error:  # any error: it goes to the caller
             result = failure(error) if isinstance(error, sqlite3.Error) else error
-        job: _Job = (lambda connection, group: None, future)
+        job: _Job = (lambda group: None, future)
         self._finish([job], [result], [])
 
     def _take(self, jobs: list[_Job]) -> None:
@@ -178,7 +178,7 @@ class Writer:
         while True:
             for run, _ in jobs[len(done) :]:
                 try:
-                    done.append(run(connection, group))
+                    done.append(run(group))
                 except RoostError as error:
                     done.append(error)
             group.store_events()

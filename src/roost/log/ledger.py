@@ -1,21 +1,12 @@
-"""Cluster-wide state: settings, duties, budgets, rates. `roost.testing.shared` is the conformance suite.
-
-Use it for anything that must not exist once per node: one poller per channel token, one ledger per budget, one rate per
-provider account.
-"""
+"""Budgets and model calls, as a store keeps them for all nodes: every cost is reserved before it is spent.
+`roost.testing.shared` is the conformance suite."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
-
-from roost.errors import Invalid
-
-_SURROGATES = 0xD800
-_PAST_SURROGATES = 0xE000
 
 
 class Charge(NamedTuple):
@@ -93,23 +84,9 @@ class LostCall(msgspec.Struct, frozen=True, kw_only=True):
     provider_id: str | None = None
 
 
-class Shared(Protocol):
-    """The part of a store that keeps cluster-wide state."""
-
-    async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
-        """Set a value that all nodes see, and return the value in force; `value` None only reads. The first value stays
-        for ever, unless a later call passes `replace`."""
-        ...
-
-    async def hold(self, name: str, node: str) -> int | None:
-        """Become the one node with the duty `name`, for as long as the node lives (`Dispatcher.beat`) or until it drops
-        it. Returns a fence above zero that grows with every change of holder; None while another living node holds the
-        duty. A repeated call of the holder gets the same fence."""
-        ...
-
-    async def drop(self, name: str, node: str) -> None:
-        """Give up a duty. Does nothing when another node holds it."""
-        ...
+class LedgerRows(Protocol):
+    """The part of a store that keeps budgets, reservations and lost calls. `roost.money.ledger` decides what is
+    charged to them."""
 
     async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
         """Before spending, reserve the amounts of all charges or none. Returns the budget that refused, None when the
@@ -172,27 +149,3 @@ class Shared(Protocol):
     async def forget(self, budget: str) -> None:
         """Remove a budget. Does nothing while something is reserved on it."""
         ...
-
-    async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
-        """Take `amount` from a token bucket that fills with `rate` a second up to `burst`. Returns 0.0 when taken, else
-        the seconds to wait before the next try, with nothing taken. Raises `Invalid` when no wait can help: `amount` is
-        negative or exceeds `burst`, or `rate` is not above zero."""
-        ...
-
-
-def beginning(prefix: str) -> tuple[str, str | None]:
-    """Return the range of names that start with `prefix`, in code-point order, which is also UTF-8 order: from the
-    first text up to, not including, the second. A second of None means no upper end."""
-    for place in range(len(prefix) - 1, -1, -1):
-        after = ord(prefix[place]) + 1
-        if after <= sys.maxunicode:
-            return prefix, prefix[:place] + chr(_PAST_SURROGATES if after == _SURROGATES else after)
-    return prefix, None
-
-
-def check_take(bucket: str, amount: float, rate: float, burst: float) -> None:
-    """Check the arguments of `Shared.take`. Raises `Invalid`."""
-    if not 0 <= amount <= burst:
-        raise Invalid(f"bucket {bucket!r} never holds {amount}: ask for at most its burst of {burst}")
-    if not rate > 0:
-        raise Invalid(f"bucket {bucket!r} never fills at a rate of {rate}: give one above zero")
