@@ -47,6 +47,7 @@ _TIERS = {
     "tests/cli/test_travel.py": "daemon",
     "tests/server/test_daemon.py": "daemon",
     "tests/server/test_nodes.py": "daemon",
+    "tests/log/test_dbos.py": "postgres",
     "tests/kernel/test_compaction_storm.py": "long",
     "tests/kernel/test_long_session.py": "long",
     "tests/kernel/test_schedules_year.py": "long",

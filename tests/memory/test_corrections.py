@@ -37,7 +37,7 @@ def test_the_table_is_large_enough() -> None:
 
 
 @pytest.mark.one_on_postgres
-@pytest.mark.parametrize("model", ["none", "constant", "minilm"])
+@pytest.mark.parametrize("model", ["none", "constant", pytest.param("minilm", marks=pytest.mark.local)])
 async def test_no_correction_is_lost(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = _embedder(model, monkeypatch)
     async with running(tmp_path, agent(["x"])) as runtime:

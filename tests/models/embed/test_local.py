@@ -154,6 +154,7 @@ def llama(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     path.unlink()
 
 
+@pytest.mark.long
 @pytest.mark.local_model
 @pytest.mark.timeout(600)
 async def test_the_vectors_are_those_of_another_engine(llama: Any, embedder: Make) -> None:

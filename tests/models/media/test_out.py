@@ -149,6 +149,7 @@ async def test_every_model_goes_on_with_a_conversation_that_shows(
     assert ("[image 'a', image/png]" in sent) is (kind != "gemini")
 
 
+@pytest.mark.matrix
 @pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")  # of the SDK's own session
 async def test_official_clients_read_the_stub(draw: Draw) -> None:
     genai = pytest.importorskip("google.genai")
