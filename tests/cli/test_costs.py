@@ -116,7 +116,7 @@ def test_a_killed_run_is_settled_by_the_provider_s_report(roost: Machine) -> Non
             time.sleep(0.05)
         process.kill()
         process.wait(30)
-        id = re.search(r'"id":"([^"]+)"', provider.provider.said[0].decode())
+        id = re.search(r'"id":"([^"]+)"', provider.provider.writes[0].decode())
         assert id is not None
         early = roost("costs", "reconcile").ok()
         assert f"the provider does not know {id[1]} (yet)" in early.err

@@ -277,6 +277,6 @@ def test_where_the_sources_differ_a_price_is_unknown_unless_the_overlay_says_it(
     assert models["same"].images
     assert models["same"].max_output is None, "an answer as long as the window is no fact"
     assert "old" not in models
-    assert {line.partition(":")[0] for line in maker.said} == {"p/differ", "p/old", "p/nowhere"}
+    assert {line.partition(":")[0] for line in maker.remarks} == {"p/differ", "p/old", "p/nowhere"}
     assert data.rates.usd == {"EUR": 1.2, "CNY": 0.15}
     assert OVERLAY.is_file()

@@ -116,7 +116,7 @@ async def outcomes(
 async def lengths(server: ProviderServer, model: HttpModel, *, stream: bool) -> list[bytes]:
     """The writes of the answer to a request that differs from those with a fault in nothing that it shows."""
     assert meaning(await completed(model, ask(user("fault none 0 "), stream=stream))) == WHOLE
-    return server.provider.said
+    return server.provider.writes
 
 
 def is_sent_again(fault: str, at: int) -> bool:
@@ -222,7 +222,7 @@ async def test_a_slow_reader_slows_the_server(kind: str, steady: HttpClient) -> 
     with ProviderServer(lambda _: Reply(text=text, piece=7, fault=faults[-1])) as server:
         model = made(server, kind, steady)
         await completed(model)
-        faults.append(Fault(kind="flood", at=sum(map(len, server.provider.said)) // 3, size=size))
+        faults.append(Fault(kind="flood", at=sum(map(len, server.provider.writes)) // 3, size=size))
         before = server.stats.sent
         said: list[str] = []
         end: ModelEvent | None = None

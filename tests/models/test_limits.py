@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from roost.errors import ConfigError, StoreUnreachable
 from roost.log.content import ErrorData, Text, Usage
 from roost.models.http_model import HttpModel
-from roost.models.limit_headers import HEARD, said
+from roost.models.limit_headers import HEARD, allowances
 from roost.models.request import Completed, Failed, ModelEvent, Notice, Profile, Request, TextDelta
 from roost.routing.limits import Limit, Limited, Limiter, Limiters, Limits, TooLong
 from roost.stores.sqlite.store import open_sqlite
@@ -197,16 +197,16 @@ def test_headers_of_either_kind_are_read_and_nonsense_is_not() -> None:
         "x-ratelimit-remaining-tokens": "10",
         "x-ratelimit-reset-tokens": "20ms",
     }
-    assert said(openai, 0) == {"requests": (59, 60, 360), "tokens": (10, None, 0.02)}
+    assert allowances(openai, 0) == {"requests": (59, 60, 360), "tokens": (10, None, 0.02)}
     anthropic = {
         "anthropic-ratelimit-tokens-limit": "1000",
         "anthropic-ratelimit-tokens-remaining": "0",
         "anthropic-ratelimit-tokens-reset": "1970-01-01T00:01:00Z",
     }
-    assert said(anthropic, 50) == {"tokens": (0, 1000, 10)}
+    assert allowances(anthropic, 50) == {"tokens": (0, 1000, 10)}
     for bad in ("", "soon", "-1", "nan", "1e400", "5 apples"):
-        assert said({"x-ratelimit-remaining-tokens": bad, "x-ratelimit-reset-tokens": "1s"}, 0) == {}
-        assert said({"x-ratelimit-remaining-tokens": "1", "x-ratelimit-reset-tokens": bad}, 0) == {}
+        assert allowances({"x-ratelimit-remaining-tokens": bad, "x-ratelimit-reset-tokens": "1s"}, 0) == {}
+        assert allowances({"x-ratelimit-remaining-tokens": "1", "x-ratelimit-reset-tokens": bad}, 0) == {}
 
 
 class Telling:

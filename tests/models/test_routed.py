@@ -25,7 +25,7 @@ from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig
 from roost.providers.config_file import load_config
 from roost.providers.model_stack import Parts, stacked
 from roost.providers.model_status import FRESH as SEEN
-from roost.providers.model_status import Here, Saving
+from roost.providers.model_status import ProcessModels, Saving
 from roost.routing.breakers import Breaking
 from roost.routing.limits import Limit
 from roost.routing.profiles import BUILT_IN, FRESH, Profiles
@@ -388,7 +388,7 @@ async def test_a_key_that_is_set_later_counts(world: World) -> None:
     models = Models(environ=environ, dotenv=None, config=config, wrap=lambda model, _: stacked(model, parts))
     world.made.append(models)
     now = [0.0]
-    auto = Routed(Here(models.resolve, now=lambda: now[0]), Profiles(config), "mine")
+    auto = Routed(ProcessModels(models.resolve, now=lambda: now[0]), Profiles(config), "mine")
     assert isinstance((await run(auto))[1], Failed)
     environ["ONE_KEY"] = "secret"
     now[0] += SEEN

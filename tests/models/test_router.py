@@ -102,7 +102,7 @@ def test_the_trace_is_whole_and_nobody_who_was_dropped_comes_back(
     assert found.steps[-1].chain == found.chain
     left = set(named(entry))
     for step in found.steps:
-        assert step.said
+        assert step.reason
         assert all(step.dropped.values())
         assert set(step.dropped) <= left
         left -= set(step.dropped)
@@ -123,7 +123,7 @@ def test_the_order_is_that_of_the_chains(asked: Features, entry: ProfileEntry, s
     chains: list[tuple[str, ...]] = [entry.cheap] if standing.saving else []
     if asked.media:
         chains.append(entry.multimodal)
-    if "too long for" in found.steps[1].said:
+    if "too long for" in found.steps[1].reason:
         chains.append(entry.long_context)
     if asked.long_horizon:
         chains.append(entry.long_horizon)
@@ -169,7 +169,7 @@ def test_long_tasks_and_saving_have_their_chains() -> None:
     standing.saving = "85 % of the month is spent"
     found = route(Features(long_horizon=True), entry, standing)
     assert _chosen(found) == "cba"
-    assert found.steps[4].said.startswith("85 % of the month is spent")
+    assert found.steps[4].reason.startswith("85 % of the month is spent")
     found = route(Features(long_horizon=True, tokens=9_000), entry, standing)
     assert found.chain == (), "nobody takes it, the cheap one neither"
 
@@ -178,7 +178,7 @@ def test_a_model_in_trouble_comes_last_and_one_without_a_key_not_at_all() -> Non
     entry, standing = _entry(chat="abc"), Standing({"acme/a": "left alone for 9 s"}, a=PLAIN, b=PLAIN)
     found = route(Features(), entry, standing)
     assert _chosen(found) == "ba"
-    assert found.steps[-1].said == "acme/a later: left alone for 9 s"
+    assert found.steps[-1].reason == "acme/a later: left alone for 9 s"
     assert found.steps[-1].dropped == {"acme/c": "no key"}
     standing.troubles["acme/b"] = "open too"
     assert _chosen(route(Features(), entry, standing)) == "ab", "all in trouble are still better than none"

@@ -34,7 +34,7 @@ Report: TypeAlias = Callable[[Progress], None]
 
 
 class WeightsError(RoostError):
-    """The weights are not there and could not be fetched. The message says what to do."""
+    """The weights are missing and could not be fetched. The message says what to do."""
 
     code, status = "weights_missing", 503
 
@@ -46,7 +46,7 @@ class _Mark(msgspec.Struct, frozen=True):
 
 
 def cache_dir() -> Path:
-    """`$ROOST_CACHE/models`, else the user's cache directory. Not made here."""
+    """Return `$ROOST_CACHE/models`, else the user's cache directory. Does not create it."""
     if own := os.environ.get("ROOST_CACHE"):
         return Path(own) / "models"
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -68,7 +68,7 @@ def held(lock: Path, report: Report, total: int) -> Generator[None]:
 
 
 def is_verified(path: Path, sha256: str, *, mark: Path) -> bool:
-    """Whether this very file, by size and time of change, was hashed before and had this SHA-256."""
+    """Return whether this file, by size and modification time, was hashed before and had this SHA-256."""
     try:
         seen = msgspec.json.decode(mark.read_bytes(), type=_Mark)
         stat = path.stat()
@@ -78,7 +78,7 @@ def is_verified(path: Path, sha256: str, *, mark: Path) -> bool:
 
 
 def verify(path: Path, sha256: str, *, mark: Path, report: Report) -> bool:
-    """Hash the file. When it is right, remember that in `mark`."""
+    """Hash the file. Records a match in `mark`."""
     stat = path.stat()
     digest = hashlib.sha256()
     done = 0
@@ -104,7 +104,7 @@ def write_whole(path: Path, body: bytes) -> None:
 
 
 def need_space(folder: Path, size: int) -> None:
-    """Raises `WeightsError` when the disk has no room for `size` more bytes."""
+    """Check the disk for `size` more bytes. Raises `WeightsError`."""
     free = shutil.disk_usage(folder).free
     if free < size + _MARGIN:
         raise no_space(folder, size, free)

@@ -85,7 +85,7 @@ CATALOG: dict[str, Weights] = {
 
 
 def lookup(name: str) -> Weights:
-    """Raises `NotFound` with the names that there are."""
+    """Return the model of this name. Raises `NotFound`, which lists the known names."""
     try:
         return CATALOG[name]
     except KeyError:

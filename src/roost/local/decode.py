@@ -1,4 +1,4 @@
-"""Read a step while it is being written: the answer's text and the call's arguments, as soon as they are known."""
+"""Read a step while the model writes it: the answer's text and the call's arguments, as soon as they are known."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _unit(text: str, at: int) -> int:
 
 
 class Step(msgspec.Struct):
-    """What a finished or cut-off step says. `tool` None: an answer."""
+    """The content of a finished or cut-off step. `tool` None: an answer."""
 
     tool: str | None
     text: str

@@ -46,7 +46,7 @@ Locate = Callable[[cache.Report], Source]
 
 
 class _Abandoned(Exception):
-    """Raised in the engine's thread when nobody waits for the call any more."""
+    """Raised in the engine's thread when no caller waits for the call any more."""
 
 
 class _Job:
@@ -108,13 +108,13 @@ class Engine:
 
     @property
     def loaded(self) -> bool:
-        """Whether the weights are in memory."""
+        """Return whether the weights are in memory."""
         worker = self._worker
         return worker is not None and worker.loaded
 
     @property
     def pid(self) -> int | None:
-        """The worker's process, if there is one."""
+        """Return the worker's process id, if it runs."""
         worker = self._worker
         return worker.pid if worker is not None else None
 
@@ -360,7 +360,7 @@ def _writable(folder: Path | None) -> str | None:
 
 
 class _Shared:
-    """The engines of this process, by their weights, with how many use each."""
+    """The engines of this process by their weights, with the number of users of each."""
 
     def __init__(self) -> None:
         self._engines: dict[str, tuple[Engine, int]] = {}

@@ -1,4 +1,4 @@
-"""What the daemon and its worker say to each other: JSON frames with a length before each, over a socket pair."""
+"""The frames between the daemon and its worker: JSON with a length before each, over a socket pair."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from roost.local.cache import Report, cache_dir
 from roost.local.catalog import Weights
 from roost.local.decode import StepReader
 from roost.local.engine import Chunk, Engine, Source, shared
-from roost.local.lead import Lead
+from roost.local.guidance import Guidance
 from roost.local.prompt import prefix
 from roost.local.repetition_guard import RepetitionGuard
 from roost.local.settings import Settings, from_environment
@@ -52,9 +52,9 @@ class LocalModel:
         self._weights = resolve(name)
         if isinstance(self._weights, Weights) and self._weights.kind != "chat":
             raise ConfigError(f"{name!r} makes embeddings and cannot answer: name another model, such as 'local'")
-        given = from_environment(threads=threads, context=context, deadline=deadline, idle=idle)
-        window = min(given.context, self._weights.window) if isinstance(self._weights, Weights) else given.context
-        self._settings: Settings = msgspec.structs.replace(given, context=window)
+        chosen = from_environment(threads=threads, context=context, deadline=deadline, idle=idle)
+        window = min(chosen.context, self._weights.window) if isinstance(self._weights, Weights) else chosen.context
+        self._settings: Settings = msgspec.structs.replace(chosen, context=window)
         self._report = report
         self._engine: Engine | None = None
 
@@ -73,10 +73,10 @@ class LocalModel:
         return self._engine is not None and self._engine.loaded
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
-        cap, lead = min(_CAP, self._settings.context), Lead(request)
+        cap, guidance = min(_CAP, self._settings.context), Guidance(request)
         try:
             while True:
-                run = _Run(lead, self.profile, cap=cap)
+                run = _Run(guidance, self.profile, cap=cap)
                 calls = self._acquire().generate(run.body, prefix=run.prefix, conversation=run.conversation)
                 async with contextlib.aclosing(calls) as chunks:
                     async for chunk in chunks:
@@ -87,13 +87,13 @@ class LocalModel:
                 if not run.too_long:
                     result = run.result()
                     if isinstance(result, Completed):
-                        again = lead.again(result)
-                        if lead.refused:
-                            yield Notice("unsupported", {"answer": lead.refused[:400]})
+                        again = guidance.again(result)
+                        if guidance.refused:
+                            yield Notice("unsupported", {"answer": guidance.refused[:400]})
                         if again:
                             continue
-                        result = lead.final(result)
-                        if lead.checks and (text := AssistantMessage(result.parts).text):
+                        result = guidance.final(result)
+                        if guidance.checks and (text := AssistantMessage(result.parts).text):
                             yield TextDelta(text)
                     yield result
                     return
@@ -111,7 +111,7 @@ class LocalModel:
     async def prepare(self, request: Request) -> AsyncGenerator[Progress]:
         """Read what all requests of this agent begin with, once, so that the first call finds it. Says how far it is.
         Raises `RoostError`."""
-        run = _Run(Lead(request), self.profile, cap=_CAP)
+        run = _Run(Guidance(request), self.profile, cap=_CAP)
         async with contextlib.aclosing(self._acquire().generate(None, prefix=run.prefix)) as chunks:
             async for chunk in chunks:
                 for event in [chunk] if isinstance(chunk, Progress) else run.take(chunk):
@@ -159,9 +159,9 @@ def _tuned_file(weights: Path) -> Path:
 class _Run:
     """One attempt at a request: what is asked of the engine, and what came of it."""
 
-    def __init__(self, lead: Lead, profile: Profile, *, cap: int) -> None:
-        request, schema = lead.request, lead.schema()
-        self._lead = lead
+    def __init__(self, guidance: Guidance, profile: Profile, *, cap: int) -> None:
+        request, schema = guidance.request, guidance.schema()
+        self._guidance = guidance
         self.too_long = False
         self.over = False
         self._window = profile.window
@@ -172,7 +172,7 @@ class _Run:
         self._error: str | None = None
         self._prompt = self._pieces = 0
         self._usage: Usage | None = None
-        messages, fixed = lead.messages(cap), prefix(request)
+        messages, fixed = guidance.messages(cap), prefix(request)
         self.prefix = tuple(fixed)
         self.conversation = request.meta.get("session") or messages[min(len(fixed), len(messages) - 1)]["content"]
         self.body: dict[str, Any] = {
@@ -187,7 +187,7 @@ class _Run:
         }
         if schema is not None:
             self.body["response_format"] = {"type": "json_schema", "json_schema": {"name": "step", "schema": schema}}
-        if lead.chooses:
+        if guidance.chooses:
             self.body |= {"logprobs": True, "top_logprobs": 20}
 
     def take(self, chunk: Chunk) -> list[ModelEvent]:
@@ -210,11 +210,11 @@ class _Run:
             self._usage = Usage(usage["prompt_tokens"], usage["completion_tokens"], cached, 0)
         for choice in chunk.get("choices") or ():
             self._finish = choice.get("finish_reason") or self._finish
-            if (notice := self._lead.hear("".join(self._text), choice)) is not None:
+            if (notice := self._guidance.hear("".join(self._text), choice)) is not None:
                 events.append(notice)
             if piece := choice["delta"].get("content"):
                 events += self._piece(piece)
-        self.over = self.over or self._lead.redirected
+        self.over = self.over or self._guidance.redirected
         return events
 
     def _piece(self, piece: str) -> list[ModelEvent]:
@@ -225,7 +225,7 @@ class _Run:
         if self._reader is None:
             return [TextDelta(piece)]
         deltas = self._reader.feed(piece)
-        return [] if self._lead.checks or self._reader.step().tool == "grep" else deltas  # what may become another
+        return [] if self._guidance.checks or self._reader.step().tool == "grep" else deltas  # what may become another
 
     def result(self) -> Completed | Failed:
         if self._error is not None:

@@ -22,7 +22,7 @@ _DEFAULTS = {
     # llama.cpp starts a debugger over its own process when it fails.
     "GGML_NO_BACKTRACE": "1",
 }
-_SAID = 2000
+_ERROR_BYTES = 2000
 
 
 _SEND = 60.0
@@ -80,7 +80,7 @@ class Worker:
         return self._process.pid
 
     def send(self, frame: frames.Down) -> None:
-        """A worker that is gone is noticed by `receive`."""
+        """Send a frame. `receive` reports a worker that has ended."""
         with contextlib.suppress(OSError):
             self.link.sendall(frames.packed(frame))
 
@@ -100,7 +100,7 @@ class Worker:
         return came
 
     def spent(self) -> float | None:
-        """Seconds of processor that it has used, where the system says so."""
+        """Return the seconds of processor time that the worker has used, if the system tells."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -108,14 +108,14 @@ class Worker:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
-        """End it now. It holds nothing that must be put in order: files are written whole or not at all."""
+        """Kill the worker at once. Nothing needs to be saved: files are written completely or not at all."""
         self._process.kill()
         self._process.wait()
         self.link.close()
         self._errors.close()
 
     def forget(self) -> None:
-        """In a fork: it is the parent's."""
+        """Leave the worker to the parent, in a fork."""
         self.link.close()
         self._errors.close()
 
@@ -128,10 +128,10 @@ class Worker:
     def _ending(self) -> str:
         self._process.kill()  # a closed socket may come a moment before the end
         code = self._process.wait()
-        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _SAID))
-        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _ERROR_BYTES))
+        errors = self._errors.read().decode(errors="replace").strip().splitlines()
         how = _signal_name(-code) if code < 0 else f"exit code {code}"
-        return f"{how}: {said[-1]}" if said else how
+        return f"{how}: {errors[-1]}" if errors else how
 
 
 def _environment() -> dict[str, str]:

@@ -1,8 +1,6 @@
-"""From a request to chat messages for a small model.
-
-The prefix comes first: system text, tools and worked examples as turns. It is the same, byte for byte, for all sessions
-of an agent, so the engine evaluates it once. What belongs to a session stands in the user's messages.
-"""
+"""Convert a request to chat messages for a small model. The prefix comes first: system text, tools and worked examples
+as turns. It is byte-identical for all sessions of an agent, so the engine evaluates it once. The user's messages hold
+what belongs to a session."""
 
 from __future__ import annotations
 
@@ -71,7 +69,7 @@ class Turn(NamedTuple):
     """A worked example: what the user says, then calls with their results, then the answer. It ends early at a call
     without a result."""
 
-    said: str
+    text: str
     label: str
     calls: tuple[tuple[str, dict[str, str], str], ...] = ()
     answer: str = ""
@@ -143,7 +141,7 @@ _EXAMPLES = (
 
 
 def prefix(request: Request) -> list[dict[str, str]]:
-    """The messages with which every conversation of this agent begins: system text, tools and examples."""
+    """Return the messages with which every conversation of this agent begins: system text, tools and examples."""
     messages = [{"role": "system", "content": system(request)}]
     names = {tool.name for tool in request.tools}
     for turn in _EXAMPLES if request.tools else ():
@@ -193,22 +191,22 @@ def _example(turn: Turn, names: Set[str]) -> list[dict[str, str]]:
     """Empty where it needs a tool that is not there."""
     if any(name not in names for name, _, _ in turn.calls):
         return []
-    said, lead = turn.said, {"from": turn.label}
+    text, lead = turn.text, {"from": turn.label}
     messages: list[dict[str, str]] = []
     for name, arguments, result in turn.calls:
         step = {**lead, "tool": name, "args": arguments}
-        messages += _exchange(said, step)
+        messages += _exchange(text, step)
         if not result:
             return messages
-        asked = turn.said.rpartition("]\n\n")[2].rstrip(".!?")
+        asked = turn.text.rpartition("]\n\n")[2].rstrip(".!?")
         hint = _GO_ON_EMPTY if result.startswith(_EMPTY) else _GO_ON
-        said, lead = f"Result of {name}:\n{result}{hint % asked}", {}
-    return [*messages, *_exchange(said, {**lead, "answer": turn.answer})]
+        text, lead = f"Result of {name}:\n{result}{hint % asked}", {}
+    return [*messages, *_exchange(text, {**lead, "answer": turn.answer})]
 
 
-def _exchange(said: str, step: dict[str, Any]) -> list[dict[str, str]]:
+def _exchange(text: str, step: dict[str, Any]) -> list[dict[str, str]]:
     return [
-        {"role": "user", "content": said},
+        {"role": "user", "content": text},
         {"role": "assistant", "content": _json(step)},
     ]
 
@@ -285,7 +283,7 @@ def shown_environment(message: UserMessage) -> str:
 
 
 def question(message: UserMessage) -> str:
-    """What the user said."""
+    """Return the user's text."""
     return _text([part for number, part in enumerate(message.parts) if not (number and is_environment(part))])
 
 
@@ -306,7 +304,7 @@ def _last_request(messages: Sequence[Message]) -> str:
 
 
 def cut(text: str, cap: int) -> str:
-    """At most about `cap` characters: the head and the tail, and in between how much is missing."""
+    """Return at most about `cap` characters: the head, the number of missing characters, and the tail."""
     if len(text) <= cap:
         return text
     head, tail = cap * 2 // 3, cap // 3

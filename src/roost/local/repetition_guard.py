@@ -1,4 +1,4 @@
-"""Small models get caught in circles: notice it."""
+"""Detect that a small model repeats itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EVERY = 64
 
 
 class RepetitionGuard:
-    """Watches text that is being generated. It goes in circles when it ends in at least 8 copies of the same piece that
+    """Watches generated text. The model repeats itself when the text ends in at least 8 copies of the same piece that
     are together at least 300 characters long."""
 
     def __init__(self) -> None:

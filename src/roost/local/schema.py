@@ -31,21 +31,23 @@ def label_of(tool: str) -> str:
 
 
 def labels(request: Request) -> tuple[str, ...]:
-    """Those that this agent's tools allow, in the order of the prompt."""
+    """Return the labels that this agent's tools allow, in the order of the prompt."""
     there = {label_of(tool.name) for tool in request.tools} | ANSWERED
     return tuple(label for label in LABELS if label in there)
 
 
 def step_schema(request: Request, *, only: Collection[str] | None = None) -> dict[str, Any] | None:
-    """The JSON Schema that the next step must match; None when the model may write plain text. `only` are the labels
-    that it may begin with; None where a step carries none, as after a result."""
+    """Return the JSON Schema of the next step; None when the model may write plain text. `only`: the labels that the
+    step may begin with; None for a step without a label, as after a result."""
     answer = simplify(request.output_schema) if request.output_schema else {"type": "string"}
     if not request.tools:
         return answer if request.output_schema else None
     steps = [] if request.tool_choice == "none" else [_step(tool, only) for tool in request.tools]
     if request.tool_choice != "required":
-        said = None if only is None else {"enum": [label for label in LABELS if label in only and label in ANSWERED]}
-        steps.append(_labelled(said, {"answer": answer}))
+        answered = (
+            None if only is None else {"enum": [label for label in LABELS if label in only and label in ANSWERED]}
+        )
+        steps.append(_labelled(answered, {"answer": answer}))
     allowed = [step for step in steps if step is not None]
     return allowed[0] if len(allowed) == 1 else {"anyOf": allowed}
 
@@ -67,8 +69,8 @@ def _labelled(label: dict[str, Any] | None, properties: dict[str, Any]) -> dict[
 
 
 def offered(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The arguments that a small model is shown: the required ones, or when there are none those of a plain string
-    type. It fills in whatever else it sees, needed or not."""
+    """Return the arguments that a small model is shown: the required ones, or without any those of a plain string type.
+    The model fills in every argument that it sees."""
     properties = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
     required = schema.get("required") or [name for name, value in properties.items() if value.get("type") == "string"]
     return {name: value for name, value in properties.items() if name in required}
@@ -79,9 +81,9 @@ def _closed(properties: dict[str, Any], required: Sequence[str]) -> dict[str, An
 
 
 def simplify(schema: dict[str, Any]) -> dict[str, Any]:
-    """The part of a schema that constrained decoding can hold to. References are written out, words about values
-    (titles, patterns, formats) are dropped, objects are closed. What stays is looser than the tool's own schema, never
-    stricter, except that unknown properties are refused."""
+    """Return the part of a schema that constrained decoding supports. References are resolved, keywords about values
+    (titles, patterns, formats) dropped, and objects closed. The result is looser than the tool's schema, except that it
+    refuses unknown properties."""
     definitions = cast("dict[str, Any]", schema.get("$defs") or schema.get("definitions") or {})
     return _simplify(schema, definitions, 0)
 

@@ -1,4 +1,4 @@
-"""How the embedded model is run: numbers that a machine's owner may turn."""
+"""Settings of the embedded model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`deadline`: seconds that one call may generate, waiting and loading not counted. `idle`: seconds without a call
-    after which the worker ends. `queue`: calls that may wait. `batch`: tokens of a prompt that are read at once, which
-    cannot be cancelled in between. `repack`: lay the weights out anew for this processor while loading. `chosen`: the
-    fields that somebody has set, which a trial does not change."""
+    """`deadline`: seconds that one call may generate, without waiting and loading. `idle`: seconds without a call after
+    which the worker ends. `queue`: calls that may wait. `batch`: tokens of a prompt that are read at once; a cancel
+    waits for them. `repack`: rearrange the weights for this processor while loading. `chosen`: the fields that a user
+    has set; tuning leaves them unchanged."""
 
     threads: int
     context: int = 8192
@@ -29,9 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chosen: frozenset[str] = frozenset()
 
 
-def from_environment(**given: float | None) -> Settings:
-    """`ROOST_MODEL_THREADS`, `ROOST_MODEL_CONTEXT`, `ROOST_MODEL_BATCH`, `ROOST_MODEL_DEADLINE` and `ROOST_MODEL_IDLE`
-    (seconds), under what is `given`; `ROOST_MODEL_REPACK` is 1 or 0. Raises `ConfigError`."""
+def from_environment(**overrides: float | None) -> Settings:
+    """Read `ROOST_MODEL_THREADS`, `ROOST_MODEL_CONTEXT`, `ROOST_MODEL_BATCH`, `ROOST_MODEL_DEADLINE` and
+    `ROOST_MODEL_IDLE` (seconds), which `overrides` replace, and `ROOST_MODEL_REPACK` (1 or 0). Raises `ConfigError`."""
     values: dict[str, float] = {}
     for field in ("threads", "context", "batch", "deadline", "idle"):
         variable = f"ROOST_MODEL_{field.upper()}"
@@ -40,7 +40,7 @@ def from_environment(**given: float | None) -> Settings:
                 values[field] = float(text)
             except ValueError:
                 raise ConfigError(f"{variable}={text!r} is not a number") from None
-    values |= {field: value for field, value in given.items() if value is not None}
+    values |= {field: value for field, value in overrides.items() if value is not None}
     if min(values.values(), default=1) <= 0:
         raise ConfigError("the settings of the local model must be above zero")
     repack = os.environ.get("ROOST_MODEL_REPACK")
@@ -50,7 +50,8 @@ def from_environment(**given: float | None) -> Settings:
 
 
 def cores() -> int:
-    """The processors that this process may use: those it is bound to, or its control groups' share of them."""
+    """Return the number of processors that this process may use: those of its affinity, or the share of its control
+    groups."""
     try:
         mine = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -64,8 +65,8 @@ def cores() -> int:
 
 
 def _shares(controllers: str, path: str) -> Iterator[float]:
-    """The processors that a control group and those above it allow. Inside a container the path may be the host's, and
-    only the top is there."""
+    """Yield the processors that a control group and its ancestors allow. Inside a container the path may be the host's,
+    and only the top exists."""
     if controllers and "cpu" not in controllers.split(","):
         return
     top = _CGROUPS / "cpu" if controllers else _CGROUPS

@@ -13,7 +13,7 @@ _PARK = msgspec.json.encode({"prompt": "x", "n_predict": 0, "cache_prompt": True
 
 
 class SlotFailed(Exception):
-    """llama.cpp refused to do it."""
+    """llama.cpp refused an operation on the slot."""
 
 
 class Slots:
@@ -28,8 +28,8 @@ class Slots:
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
         """The messages in the model's own template, open at the end."""
-        said = self._post("/apply-template", {"messages": messages, "add_generation_prompt": False})
-        return cast("str", said["prompt"])
+        document = self._post("/apply-template", {"messages": messages, "add_generation_prompt": False})
+        return cast("str", document["prompt"])
 
     def evaluate(self, prompt: str, forward: Callable[[bytes], bool]) -> None:
         """Read `prompt` into the slot. `forward` gets llama.cpp's chunks and says whether to stop."""
@@ -37,8 +37,8 @@ class Slots:
         self._server.handle_completions(msgspec.json.encode(body), forward)
 
     def park(self) -> None:
-        """Make llama.cpp put the slot's content into its cache in memory, from where it comes back by itself. It does
-        so when a prompt comes that has nothing in common with it, such as this one of a single token."""
+        """Make llama.cpp move the slot's content into its cache in memory, from which it returns by itself. llama.cpp
+        does so for a prompt that has nothing in common with the content, such as this one of a single token."""
         self._server.handle_completions(_PARK, _go_on)
 
     def save(self, filename: str) -> int:
@@ -46,7 +46,7 @@ class Slots:
         return int(self._post("/slots/0?action=save", {"filename": filename})["n_saved"])
 
     def restore(self, filename: str) -> int:
-        """Replace the slot's content. Returns its tokens. A damaged file ends the process."""
+        """Replace the slot's content with a file's. Returns its tokens. A damaged file ends the process."""
         return int(self._post("/slots/0?action=restore", {"filename": filename})["n_restored"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -55,14 +55,14 @@ class Slots:
         try:
             connection.request("POST", path, msgspec.json.encode(body), headers)
             answer = connection.getresponse()
-            said = msgspec.json.decode(answer.read(), type=dict[str, Any])
+            document = msgspec.json.decode(answer.read(), type=dict[str, Any])
         except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
             raise SlotFailed(f"{path}: {error}") from error
         finally:
             connection.close()
         if answer.status != 200:
-            raise SlotFailed(f"{path}: {said}")
-        return said
+            raise SlotFailed(f"{path}: {document}")
+        return document
 
 
 def _go_on(_chunk: bytes) -> bool:

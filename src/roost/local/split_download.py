@@ -92,7 +92,7 @@ def _join(pip: list[str], requirement: str, partial: Path, offset: int, *, size:
 
 
 def _download(pip: list[str], requirement: str, scratch: Path, *, offset: int, size: int, report: Report) -> Path:
-    """One package by pip. Its temporary files live in `scratch` too, so that nothing is left by a kill."""
+    """Download one package with pip. Its temporary files are in `scratch`, so that a kill leaves nothing elsewhere."""
     wanted = scratch / "requirement.txt"
     wanted.write_text(requirement + "\n")
     log = scratch / "log.txt"
@@ -129,7 +129,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _largest(folder: Path) -> int:
-    """Bytes of the biggest file: the package as it comes in (pip moves it about)."""
+    """Return the bytes of the largest file: the package as it arrives (pip moves it)."""
     biggest = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -157,11 +157,12 @@ def _unpack(wheel: Path, file: BinaryIO) -> int:
 
 
 def find_pip() -> list[str]:
-    """A command that runs pip: this interpreter's, one on the path, or one that uv fetches. Raises `PartsFailed`."""
+    """Return a command that runs pip: this interpreter's, one on the path, or one that uv fetches. Raises
+    `PartsFailed`."""
     candidates: list[list[str]] = []
     if importlib.util.find_spec("pip"):
         candidates.append([sys.executable, "-m", "pip"])
-    candidates += [[found] for name in ("pip", "pip3") if (found := shutil.which(name))]
+    candidates += [[path] for name in ("pip", "pip3") if (path := shutil.which(name))]
     if uv := shutil.which("uv"):
         candidates.append([uv, "tool", "run", "pip"])
     if uvx := shutil.which("uvx"):

@@ -32,7 +32,7 @@ class States:
         return self._folder / f"{name}.state"
 
     def sound(self, name: str) -> bool:
-        """Whether there is a whole state. One that is damaged is removed."""
+        """Return whether a complete state exists. Removes a damaged one."""
         path = self.path(name)
         try:
             with path.open("rb") as file:
@@ -47,7 +47,7 @@ class States:
         return False
 
     def draft(self, name: str) -> str:
-        """The file name under which llama.cpp shall save the state."""
+        """Return the file name under which llama.cpp saves the state."""
         return f"{name}.{os.getpid()}.draft"
 
     def keep(self, name: str) -> None:
@@ -74,7 +74,7 @@ class States:
             return 0
 
     def reject(self, name: str) -> None:
-        """Remember that llama.cpp does not make use of this state, and free its space."""
+        """Record that llama.cpp does not use this state, and free its space."""
         with contextlib.suppress(OSError):
             self._mark(name).touch()
             self.path(name).unlink(missing_ok=True)

@@ -1,4 +1,5 @@
-"""Which settings are fastest on this machine: tried once for a processor, an engine and a weights file, and kept."""
+"""Find the settings that are fastest on this machine. A trial runs once for a processor, an engine and a weights
+file."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ _SHARE = 0.7
 
 
 class Tuned(msgspec.Struct, frozen=True):
-    """The settings that a trial found. `machine`: for which processor, engine and weights they hold."""
+    """The settings that a trial found. `machine`: the processor, engine and weights that they hold for."""
 
     machine: str
     threads: int
@@ -38,7 +39,7 @@ class Tuned(msgspec.Struct, frozen=True):
 
 
 class Disturbed(Exception):
-    """Other work on the machine took the time that a trial needs."""
+    """Other work on the machine took the trial's processor time."""
 
 
 class _Timings(msgspec.Struct):
@@ -51,7 +52,7 @@ class _Chunk(msgspec.Struct):
 
 
 def machine_of(identity: str) -> str:
-    """A name for this processor and engine with these weights."""
+    """Return a name for this processor and engine with these weights."""
     try:
         engine = importlib.metadata.version("xllamacpp")
     except importlib.metadata.PackageNotFoundError:
@@ -68,21 +69,21 @@ def _processor() -> str:
 
 
 def read_tuned(file: Path, machine: str) -> Tuned | None:
-    """What an earlier trial found for this machine."""
+    """Return the result of an earlier trial on this machine, if any."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=Tuned)
+        tuned = msgspec.json.decode(file.read_bytes(), type=Tuned)
     except (OSError, msgspec.MsgspecError):
         return None
-    return found if found.machine == machine else None
+    return tuned if tuned.machine == machine else None
 
 
 def applied(settings: Settings, tuned: Tuned | None) -> Settings:
-    """The settings, with what was found in place of what nobody chose."""
+    """Return the settings with the measured values in place of the fields that no user chose."""
     if tuned is None:
         return settings
-    found = {"threads": tuned.threads, "batch": tuned.batch, "repack": tuned.repack}
+    measured = {"threads": tuned.threads, "batch": tuned.batch, "repack": tuned.repack}
     return msgspec.structs.replace(
-        settings, **{name: value for name, value in found.items() if name not in settings.chosen}
+        settings, **{name: value for name, value in measured.items() if name not in settings.chosen}
     )
 
 
@@ -101,9 +102,9 @@ def tune(
     report(len(tried), len(tried))
     if best is None:
         return None
-    found = Tuned(machine_of(identity), best[1].threads, best[1].batch, best[1].repack)
-    write_whole(file, msgspec.json.encode(found))
-    return found
+    tuned = Tuned(machine_of(identity), best[1].threads, best[1].batch, best[1].repack)
+    write_whole(file, msgspec.json.encode(tuned))
+    return tuned
 
 
 def _candidates(settings: Settings) -> Iterator[Settings]:
@@ -114,7 +115,7 @@ def _candidates(settings: Settings) -> Iterator[Settings]:
 
 
 def _measure(weights: Path, identity: str, settings: Settings) -> float:
-    """Seconds of a load and a typical call."""
+    """Return the seconds of a load and a typical call."""
     need_memory(weights, settings.context)
     began = time.monotonic()
     worker = Worker(
@@ -150,17 +151,17 @@ def _call(worker: Worker) -> _Timings:
         "ignore_eos": True,
     }
     worker.send(frames.Call(1, msgspec.Raw(msgspec.json.encode(body))))
-    found: list[_Timings] = []
+    timings_so_far: list[_Timings] = []
 
     def over(frame: frames.Up) -> bool:
         if isinstance(frame, frames.Chunk) and (timings := msgspec.json.decode(frame.data, type=_Chunk).timings):
-            found.append(timings)
+            timings_so_far.append(timings)
         return isinstance(frame, frames.Ended)
 
     _await(worker, over)
-    if not found:
+    if not timings_so_far:
         raise EngineFailed("llama.cpp gave no times for a trial")
-    return found[-1]
+    return timings_so_far[-1]
 
 
 def _await(worker: Worker, over: Callable[[frames.Up], bool]) -> None:

@@ -20,11 +20,9 @@ def _quiet(progress: Progress) -> None:
 
 
 def resolve(name: str | None) -> Weights | Path:
-    """What a model name stands for: a known model, or the user's own file.
-
-    None or `local` is `$ROOST_MODEL_PATH` when set, else the default model. A `local/` prefix is dropped; what ends in
-    `.gguf` is a path. Raises `NotFound` for a name that is neither.
-    """
+    """Return the model of this name: a known model, or the user's own file. None or `local` is `$ROOST_MODEL_PATH` when
+    set, else the default model. A `local/` prefix is dropped; a name that ends in `.gguf` is a path. Raises `NotFound`
+    for any other name."""
     short = (name or "").removeprefix("local/")
     if short in ("", "local"):
         own = os.environ.get("ROOST_MODEL_PATH")
@@ -64,7 +62,7 @@ def ensure(model: str | Weights | None = None, *, progress: Report = _quiet) -> 
 
 
 def is_here(weights: Weights) -> bool:
-    """Whether its verified weights are on this machine, or a file that only has to be verified."""
+    """Return whether the verified weights are on this machine, or a file that only needs verification."""
     return (cache_dir() / weights.file).exists()
 
 
@@ -156,7 +154,7 @@ def _own_file(path: Path, report: Report) -> Path:
 
 
 def identity(path: Path) -> str:
-    """A name for the content of a file of the user's: it changes with the file, and costs no reading of the whole."""
+    """Return a name for the content of a user's file, which changes with the file. Does not read the whole file."""
     stat = path.stat()
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(_SAMPLE))

@@ -301,22 +301,22 @@ class _Upload(io.BytesIO):
 def _normalised(error: Exception) -> HttpFailed:
     import aiohttp
 
-    said = str(error) or type(error).__name__
+    reason = str(error) or type(error).__name__
     match error:
         case TimeoutError():
-            return HttpTimeout(f"the server was silent for too long: {said}")
+            return HttpTimeout(f"the server was silent for too long: {reason}")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return HttpUnusable("the model's URL is not a valid http or https URL; correct its base URL")
         case aiohttp.ClientConnectorCertificateError():
-            return HttpUnusable(f"no trusted TLS connection: {said}")
+            return HttpUnusable(f"no trusted TLS connection: {reason}")
         case aiohttp.ClientConnectorError():
-            return HttpUnreachable(f"cannot connect: {said}")
+            return HttpUnreachable(f"cannot connect: {reason}")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
-            return HttpFailed(f"the connection broke before the answer was whole: {said}")
+            return HttpFailed(f"the connection broke before the answer was whole: {reason}")
         case aiohttp.ClientResponseError():
-            said = " ".join(error.message.split())
-            return HttpMalformed(f"the server does not speak HTTP as expected: {said}")
+            reason = " ".join(error.message.split())
+            return HttpMalformed(f"the server does not speak HTTP as expected: {reason}")
         case ValueError():
             return HttpUnusable("the request's headers or URL are not valid; check the key and the base URL")
         case _:
-            return HttpFailed(f"the request failed: {type(error).__name__}: {said}")
+            return HttpFailed(f"the request failed: {type(error).__name__}: {reason}")

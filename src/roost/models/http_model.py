@@ -153,8 +153,8 @@ class HttpModel:
             ends = self._broken(error, answer, turned_away if error.unsent else None)
         except Exception as error:  # the contract: a stream ends in `Failed`, it does not raise
             _log.exception("model %s: unexpected failure", self._name)
-            said = str(error) if isinstance(error, RoostError) else type(error).__name__
-            ends = [Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}"), sent=sent)]
+            reason = str(error) if isinstance(error, RoostError) else type(error).__name__
+            ends = [Failed(ErrorData("internal", f"{self._name}: unexpected failure: {reason}"), sent=sent)]
         for event in ends:
             yield _hidden(event, endpoint) if isinstance(event, Failed) else event
 
@@ -196,8 +196,8 @@ class HttpModel:
         if answer is not None and answer.finished:
             # The answer is complete; only its token count was lost.
             return self._ended(answer)
-        told = ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)
-        return [Failed(told, usage)]
+        failure = ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)
+        return [Failed(failure, usage)]
 
 
 def _hidden(failed: Failed, endpoint: Endpoint) -> Failed:

@@ -48,7 +48,7 @@ class Helper:
         self._command, self._where = command, where
         self._env = None if env is None else dict(env)
         self._lock = threading.Lock()
-        self._found: Credential | None = None
+        self._credential: Credential | None = None
         self._asking: Future[Credential] | None = None
 
     async def current(self) -> Credential:
@@ -63,9 +63,9 @@ class Helper:
 
     def _ask(self) -> Credential | Future[Credential]:
         with self._lock:
-            found = self._found
-            if found is not None and found.until - EARLY_SECONDS > time.time():
-                return found
+            key = self._credential
+            if key is not None and key.until - EARLY_SECONDS > time.time():
+                return key
             if self._asking is None:
                 self._asking = Future()
                 self._asking.set_running_or_notify_cancel()  # a caller's cancellation must not reach it
@@ -74,28 +74,28 @@ class Helper:
 
     def _run(self, asking: Future[Credential]) -> None:
         try:
-            found = run_helper(self._command, where=self._where, env=self._env)
+            key = run_helper(self._command, where=self._where, env=self._env)
         except BaseException as error:  # any error goes to the callers
             with self._lock:
                 self._asking = None
             asking.set_exception(error)
             return
         with self._lock:
-            self._found, self._asking = found, None
-        asking.set_result(found)
+            self._credential, self._asking = key, None
+        asking.set_result(key)
 
     @property
     def used(self) -> Credential | None:
         """The key that is stored now, None if none is; never runs the command."""
-        return self._found
+        return self._credential
 
     def expire(self, refused: Credential | None) -> bool:
         """Forget a key that the server refused. Returns whether a retry may help; False when `refused` is None."""
         with self._lock:
             if refused is None:
                 return False
-            if self._found is refused:
-                self._found = None
+            if self._credential is refused:
+                self._credential = None
             return True
 
 
@@ -116,8 +116,8 @@ def run_helper(command: str, *, where: str, env: Mapping[str, str] | None = None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{where}: the key helper cannot be run: {error}") from error
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise ConfigError(f"{where}: the key helper {argv[0]!r} failed with {done.returncode}: {said[0][:300]}")
+        output = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise ConfigError(f"{where}: the key helper {argv[0]!r} failed with {done.returncode}: {output[0][:300]}")
     return parse(done.stdout[:_MOST], where=where)
 
 

@@ -23,7 +23,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 86400.0
 
 
-class Said(NamedTuple):
+class Allowance(NamedTuple):
     """A reported limit: `left` of `limit` until `reset` seconds from now."""
 
     left: float
@@ -36,20 +36,20 @@ def about_limits(headers: Mapping[str, str]) -> dict[str, str]:
     return {key.lower(): value for key, value in headers.items() if _NAMES.fullmatch(key.lower())}
 
 
-def said(headers: Mapping[str, str], wall: float) -> dict[Unit, Said]:
+def allowances(headers: Mapping[str, str], wall: float) -> dict[Unit, Allowance]:
     """Parse the headers. Missing or unreadable values are left out. wall: seconds since 1970."""
-    found: dict[Unit, dict[str, float | None]] = {"requests": {}, "tokens": {}}
+    fields: dict[Unit, dict[str, float | None]] = {"requests": {}, "tokens": {}}
     for key, value in headers.items():
         if match := _NAMES.fullmatch(key.lower()):
             what = match["what"] or match["what2"]
             unit: Unit = "tokens" if (match["unit"] or match["unit2"]) == "tokens" else "requests"
-            found[unit][what] = seconds(value, wall) if what == "reset" else _number(value)
-    told: dict[Unit, Said] = {}
-    for unit, values in found.items():
+            fields[unit][what] = seconds(value, wall) if what == "reset" else _number(value)
+    limits: dict[Unit, Allowance] = {}
+    for unit, values in fields.items():
         left, reset = values.get("remaining"), values.get("reset")
         if left is not None and reset is not None:
-            told[unit] = Said(left, values.get("limit"), reset)
-    return told
+            limits[unit] = Allowance(left, values.get("limit"), reset)
+    return limits
 
 
 def seconds(text: str, wall: float) -> float | None:

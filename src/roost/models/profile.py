@@ -14,7 +14,7 @@ Thinks: TypeAlias = Literal["never", "optional", "always"]
 ThinkingBack: TypeAlias = Literal["none", "turn", "all"]
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True):
+class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Prices of a request whose input exceeds `above` tokens; they hold for all of its tokens."""
 
     above: int

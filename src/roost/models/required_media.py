@@ -16,12 +16,12 @@ def needed(messages: Sequence[Message], since: int = 0) -> frozenset[MediaKind]:
     """Return the kinds in the user's newest messages, from index `since` on, except text files. Older media and tool
     results can become notes for a model that does not accept them (`media_fitting.Fitting`)."""
     kinds: set[MediaKind] = set()
-    found = False
+    seen = False
     for message in reversed(messages[since:]):
         if isinstance(message, UserMessage):
-            found = True
+            seen = True
             kinds.update(kind_of(part) for part in message.parts if not isinstance(part, Text) and not _is_text(part))
-        elif found:
+        elif seen:
             break
     return frozenset(kinds)
 

@@ -18,10 +18,10 @@ _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 def as_object(text: str) -> dict[str, Any] | None:
     """Return the JSON object that the text contains, None if it is not one."""
     try:
-        found = msgspec.json.decode(text or "{}")
+        value = msgspec.json.decode(text or "{}")
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def mend(text: str) -> str | None:
@@ -42,10 +42,10 @@ def _python(text: str) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found: object = ast.literal_eval(text)
-        encoded = msgspec.json.encode(found)
+            value: object = ast.literal_eval(text)
+        encoded = msgspec.json.encode(value)
         # Sets, tuples, bytes and non-string keys have no JSON form.
-        same = isinstance(found, dict) and msgspec.json.decode(encoded) == found
+        same = isinstance(value, dict) and msgspec.json.decode(encoded) == value
     except (ValueError, SyntaxError, TypeError, Warning, MemoryError, RecursionError, OverflowError):
         return None
     return encoded.decode() if same else None
@@ -106,9 +106,9 @@ def _misfit(value: Any, schema: Any, definitions: dict[str, Any], path: str, dep
         return _misfit(value, definitions.get(reference.rsplit("/", 1)[-1]), definitions, path, depth + 1)
     options = rules.get("anyOf") or rules.get("oneOf")
     if isinstance(options, list) and options:
-        found = [_misfit(value, each, definitions, path, depth + 1) for each in cast("list[Any]", options)]
-        if None not in found:
-            return found[0]
+        reasons = [_misfit(value, each, definitions, path, depth + 1) for each in cast("list[Any]", options)]
+        if None not in reasons:
+            return reasons[0]
     if "const" in rules and value != rules["const"]:
         return f"{path} must be {rules['const']!r}"
     if isinstance(rules.get("enum"), list) and value not in rules["enum"]:

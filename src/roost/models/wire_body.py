@@ -70,8 +70,8 @@ def is_json_object(text: str) -> bool:
 
 def in_words(schema: Json) -> str:
     """Return an instruction that states the schema, for a server that cannot enforce one."""
-    said = msgspec.json.encode(clean(schema)).decode()
-    return f"Answer with one JSON object that this JSON Schema allows, and with nothing else:\n{said}"
+    text = msgspec.json.encode(clean(schema)).decode()
+    return f"Answer with one JSON object that this JSON Schema allows, and with nothing else:\n{text}"
 
 
 def closed(schema: Any) -> bool:

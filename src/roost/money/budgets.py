@@ -206,14 +206,14 @@ class Terms:
 
     def budgets(self, who: Spender, month: str) -> tuple[Budget, ...]:
         """Return all budgets that a call of `who` in `month` is charged to."""
-        found = [Budget(f"month:{month}", self.month)]
+        budgets = [Budget(f"month:{month}", self.month)]
         if who.user is not None:
-            found.append(Budget(f"user:{who.user}:{month}", self.limit("user", who.user)))
+            budgets.append(Budget(f"user:{who.user}:{month}", self.limit("user", who.user)))
         if who.agent is not None:
-            found.append(Budget(f"agent:{who.agent}:{month}", self.limit("agent", who.agent)))
+            budgets.append(Budget(f"agent:{who.agent}:{month}", self.limit("agent", who.agent)))
         if who.model in self._models:
-            found.append(Budget(f"model:{who.model}:{month}"))
-        return tuple({budget.name: budget for budget in (*found, *who.budgets)}.values())
+            budgets.append(Budget(f"model:{who.model}:{month}"))
+        return tuple({budget.name: budget for budget in (*budgets, *who.budgets)}.values())
 
     def limit(self, kind: Scope, name: str) -> int | None:
         """Return a month's limit of one user, agent or model."""

@@ -59,11 +59,11 @@ class Charging(ModelWrapper):
         who = Spender.of(request, self.name)
         heard = _Heard(request)
         meter = Meter(self._ledger, self.profile.price, who, heard=heard.output, speed=self._speed)
-        ask, told = await self._reserve(meter, request, heard, limited=self._ledger.limit(who) is not None)
+        ask, notices = await self._reserve(meter, request, heard, limited=self._ledger.limit(who) is not None)
         spent: Usage | None = None
         sent, end, unheard = False, None, 0
         try:
-            for event in told:
+            for event in notices:
                 yield event
             if ask is None:
                 return
@@ -80,10 +80,10 @@ class Charging(ModelWrapper):
                     yield event
         finally:
             if sent:
-                usage, said = heard.usage(end, unheard)
+                usage, counted = heard.usage(end, unheard)
                 spent = meter.priced(usage)
                 if request.bill is not None:
-                    request.bill.add(self.name, spent, estimated=not said)
+                    request.bill.add(self.name, spent, estimated=not counted)
             await meter.settle(spent)
         for notice in await self._ledger.warnings() if spent and spent.cost else ():
             yield notice
@@ -98,7 +98,7 @@ class Charging(ModelWrapper):
         # A free model, or one of unknown price, is not worth the counting.
         tokens = heard.sent if price is not None and dearest(price, Usage(input=1, output=1)) else 0
         wanted = room = self._room(request, tokens, limited=limited)
-        told: list[ModelEvent] = []
+        notices: list[ModelEvent] = []
         refused = await meter.reserve(Usage(input=tokens, output=room), streamed=request.stream)
         for _ in range(_TRIES):
             if refused is None or refused.budget is None or price is None:
@@ -106,11 +106,11 @@ class Charging(ModelWrapper):
             room = min(wanted, affordable(price, tokens, refused.left))
             if room < min(LEAST, wanted):
                 break
-            told = [Notice("budget", {"budget": refused.budget, "max_output": room})] if room < wanted else []
+            notices = [Notice("budget", {"budget": refused.budget, "max_output": room})] if room < wanted else []
             refused = await meter.reserve(Usage(input=tokens, output=room), streamed=request.stream)
         if refused is None:
-            bound = told or (limited and tokens)
-            return (msgspec.structs.replace(request, max_output=room) if bound else request), told
+            bound = notices or (limited and tokens)
+            return (msgspec.structs.replace(request, max_output=room) if bound else request), notices
         no: list[ModelEvent] = [] if refused.budget is None else [Notice("budget", {"refused": refused.budget})]
         return None, [*no, Failed(refused.error, sent=False)]
 
@@ -153,9 +153,9 @@ class _Heard:
     def usage(self, end: Completed | Failed | None, unheard: int) -> tuple[Usage, bool]:
         """Return (the usage, whether the provider reported it). `unheard`: tokens that a cut call may have written
         without sending any."""
-        said = None if end is None else end.usage
-        if said is not None and (isinstance(end, Failed) or said.input or said.output):
-            return said, True
+        counted = None if end is None else end.usage
+        if counted is not None and (isinstance(end, Failed) or counted.input or counted.output):
+            return counted, True
         if isinstance(end, Completed) and not (self._plain or self._wide):
             for part in end.parts:
                 self.add(TextDelta(_text(part)))

@@ -88,7 +88,7 @@ class Ledger:
         self._life = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         self._seen: tuple[str, float, Balance] | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._left: frozenset[str] = frozenset()
         self._window = window
         self._running: dict[str, Underway] = {}
@@ -247,14 +247,14 @@ class Ledger:
         """Return the month's shares of users, agents and models with a budget of their own, the dearest of each kind
         first."""
         month = month or self._month()
-        found: list[Share] = []
+        shares: list[Share] = []
         for kind in SCOPES:
             for budget, now in (await self._rows.balances(f"{kind}:")).items():
                 name, _, of = budget.removeprefix(f"{kind}:").rpartition(":")
                 if of == month:
                     limit = self._terms.limit(kind, name)
-                    found.append(Share(kind=kind, name=name, spent=now.spent, reserved=now.reserved, limit=limit))
-        return sorted(found, key=lambda share: (SCOPES.index(share.kind), -share.spent, share.name))
+                    shares.append(Share(kind=kind, name=name, spent=now.spent, reserved=now.reserved, limit=limit))
+        return sorted(shares, key=lambda share: (SCOPES.index(share.kind), -share.spent, share.name))
 
     async def warnings(self) -> list[Notice]:
         """Return a notice for each mark (the warning, 90 %, 100 %) that the month's spending has passed and that was
@@ -429,11 +429,11 @@ class Ledger:
         return balance
 
     async def _first(self, mark: str) -> bool:
-        if mark in self._told:
+        if mark in self._warned:
             return False
         me = f"{self._life}{next(self._numbers)}"
         first = await self._settings.setting(mark, me) == me
-        self._told.add(mark)
+        self._warned.add(mark)
         return first
 
     async def _forget_after(self, late: set[asyncio.Task[None]], budgets: tuple[str, ...]) -> None:

@@ -71,7 +71,7 @@ class Models:
         """Registered accounts and models, which no configuration replaces."""
         self._client = HttpClient()
         self._hooked: dict[str, tuple[tuple[str | None, str], AccountHooks]] = {}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         """Servers named by a `.env` file that the operator was warned of."""
 
     @classmethod
@@ -153,10 +153,10 @@ class Models:
             env = self._env()
             names = self._directory.names() if account is None else [account]
             known = [name for name in names if name not in self._factories]
-            found = [card for name in known for card in self._directory.cards(name, env)]
+            cards = [card for name in known for card in self._directory.cards(name, env)]
             if account in (None, "local") and self._factories.get("local") is _local:
-                found += [self.card(name) for name in _local_names()]
-        yield from found
+                cards += [self.card(name) for name in _local_names()]
+        yield from cards
 
     def accounts(self) -> dict[str, bool]:
         """Return every prefix of names, and whether this machine can use it: it has the account's key, the own server's
@@ -344,8 +344,8 @@ class Models:
 
     def _tell(self, variable: str, url: str) -> None:
         """Warn once that conversations go to a server that a `.env` file names: the file may come from a stranger."""
-        if url not in self._told:
-            self._told.add(url)
+        if url not in self._warned:
+            self._warned.add(url)
             log.warning("%s in %s sends conversations to %s", variable, self._dotenv, url.partition("?")[0])
 
 

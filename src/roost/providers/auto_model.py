@@ -15,7 +15,7 @@ from roost.models.model_wrapper import Whole, events
 from roost.models.request import Failed, Model, ModelEvent, Notice, Profile, Request
 from roost.providers.accounts import Models
 from roost.providers.model_stack import Parts
-from roost.providers.model_status import FRESH, Here, Saving
+from roost.providers.model_status import FRESH, ProcessModels, Saving
 from roost.routing.profiles import Profiles
 from roost.routing.recovery import Chains, Degrading
 from roost.routing.request_features import features
@@ -37,7 +37,12 @@ class Routed(Whole):
     """
 
     def __init__(
-        self, here: Here, profiles: Profiles, profile: str | None = None, *, now: Callable[[], float] = time.monotonic
+        self,
+        here: ProcessModels,
+        profiles: Profiles,
+        profile: str | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         if profile is not None:
             profiles.get(profile)
@@ -71,20 +76,20 @@ class Routed(Whole):
         name = self._fixed or await self._profiles.current()
         await self._here.refresh()
         entry, asked = self._profiles.get(name), features(request)
-        found = route(asked, entry, self._here, profile=name)
-        yield Notice("route", told(found, asked))
-        models = self._models(found)
+        chosen = route(asked, entry, self._here, profile=name)
+        yield Notice("route", route_fields(chosen, asked))
+        models = self._models(chosen)
         if not models:
-            yield Failed(_nobody(found), sent=False)
+            yield Failed(_nobody(chosen), sent=False)
             return
-        if request.effort is None and found.effort is not None:
-            request = msgspec.structs.replace(request, effort=found.effort)
+        if request.effort is None and chosen.effort is not None:
+            request = msgspec.structs.replace(request, effort=chosen.effort)
         async with events(Degrading(models, Chains(default=tuple(models))), request) as stream:
             async for event in stream:
                 yield event
 
-    def _models(self, found: Route) -> dict[str, Model]:
-        made = {name: self._here.model(name) for name in found.chain}
+    def _models(self, chosen: Route) -> dict[str, Model]:
+        made = {name: self._here.model(name) for name in chosen.chain}
         return {name: model for name, model in made.items() if model is not None}
 
     def _joined(self, entry: ProfileEntry) -> Profile:
@@ -116,39 +121,39 @@ def connect(
     """Register the name `auto` in `models`. `models` must return model stacks with the limits and breakers of `parts`.
     `saving` tells when to save money; None: never. Raises `ConfigError`."""
     profiles = Profiles(parts.config, shared=shared)
-    here = Here(models.resolve, trouble=parts.trouble, saving=saving)
+    here = ProcessModels(models.resolve, trouble=parts.trouble, saving=saving)
     models.register(PREFIX, lambda rest: Routed(here, profiles, rest))
     return profiles
 
 
-def told(found: Route, asked: Features) -> dict[str, Any]:
+def route_fields(chosen: Route, asked: Features) -> dict[str, Any]:
     """Shorten the trace for the log: models without a key are only counted."""
-    last = found.steps[-1]
-    dropped = {name: why for step in found.steps[:-1] for name, why in step.dropped.items()}
+    last = chosen.steps[-1]
+    dropped = {name: why for step in chosen.steps[:-1] for name, why in step.dropped.items()}
     return {
-        "profile": found.profile,
+        "profile": chosen.profile,
         "intent": asked.intent or "chat",
         "tokens": asked.tokens,
-        "chain": list(found.chain[:_SHOWN]),
-        **({"effort": found.effort} if found.effort else {}),
-        "steps": {step.step: step.said for step in found.steps},
+        "chain": list(chosen.chain[:_SHOWN]),
+        **({"effort": chosen.effort} if chosen.effort else {}),
+        "steps": {step.step: step.reason for step in chosen.steps},
         **({"dropped": dict(list(dropped.items())[:_SHOWN])} if dropped else {}),
         **({"unusable": len(last.dropped)} if last.dropped else {}),
     }
 
 
-def _nobody(found: Route) -> ErrorData:
-    by_step = {step.step: step.dropped for step in found.steps}
+def _nobody(chosen: Route) -> ErrorData:
+    by_step = {step.step: step.dropped for step in chosen.steps}
     if long := by_step["context"]:
-        return ErrorData("context_overflow", f"too long for every model of {found.profile!r}: {_list(long)}")
+        return ErrorData("context_overflow", f"too long for every model of {chosen.profile!r}: {_list(long)}")
     if unable := by_step["multimodal"] or by_step["intent"]:
         fix = "name one that can in the profile, or set its key"
-        return ErrorData("unsupported", f"no model of {found.profile!r} takes this: {_list(unable)}; {fix}")
+        return ErrorData("unsupported", f"no model of {chosen.profile!r} takes this: {_list(unable)}; {fix}")
     if not (missing := by_step["degradation"]):
-        return ErrorData("no_model", f"the profile {found.profile!r} names no model: add some in models.toml")
+        return ErrorData("no_model", f"the profile {chosen.profile!r} names no model: add some in models.toml")
     fixes = dict.fromkeys(why.rpartition(": ")[2].removesuffix(" (or put it into .env)") for why in missing.values())
     return ErrorData(
-        "no_model", f"no model of the profile {found.profile!r} can be asked here. Do one of: {'; '.join(fixes)}"
+        "no_model", f"no model of the profile {chosen.profile!r} can be asked here. Do one of: {'; '.join(fixes)}"
     )
 
 

@@ -121,22 +121,22 @@ def _put(home: Path, documents: dict[str, _Document], day: str, now: Catalog) ->
 
 async def _documents(places: Sequence[str]) -> dict[str, _Document]:
     """Read the documents, by the source's name. Raises `RefreshFailed`."""
-    found: dict[str, _Document] = {}
+    documents: dict[str, _Document] = {}
     client = HttpClient(idle_timeout=30.0)
     try:
         for place in places:
             document = await _read(client, place, None)
-            if found.setdefault(document.source.name, document) is not document:
-                both = f"{found[document.source.name].source.place} and {document.source.place}"
+            if documents.setdefault(document.source.name, document) is not document:
+                both = f"{documents[document.source.name].source.place} and {document.source.place}"
                 raise RefreshFailed(f"both are data of {document.source.name}: {both}; give one of each source")
         for name, url in URLS.items():
-            if name not in found:
+            if name not in documents:
                 if os.environ.get("ROOST_OFFLINE", "") not in ("", "0"):
                     raise RefreshFailed(f"ROOST_OFFLINE is set: fetch {url} elsewhere and give it with --from FILE")
-                found[name] = await _read(client, url, name)
+                documents[name] = await _read(client, url, name)
     finally:
         await client.close()
-    return {name: found[name] for name in URLS}
+    return {name: documents[name] for name in URLS}
 
 
 async def _read(client: HttpClient, place: str, expected: str | None) -> _Document:

@@ -94,18 +94,18 @@ def _table(file: TomlFile, place: Sequence[str], value: object) -> dict[str, Any
     return cast("dict[str, Any]", value)
 
 
-def _fields(file: TomlFile, place: Sequence[str], given: Mapping[str, Any], kind: type[msgspec.Struct]) -> None:
+def _fields(file: TomlFile, place: Sequence[str], table: Mapping[str, Any], kind: type[msgspec.Struct]) -> None:
     known = [name for name in kind.__struct_fields__ if (kind, name) != (ModelsConfig, "catalog")]
-    for name in given:
+    for name in table:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise file.wrong((*place, name), f"unknown field{hint} The known ones are {', '.join(known)}")
 
 
-def _convert(file: TomlFile, place: Sequence[str], given: object, kind: type[msgspec.Struct]) -> None:
+def _convert(file: TomlFile, place: Sequence[str], value: object, kind: type[msgspec.Struct]) -> None:
     try:
-        msgspec.convert(given, kind)
+        msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
         inner = [part for part in re.split(r"[.\[\]`]+", where) if part and part != "..."]

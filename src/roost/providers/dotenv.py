@@ -26,7 +26,7 @@ def parse(text: str) -> dict[str, str]:
         if match := _LINE.fullmatch(line):
             key, single, double, plain = match.groups()
             if double is not None:
-                double = _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), double)
+                double = _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), double)
             values[key] = next((value for value in (single, double, plain) if value is not None), "")
     return values
 
@@ -52,6 +52,6 @@ class Environment(dict[str, str]):
 def merged(environ: Mapping[str, str], path: Path | None) -> Environment:
     """Merge the file's pairs with the environment's, which always win. Raises `ConfigError`."""
     pairs = {**(load(path) if path else {}), **environ}
-    found = Environment({name: value.strip() for name, value in pairs.items() if value.strip()})
-    found.filed = frozenset(found.keys() - environ.keys())
-    return found
+    environment = Environment({name: value.strip() for name, value in pairs.items() if value.strip()})
+    environment.filed = frozenset(environment.keys() - environ.keys())
+    return environment

@@ -174,8 +174,8 @@ class Directory:
             return ""
         if entry is not None and entry.key:
             return entry.key
-        found = next((variable for variable in account.keys if variable in env), None)
-        return found and f"env:{found}"
+        variable_name = next((variable for variable in account.keys if variable in env), None)
+        return variable_name and f"env:{variable_name}"
 
     def _keeps(self, name: str, key: str | None, env: Environment) -> bool:
         """Return whether a secret of the account is not from the `.env` file."""
@@ -242,13 +242,13 @@ def _at_url(name: str) -> Card:
 
 def _laid(name: str, known: Account | None, entry: AccountEntry) -> Account:
     base = known or Account(title=name, base_url=entry.base_url or "", free=is_loopback(entry.base_url or ""))
-    given = {
+    changes = {
         field: value
         for field in ("base_url", "wire", "default", "idle_timeout", "free", "hooks", "sign_in")
         if (value := getattr(entry, field)) is not None
     }
     options = entry.options if entry.wire not in (None, base.wire) else {**base.options, **entry.options}
-    return msgspec.structs.replace(base, **given, options=options, headers={**base.headers, **entry.headers})
+    return msgspec.structs.replace(base, **changes, options=options, headers={**base.headers, **entry.headers})
 
 
 def checked_url(url: str, what: str) -> str:

@@ -98,8 +98,8 @@ class Parts:
         """Return why the model would not answer now, without sending a request; None where nothing is against it. Call
         it in the event loop."""
         breaker = self._breakers.get(name)
-        if breaker is not None and (said := breaker.trouble()) is not None:
-            return said
+        if breaker is not None and (reason := breaker.trouble()) is not None:
+            return reason
         left = max((limiter.wait() for limiter in self.limiters(name)), default=0.0)
         return f"its limits let no call go for {left:.0f} s" if left > _LATER else None
 
@@ -158,11 +158,11 @@ def stacked(model: Model, parts: Parts | None = None, *, own: bool = False) -> M
 
 
 def _layers(model: Model) -> set[type[ModelWrapper]]:
-    found: set[type[ModelWrapper]] = set()
+    layers: set[type[ModelWrapper]] = set()
     while isinstance(model, ModelWrapper):
-        found.add(type(model))
+        layers.add(type(model))
         model = model.inner
-    return found
+    return layers
 
 
 def _rules(config: ModelsConfig, name: str) -> Breaking | None:

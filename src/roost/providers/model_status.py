@@ -28,7 +28,7 @@ class Saving(Protocol):
     def constrained(self) -> str | None: ...
 
 
-class Here:
+class ProcessModels:
     """Implements `ModelStatus`. `trouble`: returns what is against a model now. `saving`: tells when to save money. For
     one event loop."""
 
@@ -48,16 +48,16 @@ class Here:
 
     def model(self, name: str) -> Model | None:
         """Return the model; None where it can no longer be made."""
-        found = self._made(name)
-        return None if isinstance(found, str) else found
+        made = self._made(name)
+        return None if isinstance(made, str) else made
 
     def card(self, model: str) -> Card | None:
-        found = self._look(model)
-        return found if isinstance(found, Card) else None
+        card = self._look(model)
+        return card if isinstance(card, Card) else None
 
     def trouble(self, model: str) -> str | None:
-        found = self._look(model)
-        return found if isinstance(found, str) else self._trouble(found.name)
+        card = self._look(model)
+        return card if isinstance(card, str) else self._trouble(card.name)
 
     def constrained(self) -> str | None:
         return None if self._saving is None else self._saving.constrained()

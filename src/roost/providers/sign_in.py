@@ -89,12 +89,12 @@ async def _exchanged(place: SignIn, code: str, verifier: str) -> str:
     try:
         async with client.stream("POST", place.token, {"Content-Type": "application/json"}, body) as response:
             data = await response.read_all(64 * 1024)
-            found: Any = msgspec.json.decode(data) if response.status == 200 else None
+            document: Any = msgspec.json.decode(data) if response.status == 200 else None
     except (HttpFailed, msgspec.DecodeError) as error:
         raise SignInFailed(f"the provider gave no key: {error}") from error
     finally:
         await client.close()
-    key = found.get("key") if isinstance(found, dict) else None  # type: ignore[union-attr]
+    key = document.get("key") if isinstance(document, dict) else None  # type: ignore[union-attr]
     if not isinstance(key, str) or not key:
         raise SignInFailed(f"the provider gave no key: it answered {response.status}")
     return key

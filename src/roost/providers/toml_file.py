@@ -47,9 +47,9 @@ def parsed(path: Path, raw: bytes, most: int) -> TomlFile:
     try:
         return TomlFile(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"(.*?) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
-        line = int(found[2]) if found and found[2] else text.count("\n") + 1
-        raise ConfigError(f"{path}:{line}: not valid TOML: {found[1] if found else error}") from error
+        place = re.search(r"(.*?) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
+        line = int(place[2]) if place and place[2] else text.count("\n") + 1
+        raise ConfigError(f"{path}:{line}: not valid TOML: {place[1] if place else error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: not valid TOML: too deep") from error
 
@@ -64,9 +64,9 @@ def _line(text: str, place: Sequence[str]) -> int | None:
     for part in place:
         name = rf"[\"']?{re.escape(part)}[\"']?"
         # In a header, before an equals sign, or in an inline table.
-        found = re.compile(rf"(?m)^[ \t]*\[+[^\]\n]*?(?<![\w-]){name}[\].]|(?<![\w-]){name}[ \t]*[=.]").search(text, at)
-        if found is None:
+        match = re.compile(rf"(?m)^[ \t]*\[+[^\]\n]*?(?<![\w-]){name}[\].]|(?<![\w-]){name}[ \t]*[=.]").search(text, at)
+        if match is None:
             continue
-        at = found.start()
-        line = text.count("\n", 0, found.end()) + 1
+        at = match.start()
+        line = text.count("\n", 0, match.end()) + 1
     return line

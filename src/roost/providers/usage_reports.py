@@ -88,7 +88,7 @@ class Reports:
 
     async def usage(self, begin: float, end: float) -> list[Reported]:
         """What was used from one wall time up to another, both at full minutes, by model."""
-        found: dict[str, Reported] = {}
+        by_model: dict[str, Reported] = {}
         kind, key_id = self._source.kind, self._source.key_id
         if kind == "openai":
             path, ids = "/v1/organization/usage/completions", "api_key_ids"
@@ -100,21 +100,23 @@ class Reports:
         read = _openai_usage if kind == "openai" else _anthropic_usage
         for row in await self._rows(path, [*params, ("limit", _MINUTES)]):
             one = self._read(lambda row=row[1]: read(row))
-            old = found.get(one.model)
-            found[one.model] = one if old is None else _added(old, one)
-        return list(found.values())
+            old = by_model.get(one.model)
+            by_model[one.model] = one if old is None else _added(old, one)
+        return list(by_model.values())
 
     async def bills(self, begin: float, end: float) -> list[Billed]:
         """What the provider bills for the days from one wall time up to another, both at midnight (UTC)."""
-        found: dict[tuple[str, str], int] = {}
+        amounts: dict[tuple[str, str], int] = {}
         if self._source.kind == "openai":
             path, params = "/v1/organization/costs", _openai_span(begin, end)
         else:
             path, params = "/v1/organizations/cost_report", _anthropic_span(begin, end)
         for at, row in await self._rows(path, [*params, ("bucket_width", "1d"), ("limit", _DAYS)]):
             amount, currency = self._read(lambda row=row: _amount(self._source.kind, row))
-            found[at, currency] = found.get((at, currency), 0) + amount
-        return [Billed(day=day, amount=amount, currency=currency) for (day, currency), amount in sorted(found.items())]
+            amounts[at, currency] = amounts.get((at, currency), 0) + amount
+        return [
+            Billed(day=day, amount=amount, currency=currency) for (day, currency), amount in sorted(amounts.items())
+        ]
 
     async def _rows(self, path: str, params: _Params) -> list[tuple[str, Any]]:
         """(the bucket's day, a result of it), of all pages."""
@@ -146,12 +148,12 @@ class Reports:
         if status == 404 and missing:
             return None
         if status in (401, 403):
-            raise ReportFailed(f"{where} refused the key ({status}): {_wanted(source)}{self._said(body)}")
+            raise ReportFailed(f"{where} refused the key ({status}): {_wanted(source)}{self._reason(body)}")
         if status != 200:
-            raise ReportFailed(f"{where} answered {status}{self._said(body)}")
+            raise ReportFailed(f"{where} answered {status}{self._reason(body)}")
         return self._read(lambda: _object(body))
 
-    def _said(self, body: bytes) -> str:
+    def _reason(self, body: bytes) -> str:
         try:
             text = _object(body)["error"]["message"]
         except (msgspec.DecodeError, KeyError, TypeError):

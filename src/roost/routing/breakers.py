@@ -135,7 +135,7 @@ class Breaker:
         self.circuit = Circuit(rules)
         self._ask = spent
         self._seen = 0
-        self._told = 0.0
+        self._highest_mark = 0.0
         self._empty_until = float("-inf")
 
     async def spent(self) -> int:
@@ -157,15 +157,15 @@ class Breaker:
         if self.rules.budget is None:
             return [], False
         spent, budget = await self.spent(), self.rules.budget
-        reached = [mark for mark in sorted(self.rules.marks) if self._told < mark and spent >= mark * budget]
+        reached = [mark for mark in sorted(self.rules.marks) if self._highest_mark < mark and spent >= mark * budget]
         # A new month may start below a mark reached before.
-        self._told = max((mark for mark in self.rules.marks if spent >= mark * budget), default=0.0)
+        self._highest_mark = max((mark for mark in self.rules.marks if spent >= mark * budget), default=0.0)
         about = {"budget": f"model:{name}", "spent": spent, "limit": budget}
-        told = [Notice("budget", {**about, "percent": round(mark * 100)}) for mark in reached]
+        notices = [Notice("budget", {**about, "percent": round(mark * 100)}) for mark in reached]
         if spent >= budget:
             # Only for a while: a new month or a higher limit must be noticed.
             self._empty_until = self.clock.now() + _EMPTY_SECONDS
-        return told, spent >= budget
+        return notices, spent >= budget
 
 
 class Guarded(ModelWrapper):
@@ -180,11 +180,11 @@ class Guarded(ModelWrapper):
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         breaker, rules = self._breaker, self._breaker.rules
-        told, call = await self._ask(request)
+        notices, call = await self._ask(request)
         began, first = breaker.clock.now(), None
         watch = _Watch(breaker.clock, rules.silence)
         try:
-            for event in told:
+            for event in notices:
                 yield event
             if call is None:
                 return
@@ -220,15 +220,15 @@ class Guarded(ModelWrapper):
         except RoostError as error:
             why = f"{self.name} was not called, the store cannot be asked for its budget: {error}"
             return [Failed(ErrorData("overloaded", why, True), sent=False)], None
-        told: list[ModelEvent] = [*notices]
+        events: list[ModelEvent] = [*notices]
         if (refused := self._refuse(request, spent)) is not None:
-            return [*told, Failed(refused, sent=False)], None
+            return [*events, Failed(refused, sent=False)], None
         now, circuit = self._breaker.clock.now(), self._breaker.circuit
         if (call := circuit.admit(now)) is None:
             left = circuit.left(now)
             message = f"{self.name} failed too often or was too slow; it is left alone for {left:.0f} s"
-            told.append(Failed(ErrorData("overloaded", message, True, left), sent=False))
-        return told, call
+            events.append(Failed(ErrorData("overloaded", message, True, left), sent=False))
+        return events, call
 
     def _refuse(self, request: Request, spent: bool) -> ErrorData | None:
         rules = self._breaker.rules
@@ -247,12 +247,12 @@ class Guarded(ModelWrapper):
         else:
             changed = call.bad(now) if event.sent and event.error.code in BAD else call.void(now)
         breaker.add(event.usage)
-        told = await self._marks()
+        notices = await self._marks()
         if changed:
             state = "closed" if breaker.circuit.closed else "open"
             left = {} if breaker.circuit.closed else {"seconds": breaker.circuit.left(now)}
-            told.append(Notice("breaker", {"model": self.name, "state": state, **left}))
-        return told
+            notices.append(Notice("breaker", {"model": self.name, "state": state, **left}))
+        return notices
 
     async def _marks(self) -> list[Notice]:
         try:
@@ -285,8 +285,8 @@ def _round(message: AssistantMessage, results: dict[str, ToolMessage]) -> object
     if not message.calls:
         return None
     outcomes = [results.get(call.id) for call in message.calls]
-    said = [None if outcome is None else (outcome.parts, outcome.error) for outcome in outcomes]
-    return [(call.name, call.arguments) for call in message.calls], said
+    outcomes_in_order = [None if outcome is None else (outcome.parts, outcome.error) for outcome in outcomes]
+    return [(call.name, call.arguments) for call in message.calls], outcomes_in_order
 
 
 class _Silent(Exception):

@@ -27,7 +27,7 @@ def guess(request: Request) -> Intent | None:
         return "execute"
     if not isinstance(last, UserMessage):
         return None
-    said = "\n".join(part.text for part in last.parts if isinstance(part, Text)).casefold()
-    if len(said) > LONG or _PLAN.search(said):
+    text = "\n".join(part.text for part in last.parts if isinstance(part, Text)).casefold()
+    if len(text) > LONG or _PLAN.search(text):
         return "plan"
-    return "code_generation" if _CODE.search(said) else None
+    return "code_generation" if _CODE.search(text) else None

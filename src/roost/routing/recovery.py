@@ -29,7 +29,7 @@ from roost.models.model_wrapper import ModelWrapper, events, is_delta
 from roost.models.request import Completed, Failed, Intent, Model, ModelEvent, Notice, Profile, Request
 from roost.models.required_media import needed
 from roost.models.wire_body import is_json_object
-from roost.routing.retry import told
+from roost.routing.retry import failure_fields
 
 OTHERS_MAY = frozenset(
     {"auth", "quota", "rate_limited", "overloaded", "connection", "timeout", "malformed", "empty", "internal"}
@@ -118,7 +118,7 @@ class Degrading:
             if not chain:
                 yield failed
                 return
-            yield Notice("fallback", told(failed) | {"from": model.name, "to": chain[0].name})
+            yield Notice("fallback", failure_fields(failed) | {"from": model.name, "to": chain[0].name})
             if shown:
                 yield Notice("restart")
 
@@ -154,7 +154,7 @@ class Batching(ModelWrapper):
             if failed is None:
                 return
             how = "stream" if asks[0].stream else "batch"
-            yield Notice("recovery", told(failed) | {"type": "STREAMING_RETRY", "how": how})
+            yield Notice("recovery", failure_fields(failed) | {"type": "STREAMING_RETRY", "how": how})
             yield Notice("restart")
 
 
@@ -177,7 +177,7 @@ class Continuing(ModelWrapper):
         self._rounds = rounds
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
-        ask, said, usage = request, (), Usage(cost=0)
+        ask, written, usage = request, (), Usage(cost=0)
         for left in range(self._rounds, -1, -1):
             end: Completed | Failed | None = None
             async with events(self.inner, ask) as stream:
@@ -190,17 +190,17 @@ class Continuing(ModelWrapper):
                 return
             if isinstance(end, Failed):
                 # The text so far is a truncated answer: better than none.
-                yield end if not said else Completed(said, "length", usage + (end.usage or Usage(cost=0)))
+                yield end if not written else Completed(written, "length", usage + (end.usage or Usage(cost=0)))
                 return
             usage += end.usage
-            parts = joined(said, end.parts)
+            parts = joined(written, end.parts)
             after = _next(request, ask, parts, end, usage, self.profile) if left and end.stop == "length" else None
             if after is None:
                 yield _last(self.name, parts, end, usage)
                 return
-            ask, said, how = after
+            ask, written, how = after
             yield Notice("recovery", {"type": "LENGTH", "how": how})
-            if not said:
+            if not written:
                 yield Notice("restart")
 
 
@@ -228,9 +228,9 @@ def _next(
         return None
     tokens = end.usage.output or ask.max_output or profile.max_output
     call = ToolCall(new_id("call"), cut)
-    said = tuple(part for part in _sendable(end.parts) if not isinstance(part, ToolCall))
-    told = ToolMessage(call.id, cut, (Text(_IN_PIECES.format(tokens=tokens)),), error=True)
-    messages = (*ask.messages, AssistantMessage((*said, call)), told)
+    written = tuple(part for part in _sendable(end.parts) if not isinstance(part, ToolCall))
+    result = ToolMessage(call.id, cut, (Text(_IN_PIECES.format(tokens=tokens)),), error=True)
+    messages = (*ask.messages, AssistantMessage((*written, call)), result)
     return msgspec.structs.replace(ask, messages=messages, max_output=room), (), "in pieces"
 
 
@@ -252,15 +252,15 @@ def _last(name: str, parts: tuple[AssistantPart, ...], end: Completed, usage: Us
         return Completed(parts, end.stop, usage, end.cut)
     where = f"in the midst of a call of {end.cut!r}, which was not made" if end.cut else "before it said anything"
     tokens = f" of {end.usage.output} tokens" if end.usage.output else ""
-    told = f"{name} reached its output limit{tokens} {where}; raise max_output, or ask for less at once"
-    return Failed(ErrorData("empty", told), usage)
+    message = f"{name} reached its output limit{tokens} {where}; raise max_output, or ask for less at once"
+    return Failed(ErrorData("empty", message), usage)
 
 
-def joined(said: tuple[AssistantPart, ...], more: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
+def joined(written: tuple[AssistantPart, ...], more: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
     """Join two answers. Drops reasoning of the second; continued text becomes one part."""
-    if not said:
+    if not written:
         return more
     rest = [part for part in more if not isinstance(part, Thinking)]
-    if rest and isinstance(rest[0], Text) and isinstance(last := said[-1], Text):
-        return (*said[:-1], Text(last.text + rest[0].text), *rest[1:])
-    return (*said, *rest)
+    if rest and isinstance(rest[0], Text) and isinstance(last := written[-1], Text):
+        return (*written[:-1], Text(last.text + rest[0].text), *rest[1:])
+    return (*written, *rest)

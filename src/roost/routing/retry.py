@@ -85,7 +85,7 @@ class Retrying(ModelWrapper):
             if pause is None:
                 yield failed
                 return
-            yield Notice("retry", told(failed) | {"try": tried + 1, "seconds": round(pause, 3)})
+            yield Notice("retry", failure_fields(failed) | {"try": tried + 1, "seconds": round(pause, 3)})
             await sleep(self._clock, pause)
             if shown:
                 yield Notice("restart")
@@ -101,7 +101,7 @@ class Retrying(ModelWrapper):
         return pause if self._clock.now() + pause <= latest else None
 
 
-def told(failed: Failed) -> dict[str, Any]:
+def failure_fields(failed: Failed) -> dict[str, Any]:
     """Return the notice's data for a failure that is recovered from."""
     usage = {} if failed.usage is None else {"usage": msgspec.to_builtins(failed.usage)}
     return {"code": failed.error.code, "message": failed.error.message, **usage}

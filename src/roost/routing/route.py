@@ -75,7 +75,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """`dropped`: the names that left the list at this step, with reasons. `chain`: the list after it."""
 
     step: StepName
-    said: str
+    reason: str
     chain: tuple[str, ...]
     dropped: dict[str, str] = {}
 

@@ -68,8 +68,8 @@ class _Chosen:
         return tuple(self._step(name, do) for name, do in zip(STEPS, each, strict=True))
 
     def _step(self, name: StepName, do: Callable[[], tuple[str, dict[str, str]]]) -> Step:
-        said, dropped = do()
-        return Step(step=name, said=said, chain=(*self._front, *self._rest), dropped=dropped)
+        reason, dropped = do()
+        return Step(step=name, reason=reason, chain=(*self._front, *self._rest), dropped=dropped)
 
     def _multimodal(self) -> tuple[str, dict[str, str]]:
         media, seen = self._features.media, self._features.media | self._features.shown
@@ -101,8 +101,8 @@ class _Chosen:
         self._prefer(self._entry.of(intent))
         if self._features.schema:
             self._front.sort(key=lambda name: not self._has_schema(name))
-        said = f"{intent}: its chain" if intent and getattr(self._entry, intent) else f"{intent or 'any'}: as chat"
-        return said + (", who keeps to a schema first" if self._features.schema else ""), dropped
+        reason = f"{intent}: its chain" if intent and getattr(self._entry, intent) else f"{intent or 'any'}: as chat"
+        return reason + (", who keeps to a schema first" if self._features.schema else ""), dropped
 
     def _cost(self) -> tuple[str, dict[str, str]]:
         if (why := self._standing.constrained()) is None:
@@ -123,8 +123,8 @@ class _Chosen:
         self._front, self._rest = [name for name in fit if name not in later], list(later)
         if not fit:
             return "no model is left", dropped
-        said = "; ".join(f"{name} later: {why}" for name, why in later.items())
-        return said or "nothing is against any of them", dropped
+        reason = "; ".join(f"{name} later: {why}" for name, why in later.items())
+        return reason or "nothing is against any of them", dropped
 
     def _card(self, name: str) -> Card | None:
         """Return the card of a model that is still on the list."""
@@ -136,7 +136,7 @@ class _Chosen:
 
     def _drop(self, why: Callable[[Card], str | None]) -> dict[str, str]:
         dropped = {
-            name: said for name, card in self._cards.items() if self._card(name) and card and (said := why(card))
+            name: reason for name, card in self._cards.items() if self._card(name) and card and (reason := why(card))
         }
         self._front = [name for name in self._front if name not in dropped]
         self._rest = [name for name in self._rest if name not in dropped]

@@ -79,17 +79,17 @@ def _wrong(answer: Completed, tools: dict[str, ToolSpec]) -> dict[str, str]:
     for call in _calls(answer):
         if (tool := tools.get(call.name)) is None:
             continue
-        found = as_object(call.arguments)
-        if found is None:
+        arguments = as_object(call.arguments)
+        if arguments is None:
             wrong[call.id] = "The arguments are not one JSON object."
-        elif what := misfit(found, tool.schema):
+        elif what := misfit(arguments, tool.schema):
             wrong[call.id] = f"The arguments do not fit the tool's schema: {what}."
     return wrong
 
 
 def _complaint(answer: Completed, wrong: dict[str, str]) -> list[AssistantMessage | ToolMessage]:
-    said: list[AssistantMessage | ToolMessage] = [AssistantMessage(answer.parts)]
+    messages: list[AssistantMessage | ToolMessage] = [AssistantMessage(answer.parts)]
     for call in _calls(answer):
         text = wrong.get(call.id, "Not run, because another call of this answer was invalid.")
-        said.append(ToolMessage(call.id, call.name, (Text(f"{text} Make all calls of this answer again."),), True))
-    return said
+        messages.append(ToolMessage(call.id, call.name, (Text(f"{text} Make all calls of this answer again."),), True))
+    return messages

@@ -41,7 +41,7 @@ _DEAF_SECONDS = 3600.0
 class Provider:
     """The ASGI application. With `key`, a request without it is answered 401.
 
-    `bodies`: the last requests. `said`: the writes of the last answer, before any fault in its body. `speaks`: the
+    `bodies`: the last requests. `writes`: those of the last answer, before any fault in its body. `speaks`: the
     protocols; None means all of `roost.stub.dialects`. `reports`: served beside them.
     """
 
@@ -57,7 +57,7 @@ class Provider:
         self.stats = Stats()
         self.bodies: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
-        self.said: list[bytes] = []
+        self.writes: list[bytes] = []
         self._script = script or Script()
         self._key = key
         self._keep = keep
@@ -190,7 +190,7 @@ class _Chat:
             await line.whole(refusal(fault, dialect))
             return True
         body = body_of(dialect, reply, asked, fault.kind if fault else None)
-        provider.said = body.writes
+        provider.writes = body.writes
         usage = dialect.usage(asked) if isinstance(dialect, Priced) else reply.usage
         meter = Meter(provider.stats, asked.model, usage, body.size)
         return await send(faulty(body, fault, dialect, provider.chunk), fault, reply.pace, line, meter)

@@ -78,12 +78,12 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     deaf: int | None = None
 
     def reply(self, messages: list[dict[str, Any]]) -> Reply:
-        said, step = last_user(messages)
-        rule = next((rule for rule in self.rules if rule.when in said), None)
+        asked, step = last_user(messages)
+        rule = next((rule for rule in self.rules if rule.when in asked), None)
         if rule is None or not rule.answers:
             return Reply(text="The script has no answer to this.")
         result = text_of(messages[-1]) if messages[-1]["role"] == "tool" else ""
-        return _filled(rule.answers[min(step, len(rule.answers) - 1)], said, result, step)
+        return _filled(rule.answers[min(step, len(rule.answers) - 1)], asked, result, step)
 
     def wait(self, messages: Any) -> float:
         low, high = self.delay
@@ -105,12 +105,12 @@ def digest(messages: Any) -> str:
 def last_user(messages: list[dict[str, Any]]) -> tuple[str, int]:
     """Return the text of the last user's message, and the number of assistant messages since. The note on time and
     files that Roost appends to a message (`roost.features.environment`) is removed: the user did not write it."""
-    said = 0
+    answers = 0
     for message in reversed(messages):
         if message["role"] == "user":
-            return _NOTE.sub("", text_of(message)), said
-        said += message["role"] == "assistant"
-    return "", said
+            return _NOTE.sub("", text_of(message)), answers
+        answers += message["role"] == "assistant"
+    return "", answers
 
 
 def text_of(message: dict[str, Any]) -> str:
@@ -120,8 +120,8 @@ def text_of(message: dict[str, Any]) -> str:
     return "".join(str(part.get("text", "")) for part in cast("list[dict[str, Any]]", content))
 
 
-def _filled(reply: Reply, said: str, result: str, step: int) -> Reply:
-    words = {"{input}": said, "{result}": result, "{step}": str(step)}
+def _filled(reply: Reply, asked: str, result: str, step: int) -> Reply:
+    words = {"{input}": asked, "{result}": result, "{step}": str(step)}
     calls = tuple(msgspec.structs.replace(call, arguments=_fill(call.arguments, words)) for call in reply.calls)
     return msgspec.structs.replace(reply, text=_fill(reply.text, words), calls=calls)
 

@@ -29,24 +29,24 @@ def server(app: Any) -> Any:
     import uvicorn
 
     class Server(uvicorn.Server):
-        told: asyncio.Event | None = None
+        stopping: asyncio.Event | None = None
         loop: asyncio.AbstractEventLoop
 
         def tell(self) -> None:
             self.should_exit = True
-            if self.told is not None:
+            if self.stopping is not None:
                 with suppress(RuntimeError):  # the loop has ended already
-                    self.loop.call_soon_threadsafe(self.told.set)
+                    self.loop.call_soon_threadsafe(self.stopping.set)
 
         async def main_loop(self) -> None:
             self.loop = asyncio.get_running_loop()
-            self.told = asyncio.Event()
+            self.stopping = asyncio.Event()
             ticks = 0
             while not await self.on_tick(ticks):
                 ticks = (ticks + 1) % 864_000
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_TICK):
-                        await self.told.wait()
+                        await self.stopping.wait()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for listener in (*self.servers, *(sockets or ())):

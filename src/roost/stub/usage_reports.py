@@ -47,14 +47,14 @@ class UsageReports:
         self.most = most
 
     def routes(self) -> list[Route]:
-        found: dict[str, Callable[[Request], Any]] = {
+        reports: dict[str, Callable[[Request], Any]] = {
             "/v1/generation": self._generation,
             "/v1/organization/usage/completions": self._openai_usage,
             "/v1/organization/costs": self._openai_costs,
             "/v1/organizations/usage_report/messages": self._anthropic_usage,
             "/v1/organizations/cost_report": self._anthropic_costs,
         }
-        return [Route(path, self._checked(answer), methods=["GET"]) for path, answer in found.items()]
+        return [Route(path, self._checked(answer), methods=["GET"]) for path, answer in reports.items()]
 
     def _checked(self, answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
         async def serve(request: Request) -> Response:
@@ -216,11 +216,11 @@ class _Refused(Exception):
 
 
 def _by_model(calls: list[Call], ids: list[str]) -> list[tuple[str, Usage, int]]:
-    found: dict[str, list[Usage]] = {}
+    usages_of: dict[str, list[Usage]] = {}
     for call in calls:
         if not ids or call.key_id in ids:
-            found.setdefault(call.model, []).append(call.usage)
-    return [(model, sum(usages, Usage()), len(usages)) for model, usages in found.items()]
+            usages_of.setdefault(call.model, []).append(call.usage)
+    return [(model, sum(usages, Usage()), len(usages)) for model, usages in usages_of.items()]
 
 
 def _openai_page(buckets: list[tuple[int, int, list[dict[str, Any]]]], following: str | None) -> dict[str, Any]:

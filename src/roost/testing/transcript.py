@@ -8,7 +8,8 @@ from typing import Literal
 from roost.log.content import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from roost.models.profile import Profile
 from roost.models.wires.openai_chat.request import compile_messages
-from roost.stub.dialects.openai_chat_check import check_messages, need
+from roost.stub.dialects.checks import need
+from roost.stub.dialects.openai_chat_check import check_messages
 
 _ALL = Profile(images=True, audio=True, video=True, files=True)
 

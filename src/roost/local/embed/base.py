@@ -1,4 +1,4 @@
-"""What an embedder is."""
+"""The contract of an embedder, and what one embedding costs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Vector: TypeAlias = bytes
 
 
 class Embedding(msgspec.Struct, frozen=True):
-    """A job: `texts` of one `use`. Models that do not tell a query from a document ignore it. Charged to `budgets` and
-    to those of `meta` (`session`, `agent`, `user`); `bill`, where there is one, learns what it cost."""
+    """A job: embed `texts` for one `use`. Models without a difference between queries and documents ignore `use`. The
+    job is charged to `budgets` and to those of `meta` (`session`, `agent`, `user`). `bill` receives the cost."""
 
     texts: Sequence[str]
     use: Use = "document"
@@ -28,8 +28,8 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class EmbedFailed(RoostError):
-    """No vectors. `error` has one of the failure codes of `HttpModel`, `budget` or `price_unknown` of a `Meter`, or the
-    code of what kept the local model from running."""
+    """The embedder returned no vectors. `error` has a failure code of `HttpModel`, `budget` or `price_unknown` of a
+    `Meter`, or the code of the local model's failure."""
 
     status = 502
 
@@ -39,12 +39,12 @@ class EmbedFailed(RoostError):
 
 
 class Meter(Protocol):
-    """Charges one call: `reserve` before it, `settle` once after it, with what it cost, which is 0 where the provider
-    refused it."""
+    """Charges one call: `reserve` before it, `settle` once after it with its cost, which is 0 for a call that the
+    provider refused."""
 
     async def reserve(self, tokens: int) -> None:
-        """Sets aside what at most `tokens` cost. Raises `EmbedFailed` with the code `budget` or `price_unknown`;
-        retryable where only calls that are under way stand in the way."""
+        """Reserve the price of at most `tokens`. Raises `EmbedFailed` with the code `budget` or `price_unknown`;
+        retryable if only running calls hold the budget."""
         ...
 
     async def settle(self, usage: Usage) -> None: ...

@@ -1,4 +1,4 @@
-"""Texts cut to size and put together to calls."""
+"""Cut texts to the model's window and group them into calls."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def batch_of(texts: Sequence[str]) -> Batch:
 
 
 def batches(texts: Iterable[str], limits: Limits) -> list[Batch]:
-    """In the order of the texts. A text that is longer than the window, as far as an estimate can tell, is cut at its
-    end. Takes a while for many texts: call it in a thread."""
+    """Group the texts into calls, in order. A text that exceeds the window, by an estimate, is cut at its end. Slow for
+    many texts: call it in a thread."""
     made: list[Batch] = []
     group: list[str] = []
     total = 0

@@ -28,16 +28,16 @@ _before = 1
 
 @contextlib.contextmanager
 def one_thread() -> Generator[None]:
-    """While anybody is inside, the products of this process have one thread each; after that as many as before. Does
-    nothing where numpy came without its own OpenBLAS."""
+    """Give the matrix products of this process one thread each inside the block, and restore the number after it. Does
+    nothing if numpy has no OpenBLAS of its own."""
     global _inside, _before
-    if (found := threads()) is None:
+    if (count := threads()) is None:
         yield
         return
     with _lock:
         if not _inside:
-            _before = found.get()
-            found.set(1)
+            _before = count.get()
+            count.set(1)
         _inside += 1
     try:
         yield
@@ -45,12 +45,12 @@ def one_thread() -> Generator[None]:
         with _lock:
             _inside -= 1
             if not _inside:
-                found.set(_before)
+                count.set(_before)
 
 
 @functools.cache
 def threads() -> Threads | None:
-    """Those of OpenBLAS, for all of this process."""
+    """Return OpenBLAS's number of threads, for the whole process."""
     import numpy as np
 
     # Where its packages for Linux and macOS keep the library, and under which names: scipy-openblas.

@@ -1,4 +1,4 @@
-"""An embedder that remembers."""
+"""An embedder with a cache."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _GROUP = 1_000
 
 
 class Cached:
-    """Asks `inner` for what `store` does not have, for each text once. It does not close the store, which others may
-    use too."""
+    """Asks `inner` for the vectors that `store` lacks, once for each text. It leaves the store open for its other
+    users."""
 
     def __init__(self, inner: Embedder, store: VectorStore) -> None:
         self.inner = inner
@@ -36,26 +36,26 @@ class Cached:
     async def embed(self, job: Embedding) -> list[Vector]:
         if not job.texts:
             return []
-        keys, found = await asyncio.to_thread(self._look, job.texts, job.use)
-        missing = {key: text for key, text in zip(keys, job.texts, strict=True) if key not in found}
+        keys, vectors = await asyncio.to_thread(self._look, job.texts, job.use)
+        missing = {key: text for key, text in zip(keys, job.texts, strict=True) if key not in vectors}
         wanted = list(missing)
         for start in range(0, len(wanted), _GROUP):
             group = wanted[start : start + _GROUP]
             asked = msgspec.structs.replace(job, texts=[missing[key] for key in group])
             fresh = dict(zip(group, await self.inner.embed(asked), strict=True))
-            found |= fresh
+            vectors |= fresh
             await asyncio.to_thread(self._store.put, fresh)
-        self._seen = size_of(found[keys[0]])
-        return [found[key] for key in keys]
+        self._seen = size_of(vectors[keys[0]])
+        return [vectors[key] for key in keys]
 
     async def close(self) -> None:
         await self.inner.close()
 
     def _look(self, texts: Sequence[str], use: Use) -> tuple[list[bytes], dict[bytes, Vector]]:
         keys = [key_of(self.name, use, text) for text in texts]
-        found = self._store.get(dict.fromkeys(keys))
+        vectors = self._store.get(dict.fromkeys(keys))
         size = self.size
-        return keys, {key: vector for key, vector in found.items() if size is None or size_of(vector) == size}
+        return keys, {key: vector for key, vector in vectors.items() if size is None or size_of(vector) == size}
 
 
 def key_of(name: str, use: Use, text: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from roost.local.embed.base import Use
-from roost.local.embed.wire import Answered, EmbedWire, Limits, size_of
+from roost.local.embed.wire import Answered, EmbedWire, Limits, known_size
 from roost.log.content import ErrorData
 from roost.models.wire import Endpoint, HttpCall
 from roost.models.wire_body import encode
@@ -51,7 +51,7 @@ class CohereEmbeddings:
 
     def limits(self, model: str) -> Limits:
         window = 512 if "-v3.0" in model else 128_000
-        return Limits(texts=96, tokens=250_000, window=window, size=size_of(model, _SIZES))
+        return Limits(texts=96, tokens=250_000, window=window, size=known_size(model, _SIZES))
 
     def call(self, texts: Sequence[str], use: Use, model: str, size: int | None, endpoint: Endpoint) -> HttpCall:
         body: dict[str, Any] = {

@@ -8,20 +8,19 @@ text's beginning.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from roost.local.embed.base import Use
-from roost.local.embed.wire import Answered, EmbedWire, Limits, size_of
+from roost.local.embed.wire import Answered, EmbedWire, Limits, known_size
 from roost.log.content import ErrorData
 from roost.models.wire import Endpoint, HttpCall
 from roost.models.wire_body import encode
+from roost.models.wires.gemini import versioned
 from roost.models.wires.gemini.errors import gemini_error
 
-_VERSIONED = re.compile(r"/v\d\w*$")
 _FIRST = "gemini-embedding-001"
 _SIZES = {"gemini-embedding-": 3072}
 _TASKS: dict[Use, str] = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
@@ -46,7 +45,7 @@ class GoogleEmbeddings:
 
     def limits(self, model: str) -> Limits:
         window = 2_048 if model == _FIRST else 8_192
-        return Limits(texts=100, tokens=100_000, window=window, size=size_of(model, _SIZES))
+        return Limits(texts=100, tokens=100_000, window=window, size=known_size(model, _SIZES))
 
     def call(self, texts: Sequence[str], use: Use, model: str, size: int | None, endpoint: Endpoint) -> HttpCall:
         asked: dict[str, Any] = {"model": f"models/{model}"}
@@ -57,8 +56,7 @@ class GoogleEmbeddings:
         prefix = "" if model == _FIRST else _PREFIXES[use]
         requests = [{**asked, "content": {"parts": [{"text": prefix + text}]}} for text in texts]
         headers = {} if endpoint.key is None else {"x-goog-api-key": endpoint.key}
-        base = endpoint.base_url.rstrip("/")
-        base = base if _VERSIONED.search(base) else f"{base}/v1beta"
+        base = versioned(endpoint.base_url.rstrip("/"))
         return HttpCall("POST", f"{base}/models/{model}:batchEmbedContents", headers, encode({"requests": requests}))
 
     def read(self, body: bytes) -> Answered:

@@ -1,4 +1,4 @@
-"""The one `Embedder` over HTTP: a protocol shapes the calls, this keeps the contract."""
+"""The one `Embedder` over HTTP: a protocol shapes the calls, this class keeps the contract."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class HttpEmbedder:
             await sleep(self._clock, pause)
 
     def _pause(self, error: ErrorData, failures: int, latest: float) -> float | None:
-        """None when there is no further try."""
+        """Return the wait before the next try; None when there is none."""
         rules = self._retry
         if not error.retryable or failures >= rules.tries or (error.retry_after or 0.0) > rules.patience:
             return None
@@ -233,6 +233,6 @@ class _Call:
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended the others."""
-    found = failures.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found  # pyright: ignore[reportUnknownArgumentType]
+    """Return the failure that ended the other calls."""
+    failure = failures.exceptions[0]
+    return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure  # pyright: ignore[reportUnknownArgumentType]

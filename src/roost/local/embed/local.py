@@ -128,7 +128,7 @@ class _Abandoned(Exception):
 
 
 def _workers() -> int:
-    """One core is left to others."""
+    """Return the number of threads, which leaves one core free."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 

@@ -47,7 +47,7 @@ class MiniLM:
 
     @classmethod
     def load(cls, path: Path) -> MiniLM:
-        """From a safetensors file, which is trusted: check it before."""
+        """Load a safetensors file. The file is trusted: verify it before."""
         import numpy as np
 
         mapped = np.memmap(path, dtype=np.uint8, mode="r")
@@ -62,7 +62,7 @@ class MiniLM:
         return cls(weights)
 
     def vectors(self, texts: Sequence[Sequence[int]]) -> Floats:
-        """A row of length 1 for each text, given as its tokens, at least one and at most 512."""
+        """Return a row of length 1 for each text. Each text is given as its tokens: at least one and at most 512."""
         import numpy as np
 
         lengths = [len(ids) for ids in texts]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from roost.local.embed.base import Use
-from roost.local.embed.wire import Answered, EmbedWire, Limits, size_of
+from roost.local.embed.wire import Answered, EmbedWire, Limits, known_size
 from roost.log.content import ErrorData
 from roost.models.wire import Endpoint, HttpCall
 from roost.models.wire_body import encode
@@ -42,7 +42,7 @@ class OpenAIEmbeddings:
     name = "openai"
 
     def limits(self, model: str) -> Limits:
-        return Limits(texts=_TEXTS, tokens=250_000, window=8_192, size=size_of(model, _SIZES))
+        return Limits(texts=_TEXTS, tokens=250_000, window=8_192, size=known_size(model, _SIZES))
 
     def call(self, texts: Sequence[str], use: Use, model: str, size: int | None, endpoint: Endpoint) -> HttpCall:
         body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "base64"}

@@ -46,12 +46,12 @@ class VectorStore:
         self._now = now
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
-        self._told = False
+        self._warned = False
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, Vector]:
-        """Those that are there."""
+        """Return the stored vectors of these keys."""
         wanted = list(keys)
-        found: dict[bytes, Vector] = {}
+        vectors: dict[bytes, Vector] = {}
 
         def look(db: sqlite3.Connection) -> None:
             now, old = int(self._now()), list[bytes]()
@@ -61,7 +61,7 @@ class VectorStore:
                 rows = db.execute(f"SELECT key, vector, used FROM vectors WHERE key IN ({marks})", some)
                 for key, kept, used in rows:
                     if (vector := _checked(kept)) is not None:
-                        found[key] = vector
+                        vectors[key] = vector
                         if now - used >= _FRESH:
                             old.append(key)
             if old:
@@ -69,7 +69,7 @@ class VectorStore:
                     db.executemany("UPDATE vectors SET used = ? WHERE key = ?", [(now, key) for key in old])
 
         self._do(look)
-        return found
+        return vectors
 
     def put(self, vectors: Mapping[bytes, Vector]) -> None:
         def write(db: sqlite3.Connection) -> None:
@@ -128,8 +128,8 @@ class VectorStore:
                 db.close()
 
     def _tell(self, what: str, error: Exception) -> None:
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             _log.warning("the cache of embeddings %s %s: %s", self._path, what, error)
 
 

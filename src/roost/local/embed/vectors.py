@@ -1,4 +1,4 @@
-"""Vectors as everybody else here takes them: checked, of length 1, as bytes."""
+"""Check vectors, bring them to length 1, and encode them as bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NUMBER = 4
 
 
 class WrongSize(ValueError):
-    """The vectors are whole and have another count of numbers than was asked for."""
+    """The vectors are complete and have another size than was asked for."""
 
 
 def normalised(rows: Sequence[Row], count: int, size: int | None) -> list[Vector]:
-    """`count` vectors of `size` numbers each, or of whatever one size all have. Raises `WrongSize`, and `ValueError`
-    where they are not that, or hold what is no number, or have no direction."""
+    """Return `count` vectors of `size` numbers each; without `size`, of the one size that all have. Raises `WrongSize`,
+    and `ValueError` for another count, mixed sizes, a value that is not finite, or a vector of zeros."""
     import numpy as np
 
     if len(rows) != count:

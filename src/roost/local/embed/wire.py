@@ -1,4 +1,4 @@
-"""What a protocol for embeddings is, and those that there are. One is one file and one line here."""
+"""The protocols for embeddings. A protocol is one file and one line here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Row: TypeAlias = bytes | list[float]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one call: how many texts, how many tokens in all of them, how many in one. `size` is the count of numbers in
-    a vector of the model, None where that is not known."""
+    """Limits of one call: texts, tokens of all texts, and tokens of one text (`window`). `size`: numbers in a vector of
+    the model; None if unknown."""
 
     texts: int
     tokens: int
@@ -28,19 +28,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The vectors in the order of the texts, and the provider's count of tokens where it gives one."""
+    """The vectors in the order of the texts, and the provider's count of tokens, if it gives one."""
 
     rows: Sequence[Row]
     tokens: int | None = None
 
 
 class EmbedWire(Protocol):
-    """One protocol. Holds no state of a call; may be used concurrently.
-
-    `call` asks for the vectors of `texts`, none of which is blank, with `size` numbers where one is given. `read` may
-    take a while for a large body: call it in a thread; it raises `ValueError` for a body that is not of the protocol.
-    `refused` says what an answer that is not 2xx means; `where` names the model.
-    """
+    """One protocol. Holds no state of a call; may be used concurrently. `call`: requests the vectors of `texts`, none
+    of which is blank; `size` requests that many numbers. `read`: raises `ValueError` for a body of another protocol;
+    slow for a large body, so call it in a thread. `refused`: converts an answer that is not 2xx to an error; `where`
+    names the model."""
 
     @property
     def name(self) -> str: ...
@@ -63,14 +61,14 @@ WIRES: dict[str, str] = {
 
 
 def embed_wire(name: str) -> EmbedWire:
-    """Raises `ConfigError` where none has this name."""
+    """Return the protocol with this name. Raises `ConfigError` for an unknown one."""
     if (module := WIRES.get(name)) is None:
         raise ConfigError(f"no protocol for embeddings is called {name!r}: use one of {', '.join(WIRES)}")
     made: EmbedWire = importlib.import_module(module).WIRE
     return made
 
 
-def size_of(model: str, sizes: Mapping[str, int]) -> int | None:
-    """By the longest beginning of the model's name that is listed."""
-    found = max((name for name in sizes if model.startswith(name)), key=len, default=None)
-    return None if found is None else sizes[found]
+def known_size(model: str, sizes: Mapping[str, int]) -> int | None:
+    """Return the size for the longest listed prefix of the model's name."""
+    prefix = max((name for name in sizes if model.startswith(name)), key=len, default=None)
+    return None if prefix is None else sizes[prefix]

@@ -45,8 +45,7 @@ class WordPiece:
         return cls({piece: number for number, piece in enumerate(lines)})
 
     def ids(self, text: str, limit: int) -> list[int]:
-        """At most `limit` ids, with the one that starts and the one that ends a text; what is too long is cut at its
-        end."""
+        """Return at most `limit` ids, including those that start and end a text. A longer text is cut at its end."""
         ids = [self._ids[_START]]
         for word in _words(text[: limit * _PER_TOKEN]):
             ids += self._pieces(word)
@@ -64,8 +63,8 @@ class WordPiece:
         while start < len(word):
             prefix = "##" if start else ""
             for end in range(min(len(word), start + self._longest), start, -1):
-                if (found := self._ids.get(prefix + word[start:end])) is not None:
-                    pieces.append(found)
+                if (token := self._ids.get(prefix + word[start:end])) is not None:
+                    pieces.append(token)
                     start = end
                     break
             else:

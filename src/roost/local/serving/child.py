@@ -1,4 +1,4 @@
-"""Runs an engine's plan: its server, what comes after its start, and its end."""
+"""Run an engine's plan: start its server, run the commands after its start, and end it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class EngineEnded(RoostError):
 
 
 def run(plan: Plan, host: str, port: int, *, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """Runs the engine until `stop` is set or it ends by itself; `ready` is called when it serves. Its output goes where
-    this process's goes. Nothing of it outlives the call, nor, on Linux, this process. Raises `EngineEnded`, and
-    `ConfigError` where the engine is not installed."""
+    """Run the engine until `stop` is set or it ends by itself. Calls `ready` when it serves. Its output goes to this
+    process's output. No process of it outlives the call, nor, on Linux, this process. Raises `EngineEnded`, and
+    `ConfigError` if the engine is not installed."""
     start = program(plan.engine)
     environ = {**os.environ, **plan.environ}
     with tempfile.TemporaryDirectory(prefix="roost-serve-") as folder:
@@ -65,7 +65,7 @@ def _spawn(command: tuple[str, ...], environ: dict[str, str]) -> subprocess.Pope
 
 
 def _with_parent() -> Callable[[], None] | None:
-    """For the child: end with this process, however it ends."""
+    """End the child with this process, however that ends."""
     try:
         prctl = ctypes.CDLL(None).prctl
     except (OSError, AttributeError):
@@ -74,7 +74,7 @@ def _with_parent() -> Callable[[], None] | None:
 
 
 def _await(server: subprocess.Popen[bytes], plan: Plan, host: str, port: int, stop: threading.Event) -> None:
-    """Until it answers, with whatever status."""
+    """Wait until the server answers, with any status."""
     url = f"{base_url(host, port)}/models"
     # A proxy of the environment would answer in its place.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -107,7 +107,7 @@ def _need_running(server: subprocess.Popen[bytes], plan: Plan) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The process and whatever it started."""
+    """End the process and all processes that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     try:

@@ -30,8 +30,8 @@ _INSTALL = {
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is run: `command` with `environ` over this process's, then, once it listens, each of `after` with it. `name`
-    is what requests call the model."""
+    """The commands to run: `command` with `environ` over this process's environment, then, once it listens, each of
+    `after`. `name`: the model's name in requests."""
 
     engine: str
     command: tuple[str, ...]
@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     modelfile: str | None = None
 
     def shown(self) -> str:
-        """For people, and for a shell. Keys are not in it."""
+        """Return the command for people and shells, without keys."""
         environ = [f"{name}={'…' if name in SECRET else shlex.quote(value)}" for name, value in self.environ.items()]
         lines = [" ".join([*environ, shlex.join(self.command)])]
         if self.modelfile is not None:
@@ -51,18 +51,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def planned(engine: str, wanted: Wanted) -> Plan:
-    """The plan for a `wanted` whose port is chosen. Raises `ConfigError` for a setting that the engine does not have,
-    for an address that is not safe, and for a name that would be read as an option or a line of its own."""
+    """Return the plan for a `wanted` whose port is chosen. Raises `ConfigError` for a setting that the engine lacks, an
+    unsafe address, and a name that would be read as an option or as a line of its own."""
     make, known = ENGINES[engine]
     for name in (wanted.model, wanted.name):
         if name.startswith("-") or not name.isprintable():
             raise ConfigError(f"{name!r} cannot be the name of a model")
-    given = {
+    named = {
         name
         for name in ("key", "slots", "context", "threads", "gpu_layers", "device_memory", "max_memory", "devices")
         if getattr(wanted, name) not in (None, {})
     }
-    if unknown := sorted(given - known):
+    if unknown := sorted(named - known):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unknown)
         raise ConfigError(f"{engine} has no such setting: leave out {options}")
     if wanted.device_memory is not None and not 0 < wanted.device_memory <= 1:
@@ -72,12 +72,12 @@ def planned(engine: str, wanted: Wanted) -> Plan:
 
 
 def program(engine: str) -> tuple[str, ...]:
-    """What a plan's first word stands for on this machine. Raises `ConfigError` that names how to install it."""
+    """Return the command for a plan's first word on this machine. Raises `ConfigError` that says how to install it."""
     if engine == "transformers":
         if all(importlib.util.find_spec(name) for name in ("transformers", "torch")):
             return (sys.executable, "-P", str(Path(__file__).with_name("hf_launcher.py")))
-    elif found := shutil.which(engine):
-        return (found,)
+    elif path := shutil.which(engine):
+        return (path,)
     elif engine == "vllm" and importlib.util.find_spec("vllm"):
         return (sys.executable, "-m", "vllm.entrypoints.cli.main")
     raise ConfigError(f"{engine} is not installed here: {_INSTALL[engine]}", code="engine_missing")

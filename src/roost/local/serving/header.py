@@ -22,7 +22,8 @@ _ENCODERS = frozenset(
 
 
 class Header(msgspec.Struct, frozen=True):
-    """`window`: tokens that the model was trained for; None where it does not say. `embeds`: it is made for vectors."""
+    """`window`: tokens that the model was trained for; None if the file does not say. `embeds`: the model makes
+    vectors."""
 
     architecture: str = ""
     window: int | None = None
@@ -30,7 +31,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 def read_header(path: Path) -> Header:
-    """An empty one for a file that is not readable as far as its vocabulary."""
+    """Read the header; an empty one for a file that cannot be read up to its vocabulary."""
     try:
         with path.open("rb") as file:
             values = _values(file)

@@ -12,9 +12,9 @@ from typing import Any
 
 
 def limits(text: str) -> dict[int | str, str]:
-    """By device; the numbers of accelerators become numbers."""
-    given: dict[str, str] = json.loads(text)
-    return {int(device) if device.isdigit() else device: most for device, most in given.items()}
+    """Return the limits by device; numbers of accelerators become integers."""
+    table: dict[str, str] = json.loads(text)
+    return {int(device) if device.isdigit() else device: most for device, most in table.items()}
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
         most = limits(text)
 
         @functools.wraps(load)
-        def limited(cls: Any, *args: Any, **given: Any) -> Any:
-            return load(cls, *args, **{"max_memory": most, **given})
+        def limited(cls: Any, *args: Any, **options: Any) -> Any:
+            return load(cls, *args, **{"max_memory": most, **options})
 
         base.from_pretrained = classmethod(limited)
     sys.argv[0] = "transformers"

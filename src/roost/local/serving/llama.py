@@ -76,8 +76,8 @@ class LlamaServer:
         return params
 
     def close(self) -> None:
-        """Ends when the requests that are being answered have ended; until then nothing else of this process runs. A
-        process that only serves rather leaves by `os._exit`. May be called twice."""
+        """End after the running requests; blocks this whole process until then. A process that only serves leaves by
+        `os._exit` instead. May be called twice."""
         self._server = None
         give_back()
 

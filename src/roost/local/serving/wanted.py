@@ -36,8 +36,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_exposure(wanted: Wanted, *, keyed: bool = True) -> None:
-    """Raises `ConfigError` for an address that other machines reach without a key that nobody guesses. `keyed`: the
-    engine knows keys."""
+    """Reject an address that other machines reach without a strong key. `keyed`: the engine supports keys. Raises
+    `ConfigError`."""
     if wanted.host in LOOPBACK:
         return
     if not keyed:
@@ -54,7 +54,7 @@ def check_exposure(wanted: Wanted, *, keyed: bool = True) -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """`port` where nobody listens on it, or any such port for 0. Raises `ConfigError`."""
+    """Return `port` if it is free, or any free port for 0. Raises `ConfigError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with contextlib.closing(socket.socket(family, kind, protocol)) as probe:
@@ -71,6 +71,6 @@ def free_port(host: str, port: int) -> int:
 
 
 def base_url(host: str, port: int) -> str:
-    """Where a client of this machine finds it."""
+    """Return the address for a client on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"

@@ -18,16 +18,6 @@ FREE = Price(0, 0)
 _PER_MILLION = 1_000.0
 
 
-class TierTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Prices of a request whose input exceeds `above` tokens; they hold for all of its tokens."""
-
-    above: int
-    input: float
-    output: float
-    cached: float | None = None
-    written: float | None = None
-
-
 class PriceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Prices of a million tokens, in `currency`. cached, written: tokens read from and written to a prompt cache; None
     means the price of `input`. tiers: in rising order of `above`."""
@@ -36,27 +26,17 @@ class PriceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     output: float
     cached: float | None = None
     written: float | None = None
-    tiers: tuple[TierTable, ...] = ()
+    tiers: tuple[Tier, ...] = ()
     currency: str = "USD"
 
     def price(self, rate: Rate) -> Price:
-        return Price(
-            self.input * _PER_MILLION,
-            self.output * _PER_MILLION,
-            _scaled(self.cached),
-            _scaled(self.written),
-            tuple(
-                Tier(
-                    above=tier.above,
-                    input=tier.input * _PER_MILLION,
-                    output=tier.output * _PER_MILLION,
-                    cached=_scaled(tier.cached),
-                    written=_scaled(tier.written),
-                )
-                for tier in self.tiers
-            ),
-            self.currency,
-            None if self.currency == "USD" else rate(self.currency),
+        """Return the prices of a token."""
+        return msgspec.structs.replace(
+            FREE,
+            **_per_token(self),
+            tiers=tuple(msgspec.structs.replace(tier, **_per_token(tier)) for tier in self.tiers),
+            currency=self.currency,
+            rate=None if self.currency == "USD" else rate(self.currency),
         )
 
 
@@ -88,16 +68,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def over(self, base: Profile, rate: Rate) -> Profile:
         """Return `base` with these facts merged over it. Without a `max_output` of its own the answer gets at most half
         of the window."""
-        given = {name: value for name in _PLAIN if (value := getattr(self, name)) is not None}
+        changes = {name: value for name in _PLAIN if (value := getattr(self, name)) is not None}
         if self.price is not None:
-            given["price"] = self.price.price(rate)
+            changes["price"] = self.price.price(rate)
         if self.media:
-            given["media"] = {**base.media, **self.media}
+            changes["media"] = {**base.media, **self.media}
         if self.knobs:
-            given["knobs"] = {**base.knobs, **{name: knob or None for name, knob in self.knobs.items()}}
+            changes["knobs"] = {**base.knobs, **{name: knob or None for name, knob in self.knobs.items()}}
         if self.options or self.wire not in (None, base.wire):
-            given["options"] = {**(base.options if self.wire in (None, base.wire) else {}), **self.options}
-        made = msgspec.structs.replace(base, **given)
+            changes["options"] = {**(base.options if self.wire in (None, base.wire) else {}), **self.options}
+        made = msgspec.structs.replace(base, **changes)
         if self.max_output is None and made.max_output > made.window // 2:
             made = msgspec.structs.replace(made, max_output=max(1, made.window // 2))
         return made
@@ -174,5 +154,6 @@ class Trait(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     wires: dict[str, Facts] = {}
 
 
-def _scaled(value: float | None) -> float | None:
-    return None if value is None else value * _PER_MILLION
+def _per_token(prices: PriceTable | Tier) -> dict[str, float | None]:
+    values = {name: getattr(prices, name) for name in ("input", "output", "cached", "written")}
+    return {name: None if value is None else value * _PER_MILLION for name, value in values.items()}

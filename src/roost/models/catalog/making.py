@@ -19,15 +19,15 @@ _SAME = 1e-4
 
 
 class Made(NamedTuple):
-    """The result. said, silent: as in `Maker`."""
+    """The result. remarks, silent: as in `Maker`."""
 
     data: Data
-    said: list[str]
+    remarks: list[str]
     silent: list[str]
 
 
 class Maker:
-    """Merges the sources under the overlay. said: reports of disagreements; a disputed fact is left out. before: the
+    """Merges the sources under the overlay. remarks: reports of disagreements; a disputed fact is left out. before: the
     previous data; with it a known price stays when the sources have none, or when they disagree and one of them
     confirms it. silent: names of the models whose price stayed because the sources have none."""
 
@@ -47,7 +47,7 @@ class Maker:
         self._genai = genai
         self._traits: dict[str, Any] = dict(overlay["traits"])
         self._made: dict[str, dict[str, Json]] = {}
-        self.said: list[str] = []
+        self.remarks: list[str] = []
         self.silent: list[str] = []
 
     def data(self) -> Data:
@@ -74,7 +74,7 @@ class Maker:
             for name in at.get("pick", ()):
                 made = self._model(account, at, name)
                 if (made.get("retired") or "9999") <= self._overlay["dated"]:
-                    self.said.append(f"{account}/{name}: retired on {made['retired']}, left out")
+                    self.remarks.append(f"{account}/{name}: retired on {made['retired']}, left out")
                 else:
                     self._made[account][name] = made
         return self._made[account]
@@ -101,7 +101,7 @@ class Maker:
             facts.pop("thinks", None)
         made = {**facts, **own, **({"traits": list(dict.fromkeys(traits))} if traits else {})}
         if entry is None and not known["like"] and "window" not in made:
-            self.said.append(f"{account}/{name}: in no source")
+            self.remarks.append(f"{account}/{name}: in no source")
         return made
 
     def _like(self, account: str, name: str | None) -> Json:
@@ -111,8 +111,8 @@ class Maker:
         like = self._made[account][model] if other == account else self._models(other)[model]
         traits = [self._traits[trait].get("facts", {}) for trait in like.get("traits", ())]
         parts = (like, *traits, self._overlay["accounts"][other].get("facts", {}))
-        told = [part["thinks"] for part in parts if "thinks" in part]
-        thinks = {"thinks": told[0]} if told else {}
+        known = [part["thinks"] for part in parts if "thinks" in part]
+        thinks = {"thinks": known[0]} if known else {}
         return {**{field: like[field] for field in _ABILITIES if field in like}, **thinks}
 
     def _price(self, facts: Json, name: str, entry: Json | None, provider: str, model: str) -> None:
@@ -127,13 +127,13 @@ class Maker:
             if prices:
                 facts["later"] = prices
             return
-        given = [one for one in (ours, theirs) if one]
-        stays = self._stays(facts, name, given)
-        if given:
+        rivals = [one for one in (ours, theirs) if one]
+        stays = self._stays(facts, name, rivals)
+        if rivals:
             one = "; the price so far stays, which one of them confirms" if stays else ""
-            self.said.append(f"{name}: prices differ: {ours} and {theirs}{one}")
+            self.remarks.append(f"{name}: prices differ: {ours} and {theirs}{one}")
         else:
-            self.said.append(f"{name}: no price" + ("; the price so far stays" if stays else ""))
+            self.remarks.append(f"{name}: no price" + ("; the price so far stays" if stays else ""))
             if stays:
                 self.silent.append(name)
 
@@ -144,9 +144,9 @@ class Maker:
         theirs = self._genai.prices(provider, model).get("")
         agreed = _agreed(ours, theirs, None) if ours and theirs else None
         if agreed and price.get("currency", "USD") == "USD" and not _agreed(price, agreed, None):
-            self.said.append(f"{name}: the overlay says {price}, which counts, and both sources {agreed}")
+            self.remarks.append(f"{name}: the overlay says {price}, which counts, and both sources {agreed}")
 
-    def _stays(self, facts: Json, name: str, given: list[Json]) -> bool:
+    def _stays(self, facts: Json, name: str, rivals: list[Json]) -> bool:
         """Keep the previous price in `facts`, unless every source gives another one. Returns whether it was kept."""
         account, _, model = name.partition("/")
         at = self._before.accounts.get(account) if self._before else None
@@ -154,7 +154,7 @@ class Maker:
         if old is None or old.price is None:
             return False
         was: Json = msgspec.to_builtins(old.price)
-        if given and not any(_agreed(was, one, facts.get("window")) for one in given):
+        if rivals and not any(_agreed(was, one, facts.get("window")) for one in rivals):
             return False
         facts["price"] = was
         if old.later:
@@ -222,10 +222,10 @@ def _efforts(values: Json) -> Json:
     }
 
 
-def _rates(given: Json) -> Json:
-    euro: dict[str, float] = given["euro"]
+def _rates(table: Json) -> Json:
+    euro: dict[str, float] = table["euro"]
     worth = {name: float(f"{euro['USD'] / rate:.6g}") for name, rate in euro.items() if name != "USD"}
-    return {"dated": given["dated"], "source": given["source"], "usd": {"EUR": euro["USD"], **worth}}
+    return {"dated": table["dated"], "source": table["source"], "usd": {"EUR": euro["USD"], **worth}}
 
 
 def _agreed(ours: Json | None, theirs: Json | None, window: int | None) -> Json | None:
@@ -271,4 +271,4 @@ def make(
     overlay = {**read_overlay(), "dated": dated}
     day = datetime.date.fromisoformat(dated)
     maker = Maker(overlay, Litellm(litellm), GenaiPrices(genai, day), sources=sources, before=before)
-    return Made(maker.data(), maker.said, maker.silent)
+    return Made(maker.data(), maker.remarks, maker.silent)

@@ -78,10 +78,10 @@ class Catalog:
         """Find a model by its exact name, an alias, or one of these with a date appended (`-20260120`, `-2026-01-20`),
         ignoring case. Returns None if the catalog has no such model: a similar name proves nothing. rate: overrides the
         file's rates."""
-        found = self._find(account, model)
-        if found is None:
+        entry = self._find(account, model)
+        if entry is None:
             return None
-        name, facts = found
+        name, facts = entry
         return self._card(account, model, name, facts, rate or self.rate)
 
     def cards(self, account: str | None = None, rate: Rate | None = None) -> Iterator[Card]:

@@ -89,9 +89,9 @@ def decode(raw: bytes) -> Catalog:
         name: msgspec.structs.replace(account, models=table.models.get(name, {}))
         for name, account in packaged.accounts.items()
     }
-    said = tuple(f"{each.name}: {each.place}, {each.dated}, sha256 {each.sha256}" for each in header.sources)
+    sources = tuple(f"{each.name}: {each.place}, {each.dated}, sha256 {each.sha256}" for each in header.sources)
     made = Catalog(
-        Data(dated=header.dated, sources=said, rates=packaged.rates, traits=table.traits, accounts=accounts),
+        Data(dated=header.dated, sources=sources, rates=packaged.rates, traits=table.traits, accounts=accounts),
         refreshed=header.made,
     )
     try:
@@ -107,11 +107,11 @@ def read_home(home: Path) -> Reading:
     once why a file is not used. Blocks briefly."""
     path = home / FILE
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return Reading(None)
     with _one_reader:
-        return _read(path, (found.st_mtime_ns, found.st_size, found.st_ino))
+        return _read(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
 
 
 _one_reader = threading.Lock()

@@ -34,9 +34,9 @@ class Litellm:
 
     def entry(self, provider: str, prefix: str, name: str) -> Json | None:
         for key in (name if "/" in name and not prefix else prefix + name, name):
-            found = self._data.get(key)
-            if found is not None and str(found.get("litellm_provider", "")).startswith(provider):
-                return found
+            entry = self._data.get(key)
+            if entry is not None and str(entry.get("litellm_provider", "")).startswith(provider):
+                return entry
         return None
 
     @staticmethod
@@ -69,16 +69,16 @@ class Litellm:
     @staticmethod
     def price(entry: Json) -> Json | None:
         def at(suffix: str) -> Json:
-            found = {name: entry.get(field + suffix) for name, field in _LITELLM_PRICES.items()}
-            return {name: _short(value * _MILLION) for name, value in found.items() if value}
+            aboves = {name: entry.get(field + suffix) for name, field in _LITELLM_PRICES.items()}
+            return {name: _short(value * _MILLION) for name, value in aboves.items() if value}
 
         price = at("")
         if "input" not in price:
             return None
         tiers = [
-            {"above": int(found[1]) * 1000, **at(f"_above_{found[1]}k_tokens")}
-            for found in map(_ABOVE.fullmatch, sorted(entry))
-            if found
+            {"above": int(above[1]) * 1000, **at(f"_above_{above[1]}k_tokens")}
+            for above in map(_ABOVE.fullmatch, sorted(entry))
+            if above
         ]
         return _whole(price, tiers)
 

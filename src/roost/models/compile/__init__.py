@@ -1,4 +1,5 @@
-"""Compilers by family name, and families by model name. A family is one file and one line here."""
+"""Compilers by family name, and families by model name. A family is a compiler in the file of its maker, and one line
+here."""
 
 from __future__ import annotations
 
@@ -11,15 +12,15 @@ from roost.models.prompt import Compiler
 _HERE = "roost.models.compile."
 FAMILIES: dict[str, str] = {
     "default": f"{_HERE}default:COMPILER",
-    "glm": f"{_HERE}glm:COMPILER",
-    "glm_5": f"{_HERE}glm_5:COMPILER",
-    "glm_52": f"{_HERE}glm_52:COMPILER",
-    "glm_5v_turbo": f"{_HERE}glm_5v_turbo:COMPILER",
+    "glm": f"{_HERE}glm:GLM",
+    "glm_5": f"{_HERE}glm:GLM_5",
+    "glm_52": f"{_HERE}glm:GLM_52",
+    "glm_5v_turbo": f"{_HERE}glm:GLM_5V_TURBO",
     "anthropic": f"{_HERE}anthropic:COMPILER",
-    "deepseek": f"{_HERE}deepseek:COMPILER",
-    "deepseek_v4": f"{_HERE}deepseek_v4:PRO",
-    "deepseek_v4_pro": f"{_HERE}deepseek_v4:PRO",
-    "deepseek_v4_flash": f"{_HERE}deepseek_v4:FLASH",
+    "deepseek": f"{_HERE}deepseek:PLAIN",
+    "deepseek_v4": f"{_HERE}deepseek:PRO",
+    "deepseek_v4_pro": f"{_HERE}deepseek:PRO",
+    "deepseek_v4_flash": f"{_HERE}deepseek:FLASH",
     "minimax_m3": f"{_HERE}minimax_m3:COMPILER",
 }
 """The module and the attribute of each family's compiler."""

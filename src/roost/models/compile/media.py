@@ -24,7 +24,7 @@ from roost.models.compile.shape import fenced
 from roost.models.profile import MediaKind, Profile
 
 Part = Text | Media
-Said = UserMessage | ToolMessage
+Outer = UserMessage | ToolMessage
 
 _TEXT_TYPES = frozenset({"json", "xml", "yaml", "x-yaml", "toml", "javascript", "x-ndjson", "sql", "x-sh"})
 _KINDS: dict[type, MediaKind] = {Image: "image", Audio: "audio", Video: "video", File: "file"}
@@ -63,11 +63,11 @@ def in_full(messages: Sequence[Message]) -> tuple[Message, ...]:
     )
 
 
-def _has_media(message: Said) -> bool:
+def _has_media(message: Outer) -> bool:
     return not all(isinstance(part, Text) for part in message.parts)
 
 
-def _with(message: Said, parts: Sequence[Part], change: Callable[[Part], tuple[Part, ...]]) -> Said:
+def _with(message: Outer, parts: Sequence[Part], change: Callable[[Part], tuple[Part, ...]]) -> Outer:
     return msgspec.structs.replace(message, parts=tuple(new for part in parts for new in change(part)))
 
 

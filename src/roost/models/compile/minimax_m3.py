@@ -12,7 +12,7 @@ from roost.models.compile.media import in_full, numbered
 from roost.models.compile.shape import form, made, rules, task
 from roost.models.profile import Profile
 from roost.models.prompt import Compiler, Prompt
-from roost.models.request import Request, ToolSpec
+from roost.models.request import Request
 
 _SCREEN = re.compile(r"(^|[_.-])(desktop|computer|screen|screenshot|mouse)($|[_.-])")
 """Matches the name of a tool that works on a screen."""
@@ -29,13 +29,9 @@ class MiniMaxM3:
             rules(request, "# Rules\n\n"),
             form(request, "# Answer\n\n"),
         )
-        screen = words("desktop", self.name) if any(map(_on_screen, request.tools)) else ""
+        screen = words("desktop", self.name) if any(_SCREEN.search(tool.name) for tool in request.tools) else ""
         prompt = made(request, [request.instruction, f"# Desktop\n\n{screen}" if screen else ""], later)
         return msgspec.structs.replace(prompt, messages=in_full(numbered(prompt.messages, profile)))
-
-
-def _on_screen(tool: ToolSpec) -> bool:
-    return _SCREEN.search(tool.name) is not None
 
 
 COMPILER: Compiler = MiniMaxM3()

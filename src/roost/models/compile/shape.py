@@ -82,5 +82,5 @@ def reminded(prompt: Prompt, *again: str) -> Prompt:
     last = prompt.messages[-1] if prompt.messages else None
     if not text or not isinstance(last, UserMessage):
         return prompt
-    said = UserMessage((*last.parts, Text(f"\nRemember.\n{text}")))
-    return msgspec.structs.replace(prompt, messages=(*prompt.messages[:-1], said), stable=len(prompt.messages) - 1)
+    message = UserMessage((*last.parts, Text(f"\nRemember.\n{text}")))
+    return msgspec.structs.replace(prompt, messages=(*prompt.messages[:-1], message), stable=len(prompt.messages) - 1)

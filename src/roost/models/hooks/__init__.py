@@ -48,8 +48,8 @@ class AccountHooks:
         """Return the endpoint with the current key. Called before each call."""
         if self.helper is None:
             return endpoint
-        found = await self.helper.current()
-        return msgspec.structs.replace(endpoint, key=found.value)
+        credential = await self.helper.current()
+        return msgspec.structs.replace(endpoint, key=credential.value)
 
     def request(self, call: HttpCall, *, model: str, stream: bool) -> HttpCall:
         """Return the call to send: another URL, further headers, a changed body, a signature."""
@@ -67,12 +67,12 @@ def make_hooks(name: str, *, env: Mapping[str, str], helper: Helper | None, wher
     if not colon:
         raise ConfigError(f"{where}: there are no hooks {name!r}: use {', '.join(BUILT_IN)}, or 'module:Class'")
     try:
-        found = getattr(_module(module), attribute)
+        kind = getattr(_module(module), attribute)
     except (ImportError, AttributeError, OSError, SyntaxError) as error:
         raise ConfigError(f"{where}: the hooks {name!r} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, AccountHooks)):
+    if not (isinstance(kind, type) and issubclass(kind, AccountHooks)):
         raise ConfigError(f"{where}: {name!r} is no subclass of roost.models.hooks.AccountHooks")
-    return found(env=env, helper=helper)
+    return kind(env=env, helper=helper)
 
 
 def _module(name: str) -> ModuleType:

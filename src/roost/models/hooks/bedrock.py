@@ -36,8 +36,8 @@ class Bedrock(AccountHooks):
     async def endpoint(self, endpoint: Endpoint) -> Endpoint:
         key, fields = endpoint.key, {}
         if self.helper is not None:
-            found = await self.helper.current()
-            key, fields = found.value, dict(found.fields)
+            credential = await self.helper.current()
+            key, fields = credential.value, dict(credential.fields)
         if key and _ACCESS_KEY.fullmatch(key):
             secret = fields.get("SecretAccessKey") or self.env.get("AWS_SECRET_ACCESS_KEY")
             token = fields.get("SessionToken") if fields else self.env.get("AWS_SESSION_TOKEN")

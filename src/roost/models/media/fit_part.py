@@ -170,20 +170,20 @@ def _decoded(text: str) -> bytes:
 
 def _real_type(data: bytes, part: Media, kind: MediaKind, limit: MediaLimit) -> str:
     """Return the type of the bytes, or the declared one if the bytes do not tell."""
-    found, declared = sniff(data, kind), canonical(part.media_type)
-    if found is None:
+    actual, declared = sniff(data, kind), canonical(part.media_type)
+    if actual is None:
         if declared in limit.types or (kind in _LOOSE and declared and declared != "application/pdf"):
             return declared
         raise Unfit("bad_request", f"its bytes are not {declared or f'of any {kind} that is known'}")
-    family = found.partition("/")[0]
+    family = actual.partition("/")[0]
     if kind == "file":
         # A document may have any type; only a false PDF is an error.
-        if declared == "application/pdf" != found:
-            raise Unfit("bad_request", f"it says application/pdf and is {found}")
-        return found if found == "application/pdf" or not declared else declared
+        if declared == "application/pdf" != actual:
+            raise Unfit("bad_request", f"it says application/pdf and is {actual}")
+        return actual if actual == "application/pdf" or not declared else declared
     if family != kind:
-        raise Unfit("bad_request", f"it is {found} and not {'an' if kind[0] in 'ai' else 'a'} {kind}")
-    return found
+        raise Unfit("bad_request", f"it is {actual} and not {'an' if kind[0] in 'ai' else 'a'} {kind}")
+    return actual
 
 
 def _picture(part: Media, data: bytes, real: str, limit: MediaLimit, still: bool) -> Verdict | None:

@@ -29,7 +29,7 @@ from roost.models.wire_body import kind_of, named
 
 MEDIA = (Image, Audio, Video, File)
 _TYPES = frozenset(MEDIA)
-_TOLD = 20
+_MOST_SHOWN = 20
 _BLOCKS = 4
 Place: TypeAlias = tuple[int, int]
 
@@ -66,10 +66,10 @@ def planned(
             _settle(slot, limits, verdicts, pictures)
     _make_room(slots, limits)
     once = isinstance(messages[-1], UserMessage)
-    told = [slot for slot in slots if slot.how and (once or slot.place[0] == len(messages) - 1)]
-    changes = [{"part": named(slot.part)[1:-1], "how": slot.how, "why": slot.why} for slot in told[:_TOLD]]
-    if len(told) > _TOLD:
-        changes.append({"part": f"{len(told) - _TOLD} more", "how": "changed", "why": ""})
+    notable = [slot for slot in slots if slot.how and (once or slot.place[0] == len(messages) - 1)]
+    changes = [{"part": named(slot.part)[1:-1], "how": slot.how, "why": slot.why} for slot in notable[:_MOST_SHOWN]]
+    if len(notable) > _MOST_SHOWN:
+        changes.append({"part": f"{len(notable) - _MOST_SHOWN} more", "how": "changed", "why": ""})
     return _with(messages, slots), changes
 
 

@@ -60,12 +60,12 @@ def sniff(data: bytes, kind: MediaKind) -> str | None:
         return "video/ogg" if kind == "video" else "audio/ogg"
     if data[:4] == b"\x1aE\xdf\xa3":
         return "audio/webm" if kind == "audio" else "video/webm"
-    found = next((media_type for start, media_type in _STARTS if data.startswith(start)), None)
-    if found is None and b"%PDF-" in data[:1024]:
+    known = next((media_type for start, media_type in _STARTS if data.startswith(start)), None)
+    if known is None and b"%PDF-" in data[:1024]:
         return "application/pdf"
-    if found is None and len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2:
+    if known is None and len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2:
         return "audio/mpeg"
-    return found
+    return known
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -30,9 +29,10 @@ from roost.models.request import CallDelta, Completed, Failed, ModelEvent, Price
 from roost.models.wire import Follow
 from roost.models.wire_body import MOST_TOKENS, clean, is_json_object
 from roost.models.wires.errors import body_error, stream_error
-from roost.models.wires.pieces import Pieces
+from roost.models.wires.pieces import Pieces, decode
 from roost.models.wires.stop_words import StopWords
 
+T = TypeVar("T")
 _MOST_DOLLARS = 100_000
 _LONGEST_NAME = 256
 """Limit in characters of a call's id or name. No provider exceeds it, and every log stores both."""
@@ -212,12 +212,17 @@ class Assembly:
         """Record an error that the server sent in place of an answer."""
         self.error = stream_error(error, where=self.where)
 
-    def unreadable(self, data: bytes, error: Exception) -> None:
-        """Record a frame that is not of this wire. After the end of the answer it is ignored."""
-        if not self.finished:
-            shown = data[:80].decode("utf-8", "replace")
-            what = f"{self.where} sent a frame that cannot be read: {error}: {shown}"
-            self.error = body_error(data, where=self.where) or ErrorData("malformed", what, True)
+    def read(self, decoder: msgspec.json.Decoder[T], data: bytes) -> T | None:
+        """Decode a frame or a document. Records an error and returns None for one that is not of this wire; after the
+        end of the answer it is ignored."""
+        try:
+            return decode(decoder, data)
+        except (ValueError, RecursionError) as error:
+            if not self.finished:
+                shown = data[:80].decode("utf-8", "replace")
+                what = f"{self.where} sent a frame that cannot be read: {error}: {shown}"
+                self.error = body_error(data, where=self.where) or ErrorData("malformed", what, True)
+            return None
 
     def rest(self) -> list[ModelEvent]:
         """Return text held back until now: the possible start of a stop word, half a character."""
@@ -242,16 +247,16 @@ class Assembly:
             parts = self._parts(cut=cut)
         except ValueError as error:
             return self._failed("malformed", f"sent media that are not base64: {error}", True)
-        said = [part for part in parts if not isinstance(part, Thinking)]
+        content = [part for part in parts if not isinstance(part, Thinking)]
         if self.stop == "refusal" or self.refused:
-            if said:
+            if content:
                 return Completed(parts, "refusal", self.spent())
             return self._failed("refused", f"refused to answer{': ' if self.why else ''}{self.why}")
         if self.stop == "length":
             return Completed(parts, "length", self.spent(), self._cut() or (None if parts else ""))
-        if not said:
+        if not content:
             return self._failed("empty", "gave an empty answer", True)
-        calls = any(isinstance(part, ToolCall) for part in said)
+        calls = any(isinstance(part, ToolCall) for part in content)
         return Completed(parts, "tool_calls" if calls else "end", self.spent())
 
     def _cut(self) -> str | None:
@@ -301,7 +306,8 @@ class CallIds:
     """Makes call ids that are unique in the conversation."""
 
     def __init__(self, prompt: Prompt) -> None:
-        self._taken = set(_calls(prompt))
+        messages = (message for message in prompt.messages if isinstance(message, AssistantMessage))
+        self._taken = {call.id for message in messages for call in message.calls}
 
     def unique(self, call: str) -> str:
         """Return `call` if it is unused, else a new id."""
@@ -312,12 +318,8 @@ class CallIds:
         return call
 
 
-def _calls(prompt: Prompt) -> Iterable[str]:
-    return (call.id for message in prompt.messages if isinstance(message, AssistantMessage) for call in message.calls)
-
-
 def counted(
-    given: float | None,
+    prompt: float | None,
     output: float | None,
     cached: float | None = 0,
     *,
@@ -326,7 +328,7 @@ def counted(
 ) -> Usage | None:
     """Make a usage from a server's counts, which may be missing or inconsistent. given: all input, including cached and
     written tokens. Returns None for impossible counts: the usage is then unknown and gets estimated."""
-    all_in, out = given or 0, output or 0
+    all_in, out = prompt or 0, output or 0
     if not (0 <= all_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
         return None
     read = max(0, min(cached or 0, all_in))

@@ -19,10 +19,6 @@ _LONGEST_NAME = 200
 """Characters of a model's name that a listing keeps."""
 
 
-class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The options of a wire that has none."""
-
-
 class BaseWire(Generic[Q]):
     """A `Wire` with a bearer key, a JSON listing and the common errors, and without media limits.
 

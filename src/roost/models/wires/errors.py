@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -14,6 +14,8 @@ from roost.log.content import ErrorData
 from roost.models.wire_body import encode
 
 MAX_MESSAGE = 1_000
+Verdict: TypeAlias = tuple[str, bool]
+"""A code, and whether a retry may help."""
 
 _OVERFLOW = re.compile(
     r"context[ _-]?(length|window|size|limit)|maximum (context|prompt|input)|prompt is too long|input is too long"
@@ -33,25 +35,25 @@ _WRONG = re.compile(
     re.IGNORECASE,
 )
 """Phrases of permanent errors, which a retry would repeat."""
-_SAID = ("error", "message", "detail", "msg", "error_msg", "errorMessage")
+_MESSAGE_FIELDS = ("error", "message", "detail", "msg", "error_msg", "errorMessage")
 """The fields in which servers put their messages."""
 
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
     """Return the error of a non-2xx response. where: names the model in the message."""
-    said, codes = describe(body)
-    code, retryable = classify(status, f"{codes} {said}")
+    text, codes = describe(body)
+    code, retryable = classify(status, f"{codes} {text}")
     if headers.get("x-should-retry", "").strip().lower() == "false":
         retryable = False
-    message = f"{where} answered {status}: {said or 'no explanation'}{_hint(code, status)}"
+    message = f"{where} answered {status}: {text or 'no explanation'}{_hint(code, status)}"
     return ErrorData(code, message[:MAX_MESSAGE], retryable, retry_after(headers) if retryable else None)
 
 
 def stream_error(error: Any, *, where: str) -> ErrorData:
     """Return the error of an `error` object inside a 200 stream."""
-    said, codes = describe(encode({"error": error}))
-    code, retryable = classify(_status(codes, said), f"{codes} {said}")
-    return ErrorData(code, f"{where} broke off: {said or 'no explanation'}"[:MAX_MESSAGE], retryable)
+    text, codes = describe(encode({"error": error}))
+    code, retryable = classify(_status(codes, text), f"{codes} {text}")
+    return ErrorData(code, f"{where} broke off: {text or 'no explanation'}"[:MAX_MESSAGE], retryable)
 
 
 def body_error(body: bytes, *, where: str) -> ErrorData | None:
@@ -62,13 +64,18 @@ def body_error(body: bytes, *, where: str) -> ErrorData | None:
     except (ValueError, RecursionError):
         return None
     top = cast("dict[str, Any]", read) if isinstance(read, dict) else {}
-    said = any(isinstance(top.get(field), str) and top[field] for field in _SAID)
-    if not said and not isinstance(top.get("error"), dict):
+    has_message = any(isinstance(top.get(field), str) and top[field] for field in _MESSAGE_FIELDS)
+    if not has_message and not isinstance(top.get("error"), dict):
         return None
     return stream_error(top.get("error") or top, where=where)
 
 
-def judged(error: ErrorData, verdict: tuple[str, bool] | None, headers: Mapping[str, str] | None = None) -> ErrorData:
+def verdicts(numbers: Iterable[int], code: str, retryable: bool = False) -> dict[int, Verdict]:
+    """Return the same verdict for each of a server's error numbers."""
+    return dict.fromkeys(numbers, (code, retryable))
+
+
+def judged(error: ErrorData, verdict: Verdict | None, headers: Mapping[str, str] | None = None) -> ErrorData:
     """Return `error` with the code and retryability that `verdict` (from the server's own error number) gives; None
     changes nothing."""
     if verdict is None:
@@ -92,12 +99,12 @@ def describe(body: bytes) -> tuple[str, str]:
     if not isinstance(inner, dict):
         return str(inner)[:MAX_MESSAGE], ""
     error = cast("dict[str, Any]", inner)
-    said = next((error[field] for field in _SAID[1:] if error.get(field)), error)
+    message = next((error[field] for field in _MESSAGE_FIELDS[1:] if error.get(field)), error)
     codes = " ".join(str(error[key]) for key in ("code", "type", "status") if error.get(key))
-    return (said if isinstance(said, str) else msgspec.json.encode(said).decode())[:MAX_MESSAGE], codes
+    return (message if isinstance(message, str) else msgspec.json.encode(message).decode())[:MAX_MESSAGE], codes
 
 
-def _status(codes: str, said: str) -> int:
+def _status(codes: str, text: str) -> int:
     if number := re.search(r"\b[45]\d\d\b", codes):
         return int(number[0])
     known = {
@@ -113,23 +120,23 @@ def _status(codes: str, said: str) -> int:
         "timeout": 408,
     }
     return next(
-        (status for word, status in known.items() if word in codes.lower()), 400 if _WRONG.search(said) else 500
+        (status for word, status in known.items() if word in codes.lower()), 400 if _WRONG.search(text) else 500
     )
 
 
-def classify(status: int, said: str) -> tuple[str, bool]:
+def classify(status: int, text: str) -> Verdict:
     """Return (code, whether a retry may help) for a status and the server's message."""
-    if status == 402 or _QUOTA.search(said):
+    if status == 402 or _QUOTA.search(text):
         return "quota", False
     if status == 429:
         return "rate_limited", True
-    if status in (401, 407) or (status == 403 and not _REFUSED.search(said)):
+    if status in (401, 407) or (status == 403 and not _REFUSED.search(text)):
         return "auth", False
     if status == 408:
         return "timeout", True
-    if status == 413 or (status in (400, 422, 500) and _OVERFLOW.search(said)):
+    if status == 413 or (status in (400, 422, 500) and _OVERFLOW.search(text)):
         return "context_overflow", False
-    if status in (400, 403, 422) and _REFUSED.search(said):
+    if status in (400, 403, 422) and _REFUSED.search(text):
         return "refused", False
     if status in (409, 425) or status >= 500:
         return "overloaded", True

@@ -21,10 +21,10 @@ class StopWords:
         if self.over or not self._words:
             return "" if self.over else piece
         text = self._held + piece
-        found = [at for word in self._words if (at := text.find(word)) >= 0]
-        if found:
+        places = [at for word in self._words if (at := text.find(word)) >= 0]
+        if places:
             self.over, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(places)]
         keep = max(_overlap(text, word) for word in self._words)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -114,7 +114,7 @@ class Window:
             taken.amount = used
 
 
-class Told:
+class HeaderGauge:
     """The amount left by the provider's headers. Before the first headers everything passes.
 
     Calls in flight count against it, since the provider has not seen them. OpenAI and Anthropic refill evenly and name

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from roost.errors import RoostError
 from roost.log.coordination import Coordination
-from roost.models.limit_headers import Unit, said
+from roost.models.limit_headers import Unit, allowances
 from roost.routing.clock import Alarm, Clock, LoopClock, sleep
 from roost.routing.limits.config import Limits
-from roost.routing.limits.gauges import Gauge, Taken, Told
+from roost.routing.limits.gauges import Gauge, HeaderGauge, Taken
 from roost.scope import Scope
 
 _PIECES = 8
@@ -78,7 +78,9 @@ class Limiter:
         self._clock = clock or LoopClock()
         self._shared = shared if limits.cluster else None
         self._gauges: list[tuple[Unit, Gauge]] | None = None
-        self._told: dict[Unit, Told] = {"requests": Told(), "tokens": Told()} if limits.adaptive else {}
+        self._by_headers: dict[Unit, HeaderGauge] = (
+            {"requests": HeaderGauge(), "tokens": HeaderGauge()} if limits.adaptive else {}
+        )
         self._closed_until = -math.inf
         self._turn = asyncio.Lock()
         self._alarm = Alarm(self._clock)
@@ -126,7 +128,7 @@ class Limiter:
     def _all(self, now: float) -> list[tuple[Unit, Gauge]]:
         if self._gauges is None:
             self._gauges = [(limit.unit, limit.gauge(now)) for limit in self._limits.limits]
-            self._gauges += self._told.items()
+            self._gauges += self._by_headers.items()
         return self._gauges
 
     async def _cluster(self, amounts: dict[Unit, float]) -> None:
@@ -156,9 +158,9 @@ class Limiter:
         self._alarm.ring()
 
     def hear(self, headers: Mapping[str, str], taken: list[tuple[Unit, Gauge, Taken]]) -> None:
-        now, told = self._clock.now(), said(headers, time.time())
+        now, told = self._clock.now(), allowances(headers, time.time())
         for unit, gauge, what in taken:
-            if isinstance(gauge, Told) and (known := told.get(unit)):
+            if isinstance(gauge, HeaderGauge) and (known := told.get(unit)):
                 gauge.hear(what, left=known.left, limit=known.limit, now=now, reset=now + known.reset)
         self._alarm.ring()
 

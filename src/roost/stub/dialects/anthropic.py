@@ -91,14 +91,14 @@ def _plain(role: str, content: Any) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"role": role, "content": content}]
     results: list[dict[str, Any]] = []
-    said: list[str] = []
+    texts: list[str] = []
     for block in cast("list[dict[str, Any]]", content):
         if block["type"] == "tool_result":
             results.append({"role": "tool", "content": _text(block.get("content"))})
         else:
-            said.append(str(block.get("text") or ""))
-    if role == "assistant" or len(said) or not results:
-        return [*results, {"role": role, "content": "".join(said)}]
+            texts.append(str(block.get("text") or ""))
+    if role == "assistant" or len(texts) or not results:
+        return [*results, {"role": role, "content": "".join(texts)}]
     return results
 
 
@@ -111,11 +111,11 @@ def _text(content: Any) -> str:
 def _blocks(reply: Reply, asked: Asked) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Return pairs: the start of a block, and its deltas."""
     sealed = [({"type": "redacted_thinking", "data": reply.sealed}, cast("list[dict[str, Any]]", []))]
-    parts = [_block(part, reply.piece) for part in reply.parts(len(asked.messages)) if isinstance(part, _SAID)]
+    parts = [_block(part, reply.piece) for part in reply.parts(len(asked.messages)) if isinstance(part, _PARTS)]
     return (sealed if reply.sealed else []) + parts
 
 
-_SAID = (Text, Thinking, ToolCall)
+_PARTS = (Text, Thinking, ToolCall)
 """Parts of answers that the protocol has; it has no media."""
 
 
@@ -126,13 +126,13 @@ def _block(part: Text | Thinking | ToolCall, size: int) -> tuple[dict[str, Any],
                 {"type": "text_delta", "text": piece} for piece in pieces(part.text, size)
             ]
         case Thinking():
-            said = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(part.text, size)]
+            deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(part.text, size)]
             proof = {"type": "signature_delta", "signature": signed(part.text)}
-            return {"type": "thinking", "thinking": "", "signature": ""}, [*said, proof]
+            return {"type": "thinking", "thinking": "", "signature": ""}, [*deltas, proof]
         case ToolCall():
             start: dict[str, Any] = {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
-            given = ["", *pieces(part.arguments, size)]
-            return start, [{"type": "input_json_delta", "partial_json": piece} for piece in given]
+            fragments = ["", *pieces(part.arguments, size)]
+            return start, [{"type": "input_json_delta", "partial_json": piece} for piece in fragments]
 
 
 def _whole(first: dict[str, Any], deltas: list[dict[str, Any]]) -> dict[str, Any]:

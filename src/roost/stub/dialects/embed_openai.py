@@ -52,7 +52,7 @@ class OpenAIEmbeddings(Embeds):
 
 
 def _texts(body: Json) -> list[str]:
-    return [said] if isinstance(said := body.get("input"), str) else said or []
+    return [texts] if isinstance(texts := body.get("input"), str) else texts or []
 
 
 DIALECT: Dialect = OpenAIEmbeddings()

@@ -74,8 +74,8 @@ DIALECT: Dialect = Gemini()
 def signed(part: Json) -> str:
     """Return the stub's signature of a part, so that a changed or moved part is detected when it comes back."""
     call = part.get("functionCall")
-    said: Any = [call["name"], call.get("args")] if call else part.get("text", "")
-    return base64.b64encode(hashlib.sha256(msgspec.json.encode(said, order="sorted")).digest()).decode()
+    content: Any = [call["name"], call.get("args")] if call else part.get("text", "")
+    return base64.b64encode(hashlib.sha256(msgspec.json.encode(content, order="sorted")).digest()).decode()
 
 
 def _plain(content: Json) -> list[Json]:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
+from roost.stub.dialects.checks import need, need_dict, need_list
+
 _KEYS = {
     "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "cachedContent",
     "labels", "serviceTier",
@@ -33,14 +35,14 @@ Signed = Callable[[Json], str]
 def check_gemini_request(body: Json, signed: Signed | None = None, *, insists: bool = False) -> None:
     """Raise `AssertionError` with the reason. `signed`: returns the signature that a part must have if it has any.
     `insists`: the first call of each step of the running turn must have one, as the newest models require."""
-    _need(not set(body) - _KEYS, f'Unknown name "{sorted(set(body) - _KEYS)}": Cannot find field.')
+    need(not set(body) - _KEYS, f'Unknown name "{sorted(set(body) - _KEYS)}": Cannot find field.')
     if (system := body.get("systemInstruction")) is not None:
-        parts = _list(_dict(system).get("parts"))
-        _need(all(_dict(part).get("text") for part in parts) and bool(parts), "systemInstruction: empty text")
-    _check_config(_dict(body.get("generationConfig")))
+        parts = need_list(need_dict(system).get("parts"))
+        need(all(need_dict(part).get("text") for part in parts) and bool(parts), "systemInstruction: empty text")
+    _check_config(need_dict(body.get("generationConfig")))
     _check_tools(body)
-    contents = [_dict(content) for content in _list(body.get("contents"))]
-    _need(bool(contents), "contents is not specified")
+    contents = [need_dict(content) for content in need_list(body.get("contents"))]
+    need(bool(contents), "contents is not specified")
     for at, content in enumerate(contents):
         _check_content(content, f"contents[{at}]", signed)
     _check_turns(contents)
@@ -49,71 +51,71 @@ def check_gemini_request(body: Json, signed: Signed | None = None, *, insists: b
 
 
 def _check_config(config: Json) -> None:
-    _need(not set(config) - _CONFIG, f"generation_config: cannot find field {sorted(set(config) - _CONFIG)}")
-    _need(len(config.get("stopSequences", ())) <= 5, "stop_sequences: at most 5")
-    _need(0 <= config.get("temperature", 0) <= 2, "temperature must be in the range [0.0, 2.0]")
-    _need(config.get("maxOutputTokens", 1) > 0, "max_output_tokens must be positive")
-    thinking = _dict(config.get("thinkingConfig"))
+    need(not set(config) - _CONFIG, f"generation_config: cannot find field {sorted(set(config) - _CONFIG)}")
+    need(len(config.get("stopSequences", ())) <= 5, "stop_sequences: at most 5")
+    need(0 <= config.get("temperature", 0) <= 2, "temperature must be in the range [0.0, 2.0]")
+    need(config.get("maxOutputTokens", 1) > 0, "max_output_tokens must be positive")
+    thinking = need_dict(config.get("thinkingConfig"))
     both = {"thinkingLevel", "thinkingBudget"} <= set(thinking)
-    _need(not both, "You can only set only one of thinking budget and thinking level.")
+    need(not both, "You can only set only one of thinking budget and thinking level.")
     level = str(thinking.get("thinkingLevel", "LOW")).upper()
-    _need(level in ("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"), f"thinking_level: invalid value {level}")
+    need(level in ("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"), f"thinking_level: invalid value {level}")
     if "responseJsonSchema" in config or "responseSchema" in config:
-        _need(config.get("responseMimeType") == "application/json", "response_schema needs a JSON response_mime_type")
+        need(config.get("responseMimeType") == "application/json", "response_schema needs a JSON response_mime_type")
     _check_schema(config.get("responseJsonSchema"))
 
 
 def _check_tools(body: Json) -> None:
     names: list[str] = []
-    for tool in map(_dict, _list(body.get("tools", []))):
-        for declared in map(_dict, _list(tool.get("functionDeclarations", []))):
+    for tool in map(need_dict, need_list(body.get("tools", []))):
+        for declared in map(need_dict, need_list(tool.get("functionDeclarations", []))):
             names.append(str(declared.get("name")))
-            _need(_NAME.fullmatch(names[-1]) is not None, f"Invalid function name {names[-1]!r}")
-            _need("parameters" not in declared or "parametersJsonSchema" not in declared, "two kinds of parameters")
+            need(_NAME.fullmatch(names[-1]) is not None, f"Invalid function name {names[-1]!r}")
+            need("parameters" not in declared or "parametersJsonSchema" not in declared, "two kinds of parameters")
             _check_schema(declared.get("parametersJsonSchema"))
-    _need(len(names) == len(set(names)), "Duplicate function declaration found")
-    mode = _dict(_dict(body.get("toolConfig")).get("functionCallingConfig")).get("mode", "AUTO")
-    _need(mode in ("AUTO", "ANY", "NONE", "VALIDATED"), f"function_calling_config.mode: invalid value {mode}")
-    _need(mode != "ANY" or bool(names), "Function calling mode ANY without function declarations")
+    need(len(names) == len(set(names)), "Duplicate function declaration found")
+    mode = need_dict(need_dict(body.get("toolConfig")).get("functionCallingConfig")).get("mode", "AUTO")
+    need(mode in ("AUTO", "ANY", "NONE", "VALIDATED"), f"function_calling_config.mode: invalid value {mode}")
+    need(mode != "ANY" or bool(names), "Function calling mode ANY without function declarations")
 
 
 def _check_schema(schema: Any) -> None:
     if not isinstance(schema, dict):
         return
     node = cast("Json", schema)
-    _need(not set(node) - _SCHEMA, f"the schema has unknown fields {sorted(set(node) - _SCHEMA)}")
+    need(not set(node) - _SCHEMA, f"the schema has unknown fields {sorted(set(node) - _SCHEMA)}")
     if "$ref" in node:
-        _need(all(key.startswith("$") for key in node), "a schema with $ref must not have other fields")
+        need(all(key.startswith("$") for key in node), "a schema with $ref must not have other fields")
     for value in node.get("enum", ()):
-        _need(isinstance(value, str | int | float) and not isinstance(value, bool), "enum: only strings and numbers")
+        need(isinstance(value, str | int | float) and not isinstance(value, bool), "enum: only strings and numbers")
     for key in ("properties", "$defs"):
-        for inner in _dict(node.get(key)).values():
+        for inner in need_dict(node.get(key)).values():
             _check_schema(inner)
     for key in ("anyOf", "oneOf", "prefixItems"):
-        for inner in _list(node.get(key, [])):
+        for inner in need_list(node.get(key, [])):
             _check_schema(inner)
     _check_schema(node.get("items"))
     _check_schema(node.get("additionalProperties"))
 
 
 def _check_content(content: Json, where: str, signed: Signed | None) -> None:
-    _need(content.get("role", "user") in ("user", "model"), "Please use a valid role: user, model.")
-    parts = _list(content.get("parts"))
-    _need(bool(parts), f"{where}.parts must not be empty")
-    for part in map(_dict, parts):
+    need(content.get("role", "user") in ("user", "model"), "Please use a valid role: user, model.")
+    parts = need_list(content.get("parts"))
+    need(bool(parts), f"{where}.parts must not be empty")
+    for part in map(need_dict, parts):
         data = set(part) & _DATA
-        _need(not set(part) - _DATA - _BESIDE, f"{where}: cannot find field {sorted(set(part) - _DATA - _BESIDE)}")
-        _need(len(data) == 1, f"{where}: required oneof field 'data' must have one initialized field")
-        if (media := _dict(part.get("inlineData") or part.get("fileData"))) or data & {"inlineData", "fileData"}:
+        need(not set(part) - _DATA - _BESIDE, f"{where}: cannot find field {sorted(set(part) - _DATA - _BESIDE)}")
+        need(len(data) == 1, f"{where}: required oneof field 'data' must have one initialized field")
+        if (media := need_dict(part.get("inlineData") or part.get("fileData"))) or data & {"inlineData", "fileData"}:
             # The server reads both spellings of a field; Google's own client mixes them.
             kind, at = media.get("mimeType") or media.get("mime_type"), media.get("fileUri") or media.get("file_uri")
-            _need(bool(kind) and bool(media.get("data") or at), f"{where}: no media")
+            need(bool(kind) and bool(media.get("data") or at), f"{where}: no media")
         for key in data & {"functionCall", "functionResponse"}:
-            call = _dict(part[key])
-            _need(_NAME.fullmatch(str(call.get("name"))) is not None, f"{where}.{key}.name: invalid")
+            call = need_dict(part[key])
+            need(_NAME.fullmatch(str(call.get("name"))) is not None, f"{where}.{key}.name: invalid")
             inner = call.get("args" if key == "functionCall" else "response", {})
-            _need(isinstance(inner, dict), f"{where}.{key}: a struct was expected")
-            _need((content.get("role") == "model") == (key == "functionCall"), f"{where}: {key} in the wrong role")
+            need(isinstance(inner, dict), f"{where}.{key}: a struct was expected")
+            need((content.get("role") == "model") == (key == "functionCall"), f"{where}: {key} in the wrong role")
         if (proof := part.get("thoughtSignature")) is not None:
             _check_proof(part, str(proof), signed)
 
@@ -125,8 +127,8 @@ def _check_proof(part: Json, proof: str, signed: Signed | None) -> None:
     try:
         base64.b64decode(plain, validate=True)
     except binascii.Error:
-        _need(False, "thought_signature: Base64 decoding failed")
-    _need(signed is None or plain == signed(part), "Corrupted thought signature.")
+        need(False, "thought_signature: Base64 decoding failed")
+    need(signed is None or plain == signed(part), "Corrupted thought signature.")
 
 
 def _check_turns(contents: list[Json]) -> None:
@@ -138,15 +140,15 @@ def _check_turns(contents: list[Json]) -> None:
         made = [
             (part["functionCall"]["name"], part["functionCall"].get("id")) for part in parts if "functionCall" in part
         ]
-        given = [part["functionResponse"] for part in parts if "functionResponse" in part]
+        results = [part["functionResponse"] for part in parts if "functionResponse" in part]
         count = "the number of function response parts is equal to the number of function call parts"
-        _need(len(given) == len(calls), f"Please ensure that {count} of the function call turn.")
-        for (name, call), result in zip(calls, given, strict=True):
-            _need(result["name"] == name and result.get("id") == call, "a function response does not fit its call")
-        _need(not made or before == "user", "function call turn comes immediately after a user turn")
+        need(len(results) == len(calls), f"Please ensure that {count} of the function call turn.")
+        for (name, call), result in zip(calls, results, strict=True):
+            need(result["name"] == name and result.get("id") == call, "a function response does not fit its call")
+        need(not made or before == "user", "function call turn comes immediately after a user turn")
         calls, before = made, "model" if model else "user"
-    _need(not calls, "a function call without its response")
-    _need(before == "user", "the conversation must end with a user turn")
+    need(not calls, "a function call without its response")
+    need(before == "user", "the conversation must end with a user turn")
 
 
 def _check_signatures(contents: list[Json]) -> None:
@@ -155,19 +157,4 @@ def _check_signatures(contents: list[Json]) -> None:
         if content.get("role") == "user" and "functionResponse" not in kinds and "text" in kinds:
             return
         first = next((part for part in content["parts"] if "functionCall" in part), None)
-        _need(first is None or "thoughtSignature" in first, "Function call is missing a thought_signature")
-
-
-def _dict(value: Any) -> Json:
-    _need(value is None or isinstance(value, dict), "an object was expected")
-    return cast("Json", value) or {}
-
-
-def _list(value: Any) -> list[Any]:
-    _need(isinstance(value, list), "an array was expected")
-    return cast("list[Any]", value)
-
-
-def _need(fine: bool, reason: str) -> None:
-    if not fine:
-        raise AssertionError(reason)
+        need(first is None or "thoughtSignature" in first, "Function call is missing a thought_signature")

@@ -47,8 +47,8 @@ class Glm(OpenAIChat):
 
     def error(self, status: int, message: str, code: str | None = None) -> Json:
         coded = _CODED.fullmatch(message.removeprefix("Invalid request: "))
-        number, said = coded.groups() if coded else (str(status), message)
-        return {"error": {"code": number, "message": said}}
+        number, text = coded.groups() if coded else (str(status), message)
+        return {"error": {"code": number, "message": text}}
 
     def error_frame(self, status: int, message: str) -> bytes:
         return b"data: " + msgspec.json.encode(self.error(status, message)) + b"\n\n"
@@ -114,10 +114,10 @@ def _read(frame: bytes) -> Json:
     return msgspec.json.decode(frame.removeprefix(b"data: "))
 
 
-def _own(said: Json, asked: Asked) -> Json:
-    for choice in said["choices"]:
+def _own(document: Json, asked: Asked) -> Json:
+    for choice in document["choices"]:
         choice["finish_reason"] = _REASONS.get(choice["finish_reason"], choice["finish_reason"])
-    kept = {key: value for key, value in said.items() if key != "object"}
+    kept = {key: value for key, value in document.items() if key != "object"}
     return {**kept, "request_id": f"req-{digest(asked.messages)}"}
 
 

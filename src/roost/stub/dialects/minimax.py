@@ -34,26 +34,26 @@ class Messages(Anthropic):
         frames: list[bytes] = []
         thought = ""
         for frame in super().frames(_unsealed(reply), asked, finish=finish):
-            said: Json = msgspec.json.decode(frame.partition(b"data: ")[2])
-            delta = said.get("delta", {})
+            event: Json = msgspec.json.decode(frame.partition(b"data: ")[2])
+            delta = event.get("delta", {})
             thought += delta.get("thinking", "")
             if delta.get("type") == "signature_delta":
                 delta["signature"], thought = signed(thought), ""
-            frames.append(f"event: {said['type']}\n".encode() + b"data: " + msgspec.json.encode(said) + b"\n\n")
+            frames.append(f"event: {event['type']}\n".encode() + b"data: " + msgspec.json.encode(event) + b"\n\n")
         return frames
 
     def document(self, reply: Reply, asked: Asked) -> bytes:
-        said: Json = msgspec.json.decode(super().document(_unsealed(reply), asked))
-        for block in said["content"]:
+        message: Json = msgspec.json.decode(super().document(_unsealed(reply), asked))
+        for block in message["content"]:
             if block["type"] == "thinking":
                 block["signature"] = signed(block["thinking"])
-        return msgspec.json.encode({**said, "base_resp": FINE})
+        return msgspec.json.encode({**message, "base_resp": FINE})
 
     def error(self, status: int, message: str, code: str | None = None) -> Json:
-        said = super().error(status, message, code)
+        document = super().error(status, message, code)
         if coded := _CODED.fullmatch(message):
-            said["error"]["message"] = f"{coded[2]} ({coded[1]})"
-        return {**said, "request_id": "req-scripted"}
+            document["error"]["message"] = f"{coded[2]} ({coded[1]})"
+        return {**document, "request_id": "req-scripted"}
 
     def error_frame(self, status: int, message: str) -> bytes:
         return b"event: error\ndata: " + msgspec.json.encode(self.error(status, message)) + b"\n\n"
@@ -71,29 +71,29 @@ class Text(OpenAIChat):
 
     def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
         *frames, _ = super().frames(reply, asked, finish=finish)
-        said = [*map(self.turned, map(_read, frames))]
+        turned = [*map(self.turned, map(_read, frames))]
         if finish:
-            said.append(msgspec.json.decode(self.document(reply, asked)))
-        return [*(b"data: " + msgspec.json.encode(frame) + b"\n\n" for frame in said), DONE]
+            turned.append(msgspec.json.decode(self.document(reply, asked)))
+        return [*(b"data: " + msgspec.json.encode(frame) + b"\n\n" for frame in turned), DONE]
 
     def document(self, reply: Reply, asked: Asked) -> bytes:
-        said: Json = self.turned(msgspec.json.decode(super().document(reply, asked)))
+        document: Json = self.turned(msgspec.json.decode(super().document(reply, asked)))
         flags = {"input_sensitive": False, "output_sensitive": reply.reason == "refusal"}
-        return msgspec.json.encode({**said, **flags, "base_resp": FINE})
+        return msgspec.json.encode({**document, **flags, "base_resp": FINE})
 
     def error(self, status: int, message: str, code: str | None = None) -> Json:
         coded = _CODED.fullmatch(message)
-        number, said = (int(coded[1]), coded[2]) if coded else (_NUMBERS.get(status, 1000), message)
-        return {"base_resp": {"status_code": number, "status_msg": said}}
+        number, text = (int(coded[1]), coded[2]) if coded else (_NUMBERS.get(status, 1000), message)
+        return {"base_resp": {"status_code": number, "status_msg": text}}
 
     def error_frame(self, status: int, message: str) -> bytes:
         return b"data: " + msgspec.json.encode(self.error(status, message)) + b"\n\n"
 
-    def turned(self, said: Json) -> Json:
-        for choice in said["choices"]:
+    def turned(self, document: Json) -> Json:
+        for choice in document["choices"]:
             if choice["finish_reason"] == "content_filter":
                 choice["finish_reason"] = "stop"
-        return said
+        return document
 
 
 class Chat(Text):
@@ -108,21 +108,21 @@ class Chat(Text):
     def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
         frames = [frame for frame in super().frames(reply, asked, finish=finish) if frame != DONE]
         thought, grown = "", list[bytes]()
-        for said in map(_read, frames[:-1] if finish else frames):
-            for choice in said["choices"]:
+        for chunk in map(_read, frames[:-1] if finish else frames):
+            for choice in chunk["choices"]:
                 for detail in cast("list[Json]", choice["delta"].get("reasoning_details", ())):
                     thought += detail["text"]
                     detail["text"] = thought
-            grown.append(b"data: " + msgspec.json.encode(said) + b"\n\n")
+            grown.append(b"data: " + msgspec.json.encode(chunk) + b"\n\n")
         return [*grown, DONE]
 
-    def turned(self, said: Json) -> Json:
-        for choice in super().turned(said)["choices"]:
+    def turned(self, document: Json) -> Json:
+        for choice in super().turned(document)["choices"]:
             message: Json = choice.get("delta", choice.get("message"))
             if thought := message.pop("reasoning_content", None):
                 detail = {"type": "reasoning.text", "id": "reasoning-text-1", "format": "MiniMax-response-v1"}
                 message["reasoning_details"] = [{**detail, "index": 0, "text": thought}]
-        return said
+        return document
 
 
 DIALECT: Dialect = Messages()

@@ -6,9 +6,10 @@ and ignores, such as stop words, are refused here: a test must see that they hav
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from roost.stub.dialects.anthropic_check import OLDER, Signed, check_anthropic_request
+from roost.stub.dialects.checks import as_dict, as_list, need
 from roost.stub.dialects.openai_chat_check import check_openai_request
 
 _TEXT = {
@@ -35,31 +36,31 @@ def check_chat_request(body: dict[str, Any]) -> None:
 def check_messages_request(body: dict[str, Any], signed: Signed) -> None:
     """Raise `AssertionError` with the reason. `signed`: returns the signature that reasoning must have."""
     _check_common(body, _MESSAGES)
-    _need("budget_tokens" not in _dict(body.get("thinking")), "thinking has no budget")
-    plain = {**body, "messages": [_check_blocks(_dict(message)) for message in _list(body.get("messages"))]}
+    need("budget_tokens" not in as_dict(body.get("thinking")), "thinking has no budget")
+    plain = {**body, "messages": [_check_blocks(as_dict(message)) for message in as_list(body.get("messages"))]}
     check_anthropic_request({**plain, "temperature": 1}, signed, version=OLDER)
 
 
 def _check_chat(body: dict[str, Any], keys: set[str], parts: set[str], thought: str) -> None:
     _check_common(body, keys)
-    _need(body.get("tool_choice", "auto") in ("auto", "none"), "tool_choice is auto or none")
+    need(body.get("tool_choice", "auto") in ("auto", "none"), "tool_choice is auto or none")
     messages: list[dict[str, Any]] = []
-    for message in map(_dict, _list(body.get("messages"))):
-        for part in map(_dict, _list(message.get("content"))):
-            _need(part.get("type") in parts, f"the type of a part is invalid: {part.get('type')}")
-        for detail in _list(message.get("reasoning_details")):
-            fine = _dict(detail).get("type") == "reasoning.text" and bool(_dict(detail).get("text"))
-            _need(fine, "reasoning_details are not as they were")
-        _need(not ({"reasoning_content", "reasoning_details"} - {thought}) & set(message), f"it wants {thought}")
+    for message in map(as_dict, as_list(body.get("messages"))):
+        for part in map(as_dict, as_list(message.get("content"))):
+            need(part.get("type") in parts, f"the type of a part is invalid: {part.get('type')}")
+        for detail in as_list(message.get("reasoning_details")):
+            fine = as_dict(detail).get("type") == "reasoning.text" and bool(as_dict(detail).get("text"))
+            need(fine, "reasoning_details are not as they were")
+        need(not ({"reasoning_content", "reasoning_details"} - {thought}) & set(message), f"it wants {thought}")
         messages.append({key: value for key, value in message.items() if key != "reasoning_details"})
     check_openai_request({**body, "messages": messages})
 
 
 def _check_common(body: dict[str, Any], keys: set[str]) -> None:
-    _need(not set(body) - keys, f"unknown parameters {sorted(set(body) - keys)}")
+    need(not set(body) - keys, f"unknown parameters {sorted(set(body) - keys)}")
     for key in ("temperature", "top_p"):
-        _need(0 < body.get(key, 1) <= 1, f"{key} is not within (0, 1]")
-    _need(_dict(body.get("thinking", {"type": "adaptive"})).get("type") in ("adaptive", "disabled"), "thinking.type")
+        need(0 < body.get(key, 1) <= 1, f"{key} is not within (0, 1]")
+    need(as_dict(body.get("thinking", {"type": "adaptive"})).get("type") in ("adaptive", "disabled"), "thinking.type")
 
 
 def _check_blocks(message: dict[str, Any]) -> dict[str, Any]:
@@ -67,25 +68,12 @@ def _check_blocks(message: dict[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if not isinstance(content, list):
         return message
-    return {**message, "content": [_check_block(_dict(block)) for block in _list(content)]}
+    return {**message, "content": [_check_block(as_dict(block)) for block in as_list(content)]}
 
 
 def _check_block(block: dict[str, Any]) -> dict[str, Any]:
     kind = block.get("type")
-    _need(kind not in ("document", "redacted_thinking"), f"there is no block {kind}")
+    need(kind not in ("document", "redacted_thinking"), f"there is no block {kind}")
     if kind == "tool_result":
-        return {**block, "content": [_check_block(_dict(inner)) for inner in _list(block.get("content"))]}
+        return {**block, "content": [_check_block(as_dict(inner)) for inner in as_list(block.get("content"))]}
     return {**block, "type": "image"} if kind == "video" else block
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
-
-
-def _need(fine: bool, reason: str) -> None:
-    if not fine:
-        raise AssertionError(reason)

@@ -97,10 +97,10 @@ def _deltas(part: AssistantPart, index: int, size: int) -> list[dict[str, Any]]:
         case Audio():
             # Cut between samples, as the server does.
             half = len(part.data) // 8 * 4
-            said: list[dict[str, Any]] = [
+            sound: list[dict[str, Any]] = [
                 {"id": "audio_1", "data": piece} for piece in (part.data[:half], part.data[half:])
             ]
-            return [{"audio": piece} for piece in (*said, {"expires_at": 0})]
+            return [{"audio": piece} for piece in (*sound, {"expires_at": 0})]
         case Image() | Video():
             return [{"images": [_shown(part)]}]
 

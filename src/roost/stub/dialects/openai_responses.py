@@ -108,8 +108,8 @@ def _items(reply: Reply, asked: Asked) -> list[Frame]:
 def _item(part: AssistantPart, *, refused: bool) -> Frame:
     match part:
         case Text():
-            said: Frame = {"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}
-            content: Frame = {"type": "refusal", "refusal": part.text} if refused else said
+            output: Frame = {"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}
+            content: Frame = {"type": "refusal", "refusal": part.text} if refused else output
             return {"type": "message", "role": "assistant", "status": "completed", "content": [content]}
         case Thinking():
             return _reasoning(part.text, signed(part.text))
@@ -132,7 +132,7 @@ def _item_frames(item: Frame, size: int) -> list[Frame]:
     frames: list[Frame]
     match item["type"]:
         case "message":
-            start, frames = {"status": "in_progress", "content": []}, _said(item["content"][0], size)
+            start, frames = {"status": "in_progress", "content": []}, _text_frames(item["content"][0], size)
         case "function_call":
             start, kind, text = {"arguments": ""}, "response.function_call_arguments", item["arguments"]
             frames = [{"type": f"{kind}.delta", "delta": piece} for piece in pieces(text, size)]
@@ -148,7 +148,7 @@ def _item_frames(item: Frame, size: int) -> list[Frame]:
     return [added, *inner, {"type": "response.output_item.done", "item": item}]
 
 
-def _said(content: Frame, size: int) -> list[Frame]:
+def _text_frames(content: Frame, size: int) -> list[Frame]:
     key, kind = ("text", "output_text") if "text" in content else ("refusal", "refusal")
     at: Frame = {"content_index": 0, "logprobs": []} if key == "text" else {"content_index": 0}
     return [

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
+from roost.stub.dialects.checks import need, need_dict, need_list
+
 _KEYS = {
     "background", "client_metadata", "context_management", "conversation", "include", "input", "instructions",
     "max_output_tokens", "max_tool_calls", "metadata", "model", "parallel_tool_calls", "previous_response_id",
@@ -48,46 +50,46 @@ Signed = Callable[[str], str]
 
 def check_responses_request(body: dict[str, Any], signed: Signed | None = None) -> None:
     """Raise `AssertionError` with the reason. `signed`: returns the encrypted content of a summary's text."""
-    _need(not set(body) - _KEYS, f"Unknown parameter: {sorted(set(body) - _KEYS)}")
-    _need(isinstance(body.get("model"), str) and bool(body["model"]), "Missing required parameter: 'model'")
+    need(not set(body) - _KEYS, f"Unknown parameter: {sorted(set(body) - _KEYS)}")
+    need(isinstance(body.get("model"), str) and bool(body["model"]), "Missing required parameter: 'model'")
     limit = body.get("max_output_tokens")
-    _need(limit is None or (isinstance(limit, int) and limit >= 16), "'max_output_tokens': expected at least 16")
-    _need(body.get("instructions", "-") != "", "'instructions': it is empty")
-    effort = _dict(body.get("reasoning")).get("effort")
-    _need(effort is None or effort in _EFFORTS, f"'reasoning.effort': unsupported value {effort!r}")
+    need(limit is None or (isinstance(limit, int) and limit >= 16), "'max_output_tokens': expected at least 16")
+    need(body.get("instructions", "-") != "", "'instructions': it is empty")
+    effort = need_dict(body.get("reasoning")).get("effort")
+    need(effort is None or effort in _EFFORTS, f"'reasoning.effort': unsupported value {effort!r}")
     _check_tools(body)
-    _check_format(_dict(_dict(body.get("text")).get("format", {"type": "text"})))
+    _check_format(need_dict(need_dict(body.get("text")).get("format", {"type": "text"})))
     items = body.get("input")
-    _need(isinstance(items, str) or bool(_list(items)), "Missing required parameter: 'input'")
+    need(isinstance(items, str) or bool(need_list(items)), "Missing required parameter: 'input'")
     if not isinstance(items, str):
-        _check_items([_dict(item) for item in _list(items)], signed, stored=body.get("store", True))
+        _check_items([need_dict(item) for item in need_list(items)], signed, stored=body.get("store", True))
 
 
 def _check_tools(body: dict[str, Any]) -> None:
-    tools = [_dict(tool) for tool in _list(body.get("tools", []))]
+    tools = [need_dict(tool) for tool in need_list(body.get("tools", []))]
     tools = [tool for tool in tools if tool.get("type") not in _HOSTED]
     for tool in tools:
         if tool.get("type") == "custom":
-            _need(_NAME.fullmatch(str(tool.get("name"))) is not None, "'tools': the name of a custom tool is invalid")
+            need(_NAME.fullmatch(str(tool.get("name"))) is not None, "'tools': the name of a custom tool is invalid")
             continue
-        _need(tool.get("type") == "function", "'tools': type must be function")
-        _need(_NAME.fullmatch(str(tool.get("name"))) is not None, f"'tools': the name {tool.get('name')!r} is invalid")
-        schema = _dict(tool.get("parameters"))
-        _need(schema.get("type") == "object", "'tools': parameters must be of type object")
-        _need(not tool.get("strict", True) or closed(schema), "'tools': invalid schema for a strict function")
+        need(tool.get("type") == "function", "'tools': type must be function")
+        need(_NAME.fullmatch(str(tool.get("name"))) is not None, f"'tools': the name {tool.get('name')!r} is invalid")
+        schema = need_dict(tool.get("parameters"))
+        need(schema.get("type") == "object", "'tools': parameters must be of type object")
+        need(not tool.get("strict", True) or closed(schema), "'tools': invalid schema for a strict function")
     names = [tool["name"] for tool in tools]
-    _need(len(names) == len(set(names)), "'tools': names must be unique")
+    need(len(names) == len(set(names)), "'tools': names must be unique")
     choice = body.get("tool_choice", "auto")
-    _need(isinstance(choice, dict) or choice in ("auto", "none", "required"), "'tool_choice': unknown")
-    _need(choice != "required" or bool(tools), "'tool_choice': required without tools")
+    need(isinstance(choice, dict) or choice in ("auto", "none", "required"), "'tool_choice': unknown")
+    need(choice != "required" or bool(tools), "'tool_choice': required without tools")
 
 
 def _check_format(form: dict[str, Any]) -> None:
     if form.get("type") != "json_schema":
-        _need(form.get("type") in ("text", "json_object"), "'text.format.type': unknown")
+        need(form.get("type") in ("text", "json_object"), "'text.format.type': unknown")
         return
-    _need(_NAME.fullmatch(str(form.get("name"))) is not None, "'text.format.name': invalid")
-    _need(not form.get("strict") or closed(_dict(form.get("schema"))), "'text.format.schema': invalid when strict")
+    need(_NAME.fullmatch(str(form.get("name"))) is not None, "'text.format.name': invalid")
+    need(not form.get("strict") or closed(need_dict(form.get("schema"))), "'text.format.schema': invalid when strict")
 
 
 def _check_items(items: list[dict[str, Any]], signed: Signed | None, *, stored: bool) -> None:
@@ -97,64 +99,62 @@ def _check_items(items: list[dict[str, Any]], signed: Signed | None, *, stored: 
         kind = str(item.get("type", "message"))
         where = f"input[{at}]"
         if kind in _SERVED:
-            _need(stored or kind != "item_reference", f"{where}: item with id {item.get('id')!r} not found")
+            need(stored or kind != "item_reference", f"{where}: item with id {item.get('id')!r} not found")
             continue
-        _need(kind in _ITEMS, f"{where}: invalid type {kind!r}")
+        need(kind in _ITEMS, f"{where}: invalid type {kind!r}")
         needed, more = _ITEMS[kind]
-        _need(needed <= set(item), f"{where}: missing {needed - set(item)}")
-        _need(set(item) <= needed | more, f"{where}: unknown parameter {set(item) - needed - more}")
+        need(needed <= set(item), f"{where}: missing {needed - set(item)}")
+        need(set(item) <= needed | more, f"{where}: unknown parameter {set(item) - needed - more}")
         # An id alone refers to an item that the server stores; beside the content it is only a name.
         lost = kind == "reasoning" and "id" in item and not item.get("encrypted_content")
-        _need(stored or not lost, f"{where}: item with id {item.get('id')!r} not found: it is not stored")
+        need(stored or not lost, f"{where}: item with id {item.get('id')!r} not found: it is not stored")
         match kind:
             case "message":
                 _check_content(item["content"], _PARTS.get(str(item["role"]), set()), where)
-                _need(not open_calls, f"No tool output found for function calls {open_calls}")
+                need(not open_calls, f"No tool output found for function calls {open_calls}")
             case "reasoning":
                 _check_reasoning(item, items[at + 1 :], signed, where)
             case "function_call":
-                _need(_NAME.fullmatch(str(item["call_id"])) is not None, f"{where}.call_id: invalid or too long")
-                _need(item["call_id"] not in seen, f"{where}: duplicate call_id")
-                _need(_NAME.fullmatch(str(item["name"])) is not None, f"{where}.name: invalid")
-                _need(isinstance(item["arguments"], str), f"{where}.arguments: expected a string")
+                need(_NAME.fullmatch(str(item["call_id"])) is not None, f"{where}.call_id: invalid or too long")
+                need(item["call_id"] not in seen, f"{where}: duplicate call_id")
+                need(_NAME.fullmatch(str(item["name"])) is not None, f"{where}.name: invalid")
+                need(isinstance(item["arguments"], str), f"{where}.arguments: expected a string")
                 seen.add(item["call_id"])
                 open_calls.add(item["call_id"])
             case _:
-                _need(item["call_id"] in open_calls, f"No tool call found for output with call_id {item['call_id']}")
+                need(item["call_id"] in open_calls, f"No tool call found for output with call_id {item['call_id']}")
                 open_calls.discard(item["call_id"])
                 _check_content(item["output"], _PARTS["user"], where)
-    _need(not open_calls, f"No tool output found for function calls {open_calls}")
+    need(not open_calls, f"No tool output found for function calls {open_calls}")
 
 
 def _check_reasoning(item: dict[str, Any], later: list[dict[str, Any]], signed: Signed | None, where: str) -> None:
     following = next((other for other in later if other.get("type") != "reasoning"), cast("dict[str, Any]", {}))
     fits = following.get("type") == "function_call" or following.get("role") == "assistant"
-    _need(fits, f"{where}: 'reasoning' was provided without its required following item")
-    text = "\n\n".join(str(_dict(part).get("text")) for part in _list(item["summary"]))
+    need(fits, f"{where}: 'reasoning' was provided without its required following item")
+    text = "\n\n".join(str(need_dict(part).get("text")) for part in need_list(item["summary"]))
     proof = item.get("encrypted_content")
     fine = isinstance(proof, str) and bool(proof) and (not text or signed is None or proof == signed(text))
-    _need(fine, f"{where}: the encrypted content could not be verified")
+    need(fine, f"{where}: the encrypted content could not be verified")
 
 
 def _check_content(content: Any, kinds: set[str], where: str) -> None:
-    _need(bool(kinds), f"{where}.role: invalid")
+    need(bool(kinds), f"{where}.role: invalid")
     if isinstance(content, str):
         return
-    _need(bool(_list(content)), f"{where}.content: it is empty")
-    for part in map(_dict, _list(content)):
+    need(bool(need_list(content)), f"{where}.content: it is empty")
+    for part in map(need_dict, need_list(content)):
         kind = part.get("type")
-        _need(kind in kinds, f"{where}.content: invalid type {kind!r}; supported are {sorted(kinds)}")
+        need(kind in kinds, f"{where}.content: invalid type {kind!r}; supported are {sorted(kinds)}")
         match kind:
             case "input_text" | "output_text":
-                _need(isinstance(part.get("text"), str), f"{where}.content.text: missing")
+                need(isinstance(part.get("text"), str), f"{where}.content.text: missing")
             case "input_image":
                 url = str(part.get("image_url", ""))
-                _need(
-                    url.startswith(("https://", "http://")) or _FILE.match(url) is not None, f"{where}: invalid image"
-                )
+                need(url.startswith(("https://", "http://")) or _FILE.match(url) is not None, f"{where}: invalid image")
             case "input_file":
                 data = _FILE.match(str(part.get("file_data", ""))) is not None and bool(part.get("filename"))
-                _need(data or bool(part.get("file_url")), f"{where}: invalid file")
+                need(data or bool(part.get("file_url")), f"{where}: invalid file")
             case _:
                 pass
 
@@ -162,23 +162,8 @@ def _check_content(content: Any, kinds: set[str], where: str) -> None:
 def closed(schema: dict[str, Any]) -> bool:
     """Return whether every object of the schema is closed and requires all of its properties."""
     if schema.get("type") == "object":
-        properties = _dict(schema.get("properties", {}))
+        properties = need_dict(schema.get("properties", {}))
         if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(properties):
             return False
-        return all(closed(_dict(value)) for value in properties.values())
-    return closed(_dict(schema["items"])) if isinstance(schema.get("items"), dict) else True
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    _need(value is None or isinstance(value, dict), "an object was expected")
-    return cast("dict[str, Any]", value) or {}
-
-
-def _list(value: Any) -> list[Any]:
-    _need(isinstance(value, list), "an array was expected")
-    return cast("list[Any]", value)
-
-
-def _need(fine: bool, reason: str) -> None:
-    if not fine:
-        raise AssertionError(reason)
+        return all(closed(need_dict(value)) for value in properties.values())
+    return closed(need_dict(schema["items"])) if isinstance(schema.get("items"), dict) else True

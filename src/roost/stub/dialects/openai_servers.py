@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from roost.log.content import ToolCall
 from roost.stub.dialects.base import Asked, Dialect
+from roost.stub.dialects.checks import as_dict, need
 from roost.stub.dialects.openai_chat import DONE, OpenAIChat
 from roost.stub.dialects.openai_chat_check import check_openai_request
 from roost.stub.script import Reply
@@ -37,7 +38,7 @@ class _Server(OpenAIChat):
     """Fields of messages that this server accepts beside OpenAI's."""
 
     def check(self, body: Json, headers: Mapping[str, str]) -> None:
-        messages = [_dict(message) for message in body.get("messages") or ()]
+        messages = [as_dict(message) for message in body.get("messages") or ()]
         self.check_history(body, messages)
         plain = [{key: value for key, value in message.items() if key not in self._extra} for message in messages]
         check_openai_request({**body, "messages": plain})
@@ -51,17 +52,17 @@ class _Server(OpenAIChat):
             if frame == DONE:
                 frames.append(frame)
                 continue
-            said = msgspec.json.decode(frame.removeprefix(b"data: "))
-            for choice in said["choices"]:
+            chunk = msgspec.json.decode(frame.removeprefix(b"data: "))
+            for choice in chunk["choices"]:
                 self.turned(choice["delta"], asked, reply)
-            frames.append(b"data: " + msgspec.json.encode(said) + b"\n\n")
+            frames.append(b"data: " + msgspec.json.encode(chunk) + b"\n\n")
         return frames
 
     def document(self, reply: Reply, asked: Asked) -> bytes:
-        said = msgspec.json.decode(super().document(reply, asked))
-        for choice in said["choices"]:
+        completion = msgspec.json.decode(super().document(reply, asked))
+        for choice in completion["choices"]:
             self.turned(choice["message"], asked, reply)
-        return msgspec.json.encode(said)
+        return msgspec.json.encode(completion)
 
     def turned(self, message: Json, asked: Asked, reply: Reply) -> None: ...
 
@@ -88,33 +89,33 @@ class OpenRouter(_Server):
         last = max((at for at, frame in enumerate(frames) if b'"reasoning"' in frame), default=None)
         if last is not None and "claude" in asked.model:
             # The signature comes in a frame of its own, after the text that it signs.
-            said = msgspec.json.decode(frames[last].removeprefix(b"data: "))
+            chunk = msgspec.json.decode(frames[last].removeprefix(b"data: "))
             detail = {"type": "reasoning.text", "signature": proof(reply.thinking), "format": _format(asked.model)}
-            said["choices"][0]["delta"] = {"reasoning_details": [{**detail, "index": 0}]}
-            frames.insert(last + 1, b"data: " + msgspec.json.encode(said) + b"\n\n")
+            chunk["choices"][0]["delta"] = {"reasoning_details": [{**detail, "index": 0}]}
+            frames.insert(last + 1, b"data: " + msgspec.json.encode(chunk) + b"\n\n")
         return frames
 
     def document(self, reply: Reply, asked: Asked) -> bytes:
-        said = msgspec.json.decode(super().document(reply, asked))
+        completion = msgspec.json.decode(super().document(reply, asked))
         if reply.thinking and "claude" in asked.model:
-            said["choices"][0]["message"]["reasoning_details"][0]["signature"] = proof(reply.thinking)
-        return msgspec.json.encode(said)
+            completion["choices"][0]["message"]["reasoning_details"][0]["signature"] = proof(reply.thinking)
+        return msgspec.json.encode(completion)
 
     def check_history(self, body: Json, messages: list[Json]) -> None:
         model = str(body.get("model"))
         for at, message in enumerate(messages):
-            details = [_dict(detail) for detail in message.get("reasoning_details") or ()]
+            details = [as_dict(detail) for detail in message.get("reasoning_details") or ()]
             if "gemini" in model and message.get("tool_calls") and _runs(messages, at):
                 sealed = [one for one in details if one.get("type") == "reasoning.encrypted"]
-                _need(bool(sealed), _MISSING)
+                need(bool(sealed), _MISSING)
                 known = (SKIP, proof(str(sealed[0].get("id"))))
-                _need(sealed[0].get("data") in known, "Thought signature is not valid")
+                need(sealed[0].get("data") in known, "Thought signature is not valid")
             if "claude" in model and details:
                 text = "".join(str(detail.get("text") or "") for detail in details)
                 signatures = [one["signature"] for one in details if one.get("signature")]
-                _need(signatures == [proof(text)], f"messages.{at}: invalid `signature` in `thinking` block")
+                need(signatures == [proof(text)], f"messages.{at}: invalid `signature` in `thinking` block")
             blocks = {(one.get("type"), one.get("index")) for one in details}
-            _need(len(blocks) == len(details), f"messages.{at}: reasoning_details are in fragments")
+            need(len(blocks) == len(details), f"messages.{at}: reasoning_details are in fragments")
 
 
 class Google(_Server):
@@ -129,14 +130,14 @@ class Google(_Server):
     def check_history(self, body: Json, messages: list[Json]) -> None:
         for at, message in enumerate(messages):
             for field in ("reasoning_content", "reasoning", "reasoning_details"):
-                _need(
-                    field not in message, f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.'
-                )
-            calls = [_dict(call) for call in message.get("tool_calls") or ()]
-            signed = [_dict(_dict(call.get("extra_content")).get("google")).get("thought_signature") for call in calls]
-            _need(not calls or not _runs(messages, at) or bool(signed[0]), _MISSING)
+                need(field not in message, f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.')
+            calls = [as_dict(call) for call in message.get("tool_calls") or ()]
+            signed = [
+                as_dict(as_dict(call.get("extra_content")).get("google")).get("thought_signature") for call in calls
+            ]
+            need(not calls or not _runs(messages, at) or bool(signed[0]), _MISSING)
             for call, signature in zip(calls, signed, strict=True):
-                _need(signature in (None, SKIP, proof(str(call.get("id")))), "Thought signature is not valid")
+                need(signature in (None, SKIP, proof(str(call.get("id")))), "Thought signature is not valid")
 
 
 class DeepSeek(_Server):
@@ -145,13 +146,13 @@ class DeepSeek(_Server):
     _all = False
 
     def check_history(self, body: Json, messages: list[Json]) -> None:
-        if _dict(body.get("thinking")).get("type") == "disabled":
+        if as_dict(body.get("thinking")).get("type") == "disabled":
             return
         forced = body.get("tool_choice", "auto") not in ("auto", "none")
-        _need(not forced, "Thinking mode does not support this tool_choice")
+        need(not forced, "Thinking mode does not support this tool_choice")
         for message in messages:
             if message.get("role") == "assistant" and (self._all or message.get("tool_calls")):
-                _need(isinstance(message.get("reasoning_content"), str), self._words)
+                need(isinstance(message.get("reasoning_content"), str), self._words)
 
 
 class Kimi(DeepSeek):
@@ -163,11 +164,11 @@ class Kimi(DeepSeek):
 
     def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
         *frames, last, done = super().frames(reply, asked, finish=finish)
-        said = msgspec.json.decode(last.removeprefix(b"data: "))
-        if not said.get("usage"):
+        chunk = msgspec.json.decode(last.removeprefix(b"data: "))
+        if not chunk.get("usage"):
             return [*frames, last, done]
         end = msgspec.json.decode(frames[-1].removeprefix(b"data: "))
-        end["choices"][0]["usage"] = said["usage"]
+        end["choices"][0]["usage"] = chunk["usage"]
         return [*frames[:-1], b"data: " + msgspec.json.encode(end) + b"\n\n", done]
 
 
@@ -189,8 +190,10 @@ SERVERS: tuple[Dialect, ...] = (OpenRouter(), Google(), DeepSeek(), Kimi(), Plai
 def _in_text(reply: Reply, asked: Asked) -> Reply:
     calls = [part for part in reply.parts(len(asked.messages)) if isinstance(part, ToolCall)]
     thought = f"<think>\n{reply.thinking}\n</think>\n\n" if reply.thinking else ""
-    said = [f'<tool_call>\n{{"name": "{call.name}", "arguments": {call.arguments}}}\n</tool_call>' for call in calls]
-    text = thought + "\n".join(filter(None, (reply.text, *said)))
+    calls_in_text = [
+        f'<tool_call>\n{{"name": "{call.name}", "arguments": {call.arguments}}}\n</tool_call>' for call in calls
+    ]
+    text = thought + "\n".join(filter(None, (reply.text, *calls_in_text)))
     return msgspec.structs.replace(reply, text=text, thinking="", calls=(), stop=reply.stop or "end")
 
 
@@ -204,12 +207,3 @@ _FORMATS = {"claude": "anthropic-claude-v1", "gemini": "google-gemini-v1", "gpt"
 def _runs(messages: list[Json], at: int) -> bool:
     """Return whether the message belongs to the running turn; only that turn is checked."""
     return not any(message.get("role") == "user" for message in messages[at:])
-
-
-def _dict(value: Any) -> Json:
-    return cast("Json", value) if isinstance(value, dict) else {}
-
-
-def _need(fine: bool, reason: str) -> None:
-    if not fine:
-        raise AssertionError(reason)

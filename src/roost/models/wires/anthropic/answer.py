@@ -14,7 +14,6 @@ from roost.models.sse import SSEEvent
 from roost.models.wire_body import encode
 from roost.models.wires.anthropic.request import NAME
 from roost.models.wires.assembly import Assembly, OpenCall, OpenText, OpenThinking, counted
-from roost.models.wires.pieces import decode
 
 _STOP_REASONS: dict[str, StopReason] = {
     "tool_use": "tool_calls",
@@ -95,24 +94,24 @@ class AnthropicAnswer(Assembly):
         self._counts = _Usage()
 
     def feed(self, frame: SSEEvent) -> list[ModelEvent]:
-        said = self._read(frame.data)
-        if said is None:
+        event = self._read(frame.data)
+        if event is None:
             return []
         events: list[ModelEvent] = []
-        match said.type:  # the most frequent first
+        match event.type:  # the most frequent first
             case "content_block_delta":
-                if said.delta is not None:
-                    self._grow(said.index, said.delta, events)
+                if event.delta is not None:
+                    self._grow(event.index, event.delta, events)
             case "content_block_start":
-                if said.content_block is not None:
-                    self._start(said.index, said.content_block, events)
+                if event.content_block is not None:
+                    self._start(event.index, event.content_block, events)
             case "message_start":
-                if said.message is not None:
-                    self._count(said.message.usage)
+                if event.message is not None:
+                    self._count(event.message.usage)
             case "message_delta":
-                self._count(said.usage)
-                if said.delta is not None:
-                    self._stop(said.delta.stop_reason, said.delta.stop_details)
+                self._count(event.usage)
+                if event.delta is not None:
+                    self._stop(event.delta.stop_reason, event.delta.stop_details)
             case "message_stop":
                 self.over = True
             case _:
@@ -120,22 +119,18 @@ class AnthropicAnswer(Assembly):
         return events
 
     def whole(self, body: bytes) -> list[ModelEvent]:
-        said = self._read(body)
+        message = self._read(body)
         events: list[ModelEvent] = []
-        if said is not None:
-            for index, block in enumerate(said.content or ()):
+        if message is not None:
+            for index, block in enumerate(message.content or ()):
                 self._start(index, block, events)
-            self._count(said.usage)
-            self._stop(said.stop_reason, said.stop_details)
+            self._count(message.usage)
+            self._stop(message.stop_reason, message.stop_details)
         return events
 
     def _read(self, data: bytes) -> Frame | None:
-        try:
-            frame: Frame = decode(self.decoder, data)
-        except (ValueError, RecursionError) as error:
-            self.unreadable(data, error)
-            return None
-        return None if self.broken(frame) else frame
+        frame: Frame | None = self.read(self.decoder, data)
+        return None if frame is None or self.broken(frame) else frame
 
     def broken(self, frame: Any) -> bool:
         """Whether the frame reports an error, which is then recorded."""
@@ -157,8 +152,8 @@ class AnthropicAnswer(Assembly):
                 part.signature, part.redacted = block.data, True
             case "tool_use":
                 self._blocks[index] = part = self.open_call(block.id or "")
-                given = encode(block.input).decode() if block.input else ""
-                self.argue(part, given, events, name=block.name)
+                arguments = encode(block.input).decode() if block.input else ""
+                self.argue(part, arguments, events, name=block.name)
             case _:
                 pass  # the server's own tools: the text has their results
 
@@ -190,5 +185,5 @@ class AnthropicAnswer(Assembly):
                 setattr(counts, field, value)
         read, written = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
         thinking = counts.output_tokens_details.thinking_tokens if counts.output_tokens_details else None
-        given = (counts.input_tokens or 0) + read + written
-        self.usage = counted(given, counts.output_tokens, read, written=written, thinking=thinking)
+        prompt = (counts.input_tokens or 0) + read + written
+        self.usage = counted(prompt, counts.output_tokens, read, written=written, thinking=thinking)

@@ -148,8 +148,8 @@ def _assistant(message: AssistantMessage, origin: str) -> list[Json]:
 
 
 def _call(call: ToolCall) -> Json:
-    given = msgspec.Raw(json_object(call.arguments).encode())
-    return {"type": "tool_use", "id": call_id(call.id, _ID), "name": tool_name(call.name), "input": given}
+    arguments = msgspec.Raw(json_object(call.arguments).encode())
+    return {"type": "tool_use", "id": call_id(call.id, _ID), "name": tool_name(call.name), "input": arguments}
 
 
 def _thinking(part: Thinking) -> Json:
@@ -242,8 +242,8 @@ def _mark(body: Json, prompt: Prompt, places: list[int], mark: Any) -> None:
     if prompt.stable < len(places) and places[prompt.stable] == whole:
         # The message continues after the stable part.
         whole -= 1
-    said = [message for message in messages[: whole + 1] if message["role"] == "user"]
-    for message in said[-2:]:
+    users = [message for message in messages[: whole + 1] if message["role"] == "user"]
+    for message in users[-2:]:
         message["content"][-1]["cache_control"] = mark
 
 

@@ -20,6 +20,11 @@ _VERSIONED = re.compile(r"/v\d\w*$")
 _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
 
 
+def versioned(base: str) -> str:
+    """Return the base URL with a version: its own, or `VERSION`."""
+    return base if _VERSIONED.search(base) else f"{base}/{VERSION}"
+
+
 class Gemini(BaseWire[Quirks]):
     """A base URL that ends in a version (`/v1`) keeps it; otherwise `VERSION` is added.
 
@@ -48,11 +53,9 @@ class Gemini(BaseWire[Quirks]):
         return {"x-goog-api-key": key}
 
     def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall:
-        base = endpoint.root
-        base = base if _VERSIONED.search(base) else f"{base}/{VERSION}"
         path = model if "/" in model else f"models/{model}"
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        url = endpoint.with_query(f"{base}/{path}:{method}")
+        url = endpoint.with_query(f"{versioned(endpoint.root)}/{path}:{method}")
         return self.post(url, body_of(prompt, profile, self.quirks), endpoint, stream=stream)
 
     def answer(

@@ -15,7 +15,6 @@ from roost.models.wire_body import encode
 from roost.models.wires.assembly import Assembly, OpenMedia, OpenText, OpenThinking, counted
 from roost.models.wires.gemini.errors import gemini_stream_error
 from roost.models.wires.gemini.request import NAME
-from roost.models.wires.pieces import decode
 
 _REFUSALS = {
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "MODEL_ARMOR",
@@ -94,10 +93,8 @@ class GeminiAnswer(Assembly):
         return self.whole(frame.data)
 
     def whole(self, body: bytes) -> list[ModelEvent]:
-        try:
-            frame = decode(_decoder, body)
-        except (ValueError, RecursionError) as error:
-            self.unreadable(body, error)
+        frame = self.read(_decoder, body)
+        if frame is None:
             return []
         events: list[ModelEvent] = []
         if frame.usage_metadata is not None:
@@ -133,8 +130,8 @@ class GeminiAnswer(Assembly):
             self._last = None
         if call is not None:
             self._last = None
-            given = "{}" if call.args is None else encode(call.args).decode()
-            self.argue(self.open_call(call.id or ""), given, events, name=call.name)
+            arguments = "{}" if call.args is None else encode(call.args).decode()
+            self.argue(self.open_call(call.id or ""), arguments, events, name=call.name)
         elif part.inline_data is not None:
             self._show(part.inline_data)
         elif part.text:

@@ -30,15 +30,15 @@ def gemini_stream_error(error: Any, *, where: str) -> ErrorData:
 
 
 def _read(error: ErrorData, status: int, body: bytes) -> ErrorData:
-    said = body.decode("utf-8", "replace")
-    if status == 400 and _KEY.search(said):
+    text = body.decode("utf-8", "replace")
+    if status == 400 and _KEY.search(text):
         # Gemini reports a wrong key as a bad request.
         hint = "" if error.code == "auth" else ". Check the key of this account"
         return ErrorData("auth", error.message + hint)
-    if status == 400 and _OVERFLOW.search(said):
+    if status == 400 and _OVERFLOW.search(text):
         return ErrorData("context_overflow", error.message)
     wait = _wait(body)
-    if status == 429 and wait is not None and "PerDay" not in said:
+    if status == 429 and wait is not None and "PerDay" not in text:
         # Gemini also calls the limit per minute a quota; it recovers by itself.
         return ErrorData("rate_limited", error.message, True, error.retry_after or wait)
     if error.retryable and error.retry_after is None and wait is not None:
@@ -56,6 +56,6 @@ def _wait(body: bytes) -> float | None:
     details: Any = cast("dict[str, Any]", inner).get("details") if isinstance(inner, dict) else None
     for detail in cast("list[Any]", details) if isinstance(details, list) else ():
         delay = cast("dict[str, Any]", detail).get("retryDelay") if isinstance(detail, dict) else None
-        if isinstance(delay, str) and (found := _DELAY.fullmatch(delay)):
-            return float(found[1])
+        if isinstance(delay, str) and (seconds := _DELAY.fullmatch(delay)):
+            return float(seconds[1])
     return None

@@ -136,12 +136,12 @@ def _add(contents: list[Json], role: str, parts: list[Json]) -> None:
 
 
 def _answer(contents: list[Json], calls: list[ToolCall], results: dict[str, ToolMessage], profile: Profile) -> None:
-    found = [results[call.id] for call in calls if call.id in results]
+    answers = [results[call.id] for call in calls if call.id in results]
     results.clear()
-    if not found:
+    if not answers:
         return
-    contents.append({"role": "user", "parts": [_result(result, profile) for result in found]})
-    shown = [part for result in found for part in result.parts if not isinstance(part, Text) and takes(profile, part)]
+    contents.append({"role": "user", "parts": [_result(result, profile) for result in answers]})
+    shown = [part for result in answers for part in result.parts if not isinstance(part, Text) and takes(profile, part)]
     if shown:
         _add(contents, "user", [{"text": "What the tools showed:"}, *map(_media, shown)])
 
@@ -173,8 +173,8 @@ def _assistant(message: AssistantMessage, origin: str | None, profile: Profile) 
                     continue
                 sent: Json = {"text": part.text}
             case ToolCall():
-                given = msgspec.Raw(json_object(part.arguments).encode())
-                sent = {"functionCall": {"id": part.id, "name": function_name(part.name), "args": given}}
+                arguments = msgspec.Raw(json_object(part.arguments).encode())
+                sent = {"functionCall": {"id": part.id, "name": function_name(part.name), "args": arguments}}
             case Image() if takes(profile, part):
                 sent = _media(part)
             case Image() | Audio() | Video():

@@ -52,8 +52,8 @@ class GlmAnswer(OpenAIChatAnswer):
 
     def take(self, frame: GlmFrame) -> list[ModelEvent]:
         self._request = frame.request_id or self._request
-        for found in frame.content_filter or ():
-            self.why = f"the content filter found something in what the {found.role} said"
+        for finding in frame.content_filter or ():
+            self.why = f"the content filter found something in what the {finding.role} said"
         if frame.task_status is None:
             return super().take(frame)
         return self._take_task(frame)

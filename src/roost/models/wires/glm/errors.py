@@ -6,29 +6,25 @@ From docs.z.ai and docs.bigmodel.cn (Errors), read in November 2026. Only the me
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from roost.log.content import ErrorData
 from roost.models.wire_body import encode
-from roost.models.wires.errors import classify, describe, http_error, judged, stream_error
+from roost.models.wires.errors import Verdict, classify, describe, http_error, judged, stream_error, verdicts
 
 _NUMBER = re.compile(r"\b1\d{3}\b")
 
 
-def _each(numbers: Iterable[int], code: str, retryable: bool = False) -> dict[int, tuple[str, bool]]:
-    return dict.fromkeys(numbers, (code, retryable))
-
-
-CODES: dict[int, tuple[str, bool]] = {
-    **_each((1000, 1001, 1002, 1003, 1004, 1005, 1110, 1111, 1112, 1121, 1220, 1311, 1315), "auth"),
-    **_each((1113, 1304, 1308, 1309, 1310, 1313, 1314, *range(1316, 1322)), "quota"),
+CODES: dict[int, Verdict] = {
+    **verdicts((1000, 1001, 1002, 1003, 1004, 1005, 1110, 1111, 1112, 1121, 1220, 1311, 1315), "auth"),
+    **verdicts((1113, 1304, 1308, 1309, 1310, 1313, 1314, *range(1316, 1322)), "quota"),
     1261: ("context_overflow", False),
-    **_each((1300, 1301), "refused"),
-    **_each((1302, 1303), "rate_limited", True),
-    **_each((1120, 1200, 1230, 1234, 1305, 1312), "overloaded", True),
+    **verdicts((1300, 1301), "refused"),
+    **verdicts((1302, 1303), "rate_limited", True),
+    **verdicts((1120, 1200, 1230, 1234, 1305, 1312), "overloaded", True),
 }
-"""(code, whether a retry may help). 1113 is an account without money. 1308 to 1321 are plans that are used up or lack
+"""1113 is an account without money. 1308 to 1321 are plans that are used up or lack
 the model; they have status 429 like rate limits, which recover by themselves. 1210 to 1222 are invalid requests, whose
 messages say more."""
 

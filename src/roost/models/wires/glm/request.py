@@ -54,11 +54,7 @@ def media_part(part: Media) -> Json | None:
     return {"type": "file_url", "file_url": {"url": part.url}} if part.url and not part.data else None
 
 
-def thought(text: str) -> Json:
-    return chat.reasoning_content(text) if text else {}
-
-
-TERMS = chat.Terms(wire=NAME, knobs=KNOBS, part=media_part, thought=thought)
+TERMS = chat.Terms(wire=NAME, knobs=KNOBS, part=media_part, thought=chat.reasoning_if_any)
 _CHAT = chat.Quirks(stream_usage=False)
 
 

@@ -32,7 +32,7 @@ class ChatAnswer(OpenAIChatAnswer):
 
     def __init__(self, prompt: Prompt, profile: Profile, *, where: str) -> None:
         super().__init__(prompt, profile, where=where)
-        self._told = False
+        self._has_deltas = False
         self._flagged = False
         self._thought = Growing()
         self._detailed = False
@@ -43,9 +43,9 @@ class ChatAnswer(OpenAIChatAnswer):
             self.error = base_error(frame.base_resp, where=self.where)
             return []
         for choice in frame.choices or ():
-            if self._told and choice.delta is None:
+            if self._has_deltas and choice.delta is None:
                 choice.message = None
-            self._told |= bool(choice.delta)
+            self._has_deltas |= bool(choice.delta)
         return super().take(frame)
 
     def thought(self, delta: Delta) -> str | None:

@@ -6,14 +6,23 @@ From platform.minimax.io and platform.minimaxi.com (Error Codes, Text Generation
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from roost.log.content import ErrorData
 from roost.models.wire_body import encode
-from roost.models.wires.errors import MAX_MESSAGE, classify, describe, http_error, judged, stream_error
+from roost.models.wires.errors import (
+    MAX_MESSAGE,
+    Verdict,
+    classify,
+    describe,
+    http_error,
+    judged,
+    stream_error,
+    verdicts,
+)
 
 _NUMBER = re.compile(r"\((\d{4})\)\s*$")
 
@@ -32,29 +41,25 @@ class _Refusal(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Refusal)
 
 
-def _each(numbers: Iterable[int], code: str, retryable: bool = False) -> dict[int, tuple[str, bool]]:
-    return dict.fromkeys(numbers, (code, retryable))
-
-
 UNKNOWN = 1000
-CODES: dict[int, tuple[str, bool]] = {
-    **_each((UNKNOWN, 1013, 1024, 1033), "overloaded", True),
+CODES: dict[int, Verdict] = {
+    **verdicts((UNKNOWN, 1013, 1024, 1033), "overloaded", True),
     1001: ("timeout", True),
-    **_each((1002, 1039, 1041, 2045), "rate_limited", True),
-    **_each((1004, 2049, 2061), "auth"),
-    **_each((1008, 1028, 1030, 2056), "quota"),
-    **_each((1026, 1027), "refused"),
+    **verdicts((1002, 1039, 1041, 2045), "rate_limited", True),
+    **verdicts((1004, 2049, 2061), "auth"),
+    **verdicts((1008, 1028, 1030, 2056), "quota"),
+    **verdicts((1026, 1027), "refused"),
     1042: ("bad_request", False),
 }
-"""(code, whether a retry may help). 1039 is a limit of tokens per minute, 2056 one of five hours, 2061 a plan without
+"""1039 is a limit of tokens per minute, 2056 one of five hours, 2061 a plan without
 the model. 2013 is a request that is invalid or exceeds the window, as its message says."""
 
 
 def minimax_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
     """Return the error of a non-2xx response."""
     if (base := _base_resp(body)) is not None:
-        told = {"error": {"message": f"{base.status_msg} ({base.status_code})"}}
-        body = encode(told)
+        document = {"error": {"message": f"{base.status_msg} ({base.status_code})"}}
+        body = encode(document)
     number = _number(describe(body)[0])
     # For an unknown error the HTTP status is more precise.
     verdict = None if number == UNKNOWN else CODES.get(number)
@@ -63,23 +68,23 @@ def minimax_error(status: int, headers: Mapping[str, str], body: bytes, *, where
 
 def minimax_stream_error(error: Any, *, where: str) -> ErrorData:
     """Return the error of an `error` object inside a 200 response."""
-    said = describe(encode({"error": error}))[0]
-    return judged(stream_error(error, where=where), _known(_number(said), said))
+    text = describe(encode({"error": error}))[0]
+    return judged(stream_error(error, where=where), _known(_number(text), text))
 
 
-def base_error(said: BaseResp, *, where: str) -> ErrorData:
-    message = f"{where} refused: {said.status_msg or 'no explanation'} ({said.status_code})"
-    code, retryable = _known(said.status_code, said.status_msg) or classify(500, said.status_msg)
+def base_error(base: BaseResp, *, where: str) -> ErrorData:
+    message = f"{where} refused: {base.status_msg or 'no explanation'} ({base.status_code})"
+    code, retryable = _known(base.status_code, base.status_msg) or classify(500, base.status_msg)
     return ErrorData(code, message[:MAX_MESSAGE], retryable)
 
 
-def _number(said: str) -> int:
-    number = _NUMBER.search(said)
+def _number(text: str) -> int:
+    number = _NUMBER.search(text)
     return int(number[1]) if number else 0
 
 
-def _known(number: int, said: str) -> tuple[str, bool] | None:
-    return classify(400, said) if number == 2013 else CODES.get(number)
+def _known(number: int, text: str) -> Verdict | None:
+    return classify(400, text) if number == 2013 else CODES.get(number)
 
 
 def _base_resp(body: bytes) -> BaseResp | None:

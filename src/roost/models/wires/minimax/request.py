@@ -54,10 +54,6 @@ def _seen(part: Media) -> Json | None:
     return chat.media_part(part) if isinstance(part, Image | Video) else None
 
 
-def _plain(text: str) -> Json:
-    return chat.reasoning_content(text) if text else {}
-
-
 def _details(text: str) -> Json:
     """Return reasoning in the server's form."""
     detail = {
@@ -73,7 +69,7 @@ def _details(text: str) -> Json:
 _CHAT = chat.Quirks(max_field="max_completion_tokens")
 TERMS = {
     "chat": chat.Terms(wire=NAME, knobs=KNOBS["chat"], part=_seen, thought=_details),
-    "text": chat.Terms(wire=NAME, knobs=KNOBS["text"], part=_picture, thought=_plain),
+    "text": chat.Terms(wire=NAME, knobs=KNOBS["text"], part=_picture, thought=chat.reasoning_if_any),
 }
 BLOCKS = anthropic.Terms(wire=NAME, knobs=KNOBS["messages"], media=(Image, Video), thinks_alone=False)
 

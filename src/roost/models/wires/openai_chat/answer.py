@@ -17,7 +17,6 @@ from roost.models.wires.assembly import Assembly, OpenCall, OpenMedia, OpenThink
 from roost.models.wires.openai_chat.reasoning import Details, call_signature
 from roost.models.wires.openai_chat.request import NAME, Quirks
 from roost.models.wires.openai_chat.tags import Tags
-from roost.models.wires.pieces import decode
 
 _ENDS = "stop", "end", "end_turn", "eos", "eos_token", "stop_sequence", "stop_token", "complete", "completed", "normal"
 STOP_REASONS: dict[str, StopReason] = {
@@ -172,12 +171,8 @@ class OpenAIChatAnswer(Assembly):
         return self.whole(data)
 
     def whole(self, body: bytes) -> list[ModelEvent]:
-        try:
-            frame: Frame = decode(self.decoder, body)
-        except (ValueError, RecursionError) as error:
-            self.unreadable(body, error)
-            return []
-        return self.take(frame)
+        frame: Frame | None = self.read(self.decoder, body)
+        return [] if frame is None else self.take(frame)
 
     def take(self, frame: Any) -> list[ModelEvent]:
         """Add a frame, streamed or whole."""
@@ -333,12 +328,12 @@ class OpenAIChatAnswer(Assembly):
 
 def _odd_error(frame: Frame) -> Any:
     """Return the error of a document that is one as a whole: `{"code": 20012, "message": ...}`, `{"detail": ...}`."""
-    said = frame.message or frame.detail or frame.msg
-    if frame.choices is not None or frame.usage is not None or not said:
+    message = frame.message or frame.detail or frame.msg
+    if frame.choices is not None or frame.usage is not None or not message:
         return None
     if isinstance(frame.code, int | str | None) and frame.code in _FINE and frame.code is not None:
         return None
-    return {"code": frame.code, "status": frame.status, "message": said}
+    return {"code": frame.code, "status": frame.status, "message": message}
 
 
 def _format_of(audio: Any) -> str:

@@ -54,8 +54,8 @@ def back_of(model: str) -> ThinkingBack:
 
 def vendor(model: str) -> str:
     """Return the first word of the model's own name: `gemini` for `google/gemini-3.5-flash`."""
-    found = re.match(r"[a-z]+", model.lower().rpartition("/")[2])
-    return found[0] if found else ""
+    prefix = re.match(r"[a-z]+", model.lower().rpartition("/")[2])
+    return prefix[0] if prefix else ""
 
 
 def reasoning_origin(wire: str, endpoint: Endpoint, model: str) -> str:
@@ -69,10 +69,10 @@ class Details:
     def __init__(self) -> None:
         self._all: list[Json] = []
 
-    def add(self, given: Any) -> str:
+    def add(self, details: Any) -> str:
         """Take the details of a frame and return their readable text."""
         shown = ""
-        for one in cast("list[Any]", given) if isinstance(given, list) else ():
+        for one in cast("list[Any]", details) if isinstance(details, list) else ():
             if isinstance(one, dict):
                 detail = cast("Json", one)
                 shown += "".join(str(detail.get(field) or "") for field in _GROWING)

@@ -92,6 +92,10 @@ def reasoning_content(text: str) -> Json:
     return {"reasoning_content": text}
 
 
+def reasoning_if_any(text: str) -> Json:
+    return reasoning_content(text) if text else {}
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Deviations of another wire, named `wire`, that shares the protocol."""
 
@@ -161,18 +165,18 @@ def _may_force(quirks: Quirks, model: str, profile: Profile) -> bool:
 def _mark(messages: list[Json], prompt: Prompt, *, stable: bool) -> None:
     """Set cache marks as Anthropic does: after the system (which also covers the tools), and after the last two
     messages that are not the model's. All of these are sent as parts, so that none changes when a mark moves."""
-    given = [message for message in messages if message["role"] != "assistant"]
-    for message in given:
+    inputs = [message for message in messages if message["role"] != "assistant"]
+    for message in inputs:
         if isinstance(message["content"], str):
             message["content"] = [{"type": "text", "text": message["content"]}]
-    system = given[:1] if given and given[0]["role"] == "system" else []
+    system = inputs[:1] if inputs and inputs[0]["role"] == "system" else []
     if stable and prompt.stable_system == len(prompt.system):
         for message in system:
             message["content"][-1]["cache_control"] = _MARK
-    said = given[len(system) :]
+    turns = inputs[len(system) :]
     # Text that only this request has is at the end, and not worth caching.
-    said = said if prompt.stable == len(prompt.messages) else said[:-1]
-    for message in said[-2:]:
+    turns = turns if prompt.stable == len(prompt.messages) else turns[:-1]
+    for message in turns[-2:]:
         message["content"][-1]["cache_control"] = _MARK
 
 
@@ -248,7 +252,7 @@ def _shown(media: list[Json]) -> Json:
 
 
 def _assistant(message: AssistantMessage, quirks: Quirks, terms: Terms, origin: str | None, *, thinks: bool) -> Json:
-    text = _said(message)
+    text = _text_of(message)
     wire: Json = {"role": "assistant", "content": text or None}
     details, extras = kept(message, origin) if origin else ([], {})
     if calls := message.calls:
@@ -265,7 +269,7 @@ def _assistant(message: AssistantMessage, quirks: Quirks, terms: Terms, origin: 
     return wire
 
 
-def _said(message: AssistantMessage) -> str:
+def _text_of(message: AssistantMessage) -> str:
     """Return the model's text. Its media become notes: this protocol accepts none in an assistant message."""
     return "\n".join(filter(None, (message.text, *map(named, message.media)))) if message.media else message.text
 

@@ -80,9 +80,9 @@ class Tags:
     def _think(self, text: str) -> tuple[str, str]:
         if self._before and text:
             text, self._before = text.removeprefix("\n"), False
-        if found := _CLOSE.search(text):
+        if end := _CLOSE.search(text):
             self._state, self._after = "text", True
-            return text[: found.start()].removesuffix("\n"), text[found.end() :]
+            return text[: end.start()].removesuffix("\n"), text[end.end() :]
         # Hold back a possible closing tag, with the line feed before it.
         keep = next((n for n in range(min(_LONGEST_CLOSE, len(text)), 0, -1) if _may_close(text[-n:])), 0)
         self._held = text[len(text) - keep :]
@@ -108,32 +108,34 @@ class Tags:
         """Return the calls where the held text is nothing but calls of known tools, else none."""
         calls: list[tuple[str, str]] = []
         while held.strip():
-            found = _CALLS.match(held)
-            call = found and self._call(found[1])
-            if not found or call is None or (not finished and not found[0].endswith("</tool_call>")):
+            match = _CALLS.match(held)
+            call = match and self._call(match[1])
+            if not match or call is None or (not finished and not match[0].endswith("</tool_call>")):
                 return []
             calls.append(call)
-            held = held[found.end() :]
+            held = held[match.end() :]
         return calls
 
     def _call(self, text: str) -> tuple[str, str] | None:
-        if found := _FUNCTION.match(text):
-            schema = self._tools.get(found[1])
+        if match := _FUNCTION.match(text):
+            schema = self._tools.get(match[1])
             if schema is None:
                 return None
             known: Json = schema.get("properties") or {}
-            given = {name: _value(value, known.get(name)) for name, value in _PARAMETER.findall(found[2])}
-            return found[1], encode(given).decode()
+            arguments = {name: _value(value, known.get(name)) for name, value in _PARAMETER.findall(match[2])}
+            return match[1], encode(arguments).decode()
         try:
             read = msgspec.json.decode(text.strip())
         except (ValueError, RecursionError):
             return None
         call = cast("Json", read) if isinstance(read, dict) else {}
-        name, given = call.get("name"), call.get("arguments", call.get("parameters", {}))
+        name, arguments = call.get("name"), call.get("arguments", call.get("parameters", {}))
         if name not in self._tools:
             return None
-        given = msgspec.json.decode(given) if isinstance(given, str) and is_json_object(given) else given
-        return str(name), msgspec.json.encode(clean(given)).decode()
+        arguments = (
+            msgspec.json.decode(arguments) if isinstance(arguments, str) and is_json_object(arguments) else arguments
+        )
+        return str(name), msgspec.json.encode(clean(arguments)).decode()
 
 
 def _may_close(end: str) -> bool:

@@ -13,7 +13,6 @@ from roost.models.request import ModelEvent
 from roost.models.sse import SSEEvent
 from roost.models.wires.assembly import Assembly, OpenCall, OpenMedia, OpenText, OpenThinking, counted
 from roost.models.wires.openai_responses.request import NAME
-from roost.models.wires.pieces import decode
 
 _DELTAS = {
     "response.output_text.delta",
@@ -46,20 +45,20 @@ class _Item(msgspec.Struct):
     output_format: str | None = None
 
 
-class _Given(msgspec.Struct):
+class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
 
 
-class _Made(msgspec.Struct):
+class _OutputDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
     input_tokens: int | None = None
     output_tokens: int | None = None
-    input_tokens_details: _Given | None = None
-    output_tokens_details: _Made | None = None
+    input_tokens_details: _PromptDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
 
 
 class _Incomplete(msgspec.Struct):
@@ -101,39 +100,32 @@ class OpenAIResponsesAnswer(Assembly):
         if frame.data.strip() == b"[DONE]":
             self.over = True
             return []
-        said = self._read(_frames, frame.data)
-        if said is None:
+        event = self.read(_frames, frame.data)
+        if event is None:
             return []
         events: list[ModelEvent] = []
-        if said.type.endswith(".delta"):  # the most frequent first
-            if said.type in _DELTAS and isinstance(said.delta, str):
-                self._grow(said, said.delta, events)
-        elif said.item is not None:
-            if said.type == "response.output_item.added":
-                self._start(said.output_index, said.item, events)
-            elif said.type == "response.output_item.done":
-                self._close(said.output_index, said.item, events)
-        elif said.response is not None and said.type in _ENDS:
-            self._settle(said.response, events, said.type.removeprefix("response."))
+        if event.type.endswith(".delta"):  # the most frequent first
+            if event.type in _DELTAS and isinstance(event.delta, str):
+                self._grow(event, event.delta, events)
+        elif event.item is not None:
+            if event.type == "response.output_item.added":
+                self._start(event.output_index, event.item, events)
+            elif event.type == "response.output_item.done":
+                self._close(event.output_index, event.item, events)
+        elif event.response is not None and event.type in _ENDS:
+            self._settle(event.response, events, event.type.removeprefix("response."))
             self.over = True
-        elif said.type == "error" or (not said.type and said.error):
-            self._fail(said.error or {"code": said.code, "message": said.message})
+        elif event.type == "error" or (not event.type and event.error):
+            self._fail(event.error or {"code": event.code, "message": event.message})
         # The rest: intermediate states, ends of parts, the server's own tools, unknown events.
         return events
 
     def whole(self, body: bytes) -> list[ModelEvent]:
-        said = self._read(_whole, body)
+        response = self.read(_whole, body)
         events: list[ModelEvent] = []
-        if said is not None:
-            self._settle(said, events, said.status)
+        if response is not None:
+            self._settle(response, events, response.status)
         return events
-
-    def _read(self, decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
-        try:
-            return decode(decoder, data)
-        except (ValueError, RecursionError) as error:
-            self.unreadable(data, error)
-            return None
 
     def _start(self, index: int, item: _Item, events: list[ModelEvent]) -> None:
         """Open the part of an item. Content that the item already has is repeated in its end event."""
@@ -207,12 +199,12 @@ class OpenAIResponsesAnswer(Assembly):
     def _count(self, usage: _Usage | None) -> None:
         if usage is None:
             return
-        given, made = usage.input_tokens_details or _Given(), usage.output_tokens_details or _Made()
+        prompt, made = usage.input_tokens_details or _PromptDetails(), usage.output_tokens_details or _OutputDetails()
         self.usage = counted(
             usage.input_tokens,
             usage.output_tokens,
-            given.cached_tokens,
-            written=given.cache_write_tokens,
+            prompt.cached_tokens,
+            written=prompt.cache_write_tokens,
             thinking=made.reasoning_tokens,
         )
 
@@ -222,16 +214,16 @@ class OpenAIResponsesAnswer(Assembly):
         if self.stop is not None:
             return
         if isinstance(error, dict):
-            said = cast("dict[str, Any]", error)
-            code = str(said.get("code") or "")
-            kind = said.get("type")
+            fields = cast("dict[str, Any]", error)
+            code = str(fields.get("code") or "")
+            kind = fields.get("type")
             if code in _POLICY:
                 kind = "invalid_request_error content_policy"
             elif code.startswith(("invalid_", "image_", "unsupported_", "empty_image", "failed_to_download")):
                 kind = "invalid_request_error"
             elif code in _OVERLOAD:
                 kind = "500"
-            error = {**said, "type": kind}
+            error = {**fields, "type": kind}
         self.broke_off(error)
 
 

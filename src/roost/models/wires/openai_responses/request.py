@@ -103,7 +103,7 @@ def compile_items(messages: Sequence[Message], profile: Profile) -> list[Json]:
                 items.append({"type": "message", "role": "user", "content": content})
             case AssistantMessage():
                 back = profile.thinking_back != "turn" or index > last_user
-                items += _assistant(message, origin if back else None) or [_said("(no answer)")]
+                items += _assistant(message, origin if back else None) or [_output_text("(no answer)")]
             case ToolMessage():
                 output = _output(message, profile)
                 items.append({"type": "function_call_output", "call_id": call_id(message.call, _ID), "output": output})
@@ -120,7 +120,7 @@ def _assistant(message: AssistantMessage, origin: str | None) -> list[Json]:
                     held.append(_reasoning(part))
                 continue
             case Text():
-                item = _said(part.text) if part.text else None
+                item = _output_text(part.text) if part.text else None
             case ToolCall():
                 item = {
                     "type": "function_call",
@@ -129,7 +129,7 @@ def _assistant(message: AssistantMessage, origin: str | None) -> list[Json]:
                     "arguments": json_object(part.arguments),
                 }
             case Image() | Audio() | Video():
-                item = _said(named(part))
+                item = _output_text(named(part))
         if item is not None:
             items += [*held, item]
             held = []
@@ -142,7 +142,7 @@ def _reasoning(part: Thinking) -> Json:
     return {"type": "reasoning", "summary": summary, "encrypted_content": part.signature}
 
 
-def _said(text: str) -> Json:
+def _output_text(text: str) -> Json:
     return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
 
 

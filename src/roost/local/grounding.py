@@ -79,14 +79,14 @@ def is_supported(question: str, seen: Sequence[Seen], answer: str) -> bool:
         return False
     asked = _stems(question)
     new = [word for word in content_words(bare) if _stem(word) not in asked]
-    told = not _stems(" ".join(new)).isdisjoint(_stems(evidence))
+    shares_stem = not _stems(" ".join(new)).isdisjoint(_stems(evidence))
     if is_about_names(question):
         return True
     if asks_for_person(question):
-        return told
+        return shares_stem
     if not new:
         return bool(numbers or _WHERE.search(question)) or bare == answer
-    return told or bool(numbers or names or _COUNTS.search(question))
+    return shares_stem or bool(numbers or names or _COUNTS.search(question))
 
 
 def is_about_names(question: str) -> bool:
@@ -113,8 +113,8 @@ def _stems(text: str) -> set[str]:
 
 
 def _names(answer: str) -> list[str]:
-    starts = {found.start() for found in re.finditer(r"(?:^|[.!?:]\s+)(?=[A-Z])", answer)}
-    names = [found[0] for found in _NAME.finditer(answer) if found.start() not in starts]
+    starts = {match.start() for match in re.finditer(r"(?:^|[.!?:]\s+)(?=[A-Z])", answer)}
+    names = [match[0] for match in _NAME.finditer(answer) if match.start() not in starts]
     first = _NAME.match(answer)
     if first and first[0].lower() not in _GENERIC and len(answer.split()) <= 12:
         names.append(first[0])
@@ -125,13 +125,13 @@ def _evidence(question: str, seen: Sequence[Seen]) -> str | None:
     """The lines that speak of what was asked, in lower case; None when none does."""
     by_name = is_about_names(question)
     listed = by_name or bool(_COUNTS.search(question) or _WHERE.search(question))
-    found: list[str] = []
+    passages: list[str] = []
     for one in seen:
         if one.tool == "calculate" or (one.tool in ("glob", "list_files") and not listed):
             continue
         lines = list(_lines(one))
-        found += [line.whole for line in lines] if by_name or one.tool == "shell" else _speaking(question, lines)
-    return "\n".join(found) or None
+        passages += [line.whole for line in lines] if by_name or one.tool == "shell" else _speaking(question, lines)
+    return "\n".join(passages) or None
 
 
 def _lines(seen: Seen) -> Iterator[_Line]:

@@ -1,5 +1,5 @@
-"""Lead a small model: decide whether a turn begins with a look or with an answer, and check an answer about files
-against what was read."""
+"""Guide a small model: decide whether a turn begins with a look or with an answer, and check an answer about files
+against what the model read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from roost.local.grounding import Seen, asks_for_person, content_words, is_about_names, is_supported, shares_word
 from roost.local.prompt import UNSHOWN, chat, question, result_of, shown_environment
 from roost.local.repetition_guard import is_stuck
 from roost.local.schema import ANSWERED, CALCULATE, LABELS, LOOKS, label_of, labels, step_schema
-from roost.local.support import Seen, asks_for_person, content_words, is_about_names, is_supported, shares_word
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage, UserMessage
 from roost.models.request import Completed, Notice, Request
 
@@ -45,10 +45,10 @@ _OF_TIME = frozenset(
 """Words that a question to the clock may have."""
 
 
-class Stand(NamedTuple):
-    """How far the turn is. `seen`: results, and what the user said before. `looks`: calls that looked and worked;
-    `empty`: the last one found nothing. `acted`: it called something else than looks and sums. `made`: its calls, with
-    their arguments."""
+class Progress(NamedTuple):
+    """The progress of the turn. `seen`: results, and the user's earlier messages. `looks`: successful calls that
+    looked; `empty`: the last one found nothing. `acted`: the model called other tools than looks and sums. `made`: its
+    calls, with their arguments."""
 
     question: str
     around: str
@@ -61,8 +61,8 @@ class Stand(NamedTuple):
     made: frozenset[tuple[str, str]]
 
 
-def stand_of(request: Request) -> Stand:
-    said = around = ""
+def progress_of(request: Request) -> Progress:
+    asked = around = ""
     seen: list[Seen] = []
     paths: dict[str, str] = {}
     looks = reads = 0
@@ -72,8 +72,8 @@ def stand_of(request: Request) -> Stand:
     for message in request.messages:
         match message:
             case UserMessage():
-                seen += [Seen("", "", said)] * bool(said)
-                said, around = question(message), shown_environment(message)
+                seen += [Seen("", "", asked)] * bool(asked)
+                asked, around = question(message), shown_environment(message)
                 looks, reads, empty, acted, opens = 0, 0, False, False, True
                 made.clear()
             case AssistantMessage(calls=calls):
@@ -88,7 +88,7 @@ def stand_of(request: Request) -> Stand:
                 empty = message.error or result.startswith(("No match", "No file"))
                 if not empty:
                     seen.append(Seen(message.name, paths.get(message.call, ""), result))
-    return Stand(said, around, tuple(seen), looks, reads, empty, acted, opens, frozenset(made))
+    return Progress(asked, around, tuple(seen), looks, reads, empty, acted, opens, frozenset(made))
 
 
 def _path(arguments: str) -> str:
@@ -98,29 +98,29 @@ def _path(arguments: str) -> str:
         return ""
 
 
-def first_labels(request: Request, stand: Stand) -> tuple[str, ...] | None:
-    """With which the next step may begin; None when it carries no label."""
-    if not request.tools or not stand.opens or request.tool_choice == "none":
+def first_labels(request: Request, progress: Progress) -> tuple[str, ...] | None:
+    """Return the labels with which the next step may begin; None when the step carries no label."""
+    if not request.tools or not progress.opens or request.tool_choice == "none":
         return None
     left = set(labels(request))
-    if not stand.around.startswith("[Now:"):
+    if not progress.around.startswith("[Now:"):
         left.discard("clock")
-    if "files" in left and (asks_for_person(stand.question) or _is_about_content(stand)):
+    if "files" in left and (asks_for_person(progress.question) or _is_about_content(progress)):
         left.discard("order")
     if request.tool_choice == "required":
         left -= ANSWERED
     return tuple(label for label in LABELS if label in left)
 
 
-def _is_about_content(stand: Stand) -> bool:
+def _is_about_content(progress: Progress) -> bool:
     """Whether the order names a file that is there and must be read first, as one to copy or to change it."""
-    names = stand.around.partition("Files: ")[2].rstrip("]").split(", ")
-    said = stand.question
-    return not _AS_IT_IS.search(said) and any(name and name in said for name in names)
+    names = progress.around.partition("Files: ")[2].rstrip("]").split(", ")
+    order = progress.question
+    return not _AS_IT_IS.search(order) and any(name and name in order for name in names)
 
 
-class Lead:
-    """How one step of the model is led: what it may begin with, and whether what it says will do.
+class Guidance:
+    """Guides one step of the model: limits what it may begin with, and checks its answer.
 
     `chooses`: the model chooses between a tool and an answer, and its chances are wanted. `checks`: an answer is looked
     at before anybody hears of it. `redirected`: the model began otherwise than it should, so the step is made again.
@@ -132,12 +132,12 @@ class Lead:
             request = msgspec.structs.replace(request, tool_choice="none")
         self.request = request
         self.redirected = False
-        self._stand = stand_of(request)
-        self._only = first_labels(request, self._stand)
+        self._progress = progress_of(request)
+        self._only = first_labels(request, self._progress)
         self.chooses = (
             self._only is not None and bool(ANSWERED.intersection(self._only)) and not ANSWERED.issuperset(self._only)
         )
-        self.checks = bool(request.tools) and not request.output_schema and is_about_files(self._stand)
+        self.checks = bool(request.tools) and not request.output_schema and is_about_files(self._progress)
         self._forced = False
         self._first: Completed | None = None
         self.refused = ""
@@ -156,12 +156,12 @@ class Lead:
         return messages
 
     def hear(self, before: str, choice: Mapping[str, Any]) -> Notice | None:
-        """Learn the chances of the labels from a chunk, where it is the one that names it. `before`: what the model
-        has said. Returns what the log shall say of the choice."""
+        """Read the chances of the labels from the chunk that names one. `before`: the text that the model has written.
+        Returns a notice about the choice for the log."""
         if not self.chooses:
             return None
-        told = cast("dict[str, Any]", choice.get("logprobs") or {})
-        for token in cast("list[dict[str, Any]]", told.get("content") or []):
+        logprobs = cast("dict[str, Any]", choice.get("logprobs") or {})
+        for token in cast("list[dict[str, Any]]", logprobs.get("content") or []):
             if _HEAD.fullmatch(before):
                 return self._chosen(token)
             before += token["token"]
@@ -173,43 +173,43 @@ class Lead:
             return None
         self.chooses = False
         odds = {one["token"]: math.exp(one["logprob"]) for one in token["top_logprobs"]}
-        made = choose(self._stand, next(iter(named)), chances_of(odds))
+        made = choose(self._progress, next(iter(named)), chances_of(odds))
         held = redirect(made, self._only or ())
         if held is not None:
             self._only, self.redirected = held, True
         return Notice("choice", {"from": made.label, "tool": made.tool, "led": made.led, "held": list(held or ())})
 
     def again(self, result: Completed) -> bool:
-        """Whether the step must be made again, held to something else."""
+        """Return whether the step must be made again under other limits."""
         if self.redirected:
             self.redirected = False
             return True
         message = AssistantMessage(result.parts)
-        if not self.checks or self._forced or message.calls or not look_on(self._stand, message.text):
+        if not self.checks or self._forced or message.calls or not look_on(self._progress, message.text):
             return False
         self._first, self.refused = result, message.text
-        self._forced = self.request.tool_choice == "auto" and self._stand.looks < MOST_LOOKS
+        self._forced = self.request.tool_choice == "auto" and self._progress.looks < MOST_LOOKS
         return self._forced
 
     def final(self, result: Completed) -> Completed:
-        """What the step comes to: an answer that does not stand in the files becomes one that says so, and a search for
-        words one that finds their other forms too."""
+        """Return the result of the step. An answer that the files do not support becomes one that says so; a search for
+        words also finds their other forms."""
         result = msgspec.structs.replace(
             result, parts=tuple(widened(part) if isinstance(part, ToolCall) else part for part in result.parts)
         )
         if self._first is None:
             return result
         calls = AssistantMessage(result.parts).calls
-        if calls and not any((call.name, call.arguments) in self._stand.made for call in calls):
+        if calls and not any((call.name, call.arguments) in self._progress.made for call in calls):
             return result
-        said = AssistantMessage(self._first.parts).text
-        text = said if _ADMITS.search(said) else UNKNOWN
+        answer = AssistantMessage(self._first.parts).text
+        text = answer if _ADMITS.search(answer) else UNKNOWN
         return msgspec.structs.replace(result, parts=(Text(text),), stop="end")
 
 
 def widened(call: ToolCall) -> ToolCall:
-    """A search for plain words takes no notice of capitals, of the ending of the last word and of words that say
-    nothing, such as "rate": small models write what they would say, not what stands in the file."""
+    """Make a search for plain words ignore case, the ending of the last word, and words without content such as "rate":
+    small models write the words of the question, not those of the file."""
     try:
         arguments = msgspec.json.decode(call.arguments, type=dict[str, Any]) if call.name == "grep" else {}
     except msgspec.MsgspecError:
@@ -219,8 +219,8 @@ def widened(call: ToolCall) -> ToolCall:
         return call
     telling = content_words(pattern)
     words = [word for word in pattern.split(" ") if not telling or word.lower() in telling]
-    said = msgspec.json.encode({**arguments, "pattern": _ENDING.sub("", " ".join(words))}).decode()
-    return msgspec.structs.replace(call, arguments=said.removesuffix("}") + UNSHOWN)
+    encoded = msgspec.json.encode({**arguments, "pattern": _ENDING.sub("", " ".join(words))}).decode()
+    return msgspec.structs.replace(call, arguments=encoded.removesuffix("}") + UNSHOWN)
 
 
 class Choice(NamedTuple):
@@ -232,32 +232,32 @@ class Choice(NamedTuple):
     led: float
 
 
-def choose(stand: Stand, label: str, chances: Mapping[str, float]) -> Choice:
+def choose(progress: Progress, label: str, chances: Mapping[str, float]) -> Choice:
     """`chances` are the probabilities of the labels. The time of a thing is not told by the clock: when the
     question names one, the chance of the clock is one of a look."""
-    if _names_a_thing(stand.question) and "clock" in chances:
+    if _names_a_thing(progress.question) and "clock" in chances:
         chances = {**chances, "clock": 0.0, "files": chances.get("files", 0.0) + chances["clock"]}
     tool = sum(chance for name, chance in chances.items() if name not in ANSWERED)
     answer = sum(chance for name, chance in chances.items() if name in ANSWERED)
     if tool + answer <= 0.0:
         tool, answer = float(label not in ANSWERED), float(label in ANSWERED)
     share = min(max(tool / (tool + answer), 1e-6), 1 - 1e-6)
-    led = 1 / (1 + math.exp(-(math.log(share / (1 - share)) + leaning(stand))))
+    led = 1 / (1 + math.exp(-(math.log(share / (1 - share)) + leaning(progress))))
     return Choice(label, round(share, 4), round(led, 4))
 
 
-def leaning(stand: Stand) -> float:
-    """What the words of the question add to the odds of a tool, as a logarithm."""
-    said = stand.question
-    if is_about_names(said) or shares_word(said, stand.around.partition("Files: ")[2]):
+def leaning(progress: Progress) -> float:
+    """Return how much the words of the question change the odds of a tool, as a logarithm."""
+    question = progress.question
+    if is_about_names(question) or shares_word(question, progress.around.partition("Files: ")[2]):
         return 2.5
-    if not _names_a_thing(said):
-        return -2.5 if _YOU.search(said) else 0.0
-    if _OURS.search(said):
+    if not _names_a_thing(question):
+        return -2.5 if _YOU.search(question) else 0.0
+    if _OURS.search(question):
         return 1.5
-    if _HAS.search(said) or re.search(r"\bI\b", said):
+    if _HAS.search(question) or re.search(r"\bI\b", question):
         return 1.0
-    return -0.8 if _ANY.search(said) and not _THAT.search(said) else 0.0
+    return -0.8 if _ANY.search(question) and not _THAT.search(question) else 0.0
 
 
 def _names_a_thing(question: str) -> bool:
@@ -266,7 +266,7 @@ def _names_a_thing(question: str) -> bool:
 
 
 def redirect(choice: Choice, offered: Collection[str]) -> tuple[str, ...] | None:
-    """The labels to which the step must be held, when the model would have begun otherwise; None to let it go on."""
+    """Return the labels that the step is limited to if the model would begin wrongly; None if it may go on."""
     wants_tool = choice.led > 0.5
     if wants_tool == (choice.label not in ANSWERED):
         return None
@@ -278,24 +278,24 @@ def redirect(choice: Choice, offered: Collection[str]) -> tuple[str, ...] | None
 
 
 def chances_of(label: Mapping[str, float]) -> dict[str, float]:
-    """From the probabilities of a label's first token to those of labels."""
-    found: dict[str, float] = {}
+    """Convert the probabilities of a label's first token to those of labels."""
+    chances: dict[str, float] = {}
     for token, chance in label.items():
         name = token.strip(' "')
         known = next((one for one in LABELS if name and (one.startswith(name) or name.startswith(one))), None)
         if known is not None:
-            found[known] = found.get(known, 0.0) + chance
-    return found
+            chances[known] = chances.get(known, 0.0) + chance
+    return chances
 
 
-def is_about_files(stand: Stand) -> bool:
-    """Whether an answer now must be found in what was read: there were looks, and nothing else was done, or a person
-    was asked for."""
-    return stand.looks > 0 and (not stand.acted or asks_for_person(stand.question))
+def is_about_files(progress: Progress) -> bool:
+    """Return whether the answer must be supported by what the model read: it looked and did nothing else, or the user
+    asked for a person."""
+    return progress.looks > 0 and (not progress.acted or asks_for_person(progress.question))
 
 
-def look_on(stand: Stand, answer: str) -> bool:
-    """Whether the answer is not good enough yet: it does not stand in what was read, or gives up after one search."""
+def look_on(progress: Progress, answer: str) -> bool:
+    """Return whether the model must look on: its answer is not supported, or gives up after one search."""
     if _ADMITS.search(answer) and not _NUMBER.search(answer):
-        return stand.empty and stand.reads == 0 and stand.looks < 2
-    return not is_supported(stand.question, stand.seen, answer)
+        return progress.empty and progress.reads == 0 and progress.looks < 2
+    return not is_supported(progress.question, progress.seen, answer)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from roost.local.lead import UNKNOWN, Lead, choose, leaning, redirect, stand_of
-from roost.local.support import Seen, is_supported
+from roost.local.grounding import Seen, is_supported
+from roost.local.guidance import UNKNOWN, Guidance, choose, leaning, progress_of, redirect
 from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, UserMessage
 from roost.models.request import Completed, Notice, Request, ToolSpec
 
@@ -52,9 +52,9 @@ def chunk(label: str, **chances: float) -> dict[str, Any]:
     return {"delta": {"content": label}, "logprobs": {"content": [{"token": label, "top_logprobs": top}]}}
 
 
-def steps(lead: Lead) -> list[tuple[str | None, str | None]]:
+def steps(guidance: Guidance) -> list[tuple[str | None, str | None]]:
     """The origin and the tool of each step that the grammar allows."""
-    schema = lead.schema()
+    schema = guidance.schema()
     assert schema is not None
     found: list[tuple[str | None, str | None]] = []
     for step in schema.get("anyOf", [schema]):
@@ -66,7 +66,7 @@ def steps(lead: Lead) -> list[tuple[str | None, str | None]]:
 
 
 def test_a_turn_begins_with_an_origin_and_goes_on_without() -> None:
-    first = Lead(asked("What is the plan?"))
+    first = Guidance(asked("What is the plan?"))
     assert first.chooses
     assert steps(first) == [
         ("files", "grep"),
@@ -76,47 +76,47 @@ def test_a_turn_begins_with_an_origin_and_goes_on_without() -> None:
         ("knowledge", None),
         ("chat", None),
     ]
-    assert ("clock", None) in steps(Lead(asked("Which day is it?")))
-    after = Lead(asked("Who has the tickets?", *call("grep", "a.txt:1: x", pattern="x")))
+    assert ("clock", None) in steps(Guidance(asked("Which day is it?")))
+    after = Guidance(asked("Who has the tickets?", *call("grep", "a.txt:1: x", pattern="x")))
     assert not after.chooses
     assert (None, None) in steps(after)
     assert (None, "shell") in steps(after)
 
 
 def test_a_question_for_a_person_is_no_order() -> None:
-    lead = Lead(asked("I need the train tickets. Who should I ask for them?"))
-    assert ("order", "shell") not in steps(lead)
-    assert ("files", "grep") in steps(lead)
-    assert ("order", "shell") in steps(Lead(asked("Write down who has the tickets.")))
+    guidance = Guidance(asked("I need the train tickets. Who should I ask for them?"))
+    assert ("order", "shell") not in steps(guidance)
+    assert ("files", "grep") in steps(guidance)
+    assert ("order", "shell") in steps(Guidance(asked("Write down who has the tickets.")))
     done = (*call("read_file", BUDGET, path="budget.csv"), *call("shell", "train,37", 2, command="cat budget.csv"))
-    acted = Lead(asked("I need the train tickets. Who should I ask for them?", *done))
+    acted = Guidance(asked("I need the train tickets. Who should I ask for them?", *done))
     assert acted.checks
     assert acted.again(answer("The train tickets should be asked for by the agent."))
 
 
 @pytest.mark.parametrize(("order", "free"), [("Copy budget.csv to b.csv.", False), ("Delete budget.csv.", True)])
 def test_an_order_on_a_files_content_begins_with_a_look(order: str, free: bool) -> None:
-    assert (("order", "shell") in steps(Lead(asked(order)))) is free
+    assert (("order", "shell") in steps(Guidance(asked(order)))) is free
 
 
 def test_a_model_that_would_answer_is_held_to_a_look_without_the_shell() -> None:
-    lead = Lead(asked("Who has our tickets?"))
-    assert lead.hear("{", {"delta": {"content": '"from'}, "logprobs": {"content": [{"token": '"from'}]}}) is None
-    notice = lead.hear('{"from": "', chunk("know", files=0.4, know=0.55))
+    guidance = Guidance(asked("Who has our tickets?"))
+    assert guidance.hear("{", {"delta": {"content": '"from'}, "logprobs": {"content": [{"token": '"from'}]}}) is None
+    notice = guidance.hear('{"from": "', chunk("know", files=0.4, know=0.55))
     assert isinstance(notice, Notice)
     assert notice.data == {"from": "knowledge", "tool": 0.4211, "led": 0.7652, "held": ["files", "calculator"]}
-    assert lead.redirected
-    assert lead.again(answer(""))
-    assert not lead.redirected
-    assert steps(lead) == [("files", "grep"), ("files", "read_file"), ("calculator", "calculate")]
+    assert guidance.redirected
+    assert guidance.again(answer(""))
+    assert not guidance.redirected
+    assert steps(guidance) == [("files", "grep"), ("files", "read_file"), ("calculator", "calculate")]
 
 
 def test_small_talk_is_left_alone_whatever_its_words() -> None:
-    lead = Lead(asked("Thanks for reading our budget.csv!"))
-    notice = lead.hear('{"from": "', chunk("chat", chat=0.98, files=0.01))
+    guidance = Guidance(asked("Thanks for reading our budget.csv!"))
+    notice = guidance.hear('{"from": "', chunk("chat", chat=0.98, files=0.01))
     assert notice is not None
     assert notice.data["held"] == []
-    assert not lead.redirected
+    assert not guidance.redirected
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_small_talk_is_left_alone_whatever_its_words() -> None:
     ],
 )
 def test_words_of_the_question_lean_to_a_look(question: str, least: float) -> None:
-    assert least <= leaning(stand_of(asked(question))) < least + 0.6
+    assert least <= leaning(progress_of(asked(question))) < least + 0.6
 
 
 def test_a_choice_is_turned_only_over_the_middle() -> None:
-    stand = stand_of(asked("What is the capital of Japan?"))
-    assert redirect(choose(stand, "knowledge", {"knowledge": 0.8, "files": 0.2}), ["files", "knowledge"]) is None
-    assert redirect(choose(stand, "files", {"knowledge": 0.4, "files": 0.6}), ["files", "knowledge"]) is None
-    split = choose(stand, "files", {"knowledge": 0.6, "chat": 0.2, "files": 0.2})
+    progress = progress_of(asked("What is the capital of Japan?"))
+    assert redirect(choose(progress, "knowledge", {"knowledge": 0.8, "files": 0.2}), ["files", "knowledge"]) is None
+    assert redirect(choose(progress, "files", {"knowledge": 0.4, "files": 0.6}), ["files", "knowledge"]) is None
+    split = choose(progress, "files", {"knowledge": 0.6, "chat": 0.2, "files": 0.2})
     assert redirect(split, ["files", "knowledge", "chat"]) == ("knowledge", "chat")
 
 
@@ -195,68 +195,68 @@ def test_an_answer_must_stand_near_what_was_asked(
 
 def test_the_clock_answers_only_questions_about_the_time() -> None:
     chances = {"clock": 0.85, "files": 0.14, "knowledge": 0.01}
-    meal = choose(stand_of(asked("What time is breakfast on Saturday?")), "clock", chances)
+    meal = choose(progress_of(asked("What time is breakfast on Saturday?")), "clock", chances)
     assert meal.led > 0.95
     assert redirect(meal, ["files", "calculator", "clock"]) == ("files", "calculator")
     for question in ("What time is it?", "Which day of the week is it?", "What's the time right now?"):
-        assert redirect(choose(stand_of(asked(question)), "clock", chances), ["files", "clock"]) is None
+        assert redirect(choose(progress_of(asked(question)), "clock", chances), ["files", "clock"]) is None
 
 
 def test_an_unsupported_answer_leads_to_another_look() -> None:
-    lead = Lead(asked("Who has the umbrella?", *call("read_file", PACKING, path="packing.txt")))
-    assert lead.checks
-    assert lead.again(answer("Ann has the umbrella."))
-    assert {tool for _, tool in steps(lead)} == {"grep", "read_file", "calculate"}
-    assert lead.messages(2000)[-1]["content"].endswith("for another word.)")
+    guidance = Guidance(asked("Who has the umbrella?", *call("read_file", PACKING, path="packing.txt")))
+    assert guidance.checks
+    assert guidance.again(answer("Ann has the umbrella."))
+    assert {tool for _, tool in steps(guidance)} == {"grep", "read_file", "calculate"}
+    assert guidance.messages(2000)[-1]["content"].endswith("for another word.)")
     looked = Completed((ToolCall("c2", "read_file", '{"path": "budget.csv"}'),), "tool_calls")
-    assert not lead.again(looked)
-    assert lead.final(looked) == looked
+    assert not guidance.again(looked)
+    assert guidance.final(looked) == looked
 
 
 def test_a_look_that_was_taken_before_ends_with_an_honest_answer() -> None:
-    lead = Lead(asked("Who has the umbrella?", *call("read_file", PACKING, path="packing.txt")))
-    assert lead.again(answer("Ann has the umbrella."))
+    guidance = Guidance(asked("Who has the umbrella?", *call("read_file", PACKING, path="packing.txt")))
+    assert guidance.again(answer("Ann has the umbrella."))
     again = Completed((ToolCall("c2", "read_file", '{"path": "packing.txt"}'),), "tool_calls")
-    assert text_of(lead.final(again)) == UNKNOWN
+    assert text_of(guidance.final(again)) == UNKNOWN
 
 
 def test_after_three_looks_the_answer_is_honest() -> None:
     looks = [message for n in range(3) for message in call("grep", PACKING, n, pattern=f"word{n}")]
-    lead = Lead(asked("Who has the umbrella?", *looks))
+    guidance = Guidance(asked("Who has the umbrella?", *looks))
     wrong = answer("Ann has the umbrella.")
-    assert not lead.again(wrong)
-    assert text_of(lead.final(wrong)) == UNKNOWN
+    assert not guidance.again(wrong)
+    assert text_of(guidance.final(wrong)) == UNKNOWN
     honest = answer("The files do not say who has the umbrella.")
-    other = Lead(asked("Who has the umbrella?", *looks))
+    other = Guidance(asked("Who has the umbrella?", *looks))
     assert not other.again(honest)
     assert other.final(honest) == honest
 
 
 def test_one_search_without_a_hit_is_not_enough_to_give_up() -> None:
     gave_up = answer("The files do not say that.")
-    assert Lead(asked("Who has the tickets?", *call("grep", "No match", pattern="ticket holder"))).again(gave_up)
+    assert Guidance(asked("Who has the tickets?", *call("grep", "No match", pattern="ticket holder"))).again(gave_up)
     looked = (*call("grep", "No match", pattern="x"), *call("read_file", "nothing of it", 2, path="packing.txt"))
-    assert not Lead(asked("Who has the umbrella?", *looked)).again(gave_up)
+    assert not Guidance(asked("Who has the umbrella?", *looked)).again(gave_up)
 
 
 def test_what_was_done_is_not_checked() -> None:
     done = (*call("read_file", "a", path="a.txt"), *call("shell", "b", 2, command="cp a.txt b.txt"))
-    lead = Lead(asked("Copy a.txt to Zanzibar.txt", *done))
-    assert not lead.checks
-    assert not lead.again(answer("Zanzibar.txt is there."))
+    guidance = Guidance(asked("Copy a.txt to Zanzibar.txt", *done))
+    assert not guidance.checks
+    assert not guidance.again(answer("Zanzibar.txt is there."))
 
 
 def test_a_model_that_repeats_itself_must_answer() -> None:
     made = call("grep", "No match", pattern="x")
-    lead = Lead(asked("Who?", *made, *made))
-    assert steps(lead) == [(None, None)]
+    guidance = Guidance(asked("Who?", *made, *made))
+    assert steps(guidance) == [(None, None)]
 
 
 def test_no_tools_no_lead() -> None:
-    lead = Lead(asked("Who has the tickets?", tools=()))
-    assert lead.schema() is None
-    assert not lead.chooses
-    assert not lead.checks
+    guidance = Guidance(asked("Who has the tickets?", tools=()))
+    assert guidance.schema() is None
+    assert not guidance.chooses
+    assert not guidance.checks
 
 
 @pytest.mark.parametrize(
@@ -271,10 +271,10 @@ def test_no_tools_no_lead() -> None:
 )
 def test_a_search_for_words_finds_their_other_forms(pattern: str, searched: str) -> None:
     made = ToolCall("c1", "grep", json.dumps({"pattern": pattern}))
-    (call,) = Lead(asked("Who?")).final(Completed((made,), "tool_calls")).parts
+    (call,) = Guidance(asked("Who?")).final(Completed((made,), "tool_calls")).parts
     assert isinstance(call, ToolCall)
     assert json.loads(call.arguments) == {"pattern": searched, "ignore_case": True}
-    shown = Lead(asked("Who?", AssistantMessage((call,)), ToolMessage("c1", "grep", (Text("No match"),)))).messages(
+    shown = Guidance(asked("Who?", AssistantMessage((call,)), ToolMessage("c1", "grep", (Text("No match"),)))).messages(
         2000
     )
     assert f'"args":{{"pattern":"{searched}"}}' in shown[-2]["content"]
@@ -283,4 +283,4 @@ def test_a_search_for_words_finds_their_other_forms(pattern: str, searched: str)
 @pytest.mark.parametrize("pattern", ["def \\w+", "a.txt", "x=1"])
 def test_a_search_for_a_pattern_stays_as_it_is(pattern: str) -> None:
     made = Completed((ToolCall("c1", "grep", json.dumps({"pattern": pattern})),), "tool_calls")
-    assert Lead(asked("Who?")).final(made) == made
+    assert Guidance(asked("Who?")).final(made) == made
