@@ -154,7 +154,7 @@ async def test_people_are_told_once_of_each_mark_in_the_whole_cluster(address: s
         here, there = (ledger(each, 1, owner=f"n{number}", warn=0.5) for number, each in enumerate(stores))
         told: list[tuple[int, int]] = []
         for _ in range(10):
-            await here.ledger.settle(await held(here, NANO // 10), NANO // 10)
+            await here.settle(await held(here, NANO // 10), NANO // 10)
             notices = await asyncio.gather(*(each.warnings() for each in (here, there) * 5))
             told += [(notice.data["percent"], notice.data["spent"]) for some in notices for notice in some]
         assert told == [(50, NANO // 2), (90, NANO // 10 * 9), (100, NANO)]
