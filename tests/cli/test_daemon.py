@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from roost.client.client import Client
 from roost.client.daemon_address import Unreachable, of_home
-from roost.client.socket_transport import ApiError
+from roost.client.requests import ApiError
+from roost.client.sync_client import SyncClient
 
 from .conftest import WORDS, Machine
 
@@ -218,38 +218,39 @@ def test_a_session_that_is_deleted_ends_the_run_that_follows_it(daemon: Machine)
 
 
 def test_the_client(daemon: Machine) -> None:
-    client = Client(lambda: of_home(daemon.home))
-    assert client.health().status == "ok"
-    assert [row.name for row in client.agents()] == ["assistant"]
-    session = client.create("assistant", title="mine").id
-    sent = client.send(session, "hello")
-    stream = client.stream(session, after=sent.head)
+    client = SyncClient.of(daemon.home)
+    assert client.node.health().status == "ok"
+    assert [row.name for row in client.node.agents().agents] == ["assistant"]
+    session = client.sessions.create("assistant", title="mine").id
+    sent = client.inputs.send(session, "hello")
+    frames = client.frames(session, after=sent.head)
     bodies: list[bytes] = []
     seqs: list[int] = []
-    for frame in stream:
+    for frame in frames:
         bodies.append(frame.body)
         if frame.seq is not None:
             seqs.append(frame.seq)
         if b'"turn.completed"' in frame.body:
-            stream.close()
+            break
+    frames.close()
     assert seqs == list(range(sent.head + 1, sent.head + 1 + len(seqs)))
     assert any(body.startswith(b'{"type":"delta"') for body in bodies)
-    assert [record.seq for record in client.events(session, after=seqs[0], limit=2)] == [seqs[1], seqs[2]]
-    assert len(client.messages(session)) == 2
-    assert client.inspect(session).turns == 1
+    assert [entry.seq for entry in client.sessions.events(session, after=seqs[0], limit=2).events] == [seqs[1], seqs[2]]
+    assert len(client.sessions.messages(session).messages) == 2
+    assert client.sessions.inspect(session).turns == 1
     with pytest.raises(ApiError) as refused:
-        client.get("ses_none")
+        client.sessions.inspect("ses_none")
     assert (refused.value.status, refused.value.code) == (404, "not_found")
     with pytest.raises(ApiError) as ahead:
-        next(iter(client.stream(session, after=10_000)))
+        next(client.frames(session, after=10_000))
     assert ahead.value.code == "ahead_of_log"
-    gone = iter(client.stream(session))
+    gone = client.frames(session)
     next(gone)
-    client.delete(session)
+    client.sessions.delete(session)
     assert all(frame.body for frame in gone)  # and ends
     client.close()
     with pytest.raises(Unreachable, match="roost up"):
-        Client(lambda: of_home(daemon.work)).health()
+        SyncClient.of(daemon.work).node.health()
 
 
 def test_a_copied_home_leaves_the_daemon_of_the_original_alone(daemon: Machine) -> None:
@@ -275,9 +276,9 @@ def test_a_database_that_is_deleted_under_a_daemon_is_noticed(daemon: Machine) -
     refused = daemon("send", session, "into nothing?")
     assert refused.code == 1
     assert "was deleted or replaced" in refused.err
-    client = Client(lambda: of_home(daemon.home))
+    client = SyncClient.of(daemon.home)
     deadline = time.monotonic() + 60
-    while (found := client.health()).status != "degraded":  # the store is tried once a second
+    while (found := client.node.health()).status != "degraded":  # the store is tried once a second
         assert time.monotonic() < deadline
         time.sleep(0.1)
     client.close()

@@ -66,7 +66,7 @@ def test_asking_a_daemon_imports_nothing_that_works() -> None:
         "asyncio",
     )
     code = (
-        "import sys, roost.cli.commands.listing, roost.cli.remote\n"
+        "import sys, roost.cli.commands.listing, roost.cli.commands.send, roost.cli.node\n"
         f"sys.exit(' '.join(name for name in sys.modules if name.startswith({heavy})) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

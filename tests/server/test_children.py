@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from roost.agent.definition import Agent, Children
-from roost.client.client import Client
-from roost.client.daemon_address import Endpoint
+from roost.client.sync_client import SyncClient
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .conftest import strike
@@ -27,12 +26,12 @@ def test_a_tree_and_what_waits_in_it(serve, wait):
     [waiting] = served.get("/sessions/one/approvals")["approvals"]
     assert (waiting["session"], waiting["agent"], waiting["tool"]) == (child["id"], "helper", "strike")
     assert served.get("/sessions/one")["info"]["phase"] == "waiting"
-    client = Client(lambda: Endpoint(served.url, served.token))
+    client = SyncClient.at(served.url, token=served.token)
     try:
-        assert [info.id for info in client.tree("one")] == ["one", child["id"]]
-        assert [info.id for info in client.find(parent="one")] == [child["id"]]
-        [same] = client.approvals("one")
-        client.approve(same.session, same.call, "approve")
+        assert [info.id for info in client.sessions.tree("one").sessions] == ["one", child["id"]]
+        assert [info.id for info in client.sessions.find(parent="one").sessions] == [child["id"]]
+        [same] = client.sessions.approvals("one").approvals
+        client.inputs.approve(same.session, same.call, "approve")
     finally:
         client.close()
     wait(lambda: served.get("/sessions/one")["info"]["phase"] == "idle")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from roost.agent.definition import Agent
-from roost.client.client import Client
-from roost.client.daemon_address import Endpoint
+from roost.api.sessions import event_of
+from roost.client.sync_client import SyncClient
 from roost.testing.scripted import ScriptedModel
 
 from .conftest import Serve
@@ -34,8 +34,8 @@ def test_get_patch_and_history(serve: Serve) -> None:
 
 def test_a_session_moves_once_for_each_key(serve: Serve) -> None:
     served = serve(agents=[told("one")])
-    client = Client(lambda: Endpoint(served.url, served.token))
-    made = client.create("a")
+    client = SyncClient.at(served.url, token=served.token)
+    made = client.sessions.create("a")
     body = {"by": "ann", "model": "openai/other"}
     first = served.request("POST", f"/sessions/{made.id}/move", body, Idempotency_Key="k")
     again = served.request("POST", f"/sessions/{made.id}/move", body, Idempotency_Key="k")
@@ -43,12 +43,12 @@ def test_a_session_moves_once_for_each_key(serve: Serve) -> None:
     with served.stream("GET", f"/sessions/{made.id}/events") as stream:
         seen = stream.until("session.moved")
     assert seen[-1].data["source"] == "ann"
-    version = client.get(made.id).version
+    version = client.sessions.inspect(made.id).info.version
     assert version == seen[-1].data["version"] != made.version
     served.request("POST", f"/sessions/{made.id}/move", {})
     with served.stream("GET", f"/sessions/{made.id}/events", Last_Event_ID=str(seen[-1].id)) as stream:
         assert stream.until("session.moved")[-1].data["version"] == made.version
-    kinds = [record.event for record in client.events(made.id)]
+    kinds = [event_of(entry) for entry in client.sessions.events(made.id).events]
     assert sum(type(event).__name__ == "SessionMoved" for event in kinds) == 2
     assert served.request("POST", "/sessions/none/move", {}).status == 404
     client.close()

@@ -238,7 +238,7 @@ LATE = (
     "aiohttp", "numpy", "yaml", "tree_sitter", "cronsim", "zoneinfo", "tzdata", "prometheus_client", "PIL",
     "xllamacpp", "rich", "keyring", "dbos", "asyncpg", "obstore", "trafilatura", "http.client", "tarfile", "html",
     "tomllib", "importlib.metadata", "importlib.resources", "encodings.idna", "starlette.routing", "anyio",
-    "roost.testing", "roost.agent.loop", "roost.cli.remote", "roost.client.client",
+    "roost.testing", "roost.agent.loop", "roost.cli.node", "roost.client.sync_client",
     "roost.kernel.exchange.import_session", "roost.kernel.exchange.export_session", "roost.providers.embedders",
     "roost.local.model", "roost.policy.command.analysis", "roost.sandbox.containers", "roost.machines",
     "roost.tools.git", "roost.tools.shell", "roost.tools.web",

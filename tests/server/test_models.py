@@ -10,9 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from roost.agent.definition import Agent
-from roost.client.client import Client
-from roost.client.daemon_address import Endpoint
-from roost.client.socket_transport import ApiError
+from roost.client.requests import ApiError
+from roost.client.sync_client import SyncClient
 from roost.money.budgets import Spender
 from roost.money.ledger import Ledger
 from roost.stores.open import open_store
@@ -120,9 +119,9 @@ def test_a_lost_call_is_settled_over_http(node: Served, tmp_path: Path) -> None:
     assert (node.get("/costs")["month"]["spent"], node.get("/costs")["month"]["lost"]) == (20, 0)
     missing = node.request("POST", "/costs/settle", {"call": "none", "cost": 20})
     assert (missing.status, missing.code) == (404, "unknown_call")
-    client = Client(lambda: Endpoint(node.url, node.token))
+    client = SyncClient.at(node.url, token=node.token)
     try:
-        assert client.settle_lost(call, 30).cost == 30
+        assert client.costs.settle(call, 30).cost == 30
     finally:
         client.close()
 
@@ -141,24 +140,24 @@ def test_lost_calls_are_reconciled_over_http(node: Served, tmp_path: Path) -> No
     asyncio.run(lose())
     wrong = node.request("POST", "/costs/reconcile", {"month": "2026-13"})
     assert (wrong.status, wrong.code) == (422, "invalid")
-    client = Client(lambda: Endpoint(node.url, node.token))
+    client = SyncClient.at(node.url, token=node.token)
     try:
         with pytest.raises(ApiError, match="OPENAI_") as refused:
-            client.reconcile_costs(ours=True)
+            client.costs.reconcile(ours=True)
         assert refused.value.code == "config"
     finally:
         client.close()
 
 
 def test_the_client_lists_and_switches(node: Served) -> None:
-    client = Client(lambda: Endpoint(node.url, node.token))
+    client = SyncClient.at(node.url, token=node.token)
     try:
-        assert client.models().profile == "mine"
-        client.use_profile("budget")
-        found = client.models()
+        assert client.models.list().profile == "mine"
+        client.models.use_profile("budget")
+        found = client.models.list()
         assert (found.profile, found.models[-1].name) == ("budget", "local")
         with pytest.raises(ApiError, match="there is no profile 'nothing'"):
-            client.use_profile("nothing")
+            client.models.use_profile("nothing")
     finally:
         client.close()
 

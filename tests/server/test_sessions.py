@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roost.client.client import Client
-from roost.client.daemon_address import Endpoint
+from roost.client.sync_client import SyncClient
 from roost.kernel.compaction_result import Compaction
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
@@ -49,9 +48,9 @@ def test_what_the_model_sees_is_made_smaller_on_demand(serve, wait):
     came = done.json["compaction"]
     assert (came["outcome"], came["before"], came["after"], came["by"]) == ("smaller", before, after, "model")
     assert after < before
-    client = Client(lambda: Endpoint(served.url, served.token))
+    client = SyncClient.at(served.url, token=served.token)
     served.session(id="empty")
-    assert client.compact("empty").compaction == Compaction(outcome="nothing", before=0, after=0)
+    assert client.sessions.compact("empty").compaction == Compaction(outcome="nothing", before=0, after=0)
     client.close()
     events = [one["event"] for one in served.get("/sessions/one/events")["events"]]
     (compacted,) = [event for event in events if event["type"] == "context.compacted"]

@@ -56,6 +56,7 @@ class InputsApi(Protocol):
         always: Annotated[list[str], Meta(max_length=32)] = [],  # noqa: B006 - never changed
         scope: GrantScope | None = None,
         asked: int | None = None,
+        source: Annotated[str, Meta(max_length=256)] | None = None,
     ) -> AcceptedInput:
         """Answer a call that waits for a person.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from roost.errors import ConfigError
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from roost.agent.agent_file_watch import AgentFiles
     from roost.agent.definition import Agent
     from roost.cli.node import Node
-    from roost.cli.remote import RemoteNode
     from roost.client.daemon_address import Endpoint
 
 
@@ -55,7 +54,7 @@ class App:
 
         return at_url(self.url, self.token or token_of(self.home)) if self.url else of_home(self.home, self.token)
 
-    def daemon(self) -> RemoteNode | None:
+    def daemon(self) -> Node | None:
         """Return the daemon, if one answers. Raises `Unreachable` when one was named with --url and does not."""
         from roost.client.daemon_address import Unreachable
 
@@ -63,11 +62,12 @@ class App:
             self.locate()
         except Unreachable:  # found out without importing the client
             return None
-        from roost.cli.remote import RemoteNode
 
-        node = RemoteNode(self.locate)
+        from roost.cli.node import Node
+
+        node = Node.remote(self.locate)
         try:
-            node.health()
+            node.node.health()
         except Unreachable:
             node.close()
             if self.url:
@@ -76,11 +76,11 @@ class App:
         return node
 
     def node(self, agents: tuple[Agent, ...] | None = None) -> Node:
-        """Return the daemon if one runs, else the kernel in this process on the same store, with these agents or those
-        of the folder."""
+        """Return the daemon if one runs, else the application in this process on the same store, with these agents or
+        those of the folder."""
         found = None if self.store_meant and not self.url else self.daemon()
         if found is not None:
-            return cast("Node", found)
+            return found
         from roost.cli.embedded import EmbeddedNode
 
         known = agents if agents is not None else self.agents(())

@@ -272,8 +272,8 @@ def daemon(app: App) -> Iterator[Finding]:
         if node is None:
             yield Finding(check="daemon", status="ok", detail="not running; `roost up` starts it, most works without")
             return
-        health = node.health()
-        faults = node.configuration.faults()
+        health = node.node.health()
+        faults = dict(node.configuration.get().faults)
         running = f"{node.endpoint.url}, version {health.version}, up {health.uptime:.0f} s"
         node.close()
     except RoostError as error:

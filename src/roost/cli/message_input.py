@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from roost.client.client import Content
+from roost.cli.node import Content
 from roost.errors import Invalid
 from roost.log.content import Audio, File, Image, Media, Text, Video
 

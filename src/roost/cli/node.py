@@ -1,160 +1,130 @@
-"""The node that a command talks to: the daemon, or the kernel in this process."""
+"""The client of a command: of a daemon, or of the application in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from roost.agent.definition import Agent
-from roost.cli.configuration import NodeConfiguration
-from roost.cli.event_queue import EventQueue
-from roost.cli.memory import NodeMemory
-from roost.cli.schedules import NodeSchedules
-from roost.cli.travel import NodeTravel
-from roost.client.client import AgentRow, Content, Sent
-from roost.kernel.compaction_result import Compacted
-from roost.kernel.costs import By, Costs
-from roost.kernel.exchange.conversation_items import Brought, Format, Report, Source
-from roost.kernel.reconcile import Reconciled
-from roost.kernel.session_views import SessionView, WaitingCall
-from roost.log.content import Message
-from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
-from roost.log.ledger import LostCall
-from roost.log.protocols import Record, SessionInfo
+from roost.client.sync_client import BlockingTransport, SyncClient, SyncTransport
+from roost.errors import Invalid, RoostError
+from roost.log.content import UserPart
+from roost.log.events import ControlAction, InputMode
+from roost.log.protocols import SessionInfo
+
+if TYPE_CHECKING:
+    from roost.agent.definition import Agent
+    from roost.api.shapes import AcceptedInput
+    from roost.cli.event_queue import EventQueue
+    from roost.client.daemon_address import Endpoint, Locate
+    from roost.kernel.exchange.conversation_items import Brought
+
+Content: TypeAlias = str | list[UserPart]
+"""The content of a message: text, or parts, some of which may be media."""
+_PATIENCE = 24 * 3600.0
+_CHUNK = 256 * 1024
 
 
-class Node(Protocol):
-    """A node with blocking methods, for the main thread. They raise `RoostError`."""
+class Node(SyncClient):
+    """A `SyncClient` for the main thread, and what commands do beyond the API.
 
-    @property
-    def daemon(self) -> bool:
-        """True when work continues after this process ends."""
-        ...
+    another: makes a further transport, for a stream or an order in a thread of its own.
+    """
 
-    @property
-    def memory(self) -> NodeMemory: ...
+    daemon = True
+    """Whether work goes on after this process has ended."""
+    endpoint: Endpoint
+    """The address of a daemon."""
 
-    @property
-    def configuration(self) -> NodeConfiguration: ...
+    def __init__(self, another: Callable[[], SyncTransport]) -> None:
+        super().__init__(another())
+        self._another = another
 
-    @property
-    def travel(self) -> NodeTravel: ...
+    @classmethod
+    def remote(cls, locate: Locate) -> Node:
+        """Return the client of the daemon at an address."""
+        node = cls(lambda: BlockingTransport(locate))
+        node.endpoint = locate()
+        return node
 
-    @property
-    def schedules(self) -> NodeSchedules: ...
+    def close(self, *, grace: float = 5.0) -> None:
+        """Close the client. `grace`: seconds that a runtime in this process gives its steps to end."""
+        super().close()
 
-    def agents(self) -> list[AgentRow]: ...
+    def info(self, session: str) -> SessionInfo:
+        return self.sessions.inspect(session).info
 
-    def create(
-        self, agent: str, *, workspace: str | None = None, title: str | None = None, model: str | None = None
-    ) -> SessionInfo: ...
+    def send(self, session: str, content: Content, *, mode: InputMode = "follow_up") -> AcceptedInput:
+        if isinstance(content, str):
+            return self.inputs.send(session, content, mode=mode, source="cli")
+        return self.inputs.send(session, parts=content, mode=mode, source="cli")
 
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
-        """Create a session with exactly this definition, even if the node knows another one by its name."""
-        ...
+        """Create a session with exactly this definition, even if the node knows another one by its name. A daemon must
+        know an agent with Python parts; raises `Invalid` otherwise."""
+        name = agent.spec.name
+        if agent.is_python:
+            self._must_know(agent)
+            model = None if agent.own_model else agent.spec.model
+            return self.sessions.create(name, workspace=workspace, title=title, model=model)
+        return self.sessions.create(name, workspace=workspace, title=title, definition=agent.spec)
 
-    def find(
-        self,
-        *,
-        agent: str | None = None,
-        state: SessionState | None = None,
-        parent: str | None = None,
-        before: str | None = None,
-        limit: int = 50,
-        turns: bool = False,
-    ) -> list[SessionInfo]:
-        """Find sessions. `turns`: include how the last turn of each ended."""
-        ...
-
-    def get(self, session: str) -> SessionInfo: ...
-
-    def inspect(self, session: str) -> SessionView: ...
-
-    def tree(self, session: str) -> list[SessionInfo]:
-        """Return the session and all of its descendants, parents before children."""
-        ...
-
-    def approvals(self, session: str) -> list[WaitingCall]:
-        """Return the calls that wait for a person, in the session and all of its descendants."""
-        ...
-
-    def messages(self, session: str) -> list[Message]: ...
-
-    def events(self, session: str, *, after: int = 0, limit: int = 500) -> list[Record]: ...
+    def _must_know(self, agent: Agent) -> None:
+        name = agent.spec.name
+        known = next((row for row in self.node.agents().agents if row.name == name), None)
+        checks, tools = ((), ()) if known is None else (known.checks, known.tools)
+        missing = [
+            *(one for one in agent.checks if one not in checks),
+            *(one for one in agent.own_tools if one not in tools),
+        ]
+        if known is None or missing:
+            parts = f"its {', '.join(missing)}" if missing else "it"
+            raise Invalid(
+                f"agent {name!r} is written in Python and the daemon does not know {parts}: start the daemon again with"
+                " the agent's file (roost down, then roost up -d --agents FILE)",
+                code="agent_parts_unknown",
+            )
 
     def work_on(self, session: str) -> None:
-        """Process this session here if no other node does. Does nothing for a daemon, which processes all."""
-        ...
-
-    def send(
-        self, session: str, content: Content, *, mode: InputMode = "follow_up", source: str | None = None
-    ) -> Sent: ...
-
-    def control(self, session: str, action: ControlAction) -> SessionInfo: ...
-
-    def compact(self, session: str) -> Compacted:
-        """Compact the session. Returns the result, or that it waits."""
-        ...
+        """Process this session here if no other node does. A daemon processes all."""
 
     def order(self, session: str, action: ControlAction) -> None:
         """Send a control action without waiting for its effect."""
-        ...
 
-    def approve(
-        self,
-        session: str,
-        call: str,
-        decision: Decision,
-        *,
-        note: str | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        always: Sequence[str] = (),
-        scope: GrantScope | None = None,
-        asked: int | None = None,
-    ) -> None:
-        """Answer a waiting call, as `Sessions.approve` does."""
-        ...
+        def send() -> None:
+            with contextlib.suppress(RoostError), SyncClient(self._another()) as client:  # the stream shows its effect
+                client.sessions.control(session, action, wait=0)
 
-    def delete(self, session: str) -> None: ...
-
-    def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
-        """Return the costs of a month. `by` reads logs."""
-        ...
-
-    def settle_lost(self, call: str, cost: int) -> LostCall:
-        """Set the cost of a lost call, in nano-dollars. Raises `NotFound`."""
-        ...
-
-    def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
-        """Reconcile lost calls with usage reports, as `Runtime.reconcile_costs` does."""
-        ...
+        threading.Thread(target=send, name="roost-order", daemon=True).start()
 
     def subscribe(self, session: str, feed: EventQueue, *, after: int, deltas: bool = True) -> Callable[[], None]:
         """Put the session's frames into `feed`, then `Ended` or an error. Returns a function that stops it."""
-        ...
+        from roost.cli.event_queue import Ended, Gap
 
-    def export_session(self, session: str, out: IO[bytes], format: Format) -> Report:
-        """Write the session to `out`, as `roost.kernel.exchange.export_session.take` does."""
-        ...
+        client = SyncClient(self._another())
+        frames = client.frames(
+            session, after=after, deltas=deltas, patience=_PATIENCE, on_gap=lambda lost: feed.put(Gap(lost)), known=True
+        )
 
-    def export_files(self, session: str, out: IO[bytes]) -> int:
-        """Write the session's files to `out`, as `roost.kernel.exchange.files_archive.take_files` does."""
-        ...
+        def pump() -> None:
+            try:
+                for frame in frames:
+                    feed.put_patiently(frame)
+                feed.put(Ended())
+            except RoostError as error:
+                feed.put(error)
 
-    def import_session(
-        self,
-        path: Path,
-        *,
-        format: Source | None = None,
-        id: str | None = None,
-        agent: str | None = None,
-        title: str | None = None,
-        workspace: str | None = None,
-        user: str | None = None,
-        key: str | None = None,
-    ) -> Brought:
-        """Import a session, as `roost.kernel.exchange.import_session.bring` does."""
-        ...
+        threading.Thread(target=pump, name="roost-stream", daemon=True).start()
+        return client.close
 
-    def close(self, *, grace: float = 5.0) -> None: ...
+    def load(self, path: Path, **options: Any) -> Brought:
+        """Import a session from a file, with the options of `ExchangeApi.load`."""
+        with path.open("rb") as file:
+            return self.exchange.load(_chunks(file), **options)
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk

@@ -56,7 +56,7 @@ def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agen
     name = wanted.agent or DEFAULT_AGENT
     agent = agents.get(name)
     path = next((found.path for found in files if found.agent.spec.name == name), None)
-    known = {row.name: row for row in node.agents()}
+    known = {row.name: row for row in node.node.agents().agents}
     if wanted.agent is None and wanted.message in {*agents, *known}:
         raise Invalid(
             f'{wanted.message!r} is an agent, and its message is missing: roost run {wanted.message} "…"'
@@ -81,7 +81,7 @@ def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agen
         agent = agent.changed(msgspec.structs.replace(agent.spec, model=wanted.model))
     if agent is not None and (wanted.model is not None or _is_local(app, path)):
         return node.create_as(agent, workspace=wanted.workspace).id
-    return node.create(name, workspace=wanted.workspace, model=wanted.model if agent is None else None).id
+    return node.sessions.create(name, workspace=wanted.workspace, model=wanted.model if agent is None else None).id
 
 
 def _is_local(app: App, path: Path | None) -> bool:
@@ -90,14 +90,14 @@ def _is_local(app: App, path: Path | None) -> bool:
 
 
 def _revive(node: Node, session: str) -> str:
-    info = node.get(session)
+    info = node.info(session)
     if info.state in ("stopped", "error", "paused"):
         word = "start" if info.state == "stopped" else "resume"
         raise Invalid(
             f"session {short(session)} is {info.state}: `roost {word} {short(session)}` first",
             code=f"session_{info.state}",
         )
-    if unknown := node.inspect(session).unknown:
+    if unknown := node.sessions.inspect(session).unknown:
         from roost.kernel.placement import PartsUnknown
 
         raise PartsUnknown(session, unknown)

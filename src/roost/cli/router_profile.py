@@ -6,12 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
+from roost.api.models import ModelEntry, ModelList
 from roost.cli.app import App
 from roost.cli.options import as_json, command
 from roost.cli.output import note, say, say_json, table
-from roost.client.client import ModelRow, Routing
 
 if TYPE_CHECKING:
     from roost.models.catalog.card import Card
@@ -43,24 +42,24 @@ def use_command(app: App, profile: str | None, as_json: bool) -> int:
     return 0
 
 
-def _row(model: ModelRow) -> tuple[str, ...]:
+def _row(model: ModelEntry) -> tuple[str, ...]:
     state = "missing" if not model.usable else "later" if model.trouble else "ready"
     return model.name, state, model.trouble or ""
 
 
-def _found(app: App, profile: str | None) -> Routing:
+def _found(app: App, profile: str | None) -> ModelList:
     daemon = None if app.store_meant and not app.url else app.daemon()
     if daemon is None:
         return asyncio.run(_in_store(app, profile))
     try:
         if profile is not None:
-            daemon.use_profile(profile)
-        return daemon.models()
+            daemon.models.use_profile(profile)
+        return daemon.models.list()
     finally:
         daemon.close()
 
 
-async def _in_store(app: App, profile: str | None) -> Routing:
+async def _in_store(app: App, profile: str | None) -> ModelList:
     """Use the store without becoming a node. Reading does not create a store that does not exist."""
     from roost.providers.accounts import Models
     from roost.providers.auto_model import connect
@@ -83,7 +82,7 @@ async def _in_store(app: App, profile: str | None) -> Routing:
         profiles = connect(models, parts, shared=store and store.coordination)
         if profile is not None:
             await profiles.use(profile)
-        return msgspec.convert(await survey(models, profiles), Routing, from_attributes=True)
+        return await survey(models, profiles)
     finally:
         await models.close()
         if store is not None:

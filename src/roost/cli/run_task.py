@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from roost.cli.approvals import Approver, mode_for
 from roost.cli.follow import Follower, Turn
 from roost.cli.model_notices import ending
+from roost.cli.node import Content
 from roost.cli.open_session import SessionOptions, begin
 from roost.cli.output import clean, note, one_line, say_json
 from roost.cli.renderer import Renderer, usage_line
 from roost.cli.session_ids import short
-from roost.client.client import Content
 
 if TYPE_CHECKING:
     from roost.cli.app import App
@@ -39,7 +39,7 @@ def do(app: App, wanted: SessionOptions, said: Content, *, yes: bool, quiet: boo
 
 
 def say_and_follow(node: Node, session: str, said: Content, screen: Renderer, approver: Approver) -> Turn:
-    sent = node.send(session, said, source="cli")
+    sent = node.send(session, said)
     node.work_on(session)
     return Follower(node, session, screen=screen, approver=approver).follow(after=sent.head, until=sent.input)
 
@@ -77,7 +77,7 @@ def _running(node: Node, session: str, turn: Turn) -> None:
     """List the jobs that outlive the turn, and say where they run."""
     if turn.outcome == "gone":
         return
-    for job in node.inspect(session).jobs:
+    for job in node.sessions.inspect(session).jobs:
         where = "runs on in the daemon" if node.daemon else "ends with this command; under a daemon it would run on"
         note(f"{job.job} {where}: {clean(one_line(job.command, 80))}")
 

@@ -30,14 +30,14 @@ def session_id(node: Node, text: str | None) -> str:
     """Return the full id of `text`: an id, a unique beginning or end of one of the newest 10,000, or `@last` (also
     None), the newest. Raises `NotFound`, and `Invalid` when several fit."""
     if text is None or text == "@last":
-        newest = node.find(limit=1)
+        newest = node.sessions.find(limit=1).sessions
         if not newest:
             raise NotFound('there are no sessions yet. Start one with `roost run "…"`')
         return newest[0].id
     found: list[str] = []
     before: str | None = None
     for _ in range(_PAGES):
-        page = node.find(before=before, limit=_PAGE)
+        page = node.sessions.find(before=before, limit=_PAGE).sessions
         for info in page:
             if info.id == text:
                 return text

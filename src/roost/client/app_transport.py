@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
-from roost.client.requests import Request
+from roost.client.requests import Request, Unreachable
 
 if TYPE_CHECKING:
     from roost.client.async_client import Response, Transport
@@ -47,7 +47,8 @@ class AppResponse:
             while (message := await self._messages.get()) is not None:
                 if body := message.get("body"):
                     yield body
-            await self._task
+            if not self._left.is_set():
+                await self._task
         finally:
             self.close()
 
@@ -56,9 +57,12 @@ class AppResponse:
         return self._task.done()
 
     def close(self) -> None:
+        """Leave, as a client that disconnects. Ends the reading of `chunks`."""
         self._left.set()
-        if not self._task.done():
-            self._task.cancel()
+        self._task.cancel()
+        while not self._messages.empty():
+            self._messages.get_nowait()
+        self._messages.put_nowait(None)
 
     async def _run(self, app: App, scope: Message) -> None:
         try:
@@ -82,8 +86,11 @@ class AppTransport:
     def __init__(self, app: App) -> None:
         self._app = app
         self._open: set[AppResponse] = set()
+        self._closed = False
 
     async def send(self, request: Request, *, timeout: float | None = None) -> AppResponse:
+        if self._closed:
+            raise Unreachable("the client is closed", code="closed")
         path, _, query = request.target.partition("?")
         headers = request.headers | {"host": "localhost"}
         if isinstance(request.body, bytes):
@@ -107,6 +114,7 @@ class AppTransport:
 
     async def aclose(self) -> None:
         """End the streams that are read."""
+        self._closed = True
         for response in self._open:
             response.close()
 

@@ -19,7 +19,6 @@ from roost.client.connection import BlockingConnection
 from roost.client.daemon_address import Endpoint, Locate, at_url, of_home, token_of
 from roost.client.http1 import BadResponse, ResponseReader, head
 from roost.client.requests import ApiError, Request, Unreachable, refusal, remote, request_of, result_of
-from roost.kernel.frames import Frame
 from roost.operation import Download, Operation
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
         SyncSchedules,
         SyncSessions,
     )
+    from roost.kernel.frames import Frame
 
 SILENCE = 45.0
 """Seconds without data after which a stream's connection is dead: three missed pings."""

@@ -148,6 +148,7 @@ class SyncInputs(Protocol):
         always: list[str] = [],
         scope: GrantScope | None = None,
         asked: int | None = None,
+        source: str | None = None,
     ) -> AcceptedInput: ...
 
     def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput: ...

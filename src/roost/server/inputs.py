@@ -71,10 +71,19 @@ class InputService(InputsApi):
         always: list[str] = [],  # noqa: B006 - never changed
         scope: GrantScope | None = None,
         asked: int | None = None,
+        source: str | None = None,
     ) -> AcceptedInput:
         return _accepted(
             await self._sessions.approve(
-                session, call, decision, note=note, arguments=arguments, always=always, scope=scope, asked=asked
+                session,
+                call,
+                decision,
+                note=note,
+                source=source,
+                arguments=arguments,
+                always=always,
+                scope=scope,
+                asked=asked,
             )
         )
 

@@ -34,7 +34,7 @@ class NodeService(NodeApi):
 
     async def nodes(self) -> NodeList:
         found, backlog = await asyncio.gather(self._node.store.dispatch.nodes(), self._node.store.dispatch.backlog())
-        entries = [_entry(node, this=self._node.id) for node in found]
+        entries = [node_entry(node, this=self._node.id) for node in found]
         return NodeList(nodes=entries, waiting=backlog.sessions, waiting_seconds=backlog.seconds)
 
     async def drain(self, *, grace: float = 30.0) -> Draining:
@@ -42,14 +42,15 @@ class NodeService(NodeApi):
         return Draining(node=self._node.id, live=len(self._node.slots.live))
 
     async def agents(self) -> AgentList:
-        return AgentList(agents=[_agent(agent) for agent in self._api.runtime.agents.all()])
+        return AgentList(agents=[agent_info(agent) for agent in self._api.runtime.agents.all()])
 
     async def shutdown(self) -> Stopping:
         self._api.on_shutdown()
         return Stopping()
 
 
-def _entry(node: NodeInfo, *, this: str) -> NodeEntry:
+def node_entry(node: NodeInfo, *, this: str | None = None) -> NodeEntry:
+    """Describe a node. `this`: the id of the node that answers."""
     card = node.card
     return NodeEntry(
         id=card.id,
@@ -67,7 +68,8 @@ def _entry(node: NodeInfo, *, this: str) -> NodeEntry:
     )
 
 
-def _agent(agent: Agent) -> AgentInfo:
+def agent_info(agent: Agent) -> AgentInfo:
+    """Describe an agent."""
     spec = agent.spec
     return AgentInfo(
         name=spec.name,

@@ -16,9 +16,9 @@ from tests.harness.crash.daemon import Settings
 from tests.harness.crash.process import DaemonProcess, commands_of
 from tests.harness.proxy import Address, TcpProxy
 
-from roost.client.client import Client
 from roost.client.daemon_address import Endpoint, Unreachable
-from roost.client.socket_transport import ApiError
+from roost.client.requests import ApiError
+from roost.client.sync_client import BlockingTransport, SyncClient
 
 T = TypeVar("T")
 UP_SECONDS = 60.0
@@ -65,9 +65,9 @@ class Node:
     async def drain(self, seconds: float) -> int:
         """Ask it to let its sessions go; how many it still has when it has none any more or the time is up."""
         deadline = time.monotonic() + seconds
-        await asyncio.to_thread(self._call, lambda client: client.drain(grace=seconds))
+        await asyncio.to_thread(self._call, lambda client: client.node.drain(grace=seconds))
         while True:
-            left = (await asyncio.to_thread(self._call, Client.health)).live
+            left = (await asyncio.to_thread(self._call, lambda client: client.node.health())).live
             if not left or time.monotonic() > deadline:
                 return left
             await asyncio.sleep(0.05)
@@ -78,14 +78,14 @@ class Node:
 
     def _ask(self) -> bool:
         try:
-            health = self._call(Client.health)
+            health = self._call(lambda client: client.node.health())
         except (Unreachable, ApiError):
             return False
         self.id = health.node or self.id
         return health.status == "ok"
 
-    def _call(self, order: Callable[[Client], T]) -> T:
-        client = Client(self.process.endpoint, timeout=2.0)
+    def _call(self, order: Callable[[SyncClient], T]) -> T:
+        client = SyncClient(BlockingTransport(self.process.endpoint, timeout=2.0))
         try:
             return order(client)
         finally:

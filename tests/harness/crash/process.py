@@ -109,13 +109,13 @@ class DaemonProcess:
 
     def answers(self) -> bool:
         """Whether it is healthy."""
-        from roost.client.client import Client
-        from roost.client.socket_transport import ApiError
+        from roost.client.requests import ApiError
+        from roost.client.sync_client import BlockingTransport, SyncClient
 
         try:
-            client = Client(self.endpoint, timeout=5.0)
+            client = SyncClient(BlockingTransport(self.endpoint, timeout=5.0))
             try:
-                return client.health().status == "ok"
+                return client.node.health().status == "ok"
             finally:
                 client.close()
         except (Unreachable, ApiError):

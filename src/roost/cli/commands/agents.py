@@ -50,17 +50,17 @@ def agents() -> None:
 def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
     """List the agents, and the faults of files that a running daemon could not read again."""
     from roost.agent.default_agent import default_agent
-    from roost.cli.embedded import row_of
+    from roost.server.node import agent_info
 
-    rows = {"assistant": (row_of(default_agent()), "built in")}
+    rows = {"assistant": (agent_info(default_agent()), "built in")}
     faults: dict[str, str] = {}
     daemon = app.daemon()
     if daemon is not None:
-        rows |= {row.name: (row, "daemon") for row in daemon.agents() if row.name != "assistant"}
-        faults = daemon.configuration.faults()
+        rows |= {row.name: (row, "daemon") for row in daemon.node.agents().agents if row.name != "assistant"}
+        faults = dict(daemon.configuration.get().faults)
         daemon.close()
     files = app.agent_files(agent_places).files
-    rows |= {found.agent.spec.name: (row_of(found.agent), str(found.path)) for found in files}
+    rows |= {found.agent.spec.name: (agent_info(found.agent), str(found.path)) for found in files}
     chosen = [rows[name] for name in sorted(rows)]
     for fault in dict.fromkeys(faults.values()):
         note(f"! {fault}", "yellow")
@@ -115,13 +115,13 @@ def move(app: App, sessions: tuple[str, ...], every: str | None, as_json: bool) 
 
 def _moved(node: Node, session: str) -> tuple[_End, str]:
     """Move a session, and wait while a sleeping one wakes for it."""
-    info = node.get(session)
+    info = node.info(session)
     present = _present(node, info.agent)
     if info.version == present and not info.pending:
         return "already", f"is already at version {present} of its agent"
     node.configuration.move(session, by=who())
     deadline = time.monotonic() + (_PATIENCE if info.state == "running" and info.phase == "idle" else 0.0)
-    while (info := node.get(session)).version != present and time.monotonic() < deadline:
+    while (info := node.info(session)).version != present and time.monotonic() < deadline:
         time.sleep(0.05)
     if info.version == present and not info.pending:
         return "moved", f"moved to version {present} of its agent"
@@ -137,13 +137,13 @@ def _behind(node: Node, agent: str) -> Iterator[str]:
     if (present := _present(node, agent)) is None:
         raise RoostError(f"there is no agent {agent!r}", code="unknown_agent")
     before: str | None = None
-    while page := node.find(agent=agent, before=before, limit=100):
+    while page := node.sessions.find(agent=agent, before=before, limit=100).sessions:
         yield from (info.id for info in page if info.version != present and info.state not in ("stopped", "error"))
         before = page[-1].id
 
 
 def _present(node: Node, agent: str) -> str | None:
-    return next((row.version for row in node.agents() if row.name == agent), None)
+    return next((row.version for row in node.node.agents().agents if row.name == agent), None)
 
 
 def _fields(row: object) -> dict[str, object]:

@@ -88,21 +88,22 @@ def approve(
     node = app.node()
     try:
         session = session_id(node, session)
-        waiting = _chosen(node.approvals(session), session, call)
+        waiting = _chosen(node.sessions.approvals(session).approvals, session, call)
         arguments = _changed(waiting, *changes) if changes else None
         prefixes = waiting.prefixes if always else ()
         if always and not prefixes:
             raise Conflict("no beginning of this command can be allowed from now on; approve it without --always")
         if not as_json:
             _show(waiting, arguments)
-        node.approve(
+        node.inputs.approve(
             waiting.session,
             waiting.call,
             decision,
             note=note,
             arguments=arguments,
-            always=prefixes,
+            always=list(prefixes),
             asked=waiting.asked,
+            source="cli",
         )
         if as_json:
             said = {"session": waiting.session, "call": waiting.call, "decision": decision}

@@ -31,10 +31,10 @@ def attach(app: App, session: str | None) -> int:
     node = app.node()
     try:
         session = session_id(node, session)
-        view = node.inspect(session)
+        view = node.sessions.inspect(session)
         info = view.info
         note(f"session {short(session)} of agent {info.agent}, {activity(info)}. Ctrl-C leaves it running")
-        for message in node.messages(session)[-_LAST:]:
+        for message in node.sessions.messages(session).messages[-_LAST:]:
             for line in message_lines(message, asking={call.call for call in view.approvals}, to=sys.stderr):
                 note(line, None)
         if not info.pending and (info.phase == "idle" or info.state != "running"):

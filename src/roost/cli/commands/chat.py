@@ -68,7 +68,7 @@ def chat(
         talk.open()
         while talk.once():
             if talk.session is None:
-                talk.session = node.create(node.get(session).agent, workspace=place).id
+                talk.session = node.sessions.create(node.info(session).agent, workspace=place).id
                 session = talk.session
                 talk.open()
         return 0
@@ -93,7 +93,7 @@ class _Chat:
     def open(self) -> None:
         """Follow the session from its current state; a running turn is followed to its end."""
         assert self.session is not None
-        info = self._node.get(self.session)
+        info = self._node.info(self.session)
         self._follower = Follower(
             self._node,
             self.session,
@@ -105,7 +105,7 @@ class _Chat:
         where = info.workspace or "its private folder"
         note(f"{info.agent} in {where}, session {short(info.id)}. /help for commands, Ctrl-D to leave")
         self._node.work_on(self.session)
-        if info.pending or (info.phase != "idle" and self._node.inspect(self.session).turn is not None):
+        if info.pending or (info.phase != "idle" and self._node.sessions.inspect(self.session).turn is not None):
             self._follow("any")
 
     def once(self) -> bool:
@@ -159,7 +159,7 @@ class _Chat:
     def _control(self, word: str) -> None:
         assert self.session is not None
         action = "pause" if word == "/pause" else "resume" if word == "/resume" else "cancel"
-        info = self._node.control(self.session, action)
+        info = self._node.sessions.control(self.session, action)
         note(f"session {activity(info)}")
         if action == "resume" and info.phase == "working":
             self._follow("any")
@@ -169,7 +169,7 @@ class _Chat:
         if not text.strip():
             note("say what, as in: /steer look at the tests first", "yellow")
             return
-        self._queue.append(self._node.send(self.session, text, source="cli").input)
+        self._queue.append(self._node.send(self.session, text).input)
         while self._queue:
             number = self._queue.pop(0)
             if number not in self._follower.received and not self._follow(number):
@@ -221,11 +221,11 @@ class _Chat:
     def _add(self, text: str, *, later: bool) -> None:
         assert self.session is not None
         if text.strip():
-            sent = self._node.send(self.session, text, mode="follow_up" if later else "steer", source="cli")
+            sent = self._node.send(self.session, text, mode="follow_up" if later else "steer")
             self._queue.append(sent.input)
             note("  (for later)" if later else "  (told)")
 
     def _list(self) -> None:
-        for info in self._node.find(limit=10, turns=True):
+        for info in self._node.sessions.find(limit=10, turns=True).sessions:
             mark = "*" if info.id == self.session else " "
             say(f"{mark} {styled(short(info.id), 'bold')}  {info.agent}  {activity(info)}  {ago(info.updated_at)}")

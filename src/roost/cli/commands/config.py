@@ -13,7 +13,7 @@ from roost.cli.options import WholeNumber, as_json, command
 from roost.cli.output import ago, note, say, say_json, table
 
 if TYPE_CHECKING:
-    from roost.cli.configuration import NodeConfiguration
+    from roost.client.sync_rooms import SyncConfiguration
     from roost.kernel.settings import Changed, Revision, Value
 
 
@@ -33,7 +33,7 @@ def config() -> None:
 
 
 @contextlib.contextmanager
-def _node(app: App) -> Generator[NodeConfiguration]:
+def _node(app: App) -> Generator[SyncConfiguration]:
     node = app.node()
     try:
         yield node.configuration
@@ -51,7 +51,7 @@ def get(app: App, key: str | None, as_json: bool) -> int:
     if key is not None and key not in KEYS:
         checked(key, None)
     with _node(app) as configuration:
-        found = [one for one in configuration.settings() if key in (None, one.key)]
+        found = [one for one in configuration.get().settings if key in (None, one.key)]
     if as_json:
         say_json(found if key is None else found[0])
     elif key is not None:
@@ -92,7 +92,7 @@ def set_(app: App, changes: tuple[str, ...], as_json: bool) -> int:
 def history(app: App, limit: int, as_json: bool) -> int:
     """Show the changes and their authors, the newest first."""
     with _node(app) as configuration:
-        found = configuration.history(limit=limit)
+        found = configuration.history(limit=limit).changes
     if as_json:
         say_json(found)
         return 0

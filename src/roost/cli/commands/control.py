@@ -49,9 +49,9 @@ def _each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], objec
 
 def _control(app: App, sessions: tuple[str, ...], action: ControlAction, *, as_json: bool) -> int:
     def one(node: Node, session: str) -> SessionInfo:
-        info = node.control(session, action)
+        info = node.sessions.control(session, action)
         if not as_json:
-            busy = action == "cancel" and info.phase != "idle" and node.inspect(session).turn is not None
+            busy = action == "cancel" and info.phase != "idle" and node.sessions.inspect(session).turn is not None
             say(f"{short(session)} {_now(info, action, daemon=node.daemon, busy=busy)}")
         return info
 
@@ -104,13 +104,13 @@ def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool
         return _control(app, sessions, "resume", as_json=as_json)
 
     def one(node: Node, session: str) -> Travelled:
-        done = node.travel.rollback(session, target(start), resume=True)
+        done = node.checkpoints.rollback(session, target(start), resume=True)
         if as_json:
             return done
         if done.seq is None:
             say(f"{short(session)} {LATER}")
         else:
-            now, then = node.inspect(session).info.state, clean(done.label or str(done.to))
+            now, then = node.sessions.inspect(session).info.state, clean(done.label or str(done.to))
             say(f"{short(session)} {now}, again as it was at {then}")
             say_files(done)
         return done
@@ -152,7 +152,7 @@ def compact(app: App, sessions: tuple[str, ...], as_json: bool) -> int:
     """
 
     def one(node: Node, session: str) -> Compacted:
-        done = node.compact(session)
+        done = node.sessions.compact(session)
         if not as_json:
             say(f"{short(session)} {_came(done.compaction)}")
         return done
@@ -195,7 +195,7 @@ def rm(app: App, sessions: tuple[str, ...], force: bool, as_json: bool) -> int:
         click.confirm(f"Delete {len(sessions)} session(s) for good?", abort=True, err=True)
 
     def one(node: Node, session: str) -> dict[str, object]:
-        node.delete(session)
+        node.sessions.delete(session)
         if not as_json:
             say(f"{short(session)} deleted")
         return {"session": session, "deleted": True}

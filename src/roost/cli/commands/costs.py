@@ -93,7 +93,7 @@ def settle_command(app: App, call: str, dollars: float) -> int:
 
     node = app.node()
     try:
-        settled = node.settle_lost(call, round(dollars * NANO))
+        settled = node.costs.settle(call, round(dollars * NANO))
     finally:
         node.close()
     note(f"{call} counts with {shown(settled.cost)} now; it was charged {shown(settled.charged)}")
@@ -113,8 +113,8 @@ def reconcile_command(app: App, month: str | None, ours: bool, as_json: bool) ->
     """
     node = app.node()
     try:
-        unit = node.costs().month.unit
-        found = node.reconcile_costs(month=month, ours=ours)
+        unit = node.costs.get().month.unit
+        found = node.costs.reconcile(month=month, ours=ours)
     finally:
         node.close()
     if as_json:
@@ -140,7 +140,7 @@ for _made in (lost_command, reconcile_command, settle_command):
 def _costs(app: App, by: By | None, month: str | None) -> Costs:
     node = app.node()
     try:
-        return node.costs(by=by, month=month)
+        return node.costs.get(by=by, month=month)
     finally:
         node.close()
 

@@ -21,7 +21,7 @@ from roost.errors import RoostError
 if TYPE_CHECKING:
     import subprocess
 
-    from roost.cli.remote import RemoteNode
+    from roost.cli.node import Node
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
@@ -130,7 +130,7 @@ def up(
     return 0
 
 
-def _already(running: RemoteNode, *, as_json: bool) -> int:
+def _already(running: Node, *, as_json: bool) -> int:
     if as_json:
         say_json({"url": running.endpoint.url, "pid": running.endpoint.pid, "started": False})
     else:
@@ -138,7 +138,7 @@ def _already(running: RemoteNode, *, as_json: bool) -> int:
     return 0
 
 
-def _running(app: App) -> RemoteNode | None:
+def _running(app: App) -> Node | None:
     app.url = None  # look for the daemon of this home, whatever ROOST_URL names
     return app.daemon()
 
@@ -246,13 +246,13 @@ def down(app: App, as_json: bool) -> int:
             say("no daemon is running")
         return 0
     endpoint = node.endpoint
-    node.shutdown()
-    node.close()
-    deadline = time.monotonic() + _STOP_SECONDS
-    while _alive(node, endpoint.pid):
-        if time.monotonic() > deadline:
-            raise RoostError(f"the daemon still runs after {_STOP_SECONDS:.0f} s (process {endpoint.pid})")
-        time.sleep(0.05)
+    with node:
+        node.node.shutdown()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _alive(node, endpoint.pid):
+            if time.monotonic() > deadline:
+                raise RoostError(f"the daemon still runs after {_STOP_SECONDS:.0f} s (process {endpoint.pid})")
+            time.sleep(0.05)
     if as_json:
         say_json({"stopped": True, "pid": endpoint.pid})
     else:
@@ -260,7 +260,7 @@ def down(app: App, as_json: bool) -> int:
     return 0
 
 
-def _alive(node: RemoteNode, pid: int | None) -> bool:
+def _alive(node: Node, pid: int | None) -> bool:
     if pid is not None:
         try:
             os.kill(pid, 0)
@@ -270,7 +270,7 @@ def _alive(node: RemoteNode, pid: int | None) -> bool:
             pass
         return not _is_zombie(pid)
     try:
-        node.health()
+        node.node.health()
     except Unreachable:
         return False
     return True

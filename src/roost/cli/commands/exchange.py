@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import IO, Any, Literal
 
 import click
+import msgspec
 
 from roost.cli.app import App, folder
 from roost.cli.atomic_file import write_whole
@@ -18,6 +20,7 @@ from roost.cli.output import clean, note, say, say_json
 from roost.cli.session_ids import session_id, short
 from roost.ids import new_id
 from roost.kernel.exchange.conversation_items import FORMATS, Format, Report, Source
+from roost.operation import Download
 
 _SHOWN = 12
 """Kinds that are listed by name; --json has all."""
@@ -58,11 +61,12 @@ def export(app: App, session: str | None, format: Format, output: Path, files: P
     node = app.node()
     try:
         name = session_id(node, session)
-        report = write_whole(output, lambda out: node.export_session(name, out, format))
+        made = write_whole(output, lambda out: _download(node.exchange.export(name, format=format), out))
+        report = msgspec.convert(made, Report)
         note(f"session {short(name)}: {report.events} events read")
         _account(report, "out")
         if files is not None:
-            count = write_whole(files, lambda out: node.export_files(name, out))
+            count = write_whole(files, lambda out: _download(node.exchange.files(name), out))["files"]
             note(f"{count} files, with whatever secrets are in them: {files}")
         return 0
     finally:
@@ -114,7 +118,7 @@ def import_(
             path = _spooled(Path(room)) if str(file) == "-" else file
             key = new_id("key") if again else f"{_digest(path)}:{id or ''}"
             place = None if workspace is None else folder(workspace)
-            brought = node.import_session(
+            brought = node.load(
                 path, format=format, id=id, agent=agent, title=title, workspace=place, user=user, key=key
             )
     finally:
@@ -152,6 +156,13 @@ def _counts(counts: dict[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     shown = ", ".join(f"{count} {clean(kind)}" for kind, count in ordered[:_SHOWN])
     return shown + (f", and {len(ordered) - _SHOWN} kinds more" if len(ordered) > _SHOWN else "")
+
+
+def _download(file: Download[Iterator[bytes]], out: IO[bytes]) -> Any:
+    """Write the file to `out`. Returns its report."""
+    for chunk in file.chunks:
+        out.write(chunk)
+    return file.report
 
 
 def _spooled(folder: Path) -> Path:

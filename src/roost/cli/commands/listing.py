@@ -79,7 +79,7 @@ def ps(
 def _sessions(node: Node, agent: str | None, state: str | None) -> Iterator[SessionInfo]:
     before: str | None = None
     stored = None if state is None else _STATES[state]
-    while page := node.find(agent=agent, state=stored, before=before, limit=100, turns=True):
+    while page := node.sessions.find(agent=agent, state=stored, before=before, limit=100, turns=True).sessions:
         yield from (info for info in page if state in (None, stored) or activity(info) == state)
         before = page[-1].id
         if len(page) < 100:
@@ -103,7 +103,7 @@ def _grown(node: Node, roots: list[SessionInfo]) -> list[tuple[SessionInfo, int]
     rows: list[tuple[SessionInfo, int]] = []
     for root in roots:
         below: dict[str | None, list[SessionInfo]] = {}
-        for info in node.tree(root.id)[1:]:
+        for info in node.sessions.tree(root.id).sessions[1:]:
             below.setdefault(info.parent, []).append(info)
         waiting = [(root, 0)]
         while waiting:
@@ -131,7 +131,7 @@ def _jobs(node: Node, info: SessionInfo, depth: int) -> list[tuple[str, ...]]:
     if info.phase == "idle":
         return []
     try:
-        jobs = node.inspect(info.id).jobs
+        jobs = node.sessions.inspect(info.id).jobs
     except NotFound:  # deleted meanwhile
         return []
     place = "  " * depth + "  "

@@ -52,10 +52,10 @@ def logs(app: App, session: str | None, follow: bool, after: int, as_json: bool)
 
 
 def _replay(node: Node, session: str, after: int, *, as_json: bool) -> None:
-    while page := node.events(session, after=after, limit=_PAGE):
-        for record in page:
-            _print(record.seq, record.body, as_json=as_json)
-            after = record.seq
+    while page := node.sessions.events(session, after=after, limit=_PAGE).events:
+        for entry in page:
+            _print(entry.seq, bytes(entry.event), as_json=as_json)
+            after = entry.seq
 
 
 def _follow(node: Node, session: str, after: int, *, as_json: bool) -> None:

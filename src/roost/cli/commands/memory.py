@@ -17,7 +17,7 @@ from roost.cli.session_ids import session_id
 from roost.errors import NotFound
 
 if TYPE_CHECKING:
-    from roost.cli.memory import NodeMemory
+    from roost.client.sync_rooms import SyncMemory
     from roost.log.facts import Category, Fact
 
 _CATEGORIES = ("identity", "preference", "fact", "project", "user_profile")
@@ -46,7 +46,7 @@ def memory() -> None:
 
 
 @contextlib.contextmanager
-def _memory(app: App) -> Generator[NodeMemory]:
+def _memory(app: App) -> Generator[SyncMemory]:
     node = app.node()
     try:
         yield node.memory
@@ -74,7 +74,7 @@ def list_(
 ) -> int:
     """List facts, newest first."""
     with _memory(app) as known:
-        found = known.list(spaces or ("*",), category=category, key=key, at=at, ended=ended, limit=limit)
+        found = known.list(space=_joined(spaces), category=category, key=key, at=at, ended=ended, limit=limit).facts
     if as_json:
         say_json(found)
     elif found:
@@ -89,9 +89,9 @@ def list_(
 def spaces(app: App, as_json: bool) -> int:
     """List the spaces that facts are in."""
     with _memory(app) as known:
-        found = known.spaces()
+        found = known.spaces().spaces
     if as_json:
-        say_json([space._asdict() for space in found])
+        say_json(found)
     else:
         table(("SPACE", "FACTS", "VERSION"), [(one.name, str(one.facts), str(one.version)) for one in found])
     return 0
@@ -103,7 +103,7 @@ def spaces(app: App, as_json: bool) -> int:
 def show(app: App, fact: str, as_json: bool) -> int:
     """Show a fact: where it comes from, what it superseded, and what superseded it."""
     with _memory(app) as known:
-        found = known.story(fact)
+        found = known.get(fact)
     if as_json:
         say_json(found)
         return 0
@@ -169,7 +169,7 @@ def remove(app: App, facts: tuple[str, ...]) -> int:
     """Remove facts. They stay readable as ended facts."""
     with _memory(app) as known:
         for fact in facts:
-            gone = known.story(fact).ended is not None
+            gone = known.get(fact).ended is not None
             note(f"{'gone already' if gone else 'removed'}: {clean(known.remove(fact).text)}")
     return 0
 
@@ -193,7 +193,7 @@ def purge(app: App, facts: tuple[str, ...], spaces: tuple[str, ...], yes: bool, 
         what = f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'}" if facts else "all facts that are gone"
         click.confirm(f"Erase {what} for good?", abort=True, err=True)
     with _memory(app) as known:
-        done = known.purge(facts, spaces or ("*",))
+        done = known.purge(list(facts), space=_joined(spaces))
     if as_json:
         say_json(done)
         return 0
@@ -215,7 +215,7 @@ def search(app: App, query: str, spaces: tuple[str, ...], limit: int, as_json: b
     if len(quote(query, errors="replace")) > _QUERY:
         raise click.UsageError("that is too long for a query: search for its most telling words")
     with _memory(app) as known:
-        found = known.retrieve(query, spaces or ("*",), limit=limit)
+        found = known.retrieve(query, space=_joined(spaces), limit=limit)
     if as_json:
         say_json(found)
         return 0
@@ -244,7 +244,7 @@ def review(
     them.
     """
     with _memory(app) as known:
-        waiting = known.list(spaces or ("*",), proposed=True, limit=1000)
+        waiting = known.list(space=_joined(spaces), proposed=True, limit=1000).facts
         if answer is None and text is None:
             if as_json:
                 say_json(waiting)
@@ -274,7 +274,7 @@ def undo(app: App, session: str, since: int, until: int | None) -> int:
             if session == "@last":
                 raise
             found = session
-        changed = node.memory.undo(found, since, until)
+        changed = node.memory.undo(found, since, until).changed
     note(f"{changed} {'fact' if changed == 1 else 'facts'} came or went")
     return 0
 
@@ -286,11 +286,15 @@ def export(app: App, spaces: tuple[str, ...], ended: bool) -> int:
     """Print all facts as JSON lines, newest first."""
     with _memory(app) as known:
         before: str | None = None
-        while page := known.list(spaces or ("*",), ended=ended, before=before, limit=1000):
+        while page := known.list(space=_joined(spaces), ended=ended, before=before, limit=1000).facts:
             for fact in page:
                 say_json(fact, lines=True)
             before = page[-1].id
     return 0
+
+
+def _joined(spaces: tuple[str, ...]) -> str:
+    return ",".join(spaces) or "*"
 
 
 def _rows(facts: list[Fact]) -> None:

@@ -6,13 +6,12 @@ import asyncio
 import time
 
 import click
-import msgspec
 
+from roost.api.node import Health, NodeEntry, NodeList
 from roost.cli.app import App
+from roost.cli.node import Node
 from roost.cli.options import as_json, command
 from roost.cli.output import ago, note, say, say_json, table
-from roost.cli.remote import RemoteNode
-from roost.client.client import Health, NodeRow, Nodes
 from roost.client.daemon_address import Unreachable
 
 _POLL_SECONDS = 0.2
@@ -39,33 +38,33 @@ def nodes(app: App, as_json: bool) -> int:
     return 0
 
 
-def _found(app: App) -> Nodes:
+def _found(app: App) -> NodeList:
     daemon = app.daemon()
     if daemon is None:
         return asyncio.run(_in_store(app))
     try:
-        return daemon.nodes()
+        return daemon.node.nodes()
     finally:
         daemon.close()
 
 
-async def _in_store(app: App) -> Nodes:
+async def _in_store(app: App) -> NodeList:
     """Read the nodes from the store, without becoming a node."""
+    from roost.server.node import node_entry
     from roost.stores.open import open_store
 
     if not app.store and not app.home_store.exists():
-        return Nodes([])
+        return NodeList(nodes=[], waiting=0, waiting_seconds=0.0)
     store = await open_store(app.store or app.home_store)
     try:
         nodes, backlog = await store.dispatch.nodes(), await store.dispatch.backlog()
     finally:
         await store.close()
-    seen = [msgspec.structs.asdict(n.card) | {"alive": n.alive, "beat_at": n.beat_at} for n in nodes]
-    rows = msgspec.convert(seen, list[NodeRow])
-    return Nodes(rows, backlog.sessions, backlog.seconds)
+    entries = [node_entry(node) for node in nodes]
+    return NodeList(nodes=entries, waiting=backlog.sessions, waiting_seconds=backlog.seconds)
 
 
-def _row(node: NodeRow) -> tuple[str, ...]:
+def _row(node: NodeEntry) -> tuple[str, ...]:
     state = "lost" if not node.alive else "draining" if node.draining else "ready"
     name = f"{node.id} *" if node.this else node.id
     return name, state, str(node.live), str(node.room), node.version, ago(node.beat_at), node.url or "-"
@@ -86,9 +85,9 @@ def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -
     """
     daemon = _daemon(app)
     try:
-        daemon.drain(grace=grace)
+        daemon.node.drain(grace=30.0 if grace is None else grace)
         health = _wait(daemon, timeout, quiet=as_json)
-        waiting = daemon.nodes().waiting
+        waiting = daemon.node.nodes().waiting
     finally:
         daemon.close()
     if as_json:
@@ -102,12 +101,12 @@ def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -
     return 1 if health.live else 0
 
 
-def _wait(daemon: RemoteNode, timeout: float | None, *, quiet: bool) -> Health:
+def _wait(daemon: Node, timeout: float | None, *, quiet: bool) -> Health:
     """Wait until no session is left or the time is up. Returns the node's last health."""
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     shown = -1
     while True:
-        health = daemon.health()
+        health = daemon.node.health()
         if health.live != shown and health.live and not quiet:
             note(f"{health.live} sessions left")
         shown = health.live
@@ -116,7 +115,7 @@ def _wait(daemon: RemoteNode, timeout: float | None, *, quiet: bool) -> Health:
         time.sleep(_POLL_SECONDS)
 
 
-def _daemon(app: App) -> RemoteNode:
+def _daemon(app: App) -> Node:
     daemon = app.daemon()
     if daemon is None:
         raise Unreachable("no daemon is running here. Name the one that you mean with --url")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from roost.api.schedules import Ordered
 from roost.cli.app import App, folder
 from roost.cli.message_input import message_of
 from roost.cli.open_session import SessionOptions, begin
@@ -86,7 +87,7 @@ def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
         node, session = app.node(), given["session"]
     try:
         session = session_id(node, session)
-        found = node.schedules.set(session, name, spec)
+        found = _in_effect(node.schedules.set(session, name, spec))
         if as_json:
             say_json({"session": session, "name": name, "schedule": found})
             return 0
@@ -106,7 +107,7 @@ def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
 def list_(app: App, session: str | None, as_json: bool) -> int:
     """List schedules, the next one first."""
     with _node(app) as node:
-        found = node.schedules.list() if session is None else node.schedules.of(session_id(node, session))
+        found = _all(node) if session is None else node.schedules.of(session_id(node, session)).schedules
         found.sort(key=lambda one: one.coming[0].at if one.coming else float("inf"))
         if as_json:
             say_json(found)
@@ -156,7 +157,7 @@ def pause(app: App, name: str, session: str | None, as_json: bool) -> int:
     """Pause a schedule. A turn that has begun continues; `roost cancel` ends it."""
     with _node(app) as node:
         of = _named(node, name, session).session
-        return _told(node, node.schedules.pause(of, name), as_json)
+        return _told(node, _in_effect(node.schedules.pause(of, name)), as_json)
 
 
 @command("resume", store=True)
@@ -167,7 +168,7 @@ def resume(app: App, name: str, session: str | None, as_json: bool) -> int:
     """Resume a paused schedule. It does not catch up the missed times."""
     with _node(app) as node:
         of = _named(node, name, session).session
-        return _told(node, node.schedules.resume(of, name), as_json)
+        return _told(node, _in_effect(node.schedules.resume(of, name)), as_json)
 
 
 @command("run", store=True)
@@ -178,7 +179,7 @@ def run(app: App, name: str, session: str | None, as_json: bool) -> int:
     """Run a schedule now, once, paused or not."""
     with _node(app) as node:
         of = _named(node, name, session).session
-        accepted = node.schedules.run(of, name)
+        accepted = node.schedules.run(of, name).input
         if as_json:
             say_json({"session": of, "input": accepted})
         else:
@@ -193,7 +194,7 @@ def run(app: App, name: str, session: str | None, as_json: bool) -> int:
 def delete(app: App, name: str, session: str | None) -> int:
     """Delete a schedule. Its session stays."""
     with _node(app) as node:
-        done = node.schedules.delete(_named(node, name, session).session, name)
+        done = node.schedules.delete(_named(node, name, session).session, name).status == "done"
         note(f"deleted: {name}" if done else f"accepted: {name} goes as soon as its session's step has ended")
     return 0
 
@@ -220,10 +221,24 @@ def _spec(text: str, given: dict[str, Any]) -> ScheduleSpec:
     )
 
 
+def _in_effect(found: ScheduleView | Ordered) -> ScheduleView | None:
+    return None if isinstance(found, Ordered) else found
+
+
+def _all(node: Node) -> list[ScheduleView]:
+    found: list[ScheduleView] = []
+    after: str | None = ""
+    while after is not None:
+        page = node.schedules.list(after=after)
+        found += page.schedules
+        after = page.next
+    return found
+
+
 def _named(node: Node, name: str, session: str | None) -> ScheduleView:
     if session is not None:
         return node.schedules.get(session_id(node, session), name)
-    found = [one for one in node.schedules.list() if one.name == name]
+    found = [one for one in _all(node) if one.name == name]
     if not found:
         raise NotFound(f"there is no schedule {name!r}; `roost schedule list` shows what there is")
     if len(found) > 1:
@@ -235,7 +250,7 @@ def _named(node: Node, name: str, session: str | None) -> ScheduleView:
 
 def _namesakes(node: Node, name: str, session: str) -> None:
     """Warn that the name alone is ambiguous now."""
-    others = [one.session for one in node.schedules.list() if one.name == name and one.session != session]
+    others = [one.session for one in _all(node) if one.name == name and one.session != session]
     if others:
         some = ", ".join(short(one) for one in others)
         note(f"there is a schedule {name!r} of session {some} too: say which you mean with --session", "yellow")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from roost.cli.app import App
-from roost.cli.approvals import Approver
-from roost.cli.follow import Follower
 from roost.cli.message_input import message_of, with_files
 from roost.cli.options import as_json, attached, command
 from roost.cli.output import note, say_json
-from roost.cli.renderer import Renderer
 from roost.cli.session_ids import session_id, short
+
+if TYPE_CHECKING:
+    from roost.api.shapes import AcceptedInput
+    from roost.cli.node import Node
 
 
 @command("send")
@@ -33,7 +35,7 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
     node = app.node()
     try:
         session = session_id(node, session)
-        sent = node.send(session, said, mode="steer" if steer else "follow_up", source="cli")
+        sent = node.send(session, said, mode="steer" if steer else "follow_up")
         if sent.waits_for:
             note(
                 f"it waits: no running node knows {', '.join(sent.waits_for)}; start one with the file that defines it,"
@@ -41,14 +43,7 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
                 "yellow",
             )
         if wait:
-            node.work_on(session)
-            follower = Follower(
-                node, session, screen=Renderer(silent=as_json, spin=True), approver=Approver("leave"), ctrl_c="leave"
-            )
-            turn = follower.follow(after=sent.head, until=sent.input)
-            if as_json:
-                say_json({"session": session, "input": sent.input, "outcome": turn.outcome, "text": turn.text})
-            return 0 if turn.outcome == "answered" else 1
+            return _wait(node, session, sent, as_json=as_json)
         if as_json:
             waits = {"waits_for": sent.waits_for} if sent.waits_for else {}
             say_json({"session": session, "input": sent.input, "duplicate": sent.duplicate} | waits)
@@ -58,3 +53,18 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
         return 0
     finally:
         node.close()
+
+
+def _wait(node: Node, session: str, sent: AcceptedInput, *, as_json: bool) -> int:
+    """Follow the session until the message is answered."""
+    from roost.cli.approvals import Approver
+    from roost.cli.follow import Follower
+    from roost.cli.renderer import Renderer
+
+    node.work_on(session)
+    screen = Renderer(silent=as_json, spin=True)
+    follower = Follower(node, session, screen=screen, approver=Approver("leave"), ctrl_c="leave")
+    turn = follower.follow(after=sent.head, until=sent.input)
+    if as_json:
+        say_json({"session": session, "input": sent.input, "outcome": turn.outcome, "text": turn.text})
+    return 0 if turn.outcome == "answered" else 1

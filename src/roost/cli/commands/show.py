@@ -34,9 +34,9 @@ def show(app: App, session: str | None, count: int, full: bool, as_json: bool) -
     node = app.node()
     try:
         session = session_id(node, session)
-        view = node.inspect(session)
-        messages = node.messages(session)[-count:] if count else []
-        waits = node.approvals(session)
+        view = node.sessions.inspect(session)
+        messages = node.sessions.messages(session).messages[-count:] if count else []
+        waits = node.sessions.approvals(session).approvals
     finally:
         node.close()
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from roost.api.sessions import event_of
 from roost.cli.app import App
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.output import ago, clean, note, say, say_json, table
@@ -60,7 +61,7 @@ def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_
     if drop and label is None:
         raise click.UsageError("--drop needs the LABEL or the position of a checkpoint")
     with _session(app, session) as (node, found):
-        done = node.travel.drop_checkpoint(found, target(label) or "") if drop else node.travel.checkpoint(found, label)
+        done = node.checkpoints.drop(found, target(label) or "") if drop else node.checkpoints.make(found, label)
         if as_json:
             say_json(done)
         elif done.seq is None:
@@ -78,7 +79,7 @@ def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_
 def checkpoints(app: App, session: str | None, as_json: bool) -> int:
     """List a session's checkpoints, newest first; by default the newest session's."""
     with _session(app, session) as (node, found):
-        there = node.travel.checkpoints(found)
+        there = node.checkpoints.list(found).checkpoints
         if as_json:
             say_json(there)
         elif not there:
@@ -104,7 +105,7 @@ def diff(app: App, session: str | None, since: str | None, until: str | None, as
     line by line; a folder of yours has no checkpoints.
     """
     with _session(app, session) as (node, found):
-        done = node.travel.diff(found, target(since), target(until))
+        done = node.checkpoints.diff(found, since=since, until=until)
         if as_json:
             say_json(done)
         else:
@@ -153,7 +154,7 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
     if undo and to is not None:
         raise click.UsageError("either --to or --undo")
     with _session(app, session) as (node, found):
-        done = node.travel.rollback(found, target(to), undo=undo)
+        done = node.checkpoints.rollback(found, target(to), undo=undo)
         if as_json:
             say_json(done)
         elif done.seq is None:
@@ -177,7 +178,7 @@ def fork(app: App, session: str | None, at: str | None, title: str | None, as_js
     Both share their common part on disk; you can delete either of them.
     """
     with _session(app, session) as (node, found):
-        made = node.travel.fork(found, target(at), title=title)
+        made = node.checkpoints.fork(found, target(at), title=title)
         if why := _why_no_files(node, made):
             note(f"files: {why}", "yellow")
         if as_json:
@@ -190,5 +191,6 @@ def fork(app: App, session: str | None, at: str | None, title: str | None, as_js
 
 def _why_no_files(node: Node, fork: SessionInfo) -> str | None:
     """Return the reason in the fork's log; only few events can follow it."""
-    found = [record.event for record in node.events(fork.id, after=max(0, fork.head - _BEGINNING))]
+    page = node.sessions.events(fork.id, after=max(0, fork.head - _BEGINNING))
+    found = [event_of(entry) for entry in page.events]
     return next((event.why_no_files for event in reversed(found) if isinstance(event, SessionForked)), None)
