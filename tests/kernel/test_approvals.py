@@ -62,15 +62,15 @@ async def test_what_the_policy_denies_a_changed_call_cannot_do_either(tmp_path: 
 
 async def test_nobody_answers_in_time(tmp_path: Path, clock: MovedClock) -> None:
     notes = Notes()
-    policy = Policy(approvals=Approvals(seconds=2.0))
+    policy = Policy(approvals=Approvals(seconds=10.0))
     async with under(tmp_path, writer(notes), policy) as runtime:
         session = await runtime.session("a")
         accepted = await session.send("go")
         asked = await until(session, ev.ApprovalRequested)
-        assert asked.due == pytest.approx(asked.at + 2.0)
+        assert asked.due == pytest.approx(asked.at + 10.0)
         await asleep(runtime, session)
         assert list((await session.inspect()).timers) == [f"approval:{asked.call}"]
-    clock.skip(2.0)
+    clock.skip(10.0)
     async with under(tmp_path, writer(notes), policy) as runtime:  # it came due while nobody ran
         session = runtime.open(session.id)
         assert await session.answer(accepted.id) == "end"
@@ -84,13 +84,13 @@ async def test_nobody_answers_in_time(tmp_path: Path, clock: MovedClock) -> None
 
 async def test_an_answer_in_time_ends_the_waiting(tmp_path: Path, clock: MovedClock) -> None:
     notes = Notes()
-    async with under(tmp_path, writer(notes), Policy(approvals=Approvals(seconds=1.0))) as runtime:
+    async with under(tmp_path, writer(notes), Policy(approvals=Approvals(seconds=10.0))) as runtime:
         session = await runtime.session("a")
         accepted = await session.send("go")
         asked = await until(session, ev.ApprovalRequested)
         await session.approve(asked.call)
         assert await session.answer(accepted.id) == "end"
-        await clock.sleep(1.2)
+        await clock.sleep(10.2)
         log = await events(session, runtime)
         assert [event.decision for event in found(log, ev.ApprovalResolved)] == ["approve"]
     assert notes.written == ["x"]
