@@ -23,7 +23,7 @@ from roost.agent.definition import Agent
 from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import YOUNG, Runtime, default_home
-from roost.kernel.settings_reload import Reloaded
+from roost.kernel.settings import Reloaded
 from roost.log.dispatch import Dispatcher
 from roost.log.store import Durability, Store
 from roost.providers.accounts import Models
