@@ -15,7 +15,7 @@ from tools.cli_reference import commands, options
 from roost.agent.definition import AgentSpec
 from roost.cli.main import roost
 from roost.kernel.settings import KEYS
-from roost.log.events import EVENT_TYPES, event_type
+from roost.log.events import event_type, event_types
 from roost.tools.builtin import BUILTIN
 
 ROOT = Path(__file__).parents[1]
@@ -94,7 +94,7 @@ def test_each_event_is_in_the_reference() -> None:
             r"`([a-z_.]+)`", "".join(line.split("|")[1] for line in page("events.md").splitlines() if "|" in line)
         )
     )
-    assert {event_type(event) for event in EVENT_TYPES} - told == set()
+    assert {event_type(event) for event in event_types()} - told == set()
 
 
 def test_each_tool_is_in_the_reference() -> None:

@@ -12,6 +12,7 @@ from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT, SAID
 from bench.worker import serve
 from roost.agent.fold import apply
 from roost.agent.state import State
+from roost.features.compaction.events import ContextCompacted, ContextElided
 from roost.features.compaction.extractive_summary import extract
 from roost.features.compaction.plan import plan_cut, plan_elision
 from roost.features.compaction.state import head
@@ -41,7 +42,7 @@ def full(tokens: int) -> State:
 
 def elide(state: State, target: int) -> None:
     found = plan_elision(state.entries, state.tokens, target, keep=target // 2, readable=True)
-    event = ev.ContextElided(at=1.0, outputs=found.outputs, before=state.tokens, after=found.left)
+    event = ContextElided(at=1.0, outputs=found.outputs, before=state.tokens, after=found.left)
     ev.encode_event(event)
     apply(state, event)
 
@@ -52,7 +53,7 @@ def plain(state: State, target: int) -> None:
     gone = [entry for place, entry in enumerate(state.entries[: cut.upto]) if place not in cut.keep]
     summary = extract(gone, state.summary, cap=cap)
     block = head(state.pins, summary)
-    event = ev.ContextCompacted(
+    event = ContextCompacted(
         at=1.0,
         before=state.tokens,
         after=cut.left + (estimate(block) if block else 0),

@@ -11,6 +11,7 @@ from roost.agent.definition import AgentSpec, encode_spec
 from roost.agent.fold import apply
 from roost.agent.log_buffer import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
 from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.features.compaction.events import ContextCompacted
 from roost.features.compaction.plan import plan_cut
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall, Usage
@@ -73,7 +74,7 @@ class Past:
             turn = state.turn.number if state.turn else 0
             cut = plan_cut(state.entries, state.tokens, int(_ROOM * 0.5), turn=turn)
             self._note(
-                ev.ContextCompacted(
+                ContextCompacted(
                     at=time.time(),
                     before=state.tokens,
                     after=cut.left,

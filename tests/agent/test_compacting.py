@@ -13,6 +13,7 @@ from roost.agent.definition import AgentSpec, decode_spec, encode_spec
 from roost.agent.fold import apply
 from roost.agent.options import Compaction
 from roost.agent.state import Entry, OpenStep, State
+from roost.features.compaction.events import ContextElided
 from roost.features.compaction.extractive_summary import TITLE, extract, shortened
 from roost.features.compaction.plan import plan_elision, plan_shortening
 from roost.features.compaction.state import head, learn
@@ -49,7 +50,7 @@ def test_the_oldest_outputs_leave_until_it_is_enough() -> None:
     found = plan_elision(entries, total(entries), total(entries) - 1_500, keep=0, readable=True)
     assert found.outputs == (10, 30), "the second one is not worth it"
     state = State(entries=entries, tokens=total(entries))
-    apply(state, ev.ContextElided(at=1.0, outputs=found.outputs, before=state.tokens, after=found.left))
+    apply(state, ContextElided(at=1.0, outputs=found.outputs, before=state.tokens, after=found.left))
     assert state.tokens == found.left == total(state.entries)
     again = plan_elision(state.entries, state.tokens, 0, keep=0, readable=True)
     assert again.outputs == (40,), "what was left out is not left out again, and what was not read yet stays"
@@ -75,7 +76,7 @@ def test_new_outputs_share_the_room_that_there_is(sizes: list[tuple[int, str]], 
     before = state.tokens
     found = plan_shortening(entries, before, target, readable=True)
     short = {one.seq for one in entries if one.tokens < 100}
-    apply(state, ev.ContextElided(at=1.0, outputs=found.outputs, before=1, after=1, shown=found.shown))
+    apply(state, ContextElided(at=1.0, outputs=found.outputs, before=1, after=1, shown=found.shown))
     assert not short & set(found.outputs)
     assert state.tokens == found.left == total(state.entries) <= before
     least = sum(min(one.tokens, 100) for one in entries)

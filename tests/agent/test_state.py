@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from roost.agent.fold import apply
 from roost.agent.known_files import CHARACTERS, FILES
 from roost.agent.state import Entry, State, decode_state, encode_state, transcript
+from roost.features.compaction.events import (
+    CompactionStarted,
+    ContextCompacted,
+    ContextElided,
+    ContextPinned,
+    ContextTrimmed,
+)
 from roost.features.compaction.plan import plan_cut
+from roost.features.delegation.events import ChildEnded, ChildHeld, ChildStarted
+from roost.features.intents.events import IntentChosen
+from roost.features.schedules.events import ContextCleared, ScheduleCleared, ScheduleFired, ScheduleSet
+from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved
+from roost.features.stalls.events import LoopStalled
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
 from roost.log.schedule_events import ScheduleSpec
@@ -49,12 +61,12 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         undo=st.sampled_from([None, "", "p"]),
     ),
     st.builds(
-        ev.WorkspaceSaved,
+        WorkspaceSaved,
         at=st.just(1.0),
         snapshot=st.sampled_from("pq"),
         point=st.sampled_from([None, "home", "store"]),
     ),
-    st.builds(ev.WorkspaceRestored, at=st.just(1.0), snapshot=st.sampled_from([None, "p"]), call=calls),
+    st.builds(WorkspaceRestored, at=st.just(1.0), snapshot=st.sampled_from([None, "p"]), call=calls),
     st.builds(
         ev.ToolCompleted,
         at=st.just(1.0),
@@ -72,7 +84,7 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
     ),
     st.builds(ev.ApprovalResolved, at=st.just(1.0), call=calls, decision=st.sampled_from(["approve", "reject"])),
     st.builds(
-        ev.IntentChosen,
+        IntentChosen,
         at=st.just(1.0),
         turn=st.integers(1, 9),
         intent=st.just("chat"),
@@ -80,7 +92,7 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         confirm=st.booleans(),
     ),
     st.builds(
-        ev.LoopStalled,
+        LoopStalled,
         at=st.just(1.0),
         turn=st.just(1),
         step=st.just(5),
@@ -90,18 +102,18 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         hint=st.sampled_from(["", "[stop]"]),
     ),
     st.builds(ev.TurnCompleted, at=st.just(1.0), turn=st.integers(1, 9), outcome=st.just("answered")),
-    st.builds(ev.ContextTrimmed, at=st.just(1.0), dropped=st.just(0), before=st.just(1), after=st.just(1)),
+    st.builds(ContextTrimmed, at=st.just(1.0), dropped=st.just(0), before=st.just(1), after=st.just(1)),
     st.builds(
-        ev.ContextElided,
+        ContextElided,
         at=st.just(1.0),
         outputs=st.lists(st.integers(0, 41), max_size=9).map(tuple),
         before=st.just(1),
         after=st.just(1),
         readable=st.booleans(),
     ),
-    st.builds(ev.CompactionStarted, at=st.just(1.0), model=st.just("m"), messages=st.just(3), before=st.just(1)),
+    st.builds(CompactionStarted, at=st.just(1.0), model=st.just("m"), messages=st.just(3), before=st.just(1)),
     st.builds(
-        ev.ContextCompacted,
+        ContextCompacted,
         at=st.just(1.0),
         before=st.just(1),
         after=st.just(1),
@@ -110,24 +122,22 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         summary=st.sampled_from(["", "in short"]),
     ),
     st.builds(
-        ev.ChildStarted,
+        ChildStarted,
         at=st.just(1.0),
         child=st.sampled_from("xy"),
         call=calls,
         agent=st.just("a"),
         background=st.booleans(),
     ),
-    st.builds(ev.ChildHeld, at=st.just(1.0), call=calls),
-    st.builds(ev.ChildEnded, at=st.just(1.0), child=st.sampled_from("xyz"), outcome=st.just("answered")),
-    st.builds(ev.ContextPinned, at=st.just(1.0), key=st.sampled_from("ab"), text=st.sampled_from([None, "keep this"])),
-    st.builds(ev.ContextCleared, at=st.just(1.0)),
+    st.builds(ChildHeld, at=st.just(1.0), call=calls),
+    st.builds(ChildEnded, at=st.just(1.0), child=st.sampled_from("xyz"), outcome=st.just("answered")),
+    st.builds(ContextPinned, at=st.just(1.0), key=st.sampled_from("ab"), text=st.sampled_from([None, "keep this"])),
+    st.builds(ContextCleared, at=st.just(1.0)),
+    st.builds(ScheduleSet, at=st.just(1.0), name=st.just("s"), spec=st.just(BEAT), next=st.sampled_from([None, 9.0])),
     st.builds(
-        ev.ScheduleSet, at=st.just(1.0), name=st.just("s"), spec=st.just(BEAT), next=st.sampled_from([None, 9.0])
+        ScheduleFired, at=st.just(1.0), name=st.just("s"), due=st.just(9.0), next=st.just(19.0), input=st.just(1)
     ),
-    st.builds(
-        ev.ScheduleFired, at=st.just(1.0), name=st.just("s"), due=st.just(9.0), next=st.just(19.0), input=st.just(1)
-    ),
-    st.builds(ev.ScheduleCleared, at=st.just(1.0), name=st.just("s"), why=st.just("over")),
+    st.builds(ScheduleCleared, at=st.just(1.0), name=st.just("s"), why=st.just("over")),
 )
 
 
@@ -144,12 +154,7 @@ def numbered(events: list[ev.Event]) -> list[ev.Event]:
             result.append(msgspec.structs.replace(event, parts=parts))
         elif isinstance(
             event,
-            ev.ToolStarted
-            | ev.ToolCompleted
-            | ev.ApprovalRequested
-            | ev.ApprovalResolved
-            | ev.ChildStarted
-            | ev.ChildHeld,
+            ev.ToolStarted | ev.ToolCompleted | ev.ApprovalRequested | ev.ApprovalResolved | ChildStarted | ChildHeld,
         ):
             result.append(msgspec.structs.replace(event, call=f"{answers}.{event.call}"))
         else:
@@ -214,7 +219,7 @@ def test_compacting_keeps_the_transcript_valid_and_the_turn_s_question(
     cut = plan_cut(entries, before, target, turn=number if running else 0, turns=turns, most=before - 1, task=task)
     apply(
         state,
-        ev.ContextCompacted(at=2.0, before=before, after=cut.left, upto=cut.upto, keep=cut.keep, summary="in short"),
+        ContextCompacted(at=2.0, before=before, after=cut.left, upto=cut.upto, keep=cut.keep, summary="in short"),
     )
     stayed = [entry for entry in state.entries if not entry.head]
     assert sum(entry.tokens for entry in stayed) == cut.left <= before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from roost.agent.definition import Agent, Children
+from roost.features.delegation.events import ChildEnded
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
@@ -23,7 +24,7 @@ async def main():
     await runtime.start()
     session = await runtime.session("boss", id="s")
     await session.send("go")
-    started = await session.bus.wait_for(ev.ChildStarted, after=0, timeout=20)
+    started = await session.bus.wait_for(ChildStarted, after=0, timeout=20)
     await runtime.open(started.child).bus.wait_for(ev.ModelStarted, after=0, timeout=20)
     print("began", flush=True)
     await asyncio.sleep(60)
@@ -52,7 +53,7 @@ async def test_kill_9_while_a_child_works(tmp_path: Path) -> None:
         end = await session.bus.wait_for(ev.TurnCompleted, after=0, timeout=20)
         assert end.outcome == "answered"
         log = [record.event for record in await runtime.sessions.history("s")]
-        assert [event.outcome for event in log if isinstance(event, ev.ChildEnded)] == ["answered"]
+        assert [event.outcome for event in log if isinstance(event, ChildEnded)] == ["answered"]
         [child] = (await runtime.sessions.tree("s"))[1:]
         own = [record.event for record in await runtime.sessions.history(child.id)]
         assert [event.attempt for event in own if isinstance(event, ev.ModelStarted)] == [1, 2]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.jobs.events import JobEnded, JobStarted
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
@@ -47,10 +48,10 @@ def _agent() -> Agent:
 
 def _tellings(log: Sequence[ev.Event]) -> tuple[Counter[str], set[str]]:
     """How often the end of each job was told, and the jobs."""
-    told = Counter(event.job for event in log if isinstance(event, ev.JobEnded) and event.told)
+    told = Counter(event.job for event in log if isinstance(event, JobEnded) and event.told)
     sources = [event.source or "" for event in log if isinstance(event, ev.InputReceived)]
     told.update(source.removeprefix("job:") for source in sources if source.startswith("job:"))
-    return told, {event.job for event in log if isinstance(event, ev.JobStarted)}
+    return told, {event.job for event in log if isinstance(event, JobStarted)}
 
 
 def _all_told(log: Sequence[ev.Event]) -> bool:
@@ -101,7 +102,7 @@ async def _crash(home: Path, request: pytest.FixtureRequest, at: int, when: When
             await store.close()
     told, jobs = _tellings(log)
     assert told == dict.fromkeys(jobs, 1), (daemon.struck, log)
-    assert sum(isinstance(event, ev.JobEnded) for event in log) == len(jobs)
+    assert sum(isinstance(event, JobEnded) for event in log) == len(jobs)
     return daemon.struck
 
 
@@ -127,7 +128,7 @@ async def test_a_daemon_is_killed_and_the_next_one_tells(tmp_path: Path) -> None
     assert isinstance(said, ev.InputReceived)
     assert (said.source or "").startswith("job:")
     assert "has ended: the daemon ended" in "".join(part.text for part in said.parts if isinstance(part, Text))
-    assert [(event.outcome, event.told) for event in log if isinstance(event, ev.JobEnded)] == [("lost", False)]
+    assert [(event.outcome, event.told) for event in log if isinstance(event, JobEnded)] == [("lost", False)]
     assert not _alive(int(pid.read_text()))
 
 

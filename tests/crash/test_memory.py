@@ -13,6 +13,7 @@ from typing import TypeAlias
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.memory.events import ConsolidationStarted, MemoryChanged, MemoryConsolidated
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.facts import FactQuery
@@ -91,11 +92,11 @@ async def _crash(home: Path, at: int, when: When) -> str | None:
         await store.close()
     assert sorted(fact.text for fact in current) == ["The office is in Oslo", "The port is 9090"], run.struck
     assert len(every) == 3, run.struck
-    told = {record.seq: record.event for record in log if isinstance(record.event, ev.MemoryChanged)}
+    told = {record.seq: record.event for record in log if isinstance(record.event, MemoryChanged)}
     assert len(told) == 3, run.struck
     for fact in every:
         event = told[int(str(fact.source).removeprefix("s:"))]
-        assert isinstance(event, ev.MemoryChanged)
+        assert isinstance(event, MemoryChanged)
         assert event.facts[0].id == fact.id, run.struck
     return run.struck
 
@@ -134,7 +135,7 @@ async def _consolidate(user: Hands) -> None:
 
 
 def _upto(log: Sequence[ev.Event]) -> int:
-    return max((event.upto for event in log if isinstance(event, ev.MemoryConsolidated)), default=0)
+    return max((event.upto for event in log if isinstance(event, MemoryConsolidated)), default=0)
 
 
 @pytest.mark.parametrize(
@@ -195,12 +196,12 @@ async def _crash_consolidating(home: Path, blow: Strike, settings: Consolidate, 
     finally:
         await journal.close()
     assert sorted(fact.text for fact in every) == ["The office is in Oslo", "The port is 8080"], run.struck
-    assert sum(isinstance(event, ev.MemoryChanged) for event in log) == 2, run.struck
-    ended = [event for event in log if isinstance(event, ev.MemoryConsolidated)]
+    assert sum(isinstance(event, MemoryChanged) for event in log) == 2, run.struck
+    ended = [event for event in log if isinstance(event, MemoryConsolidated)]
     assert {event.error for event in ended} == {None}, run.struck
     assert [event.upto for event in ended] == [1, 2], run.struck
     assert sum(event.facts for event in ended) == 2, run.struck
-    assert sum(isinstance(event, ev.ConsolidationStarted) for event in log) <= 3, run.struck
+    assert sum(isinstance(event, ConsolidationStarted) for event in log) <= 3, run.struck
     assert dump.timers == (), run.struck
     return run.struck
 

@@ -12,11 +12,11 @@ import pytest
 
 from roost.agent.definition import Agent, decode_spec
 from roost.errors import RoostError
+from roost.features.upgrades.events import SessionMoved
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.kernel.state_loader import load_state
-from roost.log import events as ev
 from roost.log.store import Store
 from roost.stores.open import open_store
 from roost.testing.scripted import ScriptedModel
@@ -74,7 +74,7 @@ async def _crash(begun: Path, home: Path, at: int, when: When) -> str | None:
     async with up(home) as runtime:
         await asyncio.wait_for(_work(runtime), 30)
         log = [record.event for record in await runtime.sessions.history("s")]
-        assert sum(isinstance(event, ev.SessionMoved) for event in log) == 1, struck
+        assert sum(isinstance(event, SessionMoved) for event in log) == 1, struck
         state = await load_state(runtime.node.store, "s")
         version = decode_spec(state.spec).version
         assert (await runtime.sessions.get("s")).version == version == clerk("two").spec.version, struck
@@ -85,6 +85,6 @@ async def _crash(begun: Path, home: Path, at: int, when: When) -> str | None:
 async def _work(runtime: Runtime) -> None:
     await runtime.sessions.move("s", key="move")
     async for record in runtime.sessions.tail("s"):
-        if isinstance(record.event, ev.SessionMoved):
+        if isinstance(record.event, SessionMoved):
             break
     assert "two" in await runtime.open("s").ask("hi", key="m")

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
+from roost.features.checkpoints.events import CheckpointMade
+from roost.features.compaction.events import ContextCompacted
 from roost.log import events as ev
 from tests.crash.travels import Ground, Model, Strike
 from tests.harness.postgres.server import PostgresServer
@@ -95,7 +97,7 @@ class Travels(Ground):
         session, _ = self.one(which)
 
         def made(event: ev.Event) -> bool:
-            return isinstance(event, ev.CheckpointMade) and event.label == label and event.cause == "manual"
+            return isinstance(event, CheckpointMade) and event.label == label and event.cause == "manual"
 
         self.act(
             session,
@@ -160,11 +162,11 @@ def _heard(event: ev.Event) -> bool:
 
 
 def _compacted(event: ev.Event) -> bool:
-    return isinstance(event, ev.ContextCompacted)
+    return isinstance(event, ContextCompacted)
 
 
 def _by_model(event: ev.Event) -> bool:
-    return isinstance(event, ev.ContextCompacted) and event.by == "model"
+    return isinstance(event, ContextCompacted) and event.by == "model"
 
 
 def _rolled(event: ev.Event) -> bool:

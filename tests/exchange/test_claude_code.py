@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from roost.errors import Invalid
+from roost.features.compaction.events import ContextCompacted
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Image, Text, Thinking, ToolMessage, UserMessage
 
@@ -204,7 +205,7 @@ async def test_a_compaction_leaves_the_summary_in_the_context(house: House, tmp_
     (event,) = [
         record.event
         for record in await house.runtime.sessions.history(brought.session.id)
-        if isinstance(record.event, ev.ContextCompacted)
+        if isinstance(record.event, ContextCompacted)
     ]
     assert (event.before, event.after) == (900, 90)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from roost.agent.definition import Agent, Limits
+from roost.features.schedules.events import ScheduleFired
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.log.schedule_events import ScheduleSpec
 from roost.models.request import Request
@@ -52,8 +52,8 @@ async def fire(runtime: Runtime, clock: Clock) -> None:
     await runtime.node.store.dispatch.fire(clock())
 
 
-async def fired(session: SessionHandle, runtime: Runtime) -> list[ev.ScheduleFired]:
-    return [event for event in await events(session, runtime) if isinstance(event, ev.ScheduleFired)]
+async def fired(session: SessionHandle, runtime: Runtime) -> list[ScheduleFired]:
+    return [event for event in await events(session, runtime) if isinstance(event, ScheduleFired)]
 
 
 async def quiet(runtime: Runtime, session: SessionHandle, *, seconds: float = 30.0) -> None:

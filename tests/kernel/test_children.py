@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent, Children, Limits
+from roost.features.delegation.events import ChildEnded, ChildStarted, ChildWaits
 from roost.kernel.config import KernelConfig
 from roost.kernel.lineage import below
 from roost.kernel.runtime import Runtime, SessionHandle
@@ -85,11 +86,11 @@ def seen(agent: Agent) -> list[str]:
 
 
 async def ended(log: list[ev.Event]) -> list[str]:
-    return [event.outcome for event in log if isinstance(event, ev.ChildEnded)]
+    return [event.outcome for event in log if isinstance(event, ChildEnded)]
 
 
 async def child_of(runtime: Runtime, session: SessionHandle) -> SessionHandle:
-    started = await until(session, ev.ChildStarted)
+    started = await until(session, ChildStarted)
     return runtime.open(started.child)
 
 
@@ -100,7 +101,7 @@ async def test_a_task_is_another_session_s(tmp_path: Path) -> None:
         assert await session.ask("go") == "all done"
         assert seen(parent) == ["did count the birds"]
         log = await events(session, runtime)
-        started = next(event for event in log if isinstance(event, ev.ChildStarted))
+        started = next(event for event in log if isinstance(event, ChildStarted))
         assert kinds(log).count("child.ended") == 1
         info = await runtime.sessions.get(started.child)
         assert (info.parent, info.agent, info.labels, info.title) == (
@@ -129,7 +130,7 @@ async def test_a_parent_sleeps_while_its_child_works(tmp_path: Path) -> None:
     async with running(tmp_path, parent, echo(delay=lambda _: 1.0)) as runtime:
         session = await runtime.session("boss")
         item = await session.send("go")
-        await until(session, ev.ChildStarted)
+        await until(session, ChildStarted)
         await asleep(runtime, session)
         info = await runtime.sessions.get(session.id)
         assert (info.phase, info.state) == ("waiting", "running")
@@ -145,7 +146,7 @@ async def test_no_more_at_once_than_may_be(tmp_path: Path) -> None:
         log = await events(session, runtime)
     now, most = 0, 0
     for event in log:
-        now += isinstance(event, ev.ChildStarted) - isinstance(event, ev.ChildEnded)
+        now += isinstance(event, ChildStarted) - isinstance(event, ChildEnded)
         most = max(most, now)
     assert most == 2
     assert kinds(log).count("child.started") == 5
@@ -357,7 +358,7 @@ async def test_taint_goes_both_ways(tmp_path: Path) -> None:
         assert await session.ask("go") == "done"
         log = await events(session, runtime)
         assert [event.by for event in log if isinstance(event, ev.SessionTainted)] == ["agent helper"]
-        second = [event.child for event in log if isinstance(event, ev.ChildStarted)][1]
+        second = [event.child for event in log if isinstance(event, ChildStarted)][1]
         assert "session.tainted" in kinds(await events(runtime.open(second), runtime))
 
 
@@ -372,7 +373,7 @@ async def test_a_parent_says_that_its_child_waits_for_a_person(tmp_path: Path) -
     async with running(tmp_path, parent, careful) as runtime:
         session = await runtime.session("boss")
         item = await session.send("go")
-        waits = await until(session, ev.ChildWaits)
+        waits = await until(session, ChildWaits)
         child = await child_of(runtime, session)
         assert (waits.child, waits.session, waits.tool) == (child.id, child.id, "change")
         [asked] = await runtime.sessions.approvals(session.id)
@@ -387,7 +388,7 @@ async def test_what_is_said_to_a_parent_that_waits_is_heard_after(tmp_path: Path
     async with running(tmp_path, parent, echo(delay=lambda _: 0.6)) as runtime:
         session = await runtime.session("boss")
         item = await session.send("go")
-        await until(session, ev.ChildStarted)
+        await until(session, ChildStarted)
         await session.send("hurry", mode="steer")
         assert await session.answer(item.id) == "done"
         log = await events(session, runtime)
@@ -584,7 +585,7 @@ async def test_a_fork_has_none_of_the_children(tmp_path: Path) -> None:
         session = await runtime.session("boss")
         await session.ask("go")
         fork = await runtime.sessions.fork(session.id)
-        await until(session, ev.ChildEnded)
+        await until(session, ChildEnded)
         await asleep(runtime, session)
         log = await events(runtime.open(fork.id), runtime)
         assert "child.ended" not in kinds(log)
@@ -633,7 +634,7 @@ async def test_what_waits_far_below_is_told_above(tmp_path: Path) -> None:
     async with running(tmp_path, parent, middle, leaf) as runtime:
         session = await runtime.session("boss")
         item = await session.send("go")
-        waits = await until(session, ev.ChildWaits)
+        waits = await until(session, ChildWaits)
         child = await child_of(runtime, session)
         grandchild = await child_of(runtime, child)
         assert (waits.child, waits.session) == (child.id, grandchild.id)

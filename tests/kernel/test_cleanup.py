@@ -11,6 +11,8 @@ import pytest
 
 from roost.agent.definition import Agent, Children
 from roost.errors import Invalid
+from roost.features.delegation.events import ChildStarted
+from roost.features.jobs.events import JobEnded
 from roost.kernel.config import KernelConfig
 from roost.kernel.duties import cleanup_pause
 from roost.kernel.runtime import Runtime, SessionHandle
@@ -46,7 +48,7 @@ def family(traces: Traces, **more: object) -> tuple[Agent, Agent]:
 
 
 async def child_of(runtime: Runtime, session: SessionHandle) -> SessionHandle:
-    return runtime.open((await until(session, ev.ChildStarted)).child)
+    return runtime.open((await until(session, ChildStarted)).child)
 
 
 async def becomes(runtime: Runtime, session: SessionHandle, state: str) -> None:
@@ -85,7 +87,7 @@ async def test_who_has_a_command_in_the_background_is_in_use(tmp_path: Path) -> 
         session = await runtime.session("a")
         assert await session.ask("go") == "on"
         await runtime.sessions.put(session.id, ControlInput("stop", "unused"))
-        assert (await until(session, ev.JobEnded)).outcome == "exited"
+        assert (await until(session, JobEnded)).outcome == "exited"
 
 
 async def test_an_order_to_stop_that_comes_late_means_nothing(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from roost.features.compaction.events import CompactionStarted, ContextCompacted
 from roost.kernel.compaction_result import Compaction
-from roost.log import events as ev
 from roost.log.content import ErrorData, Text, UserMessage
 from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, ScriptedModel
@@ -48,7 +48,7 @@ async def test_it_says_how_much_smaller_by_whom_and_the_same_when_asked_again(tm
         control = await runtime.sessions.control(session.id, "compact", key="once")
         assert getattr(control, "compaction", None) == came
         log = await events(session, runtime)
-        assert sum(isinstance(event, ev.ContextCompacted) for event in log) == 1
+        assert sum(isinstance(event, ContextCompacted) for event in log) == 1
 
 
 async def test_by_rule_it_says_why_not_by_the_model(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ async def test_what_a_stop_cuts_off_is_told(tmp_path: Path) -> None:
         for _ in range(3):
             await session.ask(LONG)
         asked = asyncio.create_task(runtime.sessions.compact(session.id))
-        await until(session, ev.CompactionStarted)
+        await until(session, CompactionStarted)
         await session.control("stop")
         done = await asked
         assert (done.compaction.outcome, done.compaction.why) == ("cut_off", "cut off: stop")

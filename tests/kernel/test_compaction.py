@@ -15,6 +15,7 @@ from roost.agent.fold import apply
 from roost.agent.options import Compaction
 from roost.agent.state import State
 from roost.errors import Invalid, TooLarge
+from roost.features.compaction.events import CompactionStarted, ContextCompacted, ContextElided, ContextPinned
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, Usage, UserMessage
@@ -86,8 +87,8 @@ async def fill(session: SessionHandle, runtime: Runtime, *, until: int = 1) -> N
     raise AssertionError("nothing was compacted")
 
 
-def outcome(log: list[ev.Event]) -> ev.ContextCompacted:
-    return next(event for event in log if isinstance(event, ev.ContextCompacted))
+def outcome(log: list[ev.Event]) -> ContextCompacted:
+    return next(event for event in log if isinstance(event, ContextCompacted))
 
 
 async def balanced(runtime: Runtime, session: SessionHandle) -> int:
@@ -108,7 +109,7 @@ async def test_a_model_writes_the_summary_and_the_task_stays(tmp_path: Path) -> 
         session = await runtime.session("a")
         await fill(session, runtime)
         log = await events(session, runtime)
-        started = next(event for event in log if isinstance(event, ev.CompactionStarted))
+        started = next(event for event in log if isinstance(event, CompactionStarted))
         done = outcome(log)
         assert (started.model, started.attempt) == ("scripted", 1)
         assert started.before == done.before
@@ -217,7 +218,7 @@ async def test_without_a_model_it_costs_nothing(
         assert clerk.summaries == 0
         assert "compaction.started" not in kinds(log)
         assert (outcome(log).by, outcome(log).usage, outcome(log).error) == ("plain", None, None)
-        first, _, third = (event.summary for event in log if isinstance(event, ev.ContextCompacted))
+        first, _, third = (event.summary for event in log if isinstance(event, ContextCompacted))
         carried = set(re.findall(r"question \d+", first)) & set(re.findall(r"question \d+", third))
         assert carried, "an earlier summary is carried on"
 
@@ -233,7 +234,7 @@ async def test_another_model_may_write_it(tmp_path: Path) -> None:
         session = await runtime.session("a")
         await fill(session, runtime)
         log = await events(session, runtime)
-        assert [event.model for event in log if isinstance(event, ev.CompactionStarted)] == ["other/small"]
+        assert [event.model for event in log if isinstance(event, CompactionStarted)] == ["other/small"]
         assert (clerk.summaries, other.calls, outcome(log).by) == (0, 1, "model")
         spent = await balanced(runtime, session)
         rows = {row.name: row for row in (await runtime.costs(by="model")).rows}
@@ -269,7 +270,7 @@ async def test_old_outputs_leave_first_and_can_be_read_again(tmp_path: Path, rea
         for number in range(9):
             await session.ask(f"look {number}")
         log = await events(session, runtime)
-        elided = [event for event in log if isinstance(event, ev.ContextElided)]
+        elided = [event for event in log if isinstance(event, ContextElided)]
         assert elided
         assert clerk.summaries == 0
         assert all(event.after < event.before * 0.7 for event in elided)
@@ -374,7 +375,7 @@ async def test_a_control_cuts_it_off(tmp_path: Path, action: Any) -> None:
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
         ticket = asyncio.create_task(fill(session, runtime))
-        await until(session, ev.CompactionStarted)
+        await until(session, CompactionStarted)
         info = await runtime.sessions.control(session.id, action)
         assert info.state == {"cancel": "running", "pause": "paused", "stop": "stopped"}[action]
         log = await events(session, runtime)
@@ -386,7 +387,7 @@ async def test_a_control_cuts_it_off(tmp_path: Path, action: Any) -> None:
             clerk.summary = Answer(text="in short")
             await runtime.sessions.control(session.id, "resume")
             await until(session, ev.TurnCompleted, after=len(log))
-            assert [one.by for one in await events(session, runtime) if isinstance(one, ev.ContextCompacted)] == [
+            assert [one.by for one in await events(session, runtime) if isinstance(one, ContextCompacted)] == [
                 None,
                 "model",
             ]
@@ -399,7 +400,7 @@ async def test_what_is_said_meanwhile_is_heard_after_it(tmp_path: Path) -> None:
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
         ticket = asyncio.create_task(fill(session, runtime))
-        await until(session, ev.CompactionStarted)
+        await until(session, CompactionStarted)
         await session.send("stop counting", mode="steer")
         await ticket
         log = await events(session, runtime)
@@ -413,7 +414,7 @@ async def test_a_shutdown_leaves_it_to_the_next_owner(tmp_path: Path) -> None:
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
         ticket = asyncio.create_task(fill(session, runtime))
-        await until(session, ev.CompactionStarted)
+        await until(session, CompactionStarted)
         ticket.cancel()
         await asyncio.gather(ticket, return_exceptions=True)
     clerk.summary = Answer(text="in short")
@@ -422,7 +423,7 @@ async def test_a_shutdown_leaves_it_to_the_next_owner(tmp_path: Path) -> None:
         done = await until(session, ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head)
         assert done.outcome == "answered"
         log = await events(session, runtime)
-        assert [event.attempt for event in log if isinstance(event, ev.CompactionStarted)] == [1, 2]
+        assert [event.attempt for event in log if isinstance(event, CompactionStarted)] == [1, 2]
         assert "model.lost" in kinds(log)
         assert outcome(log).by == "model"
         await balanced(runtime, session)
@@ -510,7 +511,7 @@ async def test_a_person_pins_and_the_model_hears_of_it_with_the_next_message(tmp
         session = await runtime.session("a")
         await session.ask(TASK)
         await runtime.sessions.pin(session.id, "rule", "no swallows")
-        await until(session, ev.ContextPinned)
+        await until(session, ContextPinned)
         assert (await session.inspect()).pins == {"rule": "no swallows"}
         await session.ask("go on")
         assert "[pinned under rule, to be kept in mind: no swallows]go on" in text_of(clerk.requests[-1].messages[-1])

@@ -9,19 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from roost.features.hooks.events import PolicyDecided
+from roost.features.memory.events import MemoryConsolidated
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, CostRow, costs
 from roost.log.content import ErrorData, Text, Usage
-from roost.log.events import (
-    Event,
-    MemoryConsolidated,
-    ModelCompleted,
-    ModelFailed,
-    ModelLost,
-    ModelStarted,
-    PolicyDecided,
-    encode_event,
-)
+from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ModelStarted, encode_event
 from roost.log.ledger import Balance, LostCall
 from roost.log.portable import SessionDump
 from roost.log.protocols import Record, SessionInfo

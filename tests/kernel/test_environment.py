@@ -11,6 +11,7 @@ import pytest
 
 from roost.agent.default_agent import default_agent
 from roost.agent.definition import Agent
+from roost.features.environment.events import EnvironmentNoted
 from roost.features.environment.surroundings import told
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
@@ -116,7 +117,7 @@ async def test_later_steps_and_turns_see_what_was_noted(tmp_path: Path) -> None:
     assert said(first) == said(second) == said(third)
     assert "Files: none" in said(first)[1]
     assert "Files: new.txt" in said(third, 1)[1]
-    noted = [event for event in log if isinstance(event, ev.EnvironmentNoted)]
+    noted = [event for event in log if isinstance(event, EnvironmentNoted)]
     assert [event.turn for event in noted] == [1, 2]
     kinds = [ev.event_type(event) for event in log]
     assert kinds.index("environment.noted") < kinds.index("model.started")
@@ -135,7 +136,7 @@ async def test_a_step_that_is_made_again_sees_the_same(tmp_path: Path) -> None:
         assert await again.answer(1) == "again"
         log = await events(again, runtime)
     assert said(model.requests[0]) == said(model.requests[1])
-    assert sum(isinstance(event, ev.EnvironmentNoted) for event in log) == 1
+    assert sum(isinstance(event, EnvironmentNoted) for event in log) == 1
 
 
 async def test_other_agents_are_told_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent, Children, Limits
+from roost.features.schedules.events import ContextCleared, ScheduleSet
 from roost.kernel.outbox import outbox
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
@@ -55,7 +56,7 @@ async def test_a_heartbeat_that_has_nothing_to_do_rests_until_somebody_speaks(tm
         await beat(runtime, session, clock)
         rests = await runtime.schedules.get(session.id, "beat")
         assert (rests.state, rests.coming) == ("idle", ())
-        said = [event.paused for event in await events(session, runtime) if isinstance(event, ev.ScheduleSet)]
+        said = [event.paused for event in await events(session, runtime) if isinstance(event, ScheduleSet)]
         assert said == [None, "idle"]
         clock.ahead += 50 * HOUR
         await fire(runtime, clock)
@@ -160,7 +161,7 @@ async def test_a_fork_where_a_turn_apart_would_begin_goes_on_with_the_conversati
         await session.ask("my name is Bob")
         await runtime.schedules.set(session.id, "beat", hourly("the report", fresh=True))
         await beat(runtime, session, clock)
-        place = next(n for n, one in enumerate(await events(session, runtime), 1) if isinstance(one, ev.ContextCleared))
+        place = next(n for n, one in enumerate(await events(session, runtime), 1) if isinstance(one, ContextCleared))
         fork = runtime.open((await runtime.sessions.fork(session.id, place)).id)
         await fork.ask("what is my name?")
         assert [text.split("\n")[-1] for text in clerk.heard()] == ["my name is Bob", "what is my name?"]

@@ -14,6 +14,7 @@ from roost.agent.definition import Agent, AgentSpec, decode_spec, encode_spec
 from roost.agent.options import CHAT, CREATE_PROJECT, DEBUG, IntentRule
 from roost.errors import Conflict
 from roost.features.intents.choice import choose
+from roost.features.intents.events import IntentChosen
 from roost.log import events as ev
 from roost.policy.loading import Approvals, Policy
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
@@ -97,7 +98,7 @@ async def test_a_turn_has_its_tools_and_no_others(tmp_path: Path) -> None:
     shown = [tuple(tool.name for tool in request.tools) for request in model.requests]
     assert shown == [("read_file",)] * 2 + [("read_file", "shell", "write_file")] * 2
     assert [request.intent for request in model.requests] == ["chat", "chat", "execute", "execute"]
-    chosen = found(log, ev.IntentChosen)
+    chosen = found(log, IntentChosen)
     assert [(event.turn, event.intent, event.word) for event in chosen] == [(1, "chat", None), (2, "debug", "fails")]
     assert chosen[0].tools == ("read_file",)
     ran = [event.name for event in found(log, ev.ToolStarted)]
@@ -140,7 +141,7 @@ async def test_a_project_waits_for_a_yes(tmp_path: Path) -> None:
         with pytest.raises(Conflict):
             await session.approve("turn:1", "reject")
         log = await events(session, runtime)
-        assert len(found(log, ev.IntentChosen)) == len(found(log, ev.ApprovalRequested)) == 1
+        assert len(found(log, IntentChosen)) == len(found(log, ev.ApprovalRequested)) == 1
         assert (await session.inspect()).approvals == ()
 
 

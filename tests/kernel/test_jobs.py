@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.jobs.events import JobEnded
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
@@ -76,7 +77,7 @@ def messages(log: Sequence[ev.Event]) -> list[str]:
 
 
 def ends(log: Sequence[ev.Event]) -> list[tuple[str, bool]]:
-    return [(event.outcome, event.told) for event in log if isinstance(event, ev.JobEnded)]
+    return [(event.outcome, event.told) for event in log if isinstance(event, JobEnded)]
 
 
 async def beats(file: Path) -> bool:
@@ -227,7 +228,7 @@ async def test_a_person_ends_them_without_a_word(tmp_path: Path) -> None:
         log = await events(session, runtime)
         assert messages(log) == []
         assert ends(log) == [("stopped", False)] * 3
-        reasons = [event.reason for event in log if isinstance(event, ev.JobEnded)]
+        reasons = [event.reason for event in log if isinstance(event, JobEnded)]
         assert reasons == ["the session was rolled back"] * 2 + ["the session was stopped"]
         await session.ask("once more")
         assert await beats(beat)

@@ -12,6 +12,7 @@ import pytest
 from roost.agent.definition import Agent
 from roost.agent.fold import apply
 from roost.agent.state import State, transcript
+from roost.features.compaction.events import ContextCompacted, ContextElided
 from roost.features.compaction.state import head
 from roost.kernel.runtime import SessionHandle
 from roost.log import events as ev
@@ -104,7 +105,7 @@ def _prefixes(log: list[ev.Event], *, every: int) -> State:
     near = 0
     for place, event in enumerate(log):
         apply(state, event)
-        near = 20 if isinstance(event, ev.ContextElided | ev.ContextCompacted) else near - 1
+        near = 20 if isinstance(event, ContextElided | ContextCompacted) else near - 1
         if near > 0 or place % every == 0:
             check_transcript(transcript(state))
     return state
@@ -133,8 +134,8 @@ async def _endless(home: Path, turns: int) -> str:
     assert provider.largest + OUTPUT <= WINDOW
     assert "model.failed" not in kinds(log)
     assert "model.notice" not in kinds(log)
-    compacted = [event for event in log if isinstance(event, ev.ContextCompacted)]
-    elided = [event for event in log if isinstance(event, ev.ContextElided)]
+    compacted = [event for event in log if isinstance(event, ContextCompacted)]
+    elided = [event for event in log if isinstance(event, ContextElided)]
     assert compacted
     assert elided
     assert all(event.by == "model" and event.after < event.before for event in compacted)

@@ -9,7 +9,7 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict, Invalid
-from roost.log import events as ev
+from roost.features.upgrades.events import SessionMoved
 from roost.testing.scripted import ScriptedModel
 
 from .support import Traces, agent, asleep, calling, events, kinds, running, until
@@ -30,7 +30,7 @@ async def test_a_sleeping_session_moves_when_it_is_told_and_not_before(tmp_path:
         assert "one" in await session.ask("hi")
         await asleep(runtime, session)
         await runtime.sessions.move(session.id, by="ann")
-        moved = await until(session, ev.SessionMoved)
+        moved = await until(session, SessionMoved)
         assert (moved.source, moved.version) == ("ann", told("two").spec.version)
         assert "two" in await session.ask("hi")
         info = (await session.inspect()).info
@@ -90,7 +90,7 @@ async def test_a_session_that_waits_or_is_paused_moves_afterwards(tmp_path: Path
         assert "session.moved" not in kinds(await events(session, runtime))
         traces.gate.set()
         await session.control("resume")
-        await until(session, ev.SessionMoved)
+        await until(session, SessionMoved)
 
 
 async def test_every_node_runs_what_one_node_was_told(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ async def test_every_node_runs_what_one_node_was_told(tmp_path: Path) -> None:
         await session.ask("hi")
         here.agents.add(told("two"))
         await here.sessions.move(session.id)
-        await until(session, ev.SessionMoved)
+        await until(session, SessionMoved)
         answers = [await node.open(session.id).ask("hi") for node in (there, here, there)]
         assert all("two" in answer for answer in answers)
         assert (await there.sessions.get(session.id)).version == told("two").spec.version

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent, Children
+from roost.features.delegation.events import ChildEnded, ChildStarted
+from roost.features.jobs.events import JobEnded
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage, UserMessage
@@ -80,7 +82,7 @@ async def test_what_a_child_that_has_ended_has_begun_hears_of_it(tmp_path: Path,
             assert (await below(runtime, session))["middle"][0] == "running"
         else:
             middle_log = await log_of(runtime, session, "middle")
-            assert [event.outcome for event in middle_log if isinstance(event, ev.ChildEnded)] == ["stopped"]
+            assert [event.outcome for event in middle_log if isinstance(event, ChildEnded)] == ["stopped"]
             assert sum(isinstance(event, ev.TurnStarted) for event in middle_log) == 1
             assert traces.done == []
 
@@ -95,7 +97,7 @@ async def test_a_task_whose_time_is_up_is_given_up_with_all_that_it_has_begun(tm
         await becomes(runtime, session, "leaf", ("running", "idle"))
         assert traces.cut == ["safe"]
         middle_log = await log_of(runtime, session, "middle")
-        assert [event.outcome for event in middle_log if isinstance(event, ev.ChildEnded)] == ["cancelled"]
+        assert [event.outcome for event in middle_log if isinstance(event, ChildEnded)] == ["cancelled"]
         assert [event.outcome for event in middle_log if isinstance(event, ev.TurnCompleted)] == ["cancelled"]
 
 
@@ -109,7 +111,7 @@ async def test_a_task_that_is_given_up_ends_its_commands_in_the_background(tmp_p
         assert await session.ask("go") == "middle has it"
         await becomes(runtime, session, "middle", ("running", "idle"))
         log = await log_of(runtime, session, "middle")
-    assert [event.outcome for event in log if isinstance(event, ev.JobEnded)] == ["stopped"]
+    assert [event.outcome for event in log if isinstance(event, JobEnded)] == ["stopped"]
     assert [event.outcome for event in log if isinstance(event, ev.TurnCompleted)] == ["cancelled"]
 
 
@@ -123,7 +125,7 @@ async def test_a_person_s_cancel_leaves_tasks_in_the_background_alone(tmp_path: 
         await session.control("cancel")
         assert (await below(runtime, session))["leaf"] == ("running", "working")
         traces.gate.set()
-        assert (await until(session, ev.ChildEnded)).outcome == "answered"
+        assert (await until(session, ChildEnded)).outcome == "answered"
 
 
 async def test_a_child_that_is_stopped_at_work_ends_as_stopped(tmp_path: Path) -> None:
@@ -132,11 +134,11 @@ async def test_a_child_that_is_stopped_at_work_ends_as_stopped(tmp_path: Path) -
     async with three(tmp_path, traces, top, middle) as runtime:
         session = await runtime.session("top")
         item = await session.send("go")
-        started = await until(session, ev.ChildStarted)
+        started = await until(session, ChildStarted)
         await asyncio.wait_for(traces.started.wait(), 30)
         await runtime.sessions.control(started.child, "stop")
         assert await session.answer(item.id) == "leaf has it"
-        assert (await until(session, ev.ChildEnded)).outcome == "stopped"
+        assert (await until(session, ChildEnded)).outcome == "stopped"
 
 
 async def log_of(runtime: Runtime, session: SessionHandle, agent: str) -> list[ev.Event]:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.planning.events import PlanChanged
 from roost.features.planning.plan import remaining
+from roost.features.stalls.events import LoopStalled
 from roost.log import events as ev
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
@@ -32,7 +34,7 @@ async def test_a_plan_and_the_pins_have_one_bound(tmp_path: Path) -> None:
         await runtime.sessions.pin(session.id, "rule", "x" * 7900)
         assert await session.ask("go") == "end"
         log = await events(session, runtime)
-        assert (list((await session.inspect()).pins), found(log, ev.PlanChanged)) == (["rule"], [])
+        assert (list((await session.inspect()).pins), found(log, PlanChanged)) == (["rule"], [])
     assert "8000 characters together" in str(found(log, ev.ToolCompleted)[0].parts)
 
 
@@ -48,7 +50,7 @@ async def test_a_plan_is_kept_until_it_is_over(tmp_path: Path) -> None:
         assert await session.ask("go on") == "over"
         assert (await session.inspect()).pins == {}
         log = await events(session, runtime)
-    first, second, third = found(log, ev.PlanChanged)
+    first, second, third = found(log, PlanChanged)
     assert (first.score, first.note, first.ended, first.eta) == (4, "so far", 0, None)
     assert [goal.state for goal in first.goals] == ["doing", "todo"]
     assert second.eta == pytest.approx(second.at - first.at)  # one of two is done
@@ -68,7 +70,7 @@ async def test_a_poor_score_speaks_for_another_way(tmp_path: Path) -> None:
         session = await runtime.session("a")
         assert await session.ask("go") == "end"
         log = await events(session, runtime)
-    (stalled,) = found(log, ev.LoopStalled)
+    (stalled,) = found(log, LoopStalled)
     assert (stalled.kind, stalled.count, stalled.step, stalled.action) == ("poor", 2, 4, "hint")
     assert "by your own word" in stalled.hint
 
@@ -92,7 +94,7 @@ async def test_what_is_no_plan_changes_nothing(tmp_path: Path, goals: Any) -> No
         log = await events(session, runtime)
         assert (await session.inspect()).pins == {}
     assert set(outcomes(log).values()) <= {"error"}  # or it was asked to say it again
-    assert found(log, ev.PlanChanged) == []
+    assert found(log, PlanChanged) == []
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.hooks.events import PolicyDecided
 from roost.kernel.runtime import SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.policy.guardrails import FunctionGuard, LengthGuard, PatternGuard
@@ -132,7 +133,7 @@ async def test_hooks_change_forbid_and_are_told_in_the_log(tmp_path: Path) -> No
         session = await runtime.session("a")
         assert await session.ask("go") == "end"
         log = await events(session, runtime)
-        assert [(event.by, event.decision) for event in found(log, ev.PolicyDecided)] == [
+        assert [(event.by, event.decision) for event in found(log, PolicyDecided)] == [
             ("hook:one", "modify"),
             ("hook:two", "allow"),
         ]
@@ -194,7 +195,7 @@ async def test_a_hook_that_cannot_answer_forbids(tmp_path: Path, broken: Any, wh
         session = await runtime.session("a")
         assert await asyncio.wait_for(session.ask("go"), 30) == "end"
         log = await events(session, runtime)
-        (decided,) = found(log, ev.PolicyDecided)
+        (decided,) = found(log, PolicyDecided)
         assert decided.decision == "deny"
         assert why in decided.reason
         assert set(outcomes(log).values()) == {"denied"}
@@ -399,7 +400,7 @@ async def test_the_classifier_only_makes_it_stricter(tmp_path: Path, answer: Ans
         await session.send("go")
         await until(session, ev.ApprovalRequested if outcome is None else ev.TurnCompleted)
         log = await events(session, runtime)
-        (decided,) = found(log, ev.PolicyDecided)
+        (decided,) = found(log, PolicyDecided)
         assert decided.by == "classifier"
         assert decided.usage is not None
         assert list(outcomes(log).values()) == ([] if outcome is None else [outcome])
@@ -422,8 +423,8 @@ async def test_a_classifier_that_is_cut_off_is_paid_and_asked_again(tmp_path: Pa
         await session.control("resume")
         assert await session.answer(accepted.id) == "end"
         log = await events(session, runtime)
-        assert [event.decision for event in found(log, ev.PolicyDecided)] == ["ask", "allow"]
-        assert all(event.usage for event in found(log, ev.PolicyDecided))
+        assert [event.decision for event in found(log, PolicyDecided)] == ["ask", "allow"]
+        assert all(event.usage for event in found(log, PolicyDecided))
     assert notes.written == ["x"]
 
 

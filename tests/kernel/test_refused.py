@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 from roost.errors import Invalid, StoreFailed
+from roost.features.checkpoints.events import CheckpointInput
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
-from roost.log.inputs import CheckpointInput, Input, SetTimerInput
+from roost.log.inputs import Input, SetTimerInput
 from roost.log.protocols import Append, Logs, SessionIndex
 from tests.harness.wrapping import Passing
 

@@ -14,6 +14,7 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.agent.state import POINTS
+from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved
 from roost.kernel.home import store_name
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
@@ -62,8 +63,8 @@ class Stage:
 
 
 class Visit(Talk):
-    async def restored(self) -> list[ev.WorkspaceRestored]:
-        return [event for event in await self.log() if isinstance(event, ev.WorkspaceRestored)]
+    async def restored(self) -> list[WorkspaceRestored]:
+        return [event for event in await self.log() if isinstance(event, WorkspaceRestored)]
 
 
 @pytest.fixture(params=["home", "store"])
@@ -98,7 +99,7 @@ async def test_only_when_asked(stage: Stage) -> None:
         log = await here.log()
         assert "workspace.restored" not in kinds(log)
         assert all(event.undo is None for event in log if isinstance(event, ev.ToolStarted))
-        points = {event.point for event in log if isinstance(event, ev.WorkspaceSaved)}
+        points = {event.point for event in log if isinstance(event, WorkspaceSaved)}
         assert points == {"store" if stage.url else "home"}
 
 
@@ -211,7 +212,7 @@ async def test_points_outlive_a_sweep(tmp_path: Path) -> None:
         store, objects = here.runtime.node.store, open_objects(str(stage.url))
         later = ObjectSnapshots(objects, owner=await store_name(store), clock=lambda: 10_000_000_000.0)
         assert (await sweep(store, later)).objects == 0
-        points = [event.snapshot for event in await here.log() if isinstance(event, ev.WorkspaceSaved)]
+        points = [event.snapshot for event in await here.log() if isinstance(event, WorkspaceSaved)]
         assert len(points) == 5
         assert all(later.items(point) for point in points)
         later.close()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Conflict, Invalid, NotFound
+from roost.features.schedules.events import DueInput, ScheduleFired
 from roost.features.schedules.firing import MOST, NEVER
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
 from roost.log import events as ev
-from roost.log.inputs import DueInput
 from roost.log.schedule_events import ScheduleSpec
 from roost.testing.clock import MovedClock
 
@@ -84,7 +84,7 @@ async def test_a_daemon_that_was_down_for_days(tmp_path: Path, missed: str, ran:
     clock.go_to(first + 7 * DAY + HOUR)
     async with running(tmp_path, clerk.agent, config=clock.config) as runtime:
         session = runtime.open(session.id)
-        await until(session, ev.ScheduleFired)
+        await until(session, ScheduleFired)
         async with asyncio.timeout(30):
             while await due(runtime, session, "d") <= clock():
                 await fire(runtime, clock)
@@ -180,7 +180,7 @@ async def test_while_a_turn_runs_one_firing_waits_and_not_more(tmp_path: Path) -
             await fire(runtime, clock)
         assert (await runtime.sessions.get(session.id)).pending == 1
         traces.gate.set()
-        await until(session, ev.ScheduleFired)
+        await until(session, ScheduleFired)
         await quiet(runtime, session)
         (only,) = await fired(session, runtime)
         assert (only.due, only.missed, only.next) == (first + 4 * HOUR, 4, first + 5 * HOUR)
@@ -204,7 +204,7 @@ async def test_a_stopped_session_waits_and_a_deleted_one_has_none(tmp_path: Path
         with pytest.raises(Conflict, match="start it again"):
             await runtime.schedules.run(session.id, "h")
         await session.control("start")
-        await until(session, ev.ScheduleFired)
+        await until(session, ScheduleFired)
         await quiet(runtime, session)
         assert [event.missed for event in await fired(session, runtime)] == [5]
         await session.delete()
@@ -223,7 +223,7 @@ async def test_what_comes_due_before_an_order_is_taken_in_counts(tmp_path: Path)
         assert await runtime.schedules.set(session.id, "h", hourly(), wait=0.05) is None
         clock.ahead = 2.5 * HOUR
         traces.gate.set()
-        event = await until(session, ev.ScheduleFired)
+        event = await until(session, ScheduleFired)
         assert ordered + 2 * HOUR <= event.due <= ordered + 2 * HOUR + 10
         assert event.missed == 1
 

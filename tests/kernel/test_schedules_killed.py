@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from roost.errors import NotFound, RoostError
+from roost.features.schedules.events import ScheduleFired, ScheduleSet
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
@@ -87,8 +88,8 @@ async def _strike(home: Path, at: int, when: When) -> KillingStore:
 
 
 def _judge(log: list[ev.Event], where: str) -> None:
-    fired = [event for event in log if isinstance(event, ev.ScheduleFired)]
-    made = next(event.next for event in log if isinstance(event, ev.ScheduleSet) and event.name == "h")
+    fired = [event for event in log if isinstance(event, ScheduleFired)]
+    made = next(event.next for event in log if isinstance(event, ScheduleSet) and event.name == "h")
     hours = [event.due for event in fired if event.name == "h" and event.due is not None]
     assert made is not None
     assert hours[:3] == [made + hour * HOUR for hour in range(len(hours[:3]))], where
@@ -96,7 +97,7 @@ def _judge(log: list[ev.Event], where: str) -> None:
     assert sum(event.due is None for event in fired) == 1, where
     beats = [event.due for event in fired if event.name == "b"]
     assert len(beats) == len(set(beats)) >= 2, where
-    rests = [event for event in log if isinstance(event, ev.ScheduleSet) and event.paused == "idle"]
+    rests = [event for event in log if isinstance(event, ScheduleSet) and event.paused == "idle"]
     assert len(rests) == 1, where
     turns = [event for event in log if isinstance(event, ev.TurnCompleted)]
     assert len(turns) == sum(event.run for event in fired), where

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from roost.features.schedules.events import ScheduleFired
 from roost.kernel.runtime import Runtime
 from roost.log.schedule_events import ScheduleSpec
 from roost.stores.open import open_store
@@ -124,11 +125,10 @@ async def _busy(runtime: Runtime, sessions: dict[str, tuple[str, str]]) -> bool:
 
 
 async def _fired(runtime: Runtime, session: str) -> list[float]:
-    from roost.log import events as ev
 
     found: list[float] = []
     after = 0
     while page := await runtime.sessions.history(session, after=after):
         after = page[-1].seq
-        found += [one.due for record in page if isinstance(one := record.event, ev.ScheduleFired) and one.due]
+        found += [one.due for record in page if isinstance(one := record.event, ScheduleFired) and one.due]
     return found

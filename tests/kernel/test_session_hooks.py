@@ -11,6 +11,7 @@ import pytest
 
 from roost.agent.definition import Agent, Children
 from roost.errors import NotFound
+from roost.features.hooks.events import PolicyDecided
 from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
 from roost.log.inputs import ControlInput
@@ -48,7 +49,7 @@ async def test_a_session_begins_once_and_ends_when_it_is_stopped_or_deleted(tmp_
         await session.control("stop")
         assert heard[1:] == [("end", "one", "stopped")]
         log = await events(session, runtime)
-        decided = [event for event in log if isinstance(event, ev.PolicyDecided)]
+        decided = [event for event in log if isinstance(event, PolicyDecided)]
         assert [(event.by, event.on) for event in decided] == [("hook:ends", on) for on in ENDS]
         applied = next(event for event in log if isinstance(event, ev.ControlApplied))
         assert log.index(decided[1]) < log.index(applied)

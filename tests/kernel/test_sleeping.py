@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.jobs.events import JobEnded
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.sandbox.choose import Isolation
@@ -77,7 +78,7 @@ async def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
         started, looked = results(log)
         assert looked.split()[0] in started
         assert " True n" in looked
-        assert not [each for each in log if isinstance(each, ev.SandboxEnded | ev.JobEnded)]
+        assert not [each for each in log if isinstance(each, ev.SandboxEnded | JobEnded)]
         assert {each.backend for each in log if isinstance(each, ev.SandboxChosen)} == {"gvisor"}
         await asyncio.sleep(0.5)
         assert _size(beat) > size
@@ -97,7 +98,7 @@ async def test_a_job_that_cannot_go_on_is_told(tmp_path: Path) -> None:
         session = runtime.open(session.id)
         await session.bus.wait_for(ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head, timeout=30)
         log = await events(session, runtime)
-    assert [(each.outcome, each.told) for each in log if isinstance(each, ev.JobEnded)] == [("lost", False)]
+    assert [(each.outcome, each.told) for each in log if isinstance(each, JobEnded)] == [("lost", False)]
     assert [each.parts for each in log if isinstance(each, ev.InputReceived) and each.source]
 
 
@@ -126,5 +127,5 @@ async def test_who_does_not_ask_for_it_has_its_jobs_ended(tmp_path: Path) -> Non
         await session.ask("begin")
         await runtime.node.evict(session.id)
         log = await events(session, runtime)
-        assert [each.outcome for each in log if isinstance(each, ev.JobEnded)] == ["stopped"]
+        assert [each.outcome for each in log if isinstance(each, JobEnded)] == ["stopped"]
         assert not [each for each in log if isinstance(each, ev.SandboxEnded)]

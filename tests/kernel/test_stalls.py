@@ -16,6 +16,7 @@ from roost.agent.definition import Agent, Limits
 from roost.agent.options import Stall
 from roost.agent.state import Trail
 from roost.features.stalls.detection import found
+from roost.features.stalls.events import LoopStalled
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
 from roost.models.request import Request
@@ -77,7 +78,7 @@ async def played(home: Path, calls: Callable[[int], list[Call]], steps: int, **m
 
 
 def what(log: list[ev.Event]) -> list[tuple[str, int, str, int]]:
-    return [(event.kind, event.count, event.action, event.step) for event in of(log, ev.LoopStalled)]
+    return [(event.kind, event.count, event.action, event.step) for event in of(log, LoopStalled)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def what(log: list[ev.Event]) -> list[tuple[str, int, str, int]]:
 async def test_it_is_seen(tmp_path: Path, calls: Any, steps: int, kind: tuple[str, int, str, int]) -> None:
     model, log = await played(tmp_path, calls, steps)
     assert what(log)[0] == kind
-    (told, *_) = of(log, ev.LoopStalled)
+    (told, *_) = of(log, LoopStalled)
     heard = [
         request.messages[-1]
         for request in model.requests
@@ -110,7 +111,7 @@ async def test_commands_that_fail_are_errors(tmp_path: Path, command: str, kind:
     _, log = await played(tmp_path, lambda step: [Call("shell", {"command": command.format(step)})], 9)
     assert [event.outcome for event in of(log, ev.ToolCompleted)] == ["ok"] * 9
     assert {event.code for event in of(log, ev.ToolCompleted)} == {3 if "3" in command else -9 if kind else 0}
-    assert [event.kind for event in of(log, ev.LoopStalled)] == ([kind] if kind else [])
+    assert [event.kind for event in of(log, LoopStalled)] == ([kind] if kind else [])
 
 
 async def test_a_command_that_goes_well_ends_the_row(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from roost.agent.definition import Agent, CheckpointPolicy
 from roost.agent.rewind import Folding, gone_back_to
 from roost.agent.state import State, encode_state
 from roost.errors import Conflict, Invalid, NotFound
+from roost.features.checkpoints.events import CheckpointMade
 from roost.kernel.check import check
 from roost.kernel.home import store_name
 from roost.kernel.runtime import Runtime
@@ -230,7 +231,7 @@ async def test_by_themselves(stage: Stage) -> None:
         session, sessions = await runtime.session("clerk"), runtime.sessions
         await session.ask("look ls\nlook ls\nsh echo 1 > a\nlook ls\nlook ls")
         log = await events(session, runtime)
-        made = [event for event in log if isinstance(event, ev.CheckpointMade)]
+        made = [event for event in log if isinstance(event, CheckpointMade)]
         assert {event.cause for event in made} == {"interval", "risky"}
         risky = next(place for place, event in enumerate(log) if event in made and event.cause == "risky")  # type: ignore[union-attr]
         following = next(event for event in log[risky:] if isinstance(event, ev.ToolStarted))

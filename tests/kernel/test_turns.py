@@ -9,6 +9,7 @@ import pytest
 
 from roost.agent.definition import Agent, Limits
 from roost.errors import ConfigError, Invalid, NotFound
+from roost.features.compaction.events import ContextCompacted
 from roost.kernel.runtime import SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, Usage
@@ -305,7 +306,7 @@ async def test_context_stays_inside_the_window(tmp_path: Path) -> None:
         for number in range(40):
             await session.ask(f"{number} " + "question " * 50)
         log = await events(session, runtime)
-        compacted = [event for event in log if isinstance(event, ev.ContextCompacted)]
+        compacted = [event for event in log if isinstance(event, ContextCompacted)]
         assert 1 < len(compacted) < 20
         assert all(event.after < event.before for event in compacted)
         assert max(sizes) < 4000 * 4

@@ -10,7 +10,7 @@ from typing import Any
 from roost.agent.default_agent import default_agent
 from roost.agent.definition import Agent
 from roost.agent.options import Compaction
-from roost.log import events as ev
+from roost.features.compaction.events import ContextCompacted
 from roost.log.content import Message, Text, ToolMessage, UserMessage
 from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, Call, ScriptedModel
@@ -72,7 +72,7 @@ async def test_a_request_has_the_last_messages_and_the_rest_is_found(tmp_path: P
         for number in range(16, 26):
             await session.ask(f"this is turn {number}")
         log = await events(session, runtime)
-        left = [event for event in log if isinstance(event, ev.ContextCompacted)]
+        left = [event for event in log if isinstance(event, ContextCompacted)]
         assert all(event.after < event.before and event.dropped >= MOST // 4 for event in left)
         assert {event.by for event in left} == {"plain"}
         sizes = [len(conversation(request)) for request in talker.requests]
@@ -103,7 +103,7 @@ async def test_without_a_number_and_below_it_nothing_leaves(tmp_path: Path) -> N
             for number in range(1, 12):
                 await session.ask(f"turn {number}0")
             assert len(talker.requests[-1].messages) > 3 * MOST
-            assert not any(isinstance(event, ev.ContextCompacted) for event in await events(session, runtime))
+            assert not any(isinstance(event, ContextCompacted) for event in await events(session, runtime))
 
 
 async def test_no_call_loses_its_result_in_a_long_turn(tmp_path: Path) -> None:

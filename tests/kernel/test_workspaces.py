@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from roost.errors import ConfigError
+from roost.features.snapshots.events import WorkspaceSaved, WorkspaceUnsaved
 from roost.kernel.config import KernelConfig
 from roost.kernel.home import store_name
 from roost.kernel.runtime import Runtime
@@ -112,7 +113,7 @@ async def test_a_save_is_in_the_same_commit_as_the_outcome(stage: Stage) -> None
         saving = [head for head in heads if "workspace.saved" in head]
         assert len(saving) == 2
         assert all("tool.completed" in head for head in saving)
-        saved = [event for event in await here.log() if isinstance(event, ev.WorkspaceSaved)]
+        saved = [event for event in await here.log() if isinstance(event, WorkspaceSaved)]
         assert [(event.files, event.bytes) for event in saved] == [(1, 2), (2, 4)]
 
 
@@ -199,7 +200,7 @@ async def test_files_from_before_there_was_a_store(stage: Stage) -> None:
         assert "workspace.saved" not in kinds(await here.log())
     async with stage.at("one") as here:
         assert await here.tell("sh cat a; echo 2 > b") == "1"
-        saved = [event for event in await here.log() if isinstance(event, ev.WorkspaceSaved)]
+        saved = [event for event in await here.log() if isinstance(event, WorkspaceSaved)]
         assert [event.files for event in saved] == [2]
 
 
@@ -309,7 +310,7 @@ async def test_unsaved_files_outlive_wakes_that_need_no_files(stage: Stage) -> N
                 await here.session.control(order)
                 await here.sleep()
         assert await here.tell("look cat a b") == "1\n2"
-        assert [one.lost for one in await here.log() if isinstance(one, ev.WorkspaceUnsaved)] == [False]
+        assert [one.lost for one in await here.log() if isinstance(one, WorkspaceUnsaved)] == [False]
     async with stage.at("one") as here:
         await here.session.control("pause")
     async with stage.at("one") as here:
@@ -329,7 +330,7 @@ async def test_what_is_lost_is_said(stage: Stage) -> None:
             await here.sleep()
     async with stage.at("two") as here:
         assert await here.tell("look ls") == "a"
-        lost = [event for event in await here.log() if isinstance(event, ev.WorkspaceUnsaved)]
+        lost = [event for event in await here.log() if isinstance(event, WorkspaceUnsaved)]
         assert [event.lost for event in lost] == [False, True]
         assert await here.tell("look ls") == "a"
         assert kinds(await here.log()).count("workspace.unsaved") == 2

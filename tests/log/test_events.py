@@ -9,29 +9,61 @@ import pytest
 
 from roost.agent.state import STATE_VERSION, State
 from roost.errors import UnknownEvent
+from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
+from roost.features.compaction.events import (
+    CompactionStarted,
+    ContextCompacted,
+    ContextElided,
+    ContextPinned,
+    ContextTrimmed,
+    PinInput,
+)
+from roost.features.delegation.events import (
+    ChildEnded,
+    ChildHeld,
+    ChildInput,
+    ChildStarted,
+    ChildWaits,
+    ChildWaitsInput,
+)
+from roost.features.environment.events import EnvironmentNoted
+from roost.features.hooks.events import PolicyDecided
+from roost.features.intents.events import IntentChosen
+from roost.features.jobs.events import JobEnded, JobStarted
+from roost.features.memory.events import (
+    ConsolidateInput,
+    ConsolidationStarted,
+    MemoryChanged,
+    MemoryConsolidated,
+    MemoryRecalled,
+)
+from roost.features.planning.events import PlanChanged
+from roost.features.schedules.events import (
+    ContextCleared,
+    DueInput,
+    ScheduleCleared,
+    ScheduleFired,
+    ScheduleInput,
+    ScheduleSet,
+)
+from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved, WorkspaceUnsaved
+from roost.features.stalls.events import LoopStalled
+from roost.features.upgrades.events import MoveInput, SessionMoved
 from roost.log import events as ev
 from roost.log.content import Audio, ErrorData, File, Image, Text, Thinking, ToolCall, Usage, Video
 from roost.log.facts import NewFact, RecalledFact
 from roost.log.inputs import (
     ApprovalInput,
-    CheckpointInput,
-    ChildInput,
-    ChildWaitsInput,
-    ConsolidateInput,
     ControlInput,
-    DropCheckpointInput,
-    DueInput,
     EmitInput,
     Input,
     MessageInput,
-    MoveInput,
-    PinInput,
     RollbackInput,
-    ScheduleInput,
     SetTimerInput,
     TimerInput,
     decode_input,
     encode_input,
+    input_types,
 )
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
@@ -107,13 +139,13 @@ EVENTS: list[ev.Event] = [
     ev.TimerSet(at=4.0, timer="t", due=9.0),
     ev.TimerFired(at=9.0, timer="t", input=9),
     ev.TimerCleared(at=9.0, timer="t"),
-    ev.ContextTrimmed(at=9.0, dropped=4, before=900, after=400),
+    ContextTrimmed(at=9.0, dropped=4, before=900, after=400),
     ev.TurnCompleted(at=9.0, turn=1, outcome="limit", reason="steps", steps=3, usage=Usage(20, 9)),
     ev.Emitted(at=9.0, name="mine", data={"a": [1, None]}),
     ev.ModelFailed(at=3.0, step=1, error=ErrorData("cancel", "cut off"), usage=Usage(10, 5, 0, 700)),
-    ev.WorkspaceSaved(at=9.0, snapshot="20778-ab", files=2, bytes=700, skipped=1),
-    ev.WorkspaceUnsaved(at=9.0, reason="down"),
-    ev.WorkspaceUnsaved(at=9.0, reason="gone", lost=True),
+    WorkspaceSaved(at=9.0, snapshot="20778-ab", files=2, bytes=700, skipped=1),
+    WorkspaceUnsaved(at=9.0, reason="down"),
+    WorkspaceUnsaved(at=9.0, reason="gone", lost=True),
     ev.InputReceived(at=2.0, input=8, parts=MEDIA),
     ev.ToolCompleted(at=4.0, call="c1", outcome="ok", parts=MEDIA),
     ev.ModelCompleted(
@@ -134,22 +166,22 @@ EVENTS: list[ev.Event] = [
     ev.ControlApplied(at=5.0, action="trust", input=9),
     ev.ApprovalRequested(at=4.0, call="c1", name="rm", arguments="{}", reason="r", why="level: r", due=9.0),
     ev.ApprovalResolved(at=4.0, call="c1", decision="modify", source="ann", arguments='{"a":1}'),
-    ev.PolicyDecided(at=4.0, by="hook:lint", on="pre_tool", decision="modify", call="c1", arguments='{"a":1}'),
-    ev.PolicyDecided(at=4.0, by="classifier", on="call", decision="ask", reason="r", call="c1", usage=Usage(9, 1)),
-    ev.PolicyDecided(at=4.0, by="guardrail:length", on="input", decision="deny", reason="too long"),
+    PolicyDecided(at=4.0, by="hook:lint", on="pre_tool", decision="modify", call="c1", arguments='{"a":1}'),
+    PolicyDecided(at=4.0, by="classifier", on="call", decision="ask", reason="r", call="c1", usage=Usage(9, 1)),
+    PolicyDecided(at=4.0, by="guardrail:length", on="input", decision="deny", reason="too long"),
     ev.SandboxChosen(at=4.0, level=1, backend="bwrap"),
     ev.SandboxChosen(at=4.0, level=0, backend="process", why="there is no bwrap"),
     ev.SandboxLimit(at=4.0, limit="pids"),
     ev.SandboxLimit(at=4.0, limit="memory_bytes", killed=True),
     ev.SandboxEnded(at=4.0, reason="the session went to sleep", background=2),
-    ev.WorkspaceSaved(at=9.0, snapshot="20778-ab", files=2, bytes=700, point="home"),
-    ev.WorkspaceSaved(at=9.0, snapshot="20778-ab", point="store"),
-    ev.WorkspaceRestored(at=9.0, snapshot="20778-ab", call="c1"),
-    ev.WorkspaceRestored(at=9.0, snapshot=None, error="gone"),
+    WorkspaceSaved(at=9.0, snapshot="20778-ab", files=2, bytes=700, point="home"),
+    WorkspaceSaved(at=9.0, snapshot="20778-ab", point="store"),
+    WorkspaceRestored(at=9.0, snapshot="20778-ab", call="c1"),
+    WorkspaceRestored(at=9.0, snapshot=None, error="gone"),
     ev.ToolStarted(at=3.0, call="c1", name="sh", replay="never", key="s:1:c1", undo="20778-ab"),
-    ev.MemoryChanged(at=9.0, op="update", facts=(FACT,), ended=("fct_0",), call="c1"),
-    ev.MemoryChanged(at=9.0, op="revert", since=7),
-    ev.MemoryRecalled(
+    MemoryChanged(at=9.0, op="update", facts=(FACT,), ended=("fct_0",), call="c1"),
+    MemoryChanged(at=9.0, op="revert", since=7),
+    MemoryRecalled(
         at=9.0,
         turn=1,
         facts=(RecalledFact(id="fct_1", space="agent:clerk", text="é", created=1.5, score=0.5, tainted=True),),
@@ -157,31 +189,31 @@ EVENTS: list[ev.Event] = [
         why="there is no embedding model",
         seconds=0.5,
     ),
-    ev.MemoryRecalled(at=9.0, turn=2),
-    ev.EnvironmentNoted(at=9.0, turn=2, text="[Now: Monday\nFiles: a.txt]"),
-    ev.MemoryConsolidated(at=9.0, upto=20, facts=3, model="m", usage=Usage(10, 5, 0, 700), seconds=0.5),
-    ev.MemoryConsolidated(at=9.0, upto=20, error="no answer"),
+    MemoryRecalled(at=9.0, turn=2),
+    EnvironmentNoted(at=9.0, turn=2, text="[Now: Monday\nFiles: a.txt]"),
+    MemoryConsolidated(at=9.0, upto=20, facts=3, model="m", usage=Usage(10, 5, 0, 700), seconds=0.5),
+    MemoryConsolidated(at=9.0, upto=20, error="no answer"),
     ev.ModelStarted(at=2.0, step=1, model="m", context=900),
-    ev.ContextElided(at=9.0, outputs=(12, 15), before=900, after=400),
-    ev.ContextElided(at=9.0, outputs=(12,), before=900, after=400, readable=False),
-    ev.CompactionStarted(at=9.0, model="m", messages=4, before=900, attempt=2),
-    ev.ContextCompacted(
+    ContextElided(at=9.0, outputs=(12, 15), before=900, after=400),
+    ContextElided(at=9.0, outputs=(12,), before=900, after=400, readable=False),
+    CompactionStarted(at=9.0, model="m", messages=4, before=900, attempt=2),
+    ContextCompacted(
         at=9.0, before=900, after=400, upto=5, keep=(0,), dropped=4, summary="notes", by="model", usage=Usage(9, 1)
     ),
-    ev.ContextCompacted(at=9.0, before=900, after=900, seconds=0.5, error=ErrorData("empty", "nothing")),
-    ev.ContextPinned(at=9.0, key="rule", text="no force", by="ann"),
-    ev.ContextPinned(at=9.0, key="rule", text=None),
-    ev.ContextElided(at=9.0, outputs=(12,), before=900, after=400, shown=80),
-    ev.ConsolidationStarted(at=9.0, upto=20, model="m", attempt=2),
-    ev.CheckpointMade(at=9.0, cause="manual", label="good", files="v1", files_in="home", input=7, dropped=(3,)),
-    ev.CheckpointMade(at=9.0, cause="pause", why_no_files="own folder"),
-    ev.CheckpointDropped(at=9.0, checkpoint=3, input=8),
-    ev.CheckpointDropped(at=9.0, checkpoint=3, points=("20000-ab",)),
+    ContextCompacted(at=9.0, before=900, after=900, seconds=0.5, error=ErrorData("empty", "nothing")),
+    ContextPinned(at=9.0, key="rule", text="no force", by="ann"),
+    ContextPinned(at=9.0, key="rule", text=None),
+    ContextElided(at=9.0, outputs=(12,), before=900, after=400, shown=80),
+    ConsolidationStarted(at=9.0, upto=20, model="m", attempt=2),
+    CheckpointMade(at=9.0, cause="manual", label="good", files="v1", files_in="home", input=7, dropped=(3,)),
+    CheckpointMade(at=9.0, cause="pause", why_no_files="own folder"),
+    CheckpointDropped(at=9.0, checkpoint=3, input=8),
+    CheckpointDropped(at=9.0, checkpoint=3, points=("20000-ab",)),
     ev.SessionRolledBack(at=9.0, to=3, input=8, label="good", files="v1", why_no_files="older"),
     ev.SessionForked(
         at=9.0, source="s", position=3, title="t", labels={"k": "v"}, files="v1", files_in="home", why_no_files="older"
     ),
-    ev.SessionMoved(at=9.0, version="v2", spec=_SPEC, input=7, source="ann"),
+    SessionMoved(at=9.0, version="v2", spec=_SPEC, input=7, source="ann"),
     ev.SessionImported(at=9.0, source="s"),
     ev.SessionImported(at=9.0, source="s", format="codex"),
     ev.SessionCreated(at=1.5, agent="clerk", version="v", spec=_SPEC, tainted="import"),
@@ -194,24 +226,24 @@ EVENTS: list[ev.Event] = [
         parent="p",
         family=ev.Family((ev.Ancestor("g", 700), ev.Ancestor("p")), 1, True),
     ),
-    ev.ChildStarted(at=9.0, child="s2", call="c1", agent="clerk", background=True, due=12.0),
-    ev.ChildHeld(at=9.0, call="c1"),
-    ev.ChildWaits(at=9.0, child="s2", session="s3", call="c1", tool="sh", reason="r"),
-    ev.ChildEnded(at=9.0, child="s2", outcome="timeout", reason="r", usage=Usage(10, 5, 0, 700)),
-    ev.JobStarted(at=9.0, job="job-1", call="c1", command="npm test", due=99.5, outside="shell_start"),
-    ev.JobEnded(at=9.0, job="job-1", outcome="exited", code=-9, told=True),
-    ev.JobEnded(at=9.0, job="job-1", outcome="lost", reason="r"),
-    ev.ScheduleSet(at=9.0, name="d", spec=SCHEDULE, next=99.5, input=7),
-    ev.ScheduleSet(at=9.0, name="d", spec=ScheduleSpec(text="x", every=60.0), next=None, paused="idle"),
-    ev.ScheduleFired(at=9.0, name="d", due=99.5, next=199.5, input=8, missed=3, run=False),
-    ev.ScheduleFired(at=9.0, name="d", due=None, next=None, input=8),
-    ev.ScheduleCleared(at=9.0, name="d", why="deleted", input=9),
-    ev.ScheduleCleared(at=9.0, name="d", why="over"),
-    ev.ContextCleared(at=9.0),
-    ev.LoopStalled(at=9.0, turn=1, step=5, kind="repeat", count=5, action="hint", hint="[stop]"),
-    ev.IntentChosen(at=9.0, turn=1, intent="deploy", tools=("sh",), word="deploy", confirm=True, calls="execute"),
-    ev.IntentChosen(at=9.0, turn=1, intent="chat"),
-    ev.PlanChanged(
+    ChildStarted(at=9.0, child="s2", call="c1", agent="clerk", background=True, due=12.0),
+    ChildHeld(at=9.0, call="c1"),
+    ChildWaits(at=9.0, child="s2", session="s3", call="c1", tool="sh", reason="r"),
+    ChildEnded(at=9.0, child="s2", outcome="timeout", reason="r", usage=Usage(10, 5, 0, 700)),
+    JobStarted(at=9.0, job="job-1", call="c1", command="npm test", due=99.5, outside="shell_start"),
+    JobEnded(at=9.0, job="job-1", outcome="exited", code=-9, told=True),
+    JobEnded(at=9.0, job="job-1", outcome="lost", reason="r"),
+    ScheduleSet(at=9.0, name="d", spec=SCHEDULE, next=99.5, input=7),
+    ScheduleSet(at=9.0, name="d", spec=ScheduleSpec(text="x", every=60.0), next=None, paused="idle"),
+    ScheduleFired(at=9.0, name="d", due=99.5, next=199.5, input=8, missed=3, run=False),
+    ScheduleFired(at=9.0, name="d", due=None, next=None, input=8),
+    ScheduleCleared(at=9.0, name="d", why="deleted", input=9),
+    ScheduleCleared(at=9.0, name="d", why="over"),
+    ContextCleared(at=9.0),
+    LoopStalled(at=9.0, turn=1, step=5, kind="repeat", count=5, action="hint", hint="[stop]"),
+    IntentChosen(at=9.0, turn=1, intent="deploy", tools=("sh",), word="deploy", confirm=True, calls="execute"),
+    IntentChosen(at=9.0, turn=1, intent="chat"),
+    PlanChanged(
         at=9.0,
         goals=(ev.Goal("read", "done"), ev.Goal("write")),
         score=4,
@@ -220,7 +252,7 @@ EVENTS: list[ev.Event] = [
         eta=9.5,
         call="c1",
     ),
-    ev.PlanChanged(at=9.0, goals=()),
+    PlanChanged(at=9.0, goals=()),
     ev.ApprovalRequested(
         at=4.0,
         call="c1",
@@ -282,8 +314,8 @@ def state_shape() -> bytes:
 
 
 def test_every_kind_is_pinned() -> None:
-    assert {type(event) for event in EVENTS} == set(ev.EVENT_TYPES)
-    assert {type(item) for item in INPUTS} == set(Input.__args__)
+    assert {type(event) for event in EVENTS} == set(ev.event_types())
+    assert {type(item) for item in INPUTS} == set(input_types())
 
 
 @pytest.mark.parametrize("place", range(len(EVENTS)))

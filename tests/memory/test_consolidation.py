@@ -15,6 +15,7 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import Conflict, NotFound
 from roost.features.memory.consolidation import read_answer
+from roost.features.memory.events import ConsolidationStarted, MemoryChanged, MemoryConsolidated
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
@@ -64,7 +65,7 @@ async def two_turns(runtime: Runtime) -> SessionHandle:
     session = await runtime.session("a", labels={"user": "ann"})
     await session.ask("I drink oolong")
     await session.ask("Our office is in Oslo")
-    await session.bus.wait_for(ev.MemoryConsolidated, after=0, timeout=30)
+    await session.bus.wait_for(MemoryConsolidated, after=0, timeout=30)
     return session
 
 
@@ -75,7 +76,7 @@ async def test_after_so_many_turns_facts_are_kept(tmp_path: Path) -> None:
         found = await runtime.memories.list(["user:ann"])
         assert sorted(fact.text for fact in found) == ["Ann drinks oolong", "The office is in Oslo"]
         log = await events(session, runtime)
-        (done,) = [event for event in log if isinstance(event, ev.MemoryConsolidated)]
+        (done,) = [event for event in log if isinstance(event, MemoryConsolidated)]
         assert (done.upto, done.facts, done.error) == (2, 2, None)
         assert done.usage.output > 0
         view = await runtime.sessions.inspect(session.id)
@@ -95,7 +96,7 @@ async def test_it_is_undone_by_its_events(tmp_path: Path) -> None:
         await runtime.memories.add("user:ann", "Ann drinks mate", key="drink")
         session = await two_turns(runtime)
         log = await events(session, runtime)
-        first = next(place for place, event in enumerate(log) if isinstance(event, ev.ConsolidationStarted))
+        first = next(place for place, event in enumerate(log) if isinstance(event, ConsolidationStarted))
         assert await runtime.memories.undo(session.id, first) == 3
         assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks mate"]
         assert await runtime.memories.undo(session.id, first) == 0
@@ -152,7 +153,7 @@ async def test_what_waits_for_an_answer_is_not_proposed_again(tmp_path: Path) ->
 async def test_a_useless_answer_changes_nothing_and_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, clerk("I have no idea")) as runtime:
         session = await two_turns(runtime)
-        (done,) = [event for event in await events(session, runtime) if isinstance(event, ev.MemoryConsolidated)]
+        (done,) = [event for event in await events(session, runtime) if isinstance(event, MemoryConsolidated)]
         assert done.error == "the model did not answer with a list"
         assert await session.ask("go on") == "yes"
         assert await runtime.memories.list() == []
@@ -160,11 +161,11 @@ async def test_a_useless_answer_changes_nothing_and_is_told(tmp_path: Path) -> N
 
 async def consolidated(
     session: SessionHandle, runtime: Runtime, count: int = 1, *, well: bool = False
-) -> list[ev.MemoryConsolidated]:
+) -> list[MemoryConsolidated]:
     """`well`: only those that were not cut off."""
     async with asyncio.timeout(30):
         while True:
-            found = [event for event in await events(session, runtime) if isinstance(event, ev.MemoryConsolidated)]
+            found = [event for event in await events(session, runtime) if isinstance(event, MemoryConsolidated)]
             found = [event for event in found if not (well and event.error)]
             if len(found) >= count:
                 return found
@@ -193,7 +194,7 @@ async def test_a_session_that_is_left_alone_is_asked_though_it_sleeps(tmp_path: 
         await asleep(runtime, session)
         log = await events(session, runtime)
         last = max(event.at for event in log if isinstance(event, ev.TurnCompleted))
-        (began,) = of(ev.ConsolidationStarted, log)
+        (began,) = of(ConsolidationStarted, log)
         assert began.at >= last + 0.5, "the time that it is left alone counts from the last turn"
         await clock.sleep(0.6)
         info = await runtime.sessions.get(session.id)
@@ -228,7 +229,7 @@ async def test_a_turn_in_which_it_comes_due_starts_the_time_anew(tmp_path: Path)
         await asleep(runtime, session)
         log = await events(session, runtime)
         ended = max(event.at for event in log if isinstance(event, ev.TurnCompleted))
-        (began,) = of(ev.ConsolidationStarted, log)
+        (began,) = of(ConsolidationStarted, log)
         assert (done.upto, began.at >= ended + 0.4) == (2, True)
         assert (await runtime.sessions.get(session.id)).pending == 0
 
@@ -252,14 +253,14 @@ async def test_cut_off_by_a_shutdown_it_is_made_good_by_itself(tmp_path: Path) -
         session = await runtime.session("a", id="s", labels={"user": "ann"})
         await session.ask("I drink oolong")
         await session.ask("Our office is in Oslo")
-        await session.bus.wait_for(ev.ConsolidationStarted, after=0, timeout=30)
+        await session.bus.wait_for(ConsolidationStarted, after=0, timeout=30)
     async with running(tmp_path, agent) as runtime:
         session = runtime.open("s")
         (done,) = await consolidated(session, runtime)
         assert (done.upto, done.facts, done.error) == (2, 2, None)
         await asleep(runtime, session)
         log = await events(session, runtime)
-        assert [event.attempt for event in of(ev.ConsolidationStarted, log)] == [1, 2]
+        assert [event.attempt for event in of(ConsolidationStarted, log)] == [1, 2]
         assert (await runtime.sessions.get("s")).pending == 0
         assert not (await runtime.sessions.state("s"))[1].timers
 
@@ -269,7 +270,7 @@ async def test_what_is_said_cuts_it_off_and_it_is_made_later(tmp_path: Path) -> 
         session = await runtime.session("a", labels={"user": "ann"})
         await session.ask("I drink oolong")
         await session.ask("Our office is in Oslo")
-        await session.bus.wait_for(ev.ConsolidationStarted, after=0, timeout=30)
+        await session.bus.wait_for(ConsolidationStarted, after=0, timeout=30)
         await asyncio.sleep(0.3)
         began = time.monotonic()
         assert await session.ask("and now?") == "yes"
@@ -282,8 +283,8 @@ async def test_what_is_said_cuts_it_off_and_it_is_made_later(tmp_path: Path) -> 
         assert (done.upto, done.facts, done.error) == (3, 2, None)
         await asleep(runtime, session)
         log = await events(session, runtime)
-        assert [event.attempt for event in of(ev.ConsolidationStarted, log)] == [1, 1]
-        first, second = (place for place, event in enumerate(log) if isinstance(event, ev.ConsolidationStarted))
+        assert [event.attempt for event in of(ConsolidationStarted, log)] == [1, 1]
+        first, second = (place for place, event in enumerate(log) if isinstance(event, ConsolidationStarted))
         turn = next(place for place, event in enumerate(log) if isinstance(event, ev.TurnStarted) and event.turn == 3)
         assert first < log.index(cut) < turn < second
 
@@ -306,7 +307,7 @@ async def test_a_pause_puts_it_off_and_a_cancel_ends_it(
         session = await runtime.session("a", labels={"user": "ann"})
         await session.ask("I drink oolong")
         await session.ask("Our office is in Oslo")
-        await session.bus.wait_for(ev.ConsolidationStarted, after=0, timeout=30)
+        await session.bus.wait_for(ConsolidationStarted, after=0, timeout=30)
         await runtime.sessions.control(session.id, order)
         (cut,) = await consolidated(session, runtime)
         assert cut.error == f"cut off: {order}"
@@ -327,7 +328,7 @@ async def test_what_comes_due_in_a_paused_session_waits_for_its_resume_and_in_no
         await session.bus.wait_for(ev.TimerCleared, after=0, timeout=30)
         await asleep(runtime, session)
         assert (await runtime.sessions.get(session.id)).pending == 0
-        assert of(ev.ConsolidationStarted, await events(session, runtime)) == []
+        assert of(ConsolidationStarted, await events(session, runtime)) == []
         await runtime.sessions.control(session.id, "resume")
         (done,) = await consolidated(session, runtime)
         assert (done.upto, done.facts, done.error) == (1, 2, None)
@@ -372,7 +373,7 @@ async def test_facts_of_one_answer_see_each_other(tmp_path: Path) -> None:
         every = {fact.text: fact for fact in await runtime.memories.list(["user:ann"], ended=True)}
         assert len(every) == 6, "what is superseded stays readable"
         assert current["Bob is in Bergen"].supersedes == (every["Bob is in Oslo"].id,)
-        changed: list[ev.MemoryChanged] = of(ev.MemoryChanged, await events(session, runtime))
+        changed: list[MemoryChanged] = of(MemoryChanged, await events(session, runtime))
         assert [event.op for event in changed] == ["update", "update", "add", "add", "update"]
         assert changed[1].ended == (every["Ann drinks oolong tea"].id,)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.memory.events import MemoryChanged, MemoryRecalled
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.local.embed.base import Embedder
@@ -72,11 +73,11 @@ async def test_what_one_session_remembers_the_next_one_recalls(tmp_path: Path) -
         assert await texts(runtime, f"session:{one.id}") == ["We are at step 3"]
         (fact,) = await runtime.memories.list(["user:ann"])
         log = await events(one, runtime)
-        assert isinstance(log[int(str(fact.source).split(":")[1]) - 1], ev.MemoryChanged)
+        assert isinstance(log[int(str(fact.source).split(":")[1]) - 1], MemoryChanged)
         assert (fact.category, fact.by, fact.tainted) == ("preference", f"session:{one.id}", False)
         other = await session(runtime, "b")
         await other.ask("what does she like, oolong or the build or a step?")
-        (recalled,) = [event for event in await events(other, runtime) if isinstance(event, ev.MemoryRecalled)]
+        (recalled,) = [event for event in await events(other, runtime) if isinstance(event, MemoryRecalled)]
         assert [one.text for one in recalled.facts] == ["Ann drinks oolong"]
         assert (recalled.how, recalled.turn) == ("words", 1)
         assert "roost pull minilm" in str(recalled.why)
@@ -117,7 +118,7 @@ async def test_found_by_meaning(tmp_path: Path) -> None:
         (said,) = await told(runtime, one)
         assert said.startswith('- "Ann resides in Oslo" [fct_')
         assert "words alone" not in said
-        assert not [event for event in await events(one, runtime) if isinstance(event, ev.MemoryRecalled)]
+        assert not [event for event in await events(one, runtime) if isinstance(event, MemoryRecalled)]
 
 
 async def test_a_newer_fact_takes_the_place_of_the_older(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ async def test_a_newer_fact_takes_the_place_of_the_older(tmp_path: Path) -> None
         assert "in place of 'In Oslo Ann has a flat'" in said[4]
         assert f"Kept beside it: {resides!r}" in said[6]
         log = await events(one, runtime)
-        assert [e.op for e in log if isinstance(e, ev.MemoryChanged)] == [
+        assert [e.op for e in log if isinstance(e, MemoryChanged)] == [
             "add",
             "update",
             "add",
@@ -278,7 +279,7 @@ async def test_what_others_did_meanwhile_keeps_no_session_from_going_on(tmp_path
             fact = await runtime.memories.get(id)
             assert fact.ended is not None
             assert (fact.source or "").startswith(one.id)
-        (changed, _) = [event for event in await events(one, runtime) if isinstance(event, ev.MemoryChanged)]
+        (changed, _) = [event for event in await events(one, runtime) if isinstance(event, MemoryChanged)]
         assert changed.facts[0].text == "The boat is blue"
         assert (await check(place.url or tmp_path / "roost.db")).faults == []
         assert await runtime.memories.undo(one.id, 0) == 0
@@ -322,7 +323,7 @@ async def test_a_failed_call_changes_nothing(tmp_path: Path) -> None:
         one = await session(runtime)
         await one.ask("go")
         assert await texts(runtime) == []
-        assert not [event for event in await events(one, runtime) if isinstance(event, ev.MemoryChanged)]
+        assert not [event for event in await events(one, runtime) if isinstance(event, MemoryChanged)]
 
 
 async def test_an_agent_without_memory_recalls_nothing_by_itself(tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ async def test_an_agent_without_memory_recalls_nothing_by_itself(tmp_path: Path)
         await runtime.memories.add("user:ann", "Ann drinks oolong")
         one = await session(runtime)
         await one.ask("oolong")
-        assert not [event for event in await events(one, runtime) if isinstance(event, ev.MemoryRecalled)]
+        assert not [event for event in await events(one, runtime) if isinstance(event, MemoryRecalled)]
 
 
 async def test_in_a_space_of_a_session_that_is_not_there_nothing_is_remembered(tmp_path: Path) -> None:
@@ -348,7 +349,7 @@ async def test_in_a_space_of_a_session_that_is_not_there_nothing_is_remembered(t
         kept, refused = await told(runtime, one)
         assert kept.startswith("remembered as fct_")
         assert "there is no session 'zzz'" in refused
-        changed = [event for event in await events(one, runtime) if isinstance(event, ev.MemoryChanged)]
+        changed = [event for event in await events(one, runtime) if isinstance(event, MemoryChanged)]
         assert [fact.text for event in changed for fact in event.facts] == ["It likes tea"]
         await other.delete()
         assert await texts(runtime) == []
@@ -399,7 +400,7 @@ async def test_the_same_fact_in_two_spaces_is_recalled_once(tmp_path: Path) -> N
         one = await session(runtime)
         await one.ask("oolong?")
         (said,) = await told(runtime, one)
-        (recalled,) = [event for event in await events(one, runtime) if isinstance(event, ev.MemoryRecalled)]
+        (recalled,) = [event for event in await events(one, runtime) if isinstance(event, MemoryRecalled)]
         assert len(recalled.facts) == 2
         assert said.casefold().count("ann drinks oolong") == 1
         assert "Taiwan" in said

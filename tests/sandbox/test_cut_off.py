@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.jobs.events import JobEnded
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.protocols import SessionQuery
 from roost.models.request import Request
@@ -85,7 +85,7 @@ async def able() -> None:
 
 async def told(runtime: Runtime, session: SessionHandle) -> list[tuple[str, bool]]:
     log = [record.event for record in await runtime.sessions.history(session.id)]
-    return [(each.outcome, each.told) for each in log if isinstance(each, ev.JobEnded)]
+    return [(each.outcome, each.told) for each in log if isinstance(each, JobEnded)]
 
 
 @pytest.mark.parametrize(

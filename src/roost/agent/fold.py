@@ -59,7 +59,7 @@ def _tables() -> _Tables:
         seen: Iterable[tuple[type, Watch]] = getattr(module, "WATCHES", {}).items()
         for kind, watch in seen:
             watches.setdefault(kind, []).append(watch)
-    if missing := set(ev.EVENT_TYPES) - folds.keys():
+    if missing := set(ev.event_types()) - folds.keys():
         raise TypeError(f"nothing folds {missing}")
     if unseen := watches.keys() - _WATCHED:
         raise TypeError(f"features watch {unseen}, and the core tells of {_WATCHED}")

@@ -19,7 +19,6 @@ from roost.log.inputs import (
     SetTimerInput,
     TimerInput,
     admits,
-    urgency,
 )
 from roost.log.protocols import InboxItem, TimerSpec
 
@@ -27,7 +26,7 @@ from roost.log.protocols import InboxItem, TimerSpec
 def has_control(session: Session) -> bool:
     """Whether an input is waiting that the session takes in its present state."""
     least = admits(session.state.state, session.state.phase)
-    return not session.stopping and any(urgency(item.input) >= least for item in session.inbox)
+    return not session.stopping and any(item.input.urgency >= least for item in session.inbox)
 
 
 def take_in(session: Session) -> None:
@@ -35,7 +34,7 @@ def take_in(session: Session) -> None:
     if session.state.state == "created" and _next(session) is not None:
         _enter(session, "running", True)
     for item in list(session.inbox):
-        if urgency(item.input) >= admits(session.state.state, session.state.phase):
+        if item.input.urgency >= admits(session.state.state, session.state.phase):
             _take_in(session, item)
 
 

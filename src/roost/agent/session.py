@@ -6,7 +6,7 @@ import asyncio
 import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
@@ -17,13 +17,11 @@ from roost.agent.turn_clock import Clock
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.facts import FactChange
-from roost.log.inputs import ChildInput, ControlInput, DueInput, Input, MessageInput, RollbackInput, TimerInput
+from roost.log.inputs import InterruptCause
 from roost.log.protocols import Append, Claim, Delivery, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
 from roost.scope import Scope
 
 T = TypeVar("T")
-
-Cause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "steer", "message", "deadline", "shutdown"]
 
 _REMEMBERED = 4096
 """Ids of the newest inputs that are remembered to detect duplicates: far more than an inbox holds."""
@@ -32,9 +30,9 @@ _REMEMBERED = 4096
 class Interrupted(Exception):
     """The running step was cut off. cause: the input, time limit or shutdown that cut it."""
 
-    def __init__(self, cause: Cause) -> None:
+    def __init__(self, cause: InterruptCause) -> None:
         super().__init__(cause)
-        self.cause: Cause = cause
+        self.cause: InterruptCause = cause
 
 
 class Session:
@@ -213,7 +211,7 @@ class Session:
             if len(self._known) > _REMEMBERED:
                 del self._known[next(iter(self._known))]
             insort(self.inbox, item, key=lambda one: one.id)
-            if self._cuts(_interrupts(item.input)):
+            if self._cuts(item.input.interrupts):
                 self._interrupt()
         self.woken.set()
 
@@ -229,14 +227,14 @@ class Session:
         self.log.fence()
         self.shut_down(cut=True)
 
-    def cause(self, *, steer: bool = False, message: bool = False) -> Cause | None:
+    def cause(self, *, steer: bool = False, message: bool = False) -> InterruptCause | None:
         """Return what interrupts the running or next step, if anything. steer: steering messages count. message: every
         message counts."""
         if self._stopped.is_set():
             return "shutdown"
         if not self.inbox:
             return None
-        causes = [_interrupts(item.input) for item in self.inbox]
+        causes = [item.input.interrupts for item in self.inbox]
         for cause in ("stop", "cancel", "pause"):
             if cause in causes:
                 return cause
@@ -274,7 +272,7 @@ class Session:
         self.log.consume(item)
         self.inbox = [one for one in self.inbox if one.id != item]
 
-    def _cuts(self, cause: Cause | None) -> bool:
+    def _cuts(self, cause: InterruptCause | None) -> bool:
         match cause:
             case None:
                 return False
@@ -304,19 +302,3 @@ def _about(info: SessionInfo, spec: AgentSpec) -> dict[str, str]:
     """Metadata of every model call of the session (`Request.meta`). The label `user` names the person."""
     more = {"user": info.labels.get("user"), "horizon": spec.horizon}
     return {"session": info.id, "agent": spec.name, **{name: value for name, value in more.items() if value}}
-
-
-def _interrupts(item: Input) -> Cause | None:
-    match item:
-        case ControlInput(scope="unused"):
-            return None
-        case ControlInput(action="cancel" | "pause" | "stop" as action):
-            return action
-        case MessageInput(mode="steer"):
-            return "steer"
-        case MessageInput() | TimerInput() | DueInput() | ChildInput():
-            return "message"
-        case RollbackInput():
-            return "rollback"
-        case _:
-            return None

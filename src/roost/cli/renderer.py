@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sized
-from typing import assert_never
 
 import msgspec
 
@@ -12,7 +11,22 @@ from roost.cli.model_notices import ending, notice_line
 from roost.cli.output import clean, note, one_line, styled, unfinished
 from roost.cli.session_ids import short
 from roost.cli.spinner import Working
+from roost.features.checkpoints.events import CheckpointMade
+from roost.features.compaction.events import (
+    ContextCompacted,
+    ContextElided,
+    ContextTrimmed,
+)
+from roost.features.delegation.events import ChildEnded, ChildStarted, ChildWaits
+from roost.features.hooks.events import PolicyDecided
+from roost.features.intents.events import IntentChosen
+from roost.features.jobs.events import JobEnded
+from roost.features.memory.events import MemoryChanged, MemoryConsolidated, MemoryRecalled
+from roost.features.planning.events import PlanChanged
+from roost.features.schedules.events import ScheduleCleared, ScheduleFired, ScheduleSet
 from roost.features.schedules.recurrence import local_time
+from roost.features.snapshots.events import WorkspaceRestored, WorkspaceUnsaved
+from roost.features.stalls.events import LoopStalled
 from roost.kernel.frames import Delta, Progress
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
@@ -92,28 +106,28 @@ class Renderer:
                 self.note(f"session {event.state}" + (f": {event.reason}" if event.reason else ""))
             case ev.TurnCompleted():
                 self._end(event)
-            case ev.ContextElided():
+            case ContextElided():
                 self.note(f"{len(event.outputs)} outputs of tools left the model's context")
-            case ev.ContextCompacted() if event.upto:
+            case ContextCompacted() if event.upto:
                 what = "were summarized" if event.by == "model" else "left the model's context"
                 self.note(f"{event.dropped} messages {what}: {event.before} → {event.after} tokens")
-            case ev.ContextTrimmed():
+            case ContextTrimmed():
                 self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
             case ev.Emitted():
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
-            case ev.IntentChosen():
+            case IntentChosen():
                 self.note(f"  this is about: {event.intent}")
-            case ev.PlanChanged():
+            case PlanChanged():
                 self.note(
                     f"  plan: {event.ended} of {len(event.goals)}" + (f", {event.score}/5" if event.score else "")
                 )
-            case ev.LoopStalled():
+            case LoopStalled():
                 self.note(f"  the turn gets nowhere ({event.kind}, {event.count}): {event.action}")
             case ev.SessionTainted():
                 self.note(f"  {event.by} brought in what strangers wrote; `roost trust` when it is harmless")
             case ev.ApprovalResolved():
                 self._resolved(event)
-            case ev.PolicyDecided() if event.decision in ("deny", "modify"):
+            case PolicyDecided() if event.decision in ("deny", "modify"):
                 self.note(f"  {event.by}: {event.decision}" + (f": {event.reason}" if event.reason else ""))
             case ev.SandboxChosen() if event.why is not None:
                 self.note(f"commands run at isolation level {event.level} only: {event.why}")
@@ -122,9 +136,9 @@ class Renderer:
             case ev.SandboxEnded():
                 more = f", and with it {event.background} programs in the background" if event.background else ""
                 self.note(f"  the sandbox ended: {event.reason}{more}")
-            case ev.WorkspaceRestored():
+            case WorkspaceRestored():
                 self.note(f"  files not put back: {event.error}" if event.error else "  files put back")
-            case ev.CheckpointMade():
+            case CheckpointMade():
                 self.note(f"  checkpoint {event.label or event.cause}" + _why(event.why_no_files))
             case ev.SessionRolledBack():
                 self.note(f"  gone back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
@@ -132,65 +146,35 @@ class Renderer:
                 self.note(f"  forked from {short(event.source)} at event {event.position}" + _why(event.why_no_files))
             case ev.SessionImported():
                 self.note(f"  up to here it came from elsewhere: session {short(event.source)} of {event.format}")
-            case ev.WorkspaceUnsaved():
+            case WorkspaceUnsaved():
                 self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
-            case ev.MemoryRecalled() if event.facts:
+            case MemoryRecalled() if event.facts:
                 self.note(f"  recalled {_facts(event.facts)}" + (f" by words alone: {event.why}" if event.why else ""))
-            case ev.MemoryChanged() if event.facts:
+            case MemoryChanged() if event.facts:
                 self.note(f"  memory, {event.op}: {one_line(event.facts[0].text, _WIDTH)}")
-            case ev.SessionMoved():
-                self.note(f"session moved to version {event.version} of its agent")
-            case ev.ChildStarted():
+            case ChildStarted():
                 how = " in the background" if event.background else ""
                 self.note(f"  {event.agent} has a task{how}: session {short(event.child)}")
-            case ev.ChildWaits():
+            case ChildWaits():
                 self.note(f"  {event.tool} waits for an answer: roost approve {short(event.session)} {event.call}")
-            case ev.ChildEnded():
+            case ChildEnded():
                 self.note(
                     f"  session {short(event.child)}: {event.outcome}" + (f", {event.reason}" if event.reason else "")
                 )
-            case ev.JobEnded() if not event.told:
+            case JobEnded() if not event.told:
                 code = "" if event.code is None else f" {event.code}"
                 self.note(f"  {event.job}: {event.outcome}{code}" + (f", {event.reason}" if event.reason else ""))
-            case ev.MemoryConsolidated() if event.facts:
+            case MemoryConsolidated() if event.facts:
                 self.note(f"  kept {_facts(range(event.facts))} of the last turns")
-            case ev.ScheduleFired() if not event.run:
+            case ScheduleFired() if not event.run:
                 self.note(f"  schedule {event.name}: {event.missed} missed")
-            case ev.ScheduleSet():
+            case ScheduleSet():
                 self.note(f"  schedule {event.name}: {_coming(event)}")
-            case ev.ScheduleCleared():
+            case ScheduleCleared():
                 self.note(f"  schedule {event.name} is no more: {event.why}")
-            case (
-                ev.SessionCreated()
-                | ev.StateChanged()
-                | ev.ControlApplied()
-                | ev.TurnStarted()
-                | ev.ModelLost()
-                | ev.ChildHeld()
-                | ev.JobStarted()
-                | ev.JobEnded()
-                | ev.CompactionStarted()
-                | ev.ContextCompacted()
-                | ev.ContextPinned()
-                | ev.ContextCleared()
-                | ev.ScheduleFired()
-                | ev.ApprovalRequested()
-                | ev.TimerSet()
-                | ev.TimerFired()
-                | ev.TimerCleared()
-                | ev.WorkspaceSaved()
-                | ev.CheckpointDropped()
-                | ev.SandboxChosen()
-                | ev.PolicyDecided()
-                | ev.MemoryRecalled()
-                | ev.EnvironmentNoted()
-                | ev.MemoryChanged()
-                | ev.ConsolidationStarted()
-                | ev.MemoryConsolidated()
-            ):
-                pass
             case _:
-                assert_never(event)
+                if event.line is not None:
+                    self.note(f"  {event.line}")
 
     def note(self, text: str) -> None:
         if not self._quiet:
@@ -345,7 +329,7 @@ def usage_line(usage: Usage) -> str:
     return f"{usage.input:,} tokens in, {usage.output:,} out{cost}"
 
 
-def _coming(event: ev.ScheduleSet) -> str:
+def _coming(event: ScheduleSet) -> str:
     if event.next is None:
         return "rests, there was nothing to do" if event.paused == "idle" else "paused"
     return f"comes due {local_time(event.next, event.spec.zone):%Y-%m-%d %H:%M %Z}"

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from roost.errors import Conflict, NotFound, RoostError
+from roost.features.delegation.events import ChildWaits
 from roost.kernel.session_views import WaitingCall
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
@@ -65,7 +66,7 @@ class Approvals:
         if isinstance(event, ev.ApprovalRequested):
             session, due = self._session, event.due
         else:
-            assert isinstance(event, ev.ChildWaits)
+            assert isinstance(event, ChildWaits)
             session, due = event.session, None
         waiting = await self._sessions.unanswered(session, event.call)
         if waiting is None:

@@ -12,10 +12,12 @@ from roost.agent.rewind import rewind
 from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
 from roost.features.memory.consolidation_timer import TIMER
+from roost.features.memory.events import ConsolidateInput
+from roost.features.schedules.events import DueInput
 from roost.features.schedules.firing import timer_of
 from roost.kernel import check_facts
 from roost.kernel.state_loader import gone_back
-from roost.log.inputs import ConsolidateInput, DueInput, TimerInput, decode_input
+from roost.log.inputs import TimerInput, decode_input
 from roost.log.portable import SessionDump
 from roost.log.protocols import Record, Snapshot
 from roost.log.store import Store

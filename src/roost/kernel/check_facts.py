@@ -9,6 +9,7 @@ from typing import get_args
 import msgspec
 
 from roost.errors import NotFound
+from roost.features.memory.events import MemoryChanged
 from roost.log import events as ev
 from roost.log.fact_rows import StoredFact, fact_of, session_of
 from roost.log.facts import Category, Fact, FactQuery, NewFact, Space
@@ -21,7 +22,7 @@ _ROWS = 1000
 _IDS = 200
 _MOST = 10_000
 """Most ids in one query for rows: an id has one row, and one more for each time it was restored."""
-_TELLING = (ev.MemoryChanged, ev.SessionRolledBack)
+_TELLING = (MemoryChanged, ev.SessionRolledBack)
 
 
 class Made:
@@ -124,7 +125,7 @@ class OfLog:
     def add(self, record: Record) -> Iterator[Fault]:
         event = record.event
         match event:
-            case ev.MemoryChanged(facts=facts):
+            case MemoryChanged(facts=facts):
                 kept = (fact for fact in facts if not fact.space.startswith("turn:"))
                 self._came |= {fact.id: (record.seq, event.at, fact) for fact in kept}
             case ev.SessionForked() | ev.SessionImported():

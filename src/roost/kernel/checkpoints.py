@@ -13,6 +13,7 @@ from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
+from roost.features.checkpoints.events import CheckpointInput, CheckpointMade, DropCheckpointInput
 from roost.features.checkpoints.state import OWN_FOLDER, Files, files_for_position
 from roost.ids import is_id, new_id
 from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
@@ -21,7 +22,7 @@ from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state, state_at
 from roost.kernel.workspace_diff import differences
 from roost.log import events as ev
-from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
+from roost.log.inputs import Input, RollbackInput
 from roost.log.protocols import Accepted, NewSession, Record, SessionInfo, Snapshot
 from roost.log.tail import follow
 from roost.workspace.object_store import FULL
@@ -280,7 +281,7 @@ class Travels(ABC):
         if record is None:
             return Travelled(session=session, input=accepted.id, label=item.label)
         event = record.event
-        assert isinstance(event, ev.CheckpointMade)
+        assert isinstance(event, CheckpointMade)
         return Travelled(
             session=session,
             input=accepted.id,

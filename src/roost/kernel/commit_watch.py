@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterable
 
 from roost.errors import NotFound
+from roost.features.delegation.events import ChildStarted
 from roost.kernel.claims import HINTS_APART, Claims, ClaimsInFlight
 from roost.kernel.drivers import Drivers
 from roost.kernel.membership import Membership
 from roost.kernel.ownership import Slots
 from roost.kernel.signals import Signals
 from roost.kernel.timers import Timers
-from roost.log import events as ev
 from roost.log.protocols import Change, Record, SessionQuery
 from roost.log.store import Store
 
@@ -87,7 +87,7 @@ class CommitWatch:
     def _take_child(self, session: str, record: Record) -> None:
         """Add a child to `only` when its parent is there, so that this node also runs it."""
         only, event = self._membership.config.only, record.event
-        if only is not None and session in only and isinstance(event, ev.ChildStarted):
+        if only is not None and session in only and isinstance(event, ChildStarted):
             only.add(event.child)
             self._signals.work.set()
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.agent.options import By
+from roost.features.compaction.events import ContextCompacted, ContextElided
 from roost.log import events as ev
 from roost.log.protocols import SessionInfo
 from roost.log.store import Store
@@ -57,7 +58,7 @@ async def until_compacted(store: Store, session: str, order: int, after: int, wa
                     applied = applied or getattr(record.event, "input", None) == order
                 elif applied and record.body.startswith(_COMPACTED):
                     event = record.event
-                    assert isinstance(event, ev.ContextCompacted)
+                    assert isinstance(event, ContextCompacted)
                     next = await store.logs.read(session, after=record.seq, limit=_ELIDED)
                     return _told(event, [one.event for one in next])
     return None
@@ -69,11 +70,11 @@ def waiting(tokens: int, *, turn: bool) -> Compaction:
     return Compaction(outcome="waits", before=tokens, after=tokens, why=why)
 
 
-def _told(event: ev.ContextCompacted, next: list[ev.Event]) -> Compaction:
+def _told(event: ContextCompacted, next: list[ev.Event]) -> Compaction:
     cut: set[int] = set()
     after = event.after
     for one in next:
-        if not isinstance(one, ev.ContextElided):
+        if not isinstance(one, ContextElided):
             break
         cut.update(one.outputs)
         after = one.after

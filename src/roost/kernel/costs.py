@@ -11,18 +11,17 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
+from roost.features.compaction.events import CompactionStarted, ContextCompacted
+from roost.features.hooks.events import PolicyDecided
+from roost.features.memory.events import MemoryConsolidated
 from roost.log.content import Usage
 from roost.log.events import (
-    CompactionStarted,
-    ContextCompacted,
     Event,
-    MemoryConsolidated,
     ModelCompleted,
     ModelFailed,
     ModelLost,
     ModelNotice,
     ModelStarted,
-    PolicyDecided,
     SessionForked,
     SessionImported,
 )

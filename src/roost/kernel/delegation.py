@@ -10,13 +10,13 @@ from roost.agent.definition import AgentSpec
 from roost.agent.resources import ChildOrder
 from roost.errors import Busy, Invalid, NotFound
 from roost.features.delegation.child_messages import end_key
+from roost.features.delegation.events import ChildInput
 from roost.ids import is_id
 from roost.kernel.labels import fold
 from roost.kernel.lineage import children_of
 from roost.kernel.resources import Agents
 from roost.kernel.sessions import Sessions
 from roost.log.events import ChildOutcome
-from roost.log.inputs import ChildInput
 from roost.log.protocols import SessionInfo, SessionQuery
 from roost.log.store import Store
 from roost.tools.delegation_ports import Known

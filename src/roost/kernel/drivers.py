@@ -24,7 +24,7 @@ from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.signals import Signals
 from roost.kernel.state_loader import state_at
 from roost.log import events as ev
-from roost.log.inputs import admits, urgency
+from roost.log.inputs import admits
 from roost.log.protocols import Append, Claim, Delivery, InboxItem
 from roost.log.store import Store
 
@@ -190,7 +190,7 @@ class Drivers:
         consumed = () if live.refused is None else live.refused.consume
         least = admits("error", "idle")
         waiting = await self._store.inboxes.pending(live.id) if consumed else ()
-        return [item.id for item in waiting if item.id in consumed and urgency(item.input) >= least]
+        return [item.id for item in waiting if item.id in consumed and item.input.urgency >= least]
 
     async def _set_aside(self, claim: Claim, problem: Exception) -> None:
         """Put a session with an unreadable log into the state `error`, so that it is not retried for ever. A person may

@@ -16,12 +16,12 @@ from typing import TypeVar, get_args
 import msgspec
 
 from roost.errors import Fenced, RoostError
+from roost.features.compaction.events import ContextCompacted
+from roost.features.memory.events import MemoryConsolidated
 from roost.log.content import ToolOutcome, Usage
 from roost.log.dispatch import Backlog
 from roost.log.events import (
-    ContextCompacted,
     Event,
-    MemoryConsolidated,
     ModelCompleted,
     ModelFailed,
     ModelLost,

@@ -11,9 +11,12 @@ from typing import NamedTuple
 import msgspec
 
 from roost.errors import ConfigError, NotFound
+from roost.features.compaction.events import ContextCompacted
+from roost.features.hooks.events import PolicyDecided
+from roost.features.memory.events import MemoryConsolidated
 from roost.kernel.costs import Spent, spent_calls
 from roost.log.content import Usage
-from roost.log.events import ContextCompacted, MemoryConsolidated, ModelCompleted, ModelLost, PolicyDecided
+from roost.log.events import ModelCompleted, ModelLost
 from roost.log.ledger import LostCall
 from roost.log.store import Store
 from roost.models.http import HttpClient

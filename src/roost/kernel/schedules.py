@@ -9,12 +9,11 @@ from itertools import islice
 
 from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
+from roost.features.schedules.events import DueInput, ScheduleCleared, ScheduleInput, ScheduleSet
 from roost.features.schedules.firing import FIRED, MOST, timer_of
 from roost.features.schedules.recurrence import check, check_name, local_time, occurrences
 from roost.kernel.schedule_views import Moment, ScheduleView
 from roost.kernel.sessions import Sessions
-from roost.log import events as ev
-from roost.log.inputs import DueInput, ScheduleInput
 from roost.log.protocols import Accepted, SessionInfo
 from roost.log.schedule_events import ScheduleSpec
 from roost.log.store import Store
@@ -114,7 +113,7 @@ class Schedules:
             async with asyncio.timeout(wait):
                 async for record in follow(self._store, session, after=head):
                     event = record.event
-                    if isinstance(event, ev.ScheduleSet | ev.ScheduleCleared) and event.input == accepted.id:
+                    if isinstance(event, ScheduleSet | ScheduleCleared) and event.input == accepted.id:
                         return True
         return False
 

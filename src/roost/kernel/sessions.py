@@ -14,6 +14,8 @@ from roost.agent.definition import Agent, AgentSpec, encode_spec
 from roost.agent.known_files import known_files
 from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
+from roost.features.compaction.events import PinInput
+from roost.features.upgrades.events import MoveInput
 from roost.ids import is_id, new_id
 from roost.kernel.allowed_folders import check_folder
 from roost.kernel.checkpoints import Travels
@@ -34,8 +36,6 @@ from roost.log.inputs import (
     EmitInput,
     Input,
     MessageInput,
-    MoveInput,
-    PinInput,
     SetTimerInput,
     decode_input,
     encode_input,

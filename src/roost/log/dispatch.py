@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from roost.log.events import FORMAT
-from roost.log.inputs import admits, urgency
+from roost.log.inputs import admits
 from roost.log.protocols import Claim, Inboxes, SessionInfo
 
 HEAD_START = 0.1
@@ -124,4 +124,4 @@ async def has_work(inboxes: Inboxes, info: SessionInfo) -> bool:
     if info.state == "running" and info.phase == "working":
         return True
     least = admits(info.state, info.phase)
-    return bool(info.pending) and any(urgency(item.input) >= least for item in await inboxes.pending(info.id))
+    return bool(info.pending) and any(item.input.urgency >= least for item in await inboxes.pending(info.id))

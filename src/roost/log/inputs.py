@@ -1,16 +1,16 @@
-"""The closed union of inputs: everything that can be put into a session's inbox."""
+"""Inputs: everything that can be put into a session's inbox is one. Those of a feature stand in its folder."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, TypeAlias, assert_never
+from functools import cache
+from typing import Any, ClassVar, Literal, TypeAlias, Union
 
 import msgspec
 
-from roost.log.content import Usage, UserPart
+from roost import registry
+from roost.log.content import UserPart
 from roost.log.events import (
-    CheckpointCause,
-    ChildOutcome,
     ControlAction,
     Decision,
     GrantScope,
@@ -18,16 +18,29 @@ from roost.log.events import (
     Phase,
     SessionState,
 )
-from roost.log.schedule_events import ScheduleSpec
+
+Urgency: TypeAlias = Literal[0, 1, 2]
+InterruptCause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "steer", "message", "deadline", "shutdown"]
+"""What interrupts a running step: an input, the time limit of the turn, or the node."""
 
 
-class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
-    pass
+class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+    """Base of all inputs. urgency: 0 for conversation, 1 for an answer that a waiting turn needs, 2 for an input that a
+    session takes in any state."""
+
+    urgency: ClassVar[Urgency] = 2
+
+    @property
+    def interrupts(self) -> InterruptCause | None:
+        """What it interrupts a running step as, if at all."""
+        return None
 
 
-class MessageInput(_Input, frozen=True, tag="message"):
+class MessageInput(Input, frozen=True, tag="message"):
     """A message to the agent. mode: `steer` is delivered inside the running turn, `follow_up` when the turn would
     stop."""
+
+    urgency: ClassVar[Urgency] = 0
 
     parts: tuple[UserPart, ...]
     mode: InputMode = "follow_up"
@@ -35,8 +48,12 @@ class MessageInput(_Input, frozen=True, tag="message"):
     tainted: str | None = None
     """The untrusted source that the sender had seen, if any."""
 
+    @property
+    def interrupts(self) -> InterruptCause | None:
+        return "steer" if self.mode == "steer" else "message"
 
-class ControlInput(_Input, frozen=True, tag="control"):
+
+class ControlInput(Input, frozen=True, tag="control"):
     """scope `task`, of a cancel: cancel the delegated task of the session, with all its children and background
     commands. scope `unused`, of a stop: stop only if the session waits for nothing; the stop does not extend to its
     children."""
@@ -44,10 +61,16 @@ class ControlInput(_Input, frozen=True, tag="control"):
     action: ControlAction
     scope: Literal["task", "unused"] | None = None
 
+    @property
+    def interrupts(self) -> InterruptCause | None:
+        return self.action if self.action in ("cancel", "pause", "stop") and self.scope != "unused" else None
 
-class ApprovalInput(_Input, frozen=True, tag="approval"):
+
+class ApprovalInput(Input, frozen=True, tag="approval"):
     """arguments: for `modify`, the JSON text of the arguments that the call runs with instead. always, scope: as in
     `ApprovalResolved`. asked: the log position of the answered request; None answers any open request for that call."""
+
+    urgency: ClassVar[Urgency] = 1
 
     call: str
     decision: Decision
@@ -59,7 +82,7 @@ class ApprovalInput(_Input, frozen=True, tag="approval"):
     asked: int | None = None
 
 
-class SetTimerInput(_Input, frozen=True, tag="timer.set"):
+class SetTimerInput(Input, frozen=True, tag="timer.set"):
     """Set, move or (with `due` None) clear a durable timer. When it comes due, the agent gets `parts` as a message."""
 
     timer: str
@@ -67,74 +90,27 @@ class SetTimerInput(_Input, frozen=True, tag="timer.set"):
     parts: tuple[UserPart, ...] = ()
 
 
-class TimerInput(_Input, frozen=True, tag="timer"):
+class TimerInput(Input, frozen=True, tag="timer"):
     """A durable timer that came due."""
+
+    urgency: ClassVar[Urgency] = 0
 
     timer: str
     parts: tuple[UserPart, ...]
 
+    @property
+    def interrupts(self) -> InterruptCause | None:
+        return "message"
 
-class EmitInput(_Input, frozen=True, tag="emit"):
+
+class EmitInput(Input, frozen=True, tag="emit"):
     """A program's own event, which enters the log as `Emitted`."""
 
     name: str
     data: Any = None
 
 
-class ChildInput(_Input, frozen=True, tag="child"):
-    """The end of a delegated task, for the session that delegated it. parts: the child's last answer. tainted: the
-    untrusted source that the child had seen, if any."""
-
-    child: str
-    outcome: ChildOutcome
-    parts: tuple[UserPart, ...] = ()
-    reason: str | None = None
-    usage: Usage = Usage()
-    tainted: str | None = None
-
-
-class ChildWaitsInput(_Input, frozen=True, tag="child.waits"):
-    """As `ChildWaits`."""
-
-    child: str
-    session: str
-    call: str
-    tool: str
-    reason: str = ""
-
-
-class MoveInput(_Input, frozen=True, tag="move"):
-    """Change to this version of the session's agent as soon as no turn is open. spec: the definition. needs: tags that
-    a node must offer to run it."""
-
-    version: str
-    spec: msgspec.Raw
-    needs: tuple[str, ...] = ()
-    source: str | None = None
-
-
-class PinInput(_Input, frozen=True, tag="pin"):
-    """Keep `text` verbatim under `key` through every compaction; None removes the pin. by: the person."""
-
-    key: str
-    text: str | None
-    by: str
-
-
-class CheckpointInput(_Input, frozen=True, tag="checkpoint"):
-    """Make a checkpoint as soon as no call is running."""
-
-    label: str | None = None
-    cause: CheckpointCause = "manual"
-
-
-class DropCheckpointInput(_Input, frozen=True, tag="checkpoint.drop"):
-    """Drop the checkpoint at the position `checkpoint`."""
-
-    checkpoint: int
-
-
-class RollbackInput(_Input, frozen=True, tag="rollback"):
+class RollbackInput(Input, frozen=True, tag="rollback"):
     """Return the session to its state after event `to`. asked: the words of the request, if it named no position.
     resume: the session runs afterwards, even if it was paused, stopped or failed."""
 
@@ -142,49 +118,33 @@ class RollbackInput(_Input, frozen=True, tag="rollback"):
     asked: str | None = None
     resume: bool = False
 
-
-class ScheduleInput(_Input, frozen=True, tag="schedule"):
-    """An order for a schedule. `set` creates or changes it with `spec`."""
-
-    name: str
-    order: Literal["set", "pause", "resume", "delete"]
-    spec: ScheduleSpec | None = None
+    @property
+    def interrupts(self) -> InterruptCause | None:
+        return "rollback"
 
 
-class DueInput(_Input, frozen=True, tag="schedule.due"):
-    """A schedule came due at `due`; None: a person runs it now."""
-
-    name: str
-    due: float | None = None
-
-
-class ConsolidateInput(_Input, frozen=True, tag="consolidate"):
-    """The consolidation timer set for `due` came due: ask a model which facts of the last turns are worth keeping."""
-
-    due: float
-
-
-Input: TypeAlias = (
-    MessageInput
-    | ControlInput
-    | ApprovalInput
-    | SetTimerInput
-    | TimerInput
-    | EmitInput
-    | PinInput
-    | MoveInput
-    | ChildInput
-    | ChildWaitsInput
-    | CheckpointInput
-    | DropCheckpointInput
-    | RollbackInput
-    | ScheduleInput
-    | DueInput
-    | ConsolidateInput
+CORE: tuple[type[Input], ...] = (
+    MessageInput,
+    ControlInput,
+    ApprovalInput,
+    SetTimerInput,
+    TimerInput,
+    EmitInput,
+    RollbackInput,
 )
-
+"""The inputs of the loop. Features have theirs in `roost/features/NAME/events.py`."""
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input)
+
+
+@cache
+def input_types() -> tuple[type[Input], ...]:
+    """Return all kinds of inputs: those of the core and of every feature."""
+    return (*CORE, *(kind for module in registry.load("events") for kind in getattr(module, "INPUTS", ())))
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(Union[input_types()])  # noqa: UP007 - the types are known at run time
 
 
 def encode_input(item: Input) -> bytes:
@@ -197,28 +157,12 @@ def beginning_of(type: str) -> bytes:
 
 
 def decode_input(body: bytes) -> Input:
-    return _decoder.decode(body)
+    return _decoder().decode(body)
 
 
 def input_digest(item: Input) -> bytes:
     """Return 8 bytes that tell a repetition from a different input under the same idempotency key."""
     return hashlib.blake2b(encode_input(item), digest_size=8).digest()
-
-
-def urgency(item: Input) -> int:
-    """Return 0 for conversation, 1 for an answer that a waiting turn needs, 2 for an input that a session takes in any
-    state."""
-    match item:
-        case MessageInput() | TimerInput() | DueInput() | MoveInput():
-            return 0
-        case ApprovalInput() | ChildInput():
-            return 1
-        case ChildWaitsInput() | ControlInput() | SetTimerInput() | EmitInput() | PinInput() | ScheduleInput():
-            return 2
-        case CheckpointInput() | DropCheckpointInput() | RollbackInput() | ConsolidateInput():
-            return 2
-        case _:
-            assert_never(item)
 
 
 def admits(state: SessionState, phase: Phase) -> int:

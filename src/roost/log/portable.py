@@ -9,7 +9,7 @@ import msgspec
 
 from roost.log.fact_rows import StoredFact
 from roost.log.facts import Space
-from roost.log.inputs import decode_input, urgency
+from roost.log.inputs import decode_input
 from roost.log.ledger import LostCall
 from roost.log.protocols import CheckpointRow, Record, SessionInfo, Snapshot
 
@@ -30,7 +30,7 @@ class StoredInput(NamedTuple):
         """The input's urgency; 0 (conversation) if it cannot be read. The node that wakes the session then reports the
         error."""
         try:
-            return 0 if self.taken else urgency(decode_input(self.body))
+            return 0 if self.taken else decode_input(self.body).urgency
         except msgspec.MsgspecError:
             return 0
 

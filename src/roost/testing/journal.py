@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict
+from roost.features.schedules.events import DueInput
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
-from roost.log.inputs import ControlInput, DueInput, TimerInput
+from roost.log.inputs import ControlInput, TimerInput
 from roost.log.protocols import Append, Moved, NewSession, SessionQuery, Snapshot, TimerSpec
 from roost.log.store import Store
 from roost.log.tail import follow

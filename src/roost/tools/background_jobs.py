@@ -46,7 +46,7 @@ class Kept(Protocol):
 
 
 class Ending(NamedTuple):
-    """How a job ended; the fields of `roost.log.events.JobEnded`."""
+    """How a job ended; the fields of `roost.log.JobEnded`."""
 
     outcome: JobOutcome
     code: int | None = None

@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol
 
 from tests.harness.crash.check import Sent
 
+from roost.features.checkpoints.events import CheckpointMade
 from roost.features.schedules.firing import timer_of
+from roost.features.snapshots.events import WorkspaceRestored
 from roost.log import events as ev
 
 PATIENCE = 60.0
@@ -81,7 +83,7 @@ class Hands:
 
     async def checkpoint(self, label: str) -> None:
         await self._daemon.checkpoint(self.session, label, self._key())
-        await self.seen(ev.CheckpointMade, label=label)
+        await self.seen(CheckpointMade, label=label)
 
     async def rollback(self, label: str) -> None:
         """To a checkpoint, which has files. Until it and they are there."""
@@ -132,7 +134,7 @@ class Hands:
 
 def _is_back(log: Sequence[ev.Event]) -> bool:
     kinds = [type(event) for event in log]
-    return ev.SessionRolledBack in kinds and ev.WorkspaceRestored in kinds[kinds.index(ev.SessionRolledBack) :]
+    return ev.SessionRolledBack in kinds and WorkspaceRestored in kinds[kinds.index(ev.SessionRolledBack) :]
 
 
 def asking(log: Sequence[ev.Event]) -> dict[str, str]:

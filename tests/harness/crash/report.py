@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from roost.features.compaction.events import CompactionStarted
+from roost.features.memory.events import ConsolidationStarted
 from roost.log import events as ev
 from roost.stub.provider import Stats
 
-_INTENTS = (ev.ModelStarted, ev.CompactionStarted, ev.ConsolidationStarted)
+_INTENTS = (ev.ModelStarted, CompactionStarted, ConsolidationStarted)
 """Each announces one model call."""
 
 

@@ -11,6 +11,9 @@ from tests.harness.crash.hands import Hands
 from tests.harness.crash.plans import PLANS, message
 from tests.harness.crash.sights import forked
 
+from roost.features.compaction.events import ContextCompacted
+from roost.features.delegation.events import ChildEnded
+from roost.features.memory.events import MemoryConsolidated
 from roost.log import events as ev
 
 _A_WHILE = 3.0
@@ -98,7 +101,7 @@ async def compaction(user: Hands) -> None:
         await user.send(f"{_LONG} {message('say')}")
         await user.settle()
     await user.control("compact")
-    await user.until(lambda log: _count(log, ev.ContextCompacted) == 2, "the second compaction")
+    await user.until(lambda log: _count(log, ContextCompacted) == 2, "the second compaction")
 
 
 async def consolidation(user: Hands) -> None:
@@ -114,13 +117,13 @@ async def consolidation(user: Hands) -> None:
 
 
 def _consolidated(log: Sequence[ev.Event]) -> bool:
-    return any(isinstance(event, ev.MemoryConsolidated) and event.error is None for event in log)
+    return any(isinstance(event, MemoryConsolidated) and event.error is None for event in log)
 
 
 async def children(user: Hands) -> None:
     """Three tasks that a turn waits for, and one in the background."""
     await user.send(message("tasks"))
-    await user.until(lambda log: _count(log, ev.ChildEnded) == 4, "the end of four tasks")
+    await user.until(lambda log: _count(log, ChildEnded) == 4, "the end of four tasks")
     await user.until(lambda log: _count(log, ev.TurnCompleted) == 2, "what was told")
 
 

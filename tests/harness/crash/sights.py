@@ -11,6 +11,11 @@ from typing import TypeAlias, TypeVar
 from tests.harness.crash.check import problems
 
 from roost.agent.state import transcript
+from roost.features.checkpoints.events import CheckpointMade
+from roost.features.compaction.events import ContextCompacted
+from roost.features.delegation.events import ChildEnded, ChildStarted
+from roost.features.memory.events import MemoryChanged, MemoryConsolidated
+from roost.features.schedules.events import ScheduleFired
 from roost.features.schedules.firing import timer_of
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
@@ -52,7 +57,7 @@ async def of_travel(store: Store, home: Path, session: str) -> list[str]:
     facts = await store.facts.find(FactQuery(spaces=(f"session:{session}",)))
     return [
         *_differs("rollbacks", len(_of(log, ev.SessionRolledBack)), 1),
-        *_differs("checkpoints", sum(event.label == "good" for event in _of(log, ev.CheckpointMade)), 1),
+        *_differs("checkpoints", sum(event.label == "good" for event in _of(log, CheckpointMade)), 1),
         *_differs("said", await _said(store, session), ["[one]"]),
         *_differs("said in the fork", await _said(store, fork), ["[one]", "[show]"]),
         *_differs("facts", [fact.text for fact in facts], [KEPT]),
@@ -65,7 +70,7 @@ async def of_travel(store: Store, home: Path, session: str) -> list[str]:
 async def of_compaction(store: Store, home: Path, session: str) -> list[str]:
     """Both were made by the model, each shrank the context, and what the log says was spent is what the ledger says."""
     log = await _log(store, session)
-    done = _of(log, ev.ContextCompacted)
+    done = _of(log, ContextCompacted)
     balance = await store.ledger.balance(f"session:{session}")
     return [
         *_differs("compactions", [event.by for event in done], ["model", "model"]),
@@ -79,10 +84,10 @@ async def of_consolidation(store: Store, home: Path, session: str) -> list[str]:
     """Each fact is there once, and the log tells of it."""
     log = await _log(store, session)
     facts = await store.facts.find(FactQuery(spaces=(f"session:{session}",), ended=True))
-    ended = _of(log, ev.MemoryConsolidated)
+    ended = _of(log, MemoryConsolidated)
     return [
         *_differs("facts", sorted(fact.text for fact in facts), FACTS),
-        *_differs("changes in the log", len(_of(log, ev.MemoryChanged)), len(FACTS)),
+        *_differs("changes in the log", len(_of(log, MemoryChanged)), len(FACTS)),
         *_differs("kept", sum(event.facts for event in ended), len(FACTS)),
         *(f"one failed: {event.error}" for event in ended if not (event.error or _CUT_OFF).startswith(_CUT_OFF)),
     ]
@@ -92,13 +97,13 @@ async def of_children(store: Store, home: Path, session: str) -> list[str]:
     """Each task ran once in a session of its own, its end arrived once, and the ledger has what all logs say."""
     log = await _log(store, session)
     started, ended = Counter[str](), Counter[str]()
-    started.update(event.child for event in _of(log, ev.ChildStarted))
-    ended.update(event.child for event in _of(log, ev.ChildEnded))
+    started.update(event.child for event in _of(log, ChildStarted))
+    ended.update(event.child for event in _of(log, ChildEnded))
     there = await store.sessions.find(SessionQuery(parent=session))
     found = [
         *_differs("tasks", (len(started), set(started.values())), (4, {1})),
         *_differs("ends", ended, started),
-        *_differs("outcomes", {event.outcome for event in _of(log, ev.ChildEnded)}, {"answered"}),
+        *_differs("outcomes", {event.outcome for event in _of(log, ChildEnded)}, {"answered"}),
         *_differs("calls", {event.outcome for event in _of(log, ev.ToolCompleted)}, {"ok"}),
         *_differs("sessions", {info.id for info in there}, set(started)),
     ]
@@ -122,7 +127,7 @@ async def of_firing(store: Store, home: Path, session: str) -> list[str]:
     log = await _log(store, session)
     timers = [event.timer for event in _of(log, ev.TimerFired)]
     return [
-        *_differs("fired", [event.name for event in _of(log, ev.ScheduleFired)], ["soon"]),
+        *_differs("fired", [event.name for event in _of(log, ScheduleFired)], ["soon"]),
         *_differs("timers", timers, [timer_of("soon")]),
         *_differs("turns", [event.outcome for event in _of(log, ev.TurnCompleted)], ["answered"]),
     ]
@@ -144,7 +149,7 @@ def _cost(log: Sequence[ev.Event]) -> int:
     usages: list[Usage | None] = [
         event.usage
         for event in log
-        if isinstance(event, ev.ModelCompleted | ev.ModelFailed | ev.ModelLost | ev.ContextCompacted)
+        if isinstance(event, ev.ModelCompleted | ev.ModelFailed | ev.ModelLost | ContextCompacted)
     ]
     return sum(usage.cost or 0 for usage in usages if usage is not None)
 

@@ -15,13 +15,14 @@ from roost.agent.rewind import rewind
 from roost.agent.session import Interrupted, Session
 from roost.agent.state import State
 from roost.errors import RoostError
+from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
 from roost.features.checkpoints.state import ELSEWHERE, OWN_FOLDER, Files, files_for_position
 from roost.features.jobs import tracking
 from roost.features.snapshots import undo_points
 from roost.features.snapshots.workspace_saving import restore_files
 from roost.log import events as ev
 from roost.log.facts import MemoryRevert
-from roost.log.inputs import CheckpointInput, DropCheckpointInput, RollbackInput
+from roost.log.inputs import RollbackInput
 from roost.log.protocols import InboxItem
 from roost.workspace.snapshot_sync import SyncedFolder
 
@@ -123,7 +124,7 @@ async def keep(
     files = await _files(session)
     state = session.state
     dropped = _too_many(session, cause, spare)
-    event = ev.CheckpointMade(
+    event = CheckpointMade(
         at=time.time(),
         cause=cause,
         label=label,
@@ -180,7 +181,7 @@ async def _files(session: Session) -> Files:
 async def _drop(session: Session, item: InboxItem, position: int) -> None:
     """Drop a checkpoint, then remove the snapshots that it alone needed. The input stays in the inbox until they are
     removed: after a crash it is handled again."""
-    event = ev.CheckpointDropped(
+    event = CheckpointDropped(
         at=time.time(), checkpoint=position, input=item.id, points=undo_points.needless(session, position)
     )
     session.note(event)

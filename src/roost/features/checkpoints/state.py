@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from roost.agent.state import Kept, State
-from roost.log import events as ev
+from roost.features.checkpoints.events import CheckpointDropped, CheckpointMade
 
 OWN_FOLDER = "the session works in a folder of its user's, of which nothing is kept"
 ELSEWHERE = "the snapshot of the files was kept with the session that this one was forked from, and is there no more"
@@ -42,8 +42,8 @@ def files_for_position(now: State, then: State, to: int, where: Literal["home", 
     return Files(kept[-1].files, where, why) if kept else Files(why_not=NOT_KEPT)
 
 
-def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDropped) -> None:
-    if isinstance(event, ev.CheckpointDropped):
+def take_checkpoint(state: State, event: CheckpointMade | CheckpointDropped) -> None:
+    if isinstance(event, CheckpointDropped):
         state.checkpoints = [one for one in state.checkpoints if one.seq != event.checkpoint]
         state.points = [one for one in state.points if one not in event.points]
         return
@@ -53,4 +53,4 @@ def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDroppe
     state.checkpoints = [*(one for one in state.checkpoints if one.seq not in event.dropped), made]
 
 
-FOLDS = {ev.CheckpointMade: take_checkpoint, ev.CheckpointDropped: take_checkpoint}
+FOLDS = {CheckpointMade: take_checkpoint, CheckpointDropped: take_checkpoint}

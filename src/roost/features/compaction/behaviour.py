@@ -8,9 +8,8 @@ from roost.agent.feature import Feature, TurnEnd
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.features.compaction import compact
+from roost.features.compaction.events import ContextPinned, PinInput
 from roost.features.compaction.ports import OwnLog, OwnPins
-from roost.log import events as ev
-from roost.log.inputs import PinInput
 from roost.log.protocols import InboxItem
 from roost.tools.base import ToolContext
 
@@ -18,7 +17,7 @@ from roost.tools.base import ToolContext
 def _pin(session: Session, item: InboxItem) -> None:
     order = item.input
     assert isinstance(order, PinInput)
-    session.note(ev.ContextPinned(at=time.time(), key=order.key, text=order.text, by=order.by), consume=item.id)
+    session.note(ContextPinned(at=time.time(), key=order.key, text=order.text, by=order.by), consume=item.id)
 
 
 class Compaction(Feature):

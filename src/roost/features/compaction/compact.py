@@ -13,6 +13,7 @@ from roost.agent.context_size import Size, measure
 from roost.agent.options import By
 from roost.agent.session import Interrupted, Session
 from roost.features.budgets import charging
+from roost.features.compaction.events import CompactionStarted, ContextCompacted, ContextElided
 from roost.features.compaction.extractive_summary import extract
 from roost.features.compaction.model_summary import Told, asked, fits, told
 from roost.features.compaction.plan import Cut, Elision, plan_cut, plan_elision, plan_shortening, plan_window
@@ -125,7 +126,7 @@ def _prune(session: Session) -> None:
         after = cut.left + (0 if block is None else estimate(block))
         if after < state.tokens:
             session.note(
-                ev.ContextCompacted(
+                ContextCompacted(
                     at=time.time(),
                     before=state.tokens,
                     after=after,
@@ -155,7 +156,7 @@ def _squeeze(session: Session, *, harder: bool = False) -> None:
 def _elided(session: Session, found: Elision) -> None:
     if found.outputs:
         session.note(
-            ev.ContextElided(
+            ContextElided(
                 at=time.time(),
                 outputs=found.outputs,
                 before=session.state.tokens,
@@ -196,9 +197,7 @@ async def _summarize(session: Session, goal: _Goal) -> bool:
         return False
     began, attempt = time.monotonic(), state.compacting + 1
     session.note(
-        ev.CompactionStarted(
-            at=time.time(), messages=cut.messages, before=state.tokens, model=model.name, attempt=attempt
-        )
+        CompactionStarted(at=time.time(), messages=cut.messages, before=state.tokens, model=model.name, attempt=attempt)
     )
     await session.flush()
     bill, seconds = request.bill or Bill(), session.spec.compaction.seconds
@@ -236,7 +235,7 @@ def _compacted(
     """Note the outcome: the model's summary if it makes the context smaller, else one by rule, else none. An order that
     achieves nothing is noted without a change."""
     state = session.state
-    event = ev.ContextCompacted(
+    event = ContextCompacted(
         at=time.time(),
         before=state.tokens,
         after=state.tokens,
@@ -277,9 +276,7 @@ def _cut_off(session: Session, by: Interrupted, usage: Usage | None, seconds: fl
     if by.cause != "shutdown":
         error = ErrorData(by.cause, f"cut off: {by.cause}")
         tokens = state.tokens
-        session.note(
-            ev.ContextCompacted(at=now, before=tokens, after=tokens, usage=usage, seconds=seconds, error=error)
-        )
+        session.note(ContextCompacted(at=now, before=tokens, after=tokens, usage=usage, seconds=seconds, error=error))
     elif usage is not None:
         session.note(ev.ModelLost(at=now, step=state.steps, attempt=1, usage=usage))
 

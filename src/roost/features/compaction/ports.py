@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from roost.agent.session import Session
-from roost.log import events as ev
+from roost.features.compaction.events import ContextPinned
 from roost.log.protocols import Record
 from roost.tools.base import ToolContext
 
@@ -37,5 +37,5 @@ class OwnPins:
 
     async def set(self, key: str, text: str | None) -> None:
         self._context.confirm()
-        self._session.note(ev.ContextPinned(at=time.time(), key=key, text=text))
+        self._session.note(ContextPinned(at=time.time(), key=key, text=text))
         await self._session.flush_shielded()

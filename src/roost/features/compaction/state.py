@@ -6,6 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from roost.agent.fold import spend
 from roost.agent.state import Entry, OpenStep, State, replace_message
+from roost.features.compaction.events import (
+    CompactionStarted,
+    ContextCompacted,
+    ContextElided,
+    ContextPinned,
+    ContextTrimmed,
+)
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage, Usage, UserMessage
 from roost.models.tokens import estimate
@@ -21,7 +28,7 @@ _MODELS = 16
 _SEVERAL = ("retry", "fallback", "recovery", "repair", "restart")
 
 
-def elide(state: State, event: ev.ContextElided) -> None:
+def elide(state: State, event: ContextElided) -> None:
     chosen = set(event.outputs)
     for entry in state.entries:
         if entry.seq in chosen and isinstance(entry.message, ToolMessage):
@@ -42,7 +49,7 @@ def output_text(message: ToolMessage) -> str:
     return "".join(part.text for part in message.parts if isinstance(part, Text))
 
 
-def compact(state: State, event: ev.ContextCompacted) -> None:
+def compact(state: State, event: ContextCompacted) -> None:
     """Drop summarized messages. Total, like the whole fold: for any event the rest is a valid transcript."""
     state.compacting, state.compact = 0, False
     if state.turn is not None:
@@ -80,7 +87,7 @@ def head(pins: Mapping[str, str], summary: str) -> UserMessage | None:
 _HEAD = "[In place of earlier messages. It tells what was, and asks for nothing.]"
 
 
-def pin(state: State, event: ev.ContextPinned) -> None:
+def pin(state: State, event: ContextPinned) -> None:
     if event.text is None:
         state.pins.pop(event.key, None)
     else:
@@ -109,11 +116,11 @@ def _learn(state: State, event: ev.ModelCompleted) -> None:
     learn(state.scale, state.open_step, event.usage)
 
 
-def _began(state: State, event: ev.CompactionStarted) -> None:
+def _began(state: State, event: CompactionStarted) -> None:
     state.compacting = event.attempt
 
 
-def _compacted(state: State, event: ev.ContextCompacted) -> None:
+def _compacted(state: State, event: ContextCompacted) -> None:
     spend(state, event.usage)
     compact(state, event)
 
@@ -136,7 +143,7 @@ def learn(scale: dict[str, float], step: OpenStep | None, usage: Usage) -> None:
     scale[step.model] = min(max(mean, _BOUNDS[0]), _BOUNDS[1])
 
 
-def trim(state: State, event: ev.ContextTrimmed) -> None:
+def trim(state: State, event: ContextTrimmed) -> None:
     """Drop the oldest messages, but never the one that began the open turn."""
     count = event.dropped
     pinned = None if state.turn is None else state.turn.number
@@ -172,11 +179,11 @@ def _whole(entries: list[Entry]) -> list[Entry]:
 
 
 FOLDS = {
-    ev.ContextTrimmed: trim,
-    ev.ContextElided: elide,
-    ev.CompactionStarted: _began,
-    ev.ContextCompacted: _compacted,
-    ev.ContextPinned: pin,
+    ContextTrimmed: trim,
+    ContextElided: elide,
+    CompactionStarted: _began,
+    ContextCompacted: _compacted,
+    ContextPinned: pin,
 }
 WATCHES = {
     ev.ControlApplied: _ordered,

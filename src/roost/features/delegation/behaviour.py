@@ -8,8 +8,9 @@ from roost.agent.feature import CallEnd, Feature, RunCalls
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.features.delegation import child_messages, delegated_calls
+from roost.features.delegation.events import ChildInput, ChildWaitsInput
 from roost.log import events as ev
-from roost.log.inputs import ChildInput, ChildWaitsInput, ControlInput
+from roost.log.inputs import ControlInput
 from roost.log.protocols import Delivery, InboxItem
 from roost.tools.base import Tool, ToolContext
 

@@ -11,9 +11,10 @@ from typing import Final
 
 from roost.agent.session import Session
 from roost.agent.state import Call, Child, State
+from roost.features.delegation.events import ChildEnded, ChildInput, ChildWaits, ChildWaitsInput
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserPart
-from roost.log.inputs import ChildInput, ChildWaitsInput, ControlInput, MessageInput
+from roost.log.inputs import ControlInput, MessageInput
 from roost.log.protocols import Delivery, InboxItem, SessionInfo
 from roost.tools.text_limits import RESULT_CAP, capped
 
@@ -73,7 +74,7 @@ def _take_waiting(session: Session, item: InboxItem, news: ChildWaitsInput) -> N
         return
     family = session.state.family
     up = () if family is None else (ChildWaitsInput(session.id, news.session, news.call, news.tool, news.reason),)
-    event = ev.ChildWaits(
+    event = ChildWaits(
         at=time.time(), child=news.child, session=news.session, call=news.call, tool=news.tool, reason=news.reason
     )
     told = [Delivery(family.parent, one, _news_key(one, f"{item.id}")) for one in up if family is not None]
@@ -99,7 +100,7 @@ def _sort_out(session: Session, item: InboxItem, end: ChildInput) -> None:
 
 def note_end(session: Session, child: Child, end: ChildInput, item: InboxItem | None, told: list[Delivery]) -> None:
     session.note(
-        ev.ChildEnded(at=time.time(), child=end.child, outcome=end.outcome, reason=end.reason, usage=end.usage),
+        ChildEnded(at=time.time(), child=end.child, outcome=end.outcome, reason=end.reason, usage=end.usage),
         consume=None if item is None else item.id,
         deliver=told,
     )

@@ -18,9 +18,10 @@ from roost.agent.session import Interrupted, Session
 from roost.agent.state import Call, Child
 from roost.errors import RoostError, StoreFailed
 from roost.features.delegation.child_messages import cut, due_timer, note_end, order_to, told_of
+from roost.features.delegation.events import ChildHeld, ChildInput, ChildStarted
 from roost.log import events as ev
 from roost.log.content import ResultPart, Text, ToolOutcome
-from roost.log.inputs import ChildInput, MessageInput
+from roost.log.inputs import MessageInput
 from roost.log.protocols import Delivery, TimerSpec
 from roost.tools.base import ToolContext
 from roost.tools.delegation_ports import Known
@@ -171,7 +172,7 @@ def _fits(session: Session, call: Call, more: int) -> bool:
         return False
     if len(state.children) + more >= limits.at_once:
         if not call.held:
-            session.note(ev.ChildHeld(at=time.time(), call=call.call.id))
+            session.note(ChildHeld(at=time.time(), call=call.call.id))
         return False
     return True
 
@@ -206,7 +207,7 @@ async def _run(session: Session, call: Call, context: ToolContext) -> None:
     source = f"agent:{session.spec.name}:{session.id}"
     prompt = MessageInput((Text(begun.prompt),), source=source, tainted=session.state.tainted)
     session.note(
-        ev.ChildStarted(
+        ChildStarted(
             at=time.time(),
             child=begun.child,
             call=call.call.id,

@@ -5,30 +5,30 @@ from __future__ import annotations
 from typing import TypeAlias, assert_never
 
 from roost.agent.state import Child, State
-from roost.log import events as ev
+from roost.features.delegation.events import ChildEnded, ChildHeld, ChildStarted, ChildWaits
 
-OfChildren: TypeAlias = ev.ChildStarted | ev.ChildHeld | ev.ChildWaits | ev.ChildEnded
+OfChildren: TypeAlias = ChildStarted | ChildHeld | ChildWaits | ChildEnded
 
 
 def take_child(state: State, event: OfChildren) -> None:
     match event:
-        case ev.ChildStarted():
+        case ChildStarted():
             _begun(state, event)
-        case ev.ChildHeld():
+        case ChildHeld():
             call = state.call(event.call)
             if call is not None and call.status in ("planned", "approved"):
                 call.held = True
-        case ev.ChildWaits():
+        case ChildWaits():
             if (child := state.children.get(event.child)) is not None:
                 child.waits = True
-        case ev.ChildEnded():
+        case ChildEnded():
             if state.children.pop(event.child, None) is not None:
                 _free(state)
         case _:
             assert_never(event)
 
 
-def _begun(state: State, event: ev.ChildStarted) -> None:
+def _begun(state: State, event: ChildStarted) -> None:
     state.children[event.child] = Child(event.agent, event.call, event.background, event.due)
     if state.turn is not None:
         state.turn.children += 1
@@ -45,4 +45,4 @@ def _free(state: State) -> None:
             return
 
 
-FOLDS = {ev.ChildStarted: take_child, ev.ChildHeld: take_child, ev.ChildWaits: take_child, ev.ChildEnded: take_child}
+FOLDS = {ChildStarted: take_child, ChildHeld: take_child, ChildWaits: take_child, ChildEnded: take_child}

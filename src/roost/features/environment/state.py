@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from roost.agent.state import State, message_of, replace_message
-from roost.log import events as ev
+from roost.features.environment.events import EnvironmentNoted
 from roost.log.content import Message, Text, UserMessage
 
 ENVIRONMENT = "[Now"
 """Prefix of the text about the environment."""
 
 
-def take_noted(state: State, event: ev.EnvironmentNoted) -> None:
+def take_noted(state: State, event: EnvironmentNoted) -> None:
     entry = message_of(state, event.turn)
     if entry is not None and isinstance(entry.message, UserMessage) and not noted_in(entry.message):
         replace_message(state, entry, UserMessage((*entry.message.parts, Text(event.text))))
@@ -22,4 +22,4 @@ def noted_in(message: Message) -> bool:
     return any(isinstance(part, Text) and part.text.startswith(ENVIRONMENT) for part in parts)
 
 
-FOLDS = {ev.EnvironmentNoted: take_noted}
+FOLDS = {EnvironmentNoted: take_noted}

@@ -14,8 +14,8 @@ from datetime import datetime
 from roost.agent.session import Session
 from roost.agent.state import message_of
 from roost.errors import RoostError
+from roost.features.environment.events import EnvironmentNoted
 from roost.features.environment.state import ENVIRONMENT, noted_in
-from roost.log import events as ev
 from roost.memory.quoting import quoted
 from roost.tools.errors import ToolError
 from roost.tools.list_files import SKIPPED
@@ -44,7 +44,7 @@ async def note_at_turn(session: Session) -> None:
         workspace = session.means.workspace
         names = await session.interruptible(lambda: asyncio.to_thread(listing, workspace), steer=False)
         lines.append(FILES + names)
-    session.note(ev.EnvironmentNoted(at=time.time(), turn=turn.number, text="\n".join(lines) + "]"))
+    session.note(EnvironmentNoted(at=time.time(), turn=turn.number, text="\n".join(lines) + "]"))
 
 
 def told(at: float) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from roost.agent.fold import spend
 from roost.agent.state import State, replace_message, unheard
-from roost.log import events as ev
+from roost.features.hooks.events import PolicyDecided
 from roost.log.content import Text, UserMessage
 
 
-def _decided(state: State, event: ev.PolicyDecided) -> None:
+def _decided(state: State, event: PolicyDecided) -> None:
     spend(state, event.usage)
     call = state.call(event.call) if event.call is not None else None
     if call is not None and event.arguments is not None and event.decision == "modify":
@@ -18,4 +18,4 @@ def _decided(state: State, event: ev.PolicyDecided) -> None:
             replace_message(state, entry, UserMessage((Text(f"[withheld: {event.reason}]"),)))
 
 
-FOLDS = {ev.PolicyDecided: _decided}
+FOLDS = {PolicyDecided: _decided}

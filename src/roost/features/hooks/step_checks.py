@@ -15,6 +15,7 @@ from roost.agent.outcomes import end_call
 from roost.agent.session import Session
 from roost.agent.state import Call, State, result_text, unheard
 from roost.features.budgets import charging
+from roost.features.hooks.events import PolicyDecided
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, ResultPart, Text, ToolOutcome
 from roost.models.request import Bill, Completed, Failed
@@ -64,7 +65,7 @@ async def consult(session: Session, checks: Checks, call: GateCall, verdict: Ver
         if bill.calls and bill.usage.cost != 0:
             charging.mark_charged(session)
         session.note(
-            ev.PolicyDecided(
+            PolicyDecided(
                 at=time.time(),
                 by="classifier",
                 on="call",
@@ -192,7 +193,7 @@ async def _guard(session: Session, checks: Checks, side: Side, text: str) -> Tri
     tripped = await first_tripped(guards, text) if guards else None
     if tripped is not None:
         session.note(
-            ev.PolicyDecided(
+            PolicyDecided(
                 at=time.time(), by=f"guardrail:{tripped.guard}", on=side, decision="deny", reason=tripped.reason
             )
         )
@@ -209,7 +210,7 @@ async def _hooks(session: Session, checks: Checks, moment: Moment) -> Answer:
         answer = await ask(hook, moment, checks.hands)
         arguments = answer.arguments if answer.decision == "modify" and moment.on == "pre_tool" else None
         session.note(
-            ev.PolicyDecided(
+            PolicyDecided(
                 at=time.time(),
                 by=f"hook:{hook.name}",
                 on=moment.on,

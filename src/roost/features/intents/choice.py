@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from roost.agent.options import INTENTS, IntentRule, Known
 from roost.agent.state import State
-from roost.log import events as ev
+from roost.features.intents.events import IntentChosen
 from roost.log.content import Text
 from roost.tools.base import Tool, Toolbox
 
@@ -29,14 +29,14 @@ def choose(given: Sequence[IntentRule | Known], said: str) -> tuple[IntentRule, 
     return next(((rule, None) for rule in rules if not rule.words), None)
 
 
-def note_of(state: State, given: Sequence[IntentRule | Known], tools: Toolbox, said: str) -> ev.IntentChosen | None:
+def note_of(state: State, given: Sequence[IntentRule | Known], tools: Toolbox, said: str) -> IntentChosen | None:
     """Return the event that sets the intent of the open turn, or None if no rule applies. Its intent must be unset."""
     found = choose(given, said)
     if found is None or state.turn is None:
         return None
     rule, word = found
     kept = None if rule.tools is None else tuple(name for name, tool in tools.items() if _any(tool, rule.tools))
-    return ev.IntentChosen(
+    return IntentChosen(
         at=time.time(),
         turn=state.turn.number,
         intent=rule.name,

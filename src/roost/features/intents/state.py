@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from roost.agent.state import Call, State
-from roost.log import events as ev
+from roost.features.intents.events import IntentChosen
 from roost.log.content import ToolCall
 
 
@@ -14,7 +14,7 @@ def gate_of(turn: int) -> str:
     return f"turn:{turn}"
 
 
-def take_chosen(state: State, event: ev.IntentChosen) -> None:
+def take_chosen(state: State, event: IntentChosen) -> None:
     turn = state.turn
     if turn is None or turn.number != event.turn:
         return
@@ -24,4 +24,4 @@ def take_chosen(state: State, event: ev.IntentChosen) -> None:
         turn.gate = Call(ToolCall(gate_of(turn.number), event.intent, msgspec.json.encode(shown).decode()))
 
 
-FOLDS = {ev.IntentChosen: take_chosen}
+FOLDS = {IntentChosen: take_chosen}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from roost.agent.state import OpenJob, State
-from roost.log import events as ev
+from roost.features.jobs.events import JobEnded, JobStarted
 
 
-def _started(state: State, event: ev.JobStarted) -> None:
+def _started(state: State, event: JobStarted) -> None:
     state.jobs[event.job] = OpenJob(event.call, event.command, event.at, event.due, event.outside)
 
 
-def _ended(state: State, event: ev.JobEnded) -> None:
+def _ended(state: State, event: JobEnded) -> None:
     state.jobs.pop(event.job, None)
 
 
-FOLDS = {ev.JobStarted: _started, ev.JobEnded: _ended}
+FOLDS = {JobStarted: _started, JobEnded: _ended}

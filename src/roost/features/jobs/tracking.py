@@ -11,6 +11,7 @@ import asyncio
 import time
 
 from roost.agent.session import Session
+from roost.features.jobs.events import JobEnded, JobStarted
 from roost.log import events as ev
 from roost.log.content import Text, ToolOutcome
 from roost.log.inputs import MessageInput
@@ -40,7 +41,7 @@ def after_call(session: Session, call: str, outcome: ToolOutcome, outside: str |
 def _begun_or_told(session: Session, key: str, job: Job, call: str, outside: str | None) -> None:
     if job.call == call and not job.known:
         job.known, job.outside = True, outside
-        began = ev.JobStarted(at=job.began, job=key, call=call, command=job.name, due=job.due, outside=job.outside)
+        began = JobStarted(at=job.began, job=key, call=call, command=job.name, due=job.due, outside=job.outside)
         session.note(began)
     if call not in job.told:
         return
@@ -102,7 +103,7 @@ def _tell(session: Session, key: str, ending: Ending, job: Job | None) -> None:
 def _note(
     session: Session, key: str, ending: Ending, *, told: bool = False, deliver: list[Delivery] | None = None
 ) -> None:
-    event = ev.JobEnded(
+    event = JobEnded(
         at=time.time(), job=key, outcome=ending.outcome, code=ending.code, reason=ending.reason, told=told
     )  # fmt: skip
     session.note(event, deliver=deliver or ())

@@ -6,8 +6,8 @@ from roost.agent.feature import CallEnd, Feature
 from roost.agent.session import Session
 from roost.agent.state import Call, Turn
 from roost.features.memory import consolidation, consolidation_timer
+from roost.features.memory.events import ConsolidateInput
 from roost.features.memory.recall import CallMemory, recall_at_turn
-from roost.log.inputs import ConsolidateInput
 from roost.tools.base import ToolContext
 
 

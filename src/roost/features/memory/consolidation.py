@@ -21,6 +21,7 @@ from roost.errors import Invalid, RoostError, TooLarge
 from roost.features.budgets import charging
 from roost.features.compaction.model_summary import fits
 from roost.features.memory import consolidation_timer
+from roost.features.memory.events import ConsolidationStarted, MemoryChanged, MemoryConsolidated
 from roost.features.memory.recall import rights_of
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
@@ -54,7 +55,7 @@ class _Kept(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-_Change: TypeAlias = tuple[ev.MemoryChanged, NewFact]
+_Change: TypeAlias = tuple[MemoryChanged, NewFact]
 
 
 class _Told(NamedTuple):
@@ -87,11 +88,11 @@ async def consolidate_if_due(session: Session) -> None:
     taken = None if fired is None else fired.id
     if state.consolidating >= TRIES or not fits(request, model, fixed=fixed_tokens(session), scale=1.0):
         error = "it was cut off too often" if state.consolidating >= TRIES else "the conversation is too long to ask"
-        session.note(ev.MemoryConsolidated(at=time.time(), upto=state.turns, error=error), consume=taken)
+        session.note(MemoryConsolidated(at=time.time(), upto=state.turns, error=error), consume=taken)
         consolidation_timer.set_timer(session)
         return
     attempt = state.consolidating + 1
-    started = ev.ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=attempt)
+    started = ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=attempt)
     session.note(started, consume=taken)
     consolidation_timer.arm(session, consolidation_timer.AGAIN_SECONDS)
     await session.flush()
@@ -122,7 +123,7 @@ async def _consolidate(session: Session, search: Search, settings: Consolidate, 
     for event, fact in changes:
         session.note(event, facts=[PutFact(fact)])
     session.note(
-        ev.MemoryConsolidated(
+        MemoryConsolidated(
             at=time.time(),
             upto=upto,
             facts=len(changes),
@@ -210,6 +211,6 @@ async def _changes(session: Session, search: Search, settings: Consolidate, kept
             continue
         op = "propose" if settings.review else learned.op
         ended = tuple(one.id for one in learned.former if one.proposed or not settings.review)
-        event = ev.MemoryChanged(at=time.time(), op=op, facts=(learned.fact,), ended=ended)
+        event = MemoryChanged(at=time.time(), op=op, facts=(learned.fact,), ended=ended)
         changes.append((event, learned.fact))
     return changes

@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 
 from roost.agent.session import Session
+from roost.features.memory.events import ConsolidateInput
 from roost.log import events as ev
-from roost.log.inputs import ConsolidateInput
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.memory.rights import Consolidate
 

@@ -10,6 +10,7 @@ import msgspec
 
 from roost.agent.session import Session
 from roost.errors import Invalid, NotFound, RoostError
+from roost.features.memory.events import MemoryChanged, MemoryRecalled
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.log.fact_rows import no_session, session_of
@@ -35,7 +36,7 @@ class CallMemory:
 
     def __init__(self, session: Session, search: Search, context: ToolContext) -> None:
         self._session, self._search, self._context = session, search, context
-        self._staged: list[tuple[ev.MemoryChanged, list[FactChange]]] = []
+        self._staged: list[tuple[MemoryChanged, list[FactChange]]] = []
         self.tainted = False
 
     async def remember(
@@ -78,7 +79,7 @@ class CallMemory:
     async def forget(self, id: str) -> Fact:
         fact = await self._writable(id)
         changes: list[FactChange] = [] if fact.space.startswith("turn:") else [EndFact(id)]
-        self._staged.append((ev.MemoryChanged(at=time.time(), op="remove", ended=(id,)), changes))
+        self._staged.append((MemoryChanged(at=time.time(), op="remove", ended=(id,)), changes))
         return fact
 
     async def recall(self, query: str, scope: str | None, category: Category | None, limit: int) -> Found:
@@ -108,7 +109,7 @@ class CallMemory:
     def _stage(self, learned: Learned) -> Learned:
         if learned.op != "known":
             fact = learned.fact
-            event = ev.MemoryChanged(at=time.time(), op=learned.op, facts=(fact,), ended=fact.supersedes)
+            event = MemoryChanged(at=time.time(), op=learned.op, facts=(fact,), ended=fact.supersedes)
             self._staged.append((event, [] if fact.space.startswith("turn:") else [PutFact(fact)]))
         return learned
 
@@ -172,7 +173,7 @@ async def recall_at_turn(session: Session) -> None:
     if not facts and found.why is None:
         return
     session.note(
-        ev.MemoryRecalled(
+        MemoryRecalled(
             at=time.time(), turn=turn.number, facts=facts, how=found.how, why=found.why, seconds=round(found.seconds, 4)
         )
     )

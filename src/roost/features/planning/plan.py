@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 
 from roost.agent.session import Session
+from roost.features.compaction.events import ContextPinned
+from roost.features.planning.events import PlanChanged
 from roost.log import events as ev
 from roost.tools.errors import ToolError
 from roost.tools.pins import MOST, fits
@@ -28,11 +30,11 @@ class OwnPlans:
         ended = sum(goal.state in ("done", "dropped") for goal in goals)
         eta = None if former is None else remaining(now - former.began, ended, len(goals))
         session.note(
-            ev.PlanChanged(at=now, goals=tuple(goals), score=score, note=note, ended=ended, eta=eta, call=self._call)
+            PlanChanged(at=now, goals=tuple(goals), score=score, note=note, ended=ended, eta=eta, call=self._call)
         )
         text = None if session.state.plan is None else shown(goals)
         if text is not None or _KEY in session.state.pins:
-            session.note(ev.ContextPinned(at=now, key=_KEY, text=text))
+            session.note(ContextPinned(at=now, key=_KEY, text=text))
         await session.flush_shielded()
         left = "" if eta is None or ended == len(goals) else f"; about {_span(eta)} left at this pace"
         return f"{ended} of {len(goals)} sub-goals are over{left}"

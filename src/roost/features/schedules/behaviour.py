@@ -5,7 +5,7 @@ from __future__ import annotations
 from roost.agent.feature import Feature
 from roost.agent.session import Session
 from roost.features.schedules import firing
-from roost.log.inputs import DueInput, ScheduleInput
+from roost.features.schedules.events import DueInput, ScheduleInput
 from roost.log.protocols import InboxItem
 
 

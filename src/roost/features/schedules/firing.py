@@ -14,11 +14,18 @@ from roost.agent.inputs import open_turn
 from roost.agent.session import Session
 from roost.agent.state import Schedule
 from roost.errors import Invalid
+from roost.features.schedules.events import (
+    ContextCleared,
+    DueInput,
+    ScheduleCleared,
+    ScheduleFired,
+    ScheduleInput,
+    ScheduleSet,
+)
 from roost.features.schedules.recurrence import Verdict, delay, following, judge, zone_of
 from roost.features.schedules.state import NOTHING
 from roost.log import events as ev
 from roost.log.content import Text
-from roost.log.inputs import DueInput, ScheduleInput
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.log.schedule_events import ScheduleSpec
 
@@ -74,7 +81,7 @@ def fire(session: Session, item: InboxItem) -> bool:
         _clear(session, given.name, str(error), item.id)
         return False
     due, runs = given.due if verdict.run is None else verdict.run, verdict.run is not None
-    fired = ev.ScheduleFired(
+    fired = ScheduleFired(
         at=time.time(),
         name=given.name,
         due=None if by_hand else due,
@@ -138,7 +145,7 @@ def _set(
     _disarm(session, name)
     if then is None:
         session.set_timer(timer_of(name), TimerSpec(timer_of(name), NEVER, DueInput(name, NEVER)))
-    event = ev.ScheduleSet(at=time.time(), name=name, spec=spec, next=then, paused=paused, input=item)
+    event = ScheduleSet(at=time.time(), name=name, spec=spec, next=then, paused=paused, input=item)
     session.note(event, consume=item)
     if then is not None:
         _arm(session, name, spec, then)
@@ -146,7 +153,7 @@ def _set(
 
 def _clear(session: Session, name: str, why: str, item: int | None = None) -> None:
     _disarm(session, name)
-    session.note(ev.ScheduleCleared(at=time.time(), name=name, why=why, input=item), consume=item)
+    session.note(ScheduleCleared(at=time.time(), name=name, why=why, input=item), consume=item)
 
 
 def _arm(session: Session, name: str, spec: ScheduleSpec, due: float) -> None:
@@ -173,7 +180,7 @@ def _say(session: Session, item: InboxItem, said: _Said) -> None:
     """Begin a turn with the firing."""
     name, spec = said.name, said.spec
     if spec.fresh or spec.heartbeat:
-        session.note(ev.ContextCleared(at=time.time()))
+        session.note(ContextCleared(at=time.time()))
     more = f"; {said.missed} before it were missed" if said.missed else ""
     head = f"[schedule {name}, {said.due:%A %Y-%m-%d %H:%M %Z}{more}]"
     text = "\n".join([head, spec.text, *([_HEARTBEAT] if spec.heartbeat else [])])

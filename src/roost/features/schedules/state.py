@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roost.agent.state import Aside, Entry, Firing, Schedule, State
 from roost.features.compaction.state import head
+from roost.features.schedules.events import ContextCleared, ScheduleCleared, ScheduleFired, ScheduleSet
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Message, UserMessage
 from roost.log.schedule_events import TurnLimits
@@ -15,23 +16,23 @@ LIGHT = TurnLimits(steps=10, seconds=300.0)
 """Limits of a heartbeat's turn that has none of its own."""
 
 
-def take(state: State, event: ev.ScheduleSet | ev.ScheduleFired | ev.ScheduleCleared) -> None:
+def take(state: State, event: ScheduleSet | ScheduleFired | ScheduleCleared) -> None:
     schedule = state.schedules.get(event.name)
     match event:
-        case ev.ScheduleSet():
+        case ScheduleSet():
             if schedule is None:
                 schedule = state.schedules[event.name] = Schedule(event.spec)
             schedule.spec, schedule.next, schedule.paused, schedule.idle = event.spec, event.next, event.paused, 0
-        case ev.ScheduleCleared():
+        case ScheduleCleared():
             state.schedules.pop(event.name, None)
-        case ev.ScheduleFired() if schedule is not None:
+        case ScheduleFired() if schedule is not None:
             schedule.next = event.next
             if event.run:
                 beats, limits = schedule.spec.heartbeat, schedule.spec.limits
                 state.limited = state.limited or (limits is not None and limits.money is not None)
                 state.firing = Firing(event.name, beats, limits or (LIGHT if beats else None))
                 schedule.last, schedule.turn = event.due or event.at, state.turns + 1
-        case ev.ScheduleFired():
+        case ScheduleFired():
             pass
 
 
@@ -111,11 +112,11 @@ def _return(state: State, event: ev.SessionRolledBack | ev.SessionForked | ev.Se
     rejoin(state)
 
 
-def _clear(state: State, event: ev.ContextCleared) -> None:
+def _clear(state: State, event: ContextCleared) -> None:
     state.clear = True
 
 
-FOLDS = {ev.ScheduleSet: take, ev.ScheduleFired: take, ev.ScheduleCleared: take, ev.ContextCleared: _clear}
+FOLDS = {ScheduleSet: take, ScheduleFired: take, ScheduleCleared: take, ContextCleared: _clear}
 WATCHES = {
     ev.InputReceived: set_aside,
     ev.TurnStarted: begin,

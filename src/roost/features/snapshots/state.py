@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Literal
 
 from roost.agent.state import POINTS, State
-from roost.log import events as ev
+from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved, WorkspaceUnsaved
 
 
-def _saved(state: State, event: ev.WorkspaceSaved) -> None:
+def _saved(state: State, event: WorkspaceSaved) -> None:
     if event.point != "home":
         state.saved, state.unsaved = event.snapshot, None
     if event.point is not None:
         _point(state, event.snapshot, event.point)
 
 
-def _restored(state: State, event: ev.WorkspaceRestored) -> None:
+def _restored(state: State, event: WorkspaceRestored) -> None:
     call = state.call(event.call) if event.call is not None else None
     if call is not None:
         call.undo, call.undone = None, event.error is None
@@ -33,8 +33,8 @@ def _point(state: State, snapshot: str, where: Literal["home", "store"]) -> None
     state.points_in = where
 
 
-def _unsaved(state: State, event: ev.WorkspaceUnsaved) -> None:
+def _unsaved(state: State, event: WorkspaceUnsaved) -> None:
     state.unsaved = None if event.lost else event.reason
 
 
-FOLDS = {ev.WorkspaceSaved: _saved, ev.WorkspaceRestored: _restored, ev.WorkspaceUnsaved: _unsaved}
+FOLDS = {WorkspaceSaved: _saved, WorkspaceRestored: _restored, WorkspaceUnsaved: _unsaved}

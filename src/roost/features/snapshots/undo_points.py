@@ -12,7 +12,7 @@ from roost.agent.outcomes import UNDONE
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.errors import RoostError
-from roost.log import events as ev
+from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved
 from roost.log.content import Text
 from roost.tools.base import Tool
 from roost.workspace.manifest import SnapshotDamaged
@@ -43,7 +43,7 @@ def note_saved(session: Session, saved: Saved) -> None:
     unsaved = not home and session.state.unsaved is not None
     if saved.snapshot is not None and (saved.snapshot != _base(session) or unsaved):
         session.note(
-            ev.WorkspaceSaved(
+            WorkspaceSaved(
                 at=time.time(),
                 snapshot=saved.snapshot,
                 files=saved.files,
@@ -137,7 +137,7 @@ async def undo_pending(session: Session) -> None:
     call = cut.call.id if cut is not None else None
     if files is None:
         error = "no snapshots are kept here any more"
-        session.note(ev.WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
+        session.note(WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
         return
     await session.flush()  # raises if another node owns the session by now
     await _go_back(session, files, undo, call)
@@ -151,5 +151,5 @@ async def _go_back(session: Session, files: SyncedFolder, undo: str, call: str |
     except SnapshotDamaged as damaged:
         error = str(damaged)[:500]
         log.error("session %s: its files cannot be put back: %s", session.id, error)
-    session.note(ev.WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
+    session.note(WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
     return error

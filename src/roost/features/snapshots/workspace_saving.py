@@ -10,8 +10,8 @@ import time
 
 from roost.agent.session import Session
 from roost.errors import RoostError, TooLarge
+from roost.features.snapshots.events import WorkspaceUnsaved
 from roost.features.snapshots.undo_points import note_saved, writable_files
-from roost.log import events as ev
 from roost.log.content import Text
 from roost.tools.base import Tool
 from roost.workspace.atomic_edits import recover
@@ -39,7 +39,7 @@ async def restore_files(session: Session) -> None:
     if lost:
         log.error("session %s: files that could not be saved are lost: it goes on from its last snapshot", session.id)
         reason = "the machine that had them is not this one: the files are those of the last snapshot"
-        session.note(ev.WorkspaceUnsaved(at=time.time(), reason=reason, lost=True))
+        session.note(WorkspaceUnsaved(at=time.time(), reason=reason, lost=True))
     files.dirty = state.unsaved is not None or any(call.status == "running" for call in state.calls)
 
 
@@ -105,4 +105,4 @@ async def save_before_sleep(session: Session) -> None:
 def _mark(session: Session, reason: str) -> None:
     if session.state.unsaved is None:
         log.error("session %s: its files are not saved: %s", session.id, reason)
-        session.note(ev.WorkspaceUnsaved(at=time.time(), reason=reason[:500]))
+        session.note(WorkspaceUnsaved(at=time.time(), reason=reason[:500]))

@@ -10,6 +10,7 @@ from roost.agent.feature import TurnEnd
 from roost.agent.options import Action, Stall
 from roost.agent.session import Session
 from roost.agent.state import Trail
+from roost.features.stalls.events import LoopStalled
 from roost.log import events as ev
 from roost.models.request import EFFORTS, Effort
 
@@ -51,7 +52,7 @@ def next_action(session: Session) -> TurnEnd | None:
     hint = _hint(what) if action != "end" else ""
     kind, count, now = what.kind, what.times, time.time()
     session.note(
-        ev.LoopStalled(at=now, turn=turn.number, step=state.steps, kind=kind, count=count, action=action, hint=hint)
+        LoopStalled(at=now, turn=turn.number, step=state.steps, kind=kind, count=count, action=action, hint=hint)
     )
     return TurnEnd("limit", f"stalled: {_WORDS[what.kind].format(what.times)}") if action == "end" else None
 

@@ -7,6 +7,7 @@ from zlib import crc32
 import msgspec
 
 from roost.agent.state import State
+from roost.features.stalls.events import LoopStalled
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
 
@@ -32,7 +33,7 @@ def record_step(state: State, event: ev.ToolCompleted) -> None:
         del trail.steps[0]
 
 
-def take_stalled(state: State, event: ev.LoopStalled) -> None:
+def take_stalled(state: State, event: LoopStalled) -> None:
     """Fold a reaction: counting starts again. A hint is appended to the newest result."""
     if state.turn is None:
         return
@@ -47,5 +48,5 @@ def take_stalled(state: State, event: ev.LoopStalled) -> None:
         state.tokens += tokens
 
 
-FOLDS = {ev.LoopStalled: take_stalled}
+FOLDS = {LoopStalled: take_stalled}
 WATCHES = {ev.ToolCompleted: record_step}

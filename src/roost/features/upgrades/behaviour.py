@@ -7,8 +7,7 @@ import time
 
 from roost.agent.feature import Feature
 from roost.agent.session import Session
-from roost.log import events as ev
-from roost.log.inputs import MoveInput
+from roost.features.upgrades.events import MoveInput, SessionMoved
 from roost.log.protocols import InboxItem, Moved
 
 
@@ -16,7 +15,7 @@ def _move(session: Session, item: InboxItem) -> None:
     order = item.input
     if not isinstance(order, MoveInput) or session.state.turn is not None:
         return
-    moved = ev.SessionMoved(
+    moved = SessionMoved(
         at=time.time(), version=order.version, spec=order.spec, input=item.id, source=order.source
     )  # fmt: skip
     session.note(moved, consume=item.id)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from roost.agent.state import State
-from roost.log import events as ev
+from roost.features.upgrades.events import SessionMoved
 
 
-def _moved(state: State, event: ev.SessionMoved) -> None:
+def _moved(state: State, event: SessionMoved) -> None:
     state.spec = bytes(event.spec)
 
 
-FOLDS = {ev.SessionMoved: _moved}
+FOLDS = {SessionMoved: _moved}

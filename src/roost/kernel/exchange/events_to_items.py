@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from roost.features.compaction.events import ContextCompacted
+from roost.features.hooks.events import PolicyDecided
 from roost.kernel.exchange.conversation_items import Answer, Foreign, Item, Line, Report, Result, Said, Shortened
 from roost.kernel.exchange.items_to_events import META
 from roost.kernel.exchange.json_lines import mapping
@@ -37,7 +39,7 @@ class Decomposer:
             case ev.InputReceived():
                 meta = (event.source or "").endswith(f":{META}")
                 self._said.append(Said(at=event.at, parts=event.parts, meta=meta))
-            case ev.PolicyDecided() if event.decision == "deny" and event.on in ("input", "turn_start"):
+            case PolicyDecided() if event.decision == "deny" and event.on in ("input", "turn_start"):
                 withheld = (Text(f"[withheld: {event.reason}]"),)
                 self._said = [Said(at=said.at, parts=withheld) for said in self._said]
                 self._report.leave_out("what the policy withheld from the model")
@@ -49,7 +51,7 @@ class Decomposer:
             case ev.ToolCompleted():
                 if self._open.pop(event.call, None) is not None:
                     yield Result(at=event.at, call=event.call, parts=event.parts, error=event.outcome != "ok")
-            case ev.ContextCompacted() if event.upto > 0:
+            case ContextCompacted() if event.upto > 0:
                 yield from self._settle(event.at)
                 yield Shortened(at=event.at, summary=event.summary, before=event.before, after=event.after)
             case ev.Emitted() if (line := self._own(event)) is not None:

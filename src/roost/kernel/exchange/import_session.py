@@ -17,6 +17,7 @@ import msgspec
 from roost.agent.definition import Agent, decode_spec, encode_spec
 from roost.agent.state import STATE_VERSION, encode_state
 from roost.errors import Conflict, Invalid, NotFound
+from roost.features.upgrades.events import SessionMoved
 from roost.ids import is_id, new_id
 from roost.kernel.allowed_folders import check_folder
 from roost.kernel.exchange import native_format
@@ -152,7 +153,7 @@ class _Work:
             return sessions.variant(name)
         spec = b"{}"
         for _, event in native_format.events_of(self._path):
-            if isinstance(event, ev.SessionCreated | ev.SessionMoved):
+            if isinstance(event, ev.SessionCreated | SessionMoved):
                 spec = bytes(event.spec)
         try:
             definition = decode_spec(spec)
@@ -243,7 +244,7 @@ class _Work:
                     labels=self._labels,
                     tainted=IMPORT,
                 )
-            case ev.SessionMoved():
+            case SessionMoved():
                 return msgspec.structs.replace(event, version=spec.version, spec=self._spec)
             case _:
                 return event

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from roost.agent.outcomes import UNKNOWN_EFFECT
+from roost.features.compaction.events import ContextCompacted
 from roost.kernel.exchange.conversation_items import Answer, Foreign, Item, Line, Report, Result, Said, Shortened
 from roost.kernel.exchange.json_lines import mapping
 from roost.log import events as ev
@@ -121,7 +122,7 @@ class Composer:
             self._waiting = [Said(at=item.at, parts=(Text(item.summary),), meta=True)]
             yield from self._speak()
             return
-        yield ev.ContextCompacted(
+        yield ContextCompacted(
             at=item.at,
             before=item.before,
             after=item.after,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from roost.agent.state import result_text
+from roost.features.compaction.events import ContextCompacted
 from roost.kernel.exchange.conversation_items import Report
 from roost.kernel.exchange.json_lines import stamp
 from roost.log import events as ev
@@ -48,7 +49,7 @@ class Transcript:
                     self._report.leave_out("characters of long outputs", len(text) - _LONG)
                     text = text[:_LONG] + "…"
                 yield f"Result ({event.outcome}):\n\n{_fenced(text)}"
-            case ev.ContextCompacted() if event.upto:
+            case ContextCompacted() if event.upto:
                 yield f"---\n\nEarlier messages left the model's context. In their place:\n\n{event.summary}"
             case ev.TurnCompleted() if event.outcome != "answered":
                 yield f"*The turn ended: {event.outcome}{f', {event.reason}' if event.reason else ''}.*"

@@ -161,7 +161,7 @@ def _wrong_event(number: int, line: bytes, error: UnknownEvent) -> Invalid:
         return wrong_line(number, line, mistake, expected=_EVENT)
     if not isinstance(kind, str):
         return wrong_line(number, line, cause, expected=_EVENT)
-    if any(kind == ev.event_type(one) for one in ev.EVENT_TYPES):
+    if any(kind == ev.event_type(one) for one in ev.event_types()):
         return wrong_line(number, line, cause, expected=f"the event {kind!r} as the API has it (/openapi.json)")
     return Invalid(
         f"line {number} is an event of the kind {kind[:80]!r}, which this Roost does not know: if a newer one wrote it,"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from roost.log.inputs import encode_input, input_digest, urgency
+from roost.log.inputs import encode_input, input_digest
 from roost.log.protocols import Append, Change, CheckpointRow, Delivery, InboxItem
 from roost.stores.postgres.database import Link
 from roost.stores.postgres.fact_writes import write_facts
@@ -101,7 +101,7 @@ async def _deliver(link: Link, deliveries: Sequence[Delivery]) -> list[Delivered
         [delivery.session for delivery in deliveries],
         [delivery.key for delivery in deliveries],
         [input_digest(delivery.input) for delivery in deliveries],
-        [urgency(delivery.input) for delivery in deliveries],
+        [delivery.input.urgency for delivery in deliveries],
         [encode_input(delivery.input) for delivery in deliveries],
     )
     delivered: list[Delivered] = []

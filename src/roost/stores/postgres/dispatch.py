@@ -12,7 +12,7 @@ import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, StoreUnreachable
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo, read_card
-from roost.log.inputs import Input, decode_input, urgency
+from roost.log.inputs import Input, decode_input
 from roost.log.protocols import Change, Claim, InboxItem, Snapshot
 from roost.stores.postgres import rows
 from roost.stores.postgres.changes import PostgresChanges
@@ -221,7 +221,7 @@ class Timers:
                 [s for s, _ in items],
                 [name for _, name in items],
                 [at for at, _ in items.values()],
-                [urgency(item) for _, item in items.values()],
+                [item.urgency for _, item in items.values()],
             )
         )
         for session, place, at, owner, timer, s in made:

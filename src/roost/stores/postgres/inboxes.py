@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roost.errors import Busy, Conflict, NotFound
-from roost.log.inputs import Input, encode_input, input_digest, urgency
+from roost.log.inputs import Input, encode_input, input_digest
 from roost.log.protocols import Accepted, Change, InboxItem
 from roost.stores.postgres import rows
 from roost.stores.postgres.changes import PostgresChanges
@@ -31,7 +31,7 @@ class PostgresInboxes:
         body = encode_input(item)
         digest = None if key is None else input_digest(sent or item)
         row: Any = await self._pool.run(
-            lambda link: link.fetchrow(_ACCEPT, session, key, digest, urgency(item), body, INBOX_LIMIT),
+            lambda link: link.fetchrow(_ACCEPT, session, key, digest, item.urgency, body, INBOX_LIMIT),
             repeat=key is not None,
         )
         outcome, place, at, owner, head = row

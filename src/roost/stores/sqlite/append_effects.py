@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from roost.log.inputs import admits, encode_input, input_digest, urgency
+from roost.log.inputs import admits, encode_input, input_digest
 from roost.log.protocols import Append, Change, CheckpointRow, Delivery, InboxItem
 from roost.stores.sqlite.commit_group import Group
 from roost.stores.sqlite.fact_writes import apply_facts
@@ -39,7 +39,7 @@ def _deliver(group: Group, delivery: Delivery) -> None:
     if row is None:
         return
     s, state, phase = row
-    level = urgency(item)
+    level = item.urgency
     if state in ("stopped", "error") and level == 0:
         return
     if connection.execute("SELECT 1 FROM inbox WHERE s = ? AND key = ?", (s, key)).fetchone():

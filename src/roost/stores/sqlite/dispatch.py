@@ -13,7 +13,7 @@ import msgspec
 
 from roost.errors import NotFound, StoreCorrupt
 from roost.log.dispatch import HEAD_START, Backlog, NodeCard, NodeInfo, read_card
-from roost.log.inputs import Input, admits, decode_input, urgency
+from roost.log.inputs import Input, admits, decode_input
 from roost.log.protocols import Change, Claim, InboxItem
 from roost.stores.sqlite import rows
 from roost.stores.sqlite.commit_group import Group
@@ -119,7 +119,7 @@ class SqliteDispatcher(Part):
             if item is None:
                 unreadable.add((s, timer, at))
                 continue
-            level, fired = urgency(item), time.time()
+            level, fired = item.urgency, time.time()
             connection.execute("DELETE FROM timers WHERE s = ? AND id = ?", (s, timer))
             place = put(connection, s, body, level, fired, ready=level >= admits(state, phase))
             group.changes.append(Change(session, inbox=(InboxItem(place, item, fired),)))

@@ -6,7 +6,7 @@ import sqlite3
 import time
 
 from roost.errors import Busy, Conflict, NotFound
-from roost.log.inputs import Input, admits, encode_input, input_digest, urgency
+from roost.log.inputs import Input, admits, encode_input, input_digest
 from roost.log.protocols import Accepted, Change, InboxItem
 from roost.stores.sqlite import rows
 from roost.stores.sqlite.commit_group import Group
@@ -40,12 +40,12 @@ def _accept(group: Group, session: str, item: Input, key: str | None, digest: by
             if seen[1] != digest:
                 raise Conflict(f"the key {key!r} was used for another input", code="idempotency_mismatch")
             return Accepted(seen[0], True, head)
-    if state in ("stopped", "error") and urgency(item) == 0:
+    if state in ("stopped", "error") and item.urgency == 0:
         raise Conflict(f"session {session!r} is {state}; start it again first", code=f"session_{state}")
-    if pending >= INBOX_LIMIT and urgency(item) == 0:
+    if pending >= INBOX_LIMIT and item.urgency == 0:
         raise Busy(f"session {session!r} has {pending} inputs waiting; try again when some are done", code="inbox_full")
     now = time.time()
-    ready = urgency(item) >= admits(state, phase)
-    place = put(connection, s, body, urgency(item), now, ready=ready, key=key, digest=digest)
+    ready = item.urgency >= admits(state, phase)
+    place = put(connection, s, body, item.urgency, now, ready=ready, key=key, digest=digest)
     group.changes.append(Change(session, inbox=(InboxItem(place, item, now),)))
     return Accepted(place, False, head)

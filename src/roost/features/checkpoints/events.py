@@ -1,0 +1,55 @@
+"""Events and inputs of this feature."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from roost.log.events import CheckpointCause, Event
+from roost.log.inputs import Input
+
+
+class CheckpointMade(Event, frozen=True, tag="checkpoint.made"):
+    """This position of the log is a checkpoint: of the conversation, the memory, and the private files as the snapshot
+    `files`, kept in the `home` or in the `store` that all nodes read. `files` empty means no files; None means not
+    kept, and `why_no_files` says why. input: the request for it. dropped: positions of the checkpoints that it
+    removes."""
+
+    cause: CheckpointCause
+    label: str | None = None
+    files: str | None = None
+    files_in: Literal["home", "store"] | None = None
+    why_no_files: str | None = None
+    input: int | None = None
+    dropped: tuple[int, ...] = ()
+
+
+class CheckpointDropped(Event, frozen=True, tag="checkpoint.dropped"):
+    """The checkpoint at the position `checkpoint` was dropped. points: file snapshots that no rollback can reach any
+    more; they are removed."""
+
+    checkpoint: int
+    input: int | None = None
+    points: tuple[str, ...] = ()
+
+
+class CheckpointInput(Input, frozen=True, tag="checkpoint"):
+    """Make a checkpoint as soon as no call is running."""
+
+    label: str | None = None
+    cause: CheckpointCause = "manual"
+
+
+class DropCheckpointInput(Input, frozen=True, tag="checkpoint.drop"):
+    """Drop the checkpoint at the position `checkpoint`."""
+
+    checkpoint: int
+
+
+EVENTS = (
+    CheckpointMade,
+    CheckpointDropped,
+)
+INPUTS = (
+    CheckpointInput,
+    DropCheckpointInput,
+)
