@@ -15,6 +15,7 @@ from tests.harness.crash.inside import CONFIG
 _PROCESS = """
 import asyncio, sys
 from pathlib import Path
+from roost.features.delegation.events import ChildStarted
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from tests.crash.test_children import team

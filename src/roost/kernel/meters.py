@@ -30,7 +30,7 @@ from roost.log.events import (
     TurnOutcome,
     event_type,
 )
-from roost.log.inputs import Input
+from roost.log.inputs import input_type, input_types
 from roost.log.protocols import Append, Change, Claim
 from roost.log.store import Store
 
@@ -45,7 +45,6 @@ _ASK_SECONDS = 2.0
 _TAIL = 512
 """Bytes at the end of a `model.completed` that hold its usage and seconds: two short objects of numbers."""
 _KIND = slice(9, 25)
-_INPUTS = {one: str(one.__struct_config__.tag) for one in get_args(Input)}
 
 
 class Histogram:
@@ -107,7 +106,7 @@ class NodeMetrics:
         self.agents: dict[str, AgentMeter] = {}
         self.models: dict[str, ModelMeter] = {}
         self.tools: Counter[bytes] = Counter({str(outcome).encode(): 0 for outcome in get_args(ToolOutcome)})
-        self.inputs: Counter[str] = Counter(dict.fromkeys(_INPUTS.values(), 0))
+        self.inputs: Counter[str] = Counter(dict.fromkeys(map(input_type, input_types()), 0))
         self.commits = Histogram(COMMIT_SECONDS)
         self.commit_errors: Counter[str] = Counter()
         self.fenced = 0
@@ -166,7 +165,7 @@ class NodeMetrics:
             if count is not None:
                 count(self, change.session, record.body)
         for item in change.inbox or ():
-            self.inputs[_INPUTS[type(item.input)]] += 1
+            self.inputs[input_type(item.input)] += 1
 
     def of(self, session: str) -> tuple[AgentMeter, ModelMeter]:
         """Return the counters for a session's calls."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import contextlib
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
@@ -148,6 +148,8 @@ class Runtime:
         self._shared_folders = tuple(map(Path, shared_folders))
         self._backends = backends
         self._nodes = Locks(self.home / "run")
+        self._opened, self._grace = contextlib.AsyncExitStack(), 0.0
+        """What `stop` closes, newest first."""
 
     async def start(self) -> None:
         """Open the store and begin to run sessions. Ends commands that a crashed runtime of this home left running.
@@ -155,11 +157,13 @@ class Runtime:
         store."""
         given = self._store if self._store is not None else self.home / "roost.db"
         store = await self._open(given) if isinstance(given, str | Path) else given
+        self._opened.callback(self._nodes.close)
+        self._opened.push_async_callback(store.close)
         try:
             await self._start(store, new_id("node"))
         except BaseException:
-            await store.close()
-            self._nodes.close()
+            with contextlib.suppress(RoostError):
+                await self.stop(grace=0.0)
             raise
 
     async def _open(self, given: str | Path) -> Store:
@@ -176,10 +180,12 @@ class Runtime:
         self.users = await asyncio.to_thread(find_owners, self.home, policy.sandbox.users)
         floor = DiskReserve(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
         self.sandboxes = self._make_sandboxes(policy, marker_of(self.home, node), floor)
+        self._opened.push_async_callback(self.sandboxes.close)
         if self._dispatcher is not None:
-            store = dataclasses.replace(store, dispatch=self._dispatcher(store))
+            store = store._replace(dispatch=self._dispatcher(store))
         self.secret = Secret(store.coordination)
         self.peers = HttpPeers(self.secret)
+        self._opened.push_async_callback(self.peers.close)
         self.node = Node(
             store,
             id=node,
@@ -191,6 +197,10 @@ class Runtime:
             place=await self._place(store),
             peers=self.peers,
         )
+        self._opened.push_async_callback(self.node.model_pool.close)
+        self._opened.push_async_callback(self.models.close)
+        self._opened.push_async_callback(self.node.remembering.close)
+        self._opened.callback(self._close_carriers)
         await self._take_policy(policy)
         self.configuration = self._reloading(policy)
         self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.slots.live)
@@ -201,13 +211,12 @@ class Runtime:
         await self._keep_files(store, floor)
         self.memories = Memories(store, self.node.remembering.search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
+        self._opened.push_async_callback(self._stop_node)
+        self._opened.push_async_callback(self.links.close)
+        self._opened.push_async_callback(self.configuration.close)
         await self.configuration.start()
         await self.node.start()
-        try:
-            await self._refuse_copy(dead)  # a copy that started at the same moment
-        except BaseException:
-            await self.node.stop(grace=0.0)
-            raise
+        await self._refuse_copy(dead)  # a copy that started at the same moment
         self.configuration.watch()
 
     def _make_sandboxes(self, policy: Policy, marker: str, floor: DiskReserve) -> Sandboxes:
@@ -246,20 +255,18 @@ class Runtime:
         self.memories.vault = self.vault
 
     async def stop(self, *, grace: float = 5.0) -> None:
-        """Stop gracefully: steps in progress get `grace` seconds. Accepted inputs stay accepted."""
-        await self.configuration.close()
-        await self.links.close()
-        await self.node.stop(grace=grace)
+        """Stop gracefully: steps in progress get `grace` seconds. Accepted inputs stay accepted. After a failed start,
+        which has closed what it had opened, and the second time, there is nothing to do."""
+        self._grace = grace
+        await self._opened.aclose()
+
+    async def _stop_node(self) -> None:
+        await self.node.stop(grace=self._grace)
+
+    def _close_carriers(self) -> None:
         for carrier in (self.node.resources.carrier, self.node.resources.home):
             if carrier is not None:
                 carrier.close()
-        await self.peers.close()
-        await self.node.remembering.close()
-        await self.models.close()
-        await self.node.model_pool.close()
-        await self.sandboxes.close()
-        await self.node.store.close()
-        self._nodes.close()
 
     async def __aenter__(self) -> Runtime:
         await self.start()

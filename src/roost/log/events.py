@@ -409,8 +409,14 @@ def event_types() -> tuple[type[Event], ...]:
 
 
 @cache
+def any_event() -> Any:
+    """Return the union of all kinds of events, as a type for a codec or a schema."""
+    return Union[event_types()]  # noqa: UP007 - the types are known at run time
+
+
+@cache
 def _decoder() -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(Union[event_types()])  # noqa: UP007 - the types are known at run time
+    return msgspec.json.Decoder(any_event())
 
 
 def event_type(event: Event | type[Event]) -> str:

@@ -147,6 +147,11 @@ def _decoder() -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(Union[input_types()])  # noqa: UP007 - the types are known at run time
 
 
+def input_type(item: Input | type[Input]) -> str:
+    """Return the tag, for example `message`."""
+    return str(item.__struct_config__.tag)
+
+
 def encode_input(item: Input) -> bytes:
     return _encoder.encode(item)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from roost.log.coordination import Coordination
 from roost.log.dispatch import Dispatcher
@@ -25,11 +24,10 @@ class Database(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Store:
+class Store(NamedTuple):
     """One database, as a record of small objects over it. `roost.stores.open.open_store` opens one.
 
-    `dataclasses.replace` exchanges an object: for another dispatcher, or for a wrapper that delays, counts or fails.
+    `_replace` exchanges an object: for another dispatcher, or for a wrapper that delays, counts or fails.
     """
 
     sessions: SessionIndex

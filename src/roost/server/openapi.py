@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 
-from roost.log.events import Event
+from roost.log.events import Event, any_event
 from roost.server.problems import Problem
 from roost.server.row_handler import KEY_LENGTH, Endpoint, Nothing
 from roost.version import version
@@ -27,7 +27,7 @@ _STREAM = (
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     shapes = _types(endpoints)
-    schemas, components = msgspec.json.schema_components(shapes, ref_template=_REF)
+    schemas, components = msgspec.json.schema_components([_closed(one) for one in shapes], ref_template=_REF)
     named = dict(zip(map(_key, shapes), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -57,6 +57,14 @@ def _types(endpoints: Sequence[Endpoint]) -> list[Any]:
 
 def _key(one: Any) -> str:
     return repr(one)
+
+
+def _closed(one: Any) -> Any:
+    """Put the union of all kinds of events in the place of their base class."""
+    if one is Event:
+        return any_event()
+    args = get_args(one)
+    return get_origin(one)[tuple(map(_closed, args))] if Event in args else one
 
 
 def _operation(endpoint: Endpoint, named: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _RETRY_SECONDS = 0.03
 
 class _Entry(msgspec.Struct):
     seq: int
-    event: ev.Event
+    event: msgspec.Raw
 
 
 class _Page(msgspec.Struct):
@@ -86,7 +86,7 @@ class HttpDaemon:
                 continue  # two callers asked at once
             if entry.seq != len(known) + 1:
                 raise AssertionError(f"session {session!r}: after {len(known)} events comes number {entry.seq}")
-            known.append(entry.event)
+            known.append(ev.decode_event(bytes(entry.event)))
         return known
 
     async def once(
