@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -28,5 +29,6 @@ def each_method(store: Store, wrap: Callable[[str, Callable[..., Any]], Callable
         def __getattr__(self, name: str) -> Any:
             return wrap(f"{self._part}.{name}", getattr(getattr(store, self._part), name))
 
-    wrapped: dict[str, Any] = {part: Wrapped(part) for part in Store._fields if part != "database"}
-    return store._replace(**wrapped)
+    parts = [field.name for field in dataclasses.fields(store) if field.name != "database"]
+    wrapped: dict[str, Any] = {part: Wrapped(part) for part in parts}
+    return Store(**wrapped, database=store.database)

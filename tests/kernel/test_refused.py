@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -62,7 +63,7 @@ async def refusing(
     home.mkdir(exist_ok=True)
     inner = await place.open(home)
     sessions = Forgetful(inner.sessions)
-    store = inner._replace(logs=cast(Any, Refusing(inner.logs, error)), sessions=cast(Any, sessions))
+    store = dataclasses.replace(inner, logs=cast(Any, Refusing(inner.logs, error)), sessions=cast(Any, sessions))
     runtime = Runtime(home, agents=[agent(["yes"] * 9)], config=msgspec.structs.replace(BRISK, **config), store=store)
     await runtime.start()
     try:

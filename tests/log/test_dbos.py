@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import json
 import signal
@@ -99,7 +100,7 @@ class TestDispatch(DispatchConformance):
     async def two(self, folder: Path) -> AsyncGenerator[tuple[Store, Store]]:
         url = await _server.database(_prepare)
         store = await open_postgres(url)
-        both = store._replace(dispatch=cast(Any, _Patient(store, url)))
+        both = dataclasses.replace(store, dispatch=cast(Any, _Patient(store, url)))
         try:
             yield both, both
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +46,7 @@ class Faulty(Passing):
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner.ledger)
-        self.store = inner._replace(ledger=cast(Any, self))
+        self.store = dataclasses.replace(inner, ledger=cast(Any, self))
         self.before: Callable[[str], Awaitable[None]] = _pass
         self.after: Callable[[str], Awaitable[None]] = _pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
@@ -182,7 +183,7 @@ class Runtime:
         self.sandboxes = self._make_sandboxes(policy, marker_of(self.home, node), floor)
         self._opened.push_async_callback(self.sandboxes.close)
         if self._dispatcher is not None:
-            store = store._replace(dispatch=self._dispatcher(store))
+            store = dataclasses.replace(store, dispatch=self._dispatcher(store))
         self.secret = Secret(store.coordination)
         self.peers = HttpPeers(self.secret)
         self._opened.push_async_callback(self.peers.close)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
 
 from roost.log.coordination import Coordination
 from roost.log.dispatch import Dispatcher
@@ -24,10 +25,11 @@ class Database(Protocol):
         ...
 
 
-class Store(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Store:
     """One database, as a record of small objects over it. `roost.stores.open.open_store` opens one.
 
-    `_replace` exchanges an object: for another dispatcher, or for a wrapper that delays, counts or fails.
+    `dataclasses.replace` exchanges an object: for another dispatcher, or for a wrapper that delays, counts or fails.
     """
 
     sessions: SessionIndex

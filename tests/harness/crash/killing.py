@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
@@ -57,10 +58,6 @@ class KillingStore(Store):
     committed, so `before` strikes at the next commit instead: for the disk that is the same instant.
     """
 
-    def __new__(cls, inner: Store, **options: Any) -> Self:
-        wrapped: dict[str, Any] = {name: _Part(name, part) for name, part in inner._asdict().items()}
-        return super().__new__(cls, **wrapped | {"database": inner.database})
-
     def __init__(
         self,
         inner: Store,
@@ -72,8 +69,10 @@ class KillingStore(Store):
         how: How = "kill",
         on_strike: Callable[[str], None] = lambda _: None,
     ) -> None:
-        for part in self[:-1]:
-            cast(_Part, part).store = self
+        parts: dict[str, Any] = {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}
+        database = parts.pop("database")
+        wrapped: dict[str, Any] = {name: _Part(self, name, part) for name, part in parts.items()}
+        super().__init__(**wrapped, database=database)
         self.count = 0
         self.names: list[str] = []
         self.dead = False
@@ -210,17 +209,15 @@ class _Part:
     """Stands before one object of a store. `logs.append`, `dispatch.claim` and the like are methods of the
     `KillingStore`."""
 
-    store: KillingStore
-
-    def __init__(self, name: str, inner: object) -> None:
-        self._name, self._inner = name, inner
+    def __init__(self, store: KillingStore, name: str, inner: object) -> None:
+        self._store, self._name, self._inner = store, name, inner
 
     def __getattr__(self, method: str) -> Any:
         full = f"{self._name}.{method}"
         if full in _OWN:
-            return getattr(self.store, method)
+            return getattr(self._store, method)
         work = getattr(self._inner, method)
-        return work if full in _PLAIN else functools.partial(self.store.call, full, work)
+        return work if full in _PLAIN else functools.partial(self._store.call, full, work)
 
 
 _OWN = frozenset("logs.append dispatch.claim dispatch.fire changes.watch portable.restore".split())
