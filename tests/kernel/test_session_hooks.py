@@ -19,7 +19,7 @@ from roost.policy.hooks import Answer as Said
 from roost.policy.hooks import Moment, PythonHook
 from roost.testing.scripted import Call, ScriptedModel, by_step
 
-from .support import Answer, events, kinds, running, until
+from .support import Answer, events, kinds, running, so, until
 
 ENDS = ("session_start", "session_end")
 Told = list[tuple[str, str, str | None]]
@@ -61,6 +61,23 @@ async def test_a_session_begins_once_and_ends_when_it_is_stopped_or_deleted(tmp_
             await (await runtime.session("a", id=id)).control("stop")
         await runtime.open("two").delete()
         assert len(heard) == 3, "they had not begun"
+
+
+async def test_a_message_during_a_hook_asks_it_no_second_time(tmp_path: Path) -> None:
+    heard: Told = []
+    judged = asyncio.Event()
+
+    async def wait(_: Moment) -> None:
+        await judged.wait()
+
+    async with running(tmp_path, clerk(told(heard, wait))) as runtime:
+        session = await runtime.session("a", id="one")
+        asked = asyncio.create_task(session.ask("hello"))
+        await so(lambda: heard)
+        await session.send("and quickly", mode="steer")
+        judged.set()
+        await asked
+        assert heard == [("start", "one", "created")]
 
 
 async def test_what_was_stopped_ends_no_second_time_when_it_is_deleted(tmp_path: Path) -> None:

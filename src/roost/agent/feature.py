@@ -150,8 +150,9 @@ class Feature:
 
     # Around a model call
 
-    async def before_model(self, session: Session) -> TurnEnd | None:
-        """Return how the turn ends, if the model must not be called. Raises `Interrupted`."""
+    async def before_model(self, session: Session) -> TurnEnd | Literal["again"] | None:
+        """Return how the turn ends if the model must not be called, or `again` to look at the inbox first. Raises
+        `Interrupted`."""
 
     def model(self, session: Session) -> Model | None:
         """Return the model of the next call, if it is another than the agent's."""

@@ -30,11 +30,12 @@ async def run(session: Session) -> TurnEnd | None:
         reason = f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
         return TurnEnd("failed", reason)
     for feature in asked(session, "before_model"):
-        if (end := await feature.before_model(session)) is not None:
+        end = await feature.before_model(session)
+        if end == "again":
+            return None
+        if end is not None:
             fail_step(session, end.code, end.reason)
             return end
-    if session.cause(steer=True) is not None:
-        return None
     step = _announce(session)
     await session.flush()
     call = _Call(session, step)

@@ -149,7 +149,7 @@ class Runtime:
         self._shared_folders = tuple(map(Path, shared_folders))
         self._backends = backends
         self._nodes = Locks(self.home / "run")
-        self._opened, self._grace = contextlib.AsyncExitStack(), 0.0
+        self._opened, self._grace, self._stopping = contextlib.AsyncExitStack(), 0.0, asyncio.Lock()
         """What `stop` closes, newest first."""
 
     async def start(self) -> None:
@@ -184,6 +184,7 @@ class Runtime:
         self._opened.push_async_callback(self.sandboxes.close)
         if self._dispatcher is not None:
             store = dataclasses.replace(store, dispatch=self._dispatcher(store))
+            self._opened.push_async_callback(store.dispatch.close)
         self.secret = Secret(store.coordination)
         self.peers = HttpPeers(self.secret)
         self._opened.push_async_callback(self.peers.close)
@@ -199,7 +200,6 @@ class Runtime:
             peers=self.peers,
         )
         self._opened.push_async_callback(self.node.model_pool.close)
-        self._opened.push_async_callback(self.models.close)
         self._opened.push_async_callback(self.node.remembering.close)
         self._opened.callback(self._close_carriers)
         await self._take_policy(policy)
@@ -212,10 +212,11 @@ class Runtime:
         await self._keep_files(store, floor)
         self.memories = Memories(store, self.node.remembering.search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
-        self._opened.push_async_callback(self._stop_node)
         self._opened.push_async_callback(self.links.close)
         self._opened.push_async_callback(self.configuration.close)
         await self.configuration.start()
+        self._opened.push_async_callback(self.models.close)
+        self._opened.push_async_callback(self._stop_node)
         await self.node.start()
         await self._refuse_copy(dead)  # a copy that started at the same moment
         self.configuration.watch()
@@ -259,7 +260,8 @@ class Runtime:
         """Stop gracefully: steps in progress get `grace` seconds. Accepted inputs stay accepted. After a failed start,
         which has closed what it had opened, and the second time, there is nothing to do."""
         self._grace = grace
-        await self._opened.aclose()
+        async with self._stopping:
+            await self._opened.aclose()
 
     async def _stop_node(self) -> None:
         await self.node.stop(grace=self._grace)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
-from roost.agent.feature import Feature, TurnEnd
+from roost.agent.feature import Feature
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.features.compaction import compact
@@ -29,9 +30,9 @@ class Compaction(Feature):
         if session.state.compact and not session.stopping:
             await compact.compact_now(session)
 
-    async def before_model(self, session: Session) -> TurnEnd | None:
-        await compact.compact_if_full(session)
-        return None
+    async def before_model(self, session: Session) -> Literal["again"] | None:
+        modelled = await compact.compact_if_full(session)
+        return "again" if modelled and session.cause(steer=True) is not None else None
 
     def overflowed(self, session: Session) -> bool:
         return compact.shorten(session)

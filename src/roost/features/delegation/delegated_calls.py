@@ -236,7 +236,13 @@ async def complete_delegated(session: Session) -> None:
         call = None if child is None else session.state.call(child.call)
         if child is None or child.background or call is None or call.status != "awaiting":
             continue
-        end, tool = item.input, session.means.tools[call.call.name]
+        end, tool = item.input, session.means.tools.get(call.call.name)
+        if tool is None:  # it has another name since the task began
+            taint(session, _tainted_by(child, end))
+            note_end(session, child, end, item, cut(end))
+            outcome, parts = _result(end)
+            session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts))
+            continue
         context = context_of(session, call, tool, key_of(session, call))
         over = CallEnd(call, tool, context, end.outcome == "answered", *_result(end), None)
         if asked(session, "judges"):

@@ -55,10 +55,7 @@ class CallMemory:
             known = [one for one in self._of_turn() if key is not None and one.key == key]
             return self._stage(supersede(fact, known))
         if (of := session_of(fact.space)) not in (None, self._session.id):
-            try:
-                await self._search.facts.get(of)
-            except NotFound:
-                raise no_session(of) from None
+            await self._check_session(of)
         return self._stage(await learn(self._search, fact))
 
     async def update(self, id: str, text: str, confidence: float | None) -> Learned:
@@ -92,6 +89,16 @@ class CallMemory:
         facts = [one for one in distinct((*own, *found.facts)) if category in (None, one.fact.category)][:limit]
         self.tainted = self.tainted or any(one.fact.tainted for one in facts)
         return msgspec.structs.replace(found, facts=facts)
+
+    async def _check_session(self, session: str) -> None:
+        """Raise `Invalid` if there is no such session."""
+        read = self._session.means.read
+        if read is None:
+            return
+        try:
+            await read(session, after=0, limit=1)
+        except NotFound:
+            raise no_session(session) from None
 
     def _new_id(self) -> str:
         """Return a fact id: the same when the call is retried, another one in a later session with the same id."""
