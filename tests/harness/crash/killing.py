@@ -165,7 +165,7 @@ class KillingStore(Store):
         if mine and self._when == "before":
             self._strike(f"before {name}")
         result = await self.alive(work)
-        if mine:
+        if mine and self._at is not None:  # else `strike(None)` came while it committed
             self._strike(f"after {name}")
         return result
 
