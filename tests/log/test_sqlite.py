@@ -115,7 +115,7 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
     script = (
         "import asyncio, sys\n"
         "from roost.log.dispatch import NodeCard\n"
-        "from roost.stores.sqlite.store import Store\n"
+        "from roost.stores.sqlite.store import open_sqlite\n"
         "from roost.testing.stores import new, own, said\n"
         "async def main():\n"
         "    journal = await open_sqlite(sys.argv[1])\n"
@@ -281,7 +281,7 @@ async def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from roost.log.dispatch import NodeCard\n"
-        "from roost.stores.sqlite.store import Store\n"
+        "from roost.stores.sqlite.store import open_sqlite\n"
         "async def main():\n"
         "    journal = await open_sqlite(sys.argv[1])\n"
         "    await journal.dispatch.beat(NodeCard(id=sys.argv[2]), ttl=5)\n"
