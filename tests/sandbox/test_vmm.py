@@ -155,6 +155,26 @@ async def test_one_image_goes_on_four_times_and_each_has_its_own_memory(make: Ma
     assert await added(vmm, 0) == 5
 
 
+async def test_a_file_that_forks_share_can_be_read_at_every_moment_of_a_load(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "image"
+    image.mkdir()
+    vmm = await make()
+    await start(vmm, tmp_path)
+    await vmm.write(image)
+    shutil.copytree(image, tmp_path / "copy", copy_function=os.link)
+    vmm, set_mode, modes = await make(), Path.chmod, list[int]()
+
+    def chmod(self: Path, mode: int, **options: bool) -> None:
+        set_mode(self, mode, **options)
+        modes.append(mode)
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    await vmm.load(tmp_path / "copy")
+    assert modes == [0o444, 0o444]
+
+
 async def test_it_is_confined(make: Make, jailer: str | None, tmp_path: Path) -> None:
     vmm = await make()
     await start(vmm, tmp_path)

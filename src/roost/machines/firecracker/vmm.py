@@ -107,8 +107,7 @@ class Vmm:
     async def load(self, image: Path) -> None:
         """Resume from the files that `write` wrote into the folder; they are moved out of it."""
         for name in (_STATE, _MEMORY):
-            await _move(image / name, self.root / name)
-            (self.root / name).chmod(0o444)
+            await _move(image / name, self.root / name, 0o444)
         await self.api.load(_STATE, _MEMORY, diffs=True)
         self._loaded = True
 
@@ -123,8 +122,8 @@ class Vmm:
             self.jail.give(_MEMORY)
         await self.api.snapshot("Diff" if self._loaded else "Full", _NEW, _MEMORY)
         await self.kill()
-        await _move(self.root / _NEW, image / _STATE)
-        await _move(memory, image / _MEMORY)
+        await _move(self.root / _NEW, image / _STATE, 0o600)
+        await _move(memory, image / _MEMORY, 0o600)
 
     async def kill(self) -> None:
         """End Firecracker. Its memory file and other files stay until the body ends."""
@@ -158,7 +157,9 @@ async def _provide(source: Path, place: Path) -> None:
         place.chmod(0o444)
 
 
-async def _move(source: Path, place: Path) -> None:
+async def _move(source: Path, place: Path, mode: int) -> None:
+    """Move the file and set its mode, in one step: forks share the file by hard links, and one of them may open it at
+    any moment."""
     try:
         source.rename(place)
     except OSError:
@@ -166,7 +167,7 @@ async def _move(source: Path, place: Path) -> None:
         source.unlink()
     if os.geteuid() == 0:
         os.chown(place, 0, 0)
-    place.chmod(0o600)
+    place.chmod(mode)
 
 
 async def _copy(source: Path, place: Path) -> None:
