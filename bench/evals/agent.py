@@ -11,10 +11,10 @@ import msgspec
 
 from bench.evals.task import Call
 from roost.agent.default_agent import DEFAULT_AGENT, default_agent
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Usage
 from roost.models.request import Model
+from roost.runtime import Runtime, SessionHandle
 
 MAX_STEPS = 12
 SECONDS = 600.0

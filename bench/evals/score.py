@@ -14,8 +14,8 @@ import msgspec
 
 from bench.evals.agent import assistant, run_agent
 from bench.evals.task import Kind, Outcome, Task
-from roost.kernel.runtime import Runtime
 from roost.models.request import Model
+from roost.runtime import Runtime
 
 NEAR = 0.2
 

@@ -12,7 +12,7 @@ from tests.harness.postgres.server import PostgresServer
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, ScriptedModel
 
 _SESSIONS = 2000

@@ -117,7 +117,7 @@ def _commands(section: Section, settings: Settings) -> None:
         "print(time.perf_counter() - w, time.process_time() - c)"
     )
     table = Table(["", "p50 wall ms", "p50 CPU ms"])
-    imports = {"import roost": "roost", "import roost.kernel.runtime": "roost.kernel.runtime"}
+    imports = {"import roost": "roost", "import roost.runtime": "roost.runtime"}
     for name, module in imports.items():
         runs = [_output([sys.executable, "-c", inside.format(module)]).split() for _ in range(settings.pick(9, 1))]
         wall, cpu = (median([float(run[place]) * 1e3 for run in runs]) for place in (0, 1))

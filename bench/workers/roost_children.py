@@ -10,9 +10,9 @@ from bench.payload import ANSWER, PROMPT
 from bench.worker import Clock, serve
 from bench.workers.roost_steps import Bare, Log
 from roost.agent.definition import Agent, Children
-from roost.kernel.runtime import Runtime
 from roost.log.content import ToolMessage
 from roost.models.request import Profile, Request
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call
 
 _WINDOW = Profile(window=100_000_000)

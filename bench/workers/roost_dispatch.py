@@ -13,8 +13,8 @@ from bench.worker import Clock, serve
 from bench.workers.roost_steps import Log
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.store import Store
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, ScriptedModel
 
 

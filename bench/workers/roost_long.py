@@ -13,8 +13,8 @@ from bench.worker import Clock, serve
 from bench.workers.roost_steps import Bare, Log
 from bench.workers.roost_travel import past
 from roost.agent.definition import Agent, Limits
-from roost.kernel.runtime import Runtime
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call
 from roost.tools.function import tool
 

@@ -12,11 +12,11 @@ from typing import Any
 from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT, SAID, calls_of
 from bench.worker import Clock, Ticks, serve
 from roost.agent.definition import Agent, Limits
-from roost.kernel.runtime import Runtime
 from roost.log.protocols import Change
 from roost.log.store import Store
 from roost.models.model_wrapper import Whole
 from roost.models.request import Profile, Request
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.function import tool
 

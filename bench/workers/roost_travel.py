@@ -15,8 +15,8 @@ from bench.worker import serve
 from bench.workers.store import Past
 from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
+from roost.runtime import Runtime
 from roost.stores.sqlite.store import open_sqlite
 from roost.testing.scripted import Answer, ScriptedModel
 

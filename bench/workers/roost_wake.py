@@ -14,9 +14,9 @@ from bench.worker import serve
 from bench.workers.store import Past
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Change
+from roost.runtime import Runtime
 from roost.stores.sqlite.store import open_sqlite
 from roost.testing.scripted import Answer, ScriptedModel
 

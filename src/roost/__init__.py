@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from roost.errors import RoostError as RoostError
     from roost.kernel.ask import Approval, ApprovalNeeded
     from roost.kernel.config import KernelConfig as KernelConfig
-    from roost.kernel.runtime import Runtime as Runtime
-    from roost.kernel.runtime import SessionHandle as SessionHandle
-    from roost.kernel.runtime import TurnFailed as TurnFailed
+    from roost.runtime import Runtime, SessionHandle, TurnFailed
     from roost.tools.base import Tool as Tool
     from roost.tools.base import ToolContext as ToolContext
     from roost.tools.base import ToolResult as ToolResult
@@ -55,9 +53,9 @@ _WHERE = {
     "Approval": "roost.kernel.ask",
     "ApprovalNeeded": "roost.kernel.ask",
     "KernelConfig": "roost.kernel.config",
-    "Runtime": "roost.kernel.runtime",
-    "SessionHandle": "roost.kernel.runtime",
-    "TurnFailed": "roost.kernel.runtime",
+    "Runtime": "roost.runtime",
+    "SessionHandle": "roost.runtime",
+    "TurnFailed": "roost.runtime",
     "Tool": "roost.tools.base",
     "ToolContext": "roost.tools.base",
     "ToolError": "roost.tools.errors",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import Text
+from roost.runtime import Runtime
 from roost.testing.scripted import ScriptedModel
 from tests.harness.proxy import TcpProxy
 

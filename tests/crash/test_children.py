@@ -6,8 +6,8 @@ from pathlib import Path
 
 from roost.agent.definition import Agent, Children
 from roost.features.delegation.events import ChildEnded
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from tests.crash.support import begun_and_killed
 from tests.harness.crash.inside import CONFIG
@@ -16,7 +16,7 @@ _PROCESS = """
 import asyncio, sys
 from pathlib import Path
 from roost.features.delegation.events import ChildStarted
-from roost.kernel.runtime import Runtime
+from roost.runtime import Runtime
 from roost.log import events as ev
 from tests.crash.test_children import team
 

@@ -17,10 +17,10 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.features.jobs.events import JobEnded, JobStarted
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from tests.harness.crash.hands import Hands

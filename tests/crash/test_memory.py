@@ -14,10 +14,10 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.features.memory.events import ConsolidationStarted, MemoryChanged, MemoryConsolidated
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.facts import FactQuery
 from roost.memory.rights import Consolidate, Memory
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
@@ -209,7 +209,7 @@ async def _crash_consolidating(home: Path, blow: Strike, settings: Consolidate, 
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
-from roost.kernel.runtime import Runtime
+from roost.runtime import Runtime
 from roost.log import events as ev
 from tests.crash.test_memory import Slow, team
 

@@ -15,9 +15,9 @@ from roost.errors import RoostError
 from roost.features.upgrades.events import SessionMoved
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.kernel.state_loader import load_state
 from roost.log.store import Store
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.testing.scripted import ScriptedModel
 from tests.harness.crash.killing import KillingStore, When

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent, Children, Unattended
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from tests.harness.crash.inside import CONFIG
 
@@ -22,7 +22,7 @@ COUNT = 4
 _PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from roost.kernel.runtime import Runtime
+from roost.runtime import Runtime
 from tests.crash.test_unattended import team
 
 async def main():

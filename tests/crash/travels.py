@@ -20,11 +20,11 @@ from roost.agent.rewind import Folding, gone_back_to
 from roost.agent.state import State, encode_state
 from roost.errors import NotFound, RoostError
 from roost.kernel.check import check
-from roost.kernel.runtime import Runtime
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.tools.function import tool

@@ -15,9 +15,9 @@ from tests.harness.postgres.server import PostgresServer
 from roost.agent.definition import Agent
 from roost.errors import NotFound
 from roost.kernel.check import check
-from roost.kernel.runtime import Runtime
 from roost.log.protocols import Record
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.testing.scripted import Answer, ScriptedModel
 

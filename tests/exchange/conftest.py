@@ -11,7 +11,7 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
+from roost.runtime import Runtime
 from roost.testing.scripted import ScriptedModel
 
 

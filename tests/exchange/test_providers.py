@@ -9,9 +9,9 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.providers.accounts import Models
 from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig
+from roost.runtime import Runtime
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply
 

@@ -15,10 +15,10 @@ import msgspec
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.models.request import Request
+from roost.runtime import Runtime, SessionHandle
 from roost.sandbox.backend import Backend
 from roost.sandbox.choose import Isolation
 from roost.testing.bombs import BOUNDS, Bomb

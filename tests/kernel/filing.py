@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
 from roost.log.protocols import Append
 from roost.models.request import Request
+from roost.runtime import Runtime, SessionHandle
 from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import ToolContext

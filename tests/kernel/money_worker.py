@@ -15,12 +15,12 @@ import msgspec
 from roost.agent.definition import Agent, Limits
 from roost.errors import RoostError
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log.events import InputMode
 from roost.providers.accounts import Models
 from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig, PriceTable
 from roost.routing.breakers import Breaking
 from roost.routing.retry import Retry
+from roost.runtime import Runtime, SessionHandle
 from roost.tools.function import tool
 from tests.harness.lives import serve, tell
 

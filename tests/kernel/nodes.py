@@ -11,9 +11,9 @@ from typing import Any
 from roost.agent.definition import Agent
 from roost.errors import StoreUnreachable
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.dispatch import Backlog, Dispatcher, NodeCard, NodeInfo
 from roost.log.protocols import Claim
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.policy.loading import Policy
+from roost.runtime import Runtime
 from roost.testing.scripted import ScriptedModel, by_step
 from roost.tools.base import Tool
 from roost.tools.function import tool

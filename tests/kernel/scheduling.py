@@ -7,10 +7,10 @@ import asyncio
 from roost.agent.definition import Agent, Limits
 from roost.features.schedules.events import ScheduleFired
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log.content import Text, UserMessage
 from roost.log.schedule_events import ScheduleSpec
 from roost.models.request import Request
+from roost.runtime import Runtime, SessionHandle
 from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, ScriptedModel
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from roost.agent.definition import Agent, Limits, Unattended
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.store import Store
 from roost.policy.gate import Permissions
+from roost.runtime import Runtime, SessionHandle
 from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool

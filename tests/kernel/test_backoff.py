@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from roost.errors import ConfigError
-from roost.kernel.runtime import Runtime, SessionHandle
+from roost.runtime import Runtime, SessionHandle
 from roost.server.app_state import Api
 from roost.testing.clock import MovedClock
 from tests.harness.s3 import S3Server

@@ -13,13 +13,13 @@ from roost.agent.definition import Agent, Children, Limits
 from roost.features.delegation.events import ChildEnded, ChildStarted, ChildWaits
 from roost.kernel.config import KernelConfig
 from roost.kernel.lineage import below
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
 from roost.log.protocols import NewSession, SessionQuery
 from roost.models.request import ModelEvent, Price, Profile, Request
 from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
+from roost.runtime import Runtime, SessionHandle
 from roost.sandbox.choose import Isolation
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool

@@ -15,12 +15,12 @@ from roost.features.delegation.events import ChildStarted
 from roost.features.jobs.events import JobEnded
 from roost.kernel.config import KernelConfig
 from roost.kernel.duties import cleanup_pause
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import ToolMessage, UserMessage
 from roost.log.inputs import ControlInput
 from roost.log.protocols import SessionQuery
 from roost.models.request import Request
+from roost.runtime import Runtime, SessionHandle
 from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 

@@ -15,11 +15,11 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import Conflict, NotFound
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.dispatch import NodeCard, NodeInfo
 from roost.log.protocols import Append
 from roost.providers.accounts import Models
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 from tests.harness.wrapping import each_method
 

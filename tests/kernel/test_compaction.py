@@ -16,12 +16,12 @@ from roost.agent.options import Compaction
 from roost.agent.state import State
 from roost.errors import Invalid, TooLarge
 from roost.features.compaction.events import CompactionStarted, ContextCompacted, ContextElided, ContextPinned
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, Usage, UserMessage
 from roost.models.request import Price, Profile, Request
 from roost.models.tokens import estimate_request
 from roost.providers.accounts import Models
+from roost.runtime import Runtime, SessionHandle
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

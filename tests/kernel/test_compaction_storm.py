@@ -15,10 +15,10 @@ from roost.agent.definition import Agent, Limits
 from roost.agent.fold import apply
 from roost.agent.options import Compaction
 from roost.agent.state import State
-from roost.kernel.runtime import Runtime, TurnFailed
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, UserMessage
 from roost.models.request import Price, Profile, Request
+from roost.runtime import Runtime, TurnFailed
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

@@ -15,8 +15,8 @@ import pytest
 from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.default_agent import default_agent
 from roost.errors import Invalid, RoostError
-from roost.kernel.runtime import Runtime
 from roost.kernel.settings import Record
+from roost.runtime import Runtime
 
 from .support import FAST, Traces, agent, calling, place, running
 

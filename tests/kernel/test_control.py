@@ -9,12 +9,12 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict
-from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Append
 from roost.models.request import Price, Profile
+from roost.runtime import TurnFailed
 from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.testing.transcript import check_transcript

@@ -15,10 +15,10 @@ from roost.agent.state import State
 from roost.errors import Conflict, Invalid, NotFound, RoostError
 from roost.kernel.check import check
 from roost.kernel.exchange.files_archive import take_files
-from roost.kernel.runtime import Runtime
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import Tool
 

@@ -13,7 +13,7 @@ import pytest
 
 from roost.errors import NotFound, StoreFailed
 from roost.kernel.check import check
-from roost.kernel.runtime import Runtime
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from tests.harness.crash.killing import KillingStore, When
 

@@ -15,11 +15,11 @@ from roost.agent.definition import Agent, CheckpointPolicy
 from roost.errors import Conflict, NotFound, RoostError
 from roost.kernel.check import check
 from roost.kernel.home import store_name
-from roost.kernel.runtime import Runtime, TurnFailed
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.log.protocols import Append
 from roost.log.store import Store
+from roost.runtime import Runtime, TurnFailed
 from roost.testing.scripted import ScriptedModel
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots

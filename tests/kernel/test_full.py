@@ -13,9 +13,9 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.errors import StoreFailed
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.protocols import SessionQuery
+from roost.runtime import Runtime
 from roost.testing.scripted import ScriptedModel
 from tests.disks import disk_of
 

@@ -10,10 +10,10 @@ import pytest
 from roost.agent.definition import Agent, Children, Limits
 from roost.features.schedules.events import ContextCleared, ScheduleSet
 from roost.kernel.outbox import outbox
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
+from roost.runtime import Runtime, SessionHandle
 from roost.testing.scripted import Answer, Call, ScriptedModel
 
 from .scheduling import HOUR, Clock, Speaker, due, fire, fired, hourly, quiet

@@ -11,8 +11,8 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
+from roost.runtime import Runtime
 
 from .nodes import node
 from .support import place

@@ -13,7 +13,6 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.features.jobs.events import JobEnded
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
 from roost.models.request import Request
@@ -21,6 +20,7 @@ from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
 from roost.policy.loading import Policy
 from roost.policy.vault import SecretSource
+from roost.runtime import Runtime, SessionHandle
 from roost.sandbox.backend import Terminal
 from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, Call, ScriptedModel

@@ -12,11 +12,11 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
 from roost.models.request import Request
 from roost.policy.gate import Permissions
+from roost.runtime import Runtime, SessionHandle
 from roost.testing.scripted import Answer, Call, ScriptedModel
 
 from .policies import found

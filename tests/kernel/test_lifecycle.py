@@ -18,13 +18,13 @@ from roost.agent.model_step import CRASHES
 from roost.agent.session import Session
 from roost.errors import NotFound
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import ControlInput, MessageInput
 from roost.log.protocols import Append, NewSession, Snapshot
 from roost.policy.gate import Permissions
+from roost.runtime import Runtime, SessionHandle
 from roost.sandbox.choose import Isolation
 from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.testing.clock import MovedClock
@@ -385,7 +385,7 @@ async def test_commands_of_a_runtime_that_died_are_ended_by_the_next_and_those_o
 ) -> None:
     script = (
         "import asyncio, sys\n"
-        "from roost.kernel.runtime import Runtime\n"
+        "from roost.runtime import Runtime\n"
         "async def main():\n"
         "    async with Runtime(sys.argv[1]) as runtime:\n"
         "        await runtime.sandboxes.process.exec(['sh', '-c', f'echo $$ > {sys.argv[2]}; sleep 300'], cwd='/')\n"

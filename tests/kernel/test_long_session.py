@@ -14,11 +14,11 @@ from roost.agent.fold import apply
 from roost.agent.state import State, transcript
 from roost.features.compaction.events import ContextCompacted, ContextElided
 from roost.features.compaction.state import head
-from roost.kernel.runtime import SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolMessage, Usage, UserMessage
 from roost.models.request import Profile, Request
 from roost.models.tokens import estimate_request
+from roost.runtime import SessionHandle
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

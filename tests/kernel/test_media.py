@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
 from roost.log.content import Audio, File, Image, Media, Text, UserMessage, Video
 from roost.models.request import Profile
+from roost.runtime import TurnFailed
 from roost.testing.scripted import ScriptedModel
 
 from .policies import found

@@ -12,11 +12,11 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.frames import Delta
-from roost.kernel.runtime import Runtime, SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, Usage
 from roost.models.request import Completed, ModelEvent, Notice, Price, Profile, Request, TextDelta
 from roost.routing.recovery import Chains, Degrading
+from roost.runtime import Runtime, SessionHandle, TurnFailed
 from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, Call, ScriptedModel
 

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from roost.agent.definition import Agent, Limits
-from roost.kernel.runtime import Runtime, SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.log.content import ErrorData, Usage
 from roost.log.ledger import Charge
@@ -19,6 +18,7 @@ from roost.models.request import Price, Profile
 from roost.money.budgets import BudgetEntry
 from roost.providers.accounts import Models
 from roost.providers.config import ModelsConfig
+from roost.runtime import Runtime, SessionHandle, TurnFailed
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 
 from .support import FAST, Traces, calling, events, place, running, until

@@ -14,7 +14,6 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.features.hooks.events import PolicyDecided
-from roost.kernel.runtime import SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.policy.guardrails import FunctionGuard, LengthGuard, PatternGuard
 from roost.policy.hooks import Answer as Said
@@ -22,6 +21,7 @@ from roost.policy.hooks import Moment, PythonHook, ShellHook
 from roost.policy.loading import Classifier, Policy
 from roost.policy.rules import Rule
 from roost.policy.vault import SecretSource
+from roost.runtime import SessionHandle, TurnFailed
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import ToolContext
 from roost.tools.function import tool

@@ -11,10 +11,10 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.placement import PartsUnknown, needs
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.policy.guardrails import LengthGuard
 from roost.policy.hooks import Moment, PythonHook
+from roost.runtime import Runtime
 from roost.testing.scripted import ScriptedModel, by_step
 
 from .policies import Notes, found

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Conflict, NotFound
-from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.inputs import ControlInput, MessageInput
+from roost.runtime import TurnFailed
 from roost.testing.scripted import Answer
 
 from .scheduling import Clock, fire

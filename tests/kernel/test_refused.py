@@ -16,10 +16,10 @@ import pytest
 
 from roost.errors import Invalid, StoreFailed
 from roost.features.checkpoints.events import CheckpointInput
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.inputs import Input, SetTimerInput
 from roost.log.protocols import Append, Logs, SessionIndex
+from roost.runtime import Runtime, SessionHandle
 from tests.harness.wrapping import Passing
 
 from .support import BRISK, agent, asleep, events, place, running, so

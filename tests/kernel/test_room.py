@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import Runtime
 from roost.kernel.sandboxes import Sandboxes
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.policy.loading import Policy
+from roost.runtime import Runtime
 from roost.sandbox.backend import Bounds, SandboxSpec
 from roost.sandbox.choose import Isolation, Settings
 from roost.sandbox.containers.bwrap import BwrapBackend

@@ -13,10 +13,10 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import ConfigError, SandboxError
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.policy.loading import Policy
+from roost.runtime import Runtime, SessionHandle
 from roost.sandbox.backend import Bounds, Capabilities
 from roost.sandbox.choose import Choice, Isolation, IsolationUnavailable, Settings, default_backends
 from roost.sandbox.containers.bwrap import BwrapBackend
@@ -257,7 +257,7 @@ async def test_what_a_killed_node_left_is_reaped_by_the_next(tmp_path: Path) -> 
         "import asyncio, sys\n"
         "sys.path.insert(0, sys.argv[2])\n"
         "from tests.kernel.test_sandboxes import hand, BRISK\n"
-        "from roost.kernel.runtime import Runtime\n"
+        "from roost.runtime import Runtime\n"
         "async def main():\n"
         "    command = 'while :; do echo x >> beat; sleep 0.02; done'\n"
         "    async with Runtime(sys.argv[1], agents=[hand(command)], config=BRISK) as runtime:\n"

@@ -12,9 +12,9 @@ import pytest
 from roost.errors import NotFound, RoostError
 from roost.features.schedules.events import ScheduleFired, ScheduleSet
 from roost.kernel.check import check
-from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.schedule_events import ScheduleSpec
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from tests.harness.crash.check import problems
 from tests.harness.crash.killing import KillingStore, When

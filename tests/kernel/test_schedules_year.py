@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from roost.features.schedules.events import ScheduleFired
-from roost.kernel.runtime import Runtime
 from roost.log.schedule_events import ScheduleSpec
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from tests.harness.crash.killing import KillingStore
 

@@ -12,11 +12,11 @@ import pytest
 from roost.agent.definition import Agent, Children
 from roost.errors import NotFound
 from roost.features.hooks.events import PolicyDecided
-from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
 from roost.log.inputs import ControlInput
 from roost.policy.hooks import Answer as Said
 from roost.policy.hooks import Moment, PythonHook
+from roost.runtime import TurnFailed
 from roost.testing.scripted import Call, ScriptedModel, by_step
 
 from .support import Answer, events, kinds, running, so, until

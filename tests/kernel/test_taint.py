@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from roost.kernel.runtime import SessionHandle
 from roost.log import events as ev
 from roost.policy.rules import Touches
+from roost.runtime import SessionHandle
 from roost.testing.scripted import Answer, Call
 from roost.tools.errors import ToolError
 from roost.tools.function import tool

@@ -17,12 +17,12 @@ from roost.errors import Conflict, Invalid, NotFound
 from roost.features.checkpoints.events import CheckpointMade
 from roost.kernel.check import check
 from roost.kernel.home import store_name
-from roost.kernel.runtime import Runtime
 from roost.kernel.state_loader import state_at
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserMessage
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.snapshots import on_disk
 from roost.workspace.objects import open_objects

@@ -10,10 +10,10 @@ import pytest
 from roost.agent.definition import Agent, Limits
 from roost.errors import ConfigError, Invalid, NotFound
 from roost.features.compaction.events import ContextCompacted
-from roost.kernel.runtime import SessionHandle, TurnFailed
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, Usage
 from roost.models.request import Price, Profile
+from roost.runtime import SessionHandle, TurnFailed
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log.content import Text, UserMessage
 from roost.models.request import Request
 from roost.policy.loading import Policy
+from roost.runtime import Runtime, SessionHandle
 from roost.sandbox.choose import Isolation, Settings
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.workspace.owners import find_owners

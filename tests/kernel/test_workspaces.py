@@ -19,9 +19,9 @@ from roost.errors import ConfigError
 from roost.features.snapshots.events import WorkspaceSaved, WorkspaceUnsaved
 from roost.kernel.config import KernelConfig
 from roost.kernel.home import store_name
-from roost.kernel.runtime import Runtime
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
+from roost.runtime import Runtime
 from roost.workspace.objects import open_objects
 from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.store import ObjectSnapshots

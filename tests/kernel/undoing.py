@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import Runtime
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.testing.scripted import ScriptedModel
 from roost.tools.base import Tool, ToolContext

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.dbos import DbosDispatcher
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.function import tool
 

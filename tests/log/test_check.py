@@ -14,13 +14,13 @@ from roost.agent.definition import Agent
 from roost.errors import StoreFailed
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.content import Text, ToolMessage
 from roost.log.dispatch import NodeCard
 from roost.log.facts import NewFact, PutFact
 from roost.log.protocols import Append, Snapshot
 from roost.memory.rights import Memory
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.stores.admin import layout, migrate
 from roost.stores.open import is_postgres, open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step

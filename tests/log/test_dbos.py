@@ -19,11 +19,11 @@ import pytest
 
 from roost.errors import RoostError
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.log.dbos import DbosDispatcher
 from roost.log.dispatch import NodeCard
 from roost.log.protocols import Claim
 from roost.log.store import Store
+from roost.runtime import Runtime
 from roost.stores.postgres.store import open_postgres
 from roost.testing.dispatch import DispatchConformance
 from tests.harness.postgres.server import PostgresServer

@@ -16,12 +16,12 @@ from roost.agent.definition import Agent
 from roost.errors import Conflict, NotFound
 from roost.features.memory.consolidation import read_answer
 from roost.features.memory.events import ConsolidationStarted, MemoryChanged, MemoryConsolidated
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.log.schedule_events import ScheduleSpec
 from roost.memory.rights import Consolidate, Memory
 from roost.models.request import Request
+from roost.runtime import Runtime, SessionHandle
 from roost.testing.clock import MovedClock
 from roost.testing.scripted import Answer, ScriptedModel
 from tests.kernel.support import FAST, asleep, calling, events, running

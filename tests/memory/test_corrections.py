@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from roost.kernel.runtime import Runtime
 from roost.local.catalog import EMBEDDING, lookup
 from roost.local.embed.base import Embedder, Embedding, Vector
 from roost.local.embed.local import LocalEmbedder
 from roost.local.weights import is_here
+from roost.runtime import Runtime
 from tests.kernel.support import agent, calling, running
 from tests.memory.corrections import PAIRS
 from tests.memory.test_tools import clerk, session, told, with_meanings

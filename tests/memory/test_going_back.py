@@ -7,10 +7,10 @@ from typing import Any
 
 from roost.agent.definition import Agent
 from roost.kernel.check import check
-from roost.kernel.runtime import Runtime
 from roost.log.content import Text, UserMessage
 from roost.memory.rights import Memory
 from roost.models.request import Request
+from roost.runtime import Runtime
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from tests.kernel.support import place, running
 

@@ -10,7 +10,6 @@ import pytest
 from roost.agent.definition import Agent
 from roost.features.memory.events import MemoryChanged, MemoryRecalled
 from roost.kernel.check import check
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.local.embed.base import Embedder
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
@@ -21,6 +20,7 @@ from roost.memory.search import Search
 from roost.models.request import Request
 from roost.policy.gate import Permissions
 from roost.policy.vault import Vault
+from roost.runtime import Runtime, SessionHandle
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 from roost.tools.base import ToolContext
 from roost.tools.function import tool

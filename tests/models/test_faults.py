@@ -17,7 +17,6 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, TurnFailed
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall
 from roost.models.http import HttpClient, HttpFailed
@@ -25,6 +24,7 @@ from roost.models.http_model import MAX_ANSWER, HttpModel
 from roost.models.request import CallDelta, Completed, Failed, ModelEvent, TextDelta
 from roost.models.wire import Endpoint
 from roost.models.wires import WIRES, wire
+from roost.runtime import Runtime, TurnFailed
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Fault, FaultKind, Reply, Script
 from roost.testing.models import ask, completed, failed, run, user

@@ -14,10 +14,10 @@ import pytest
 from roost.agent.definition import Agent
 from roost.features.jobs.events import JobEnded
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log.content import AssistantMessage
 from roost.log.protocols import SessionQuery
 from roost.models.request import Request
+from roost.runtime import Runtime, SessionHandle
 from roost.sandbox.choose import Isolation
 from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.testing.scripted import Answer, Call, ScriptedModel

@@ -13,8 +13,8 @@ import pytest
 from starlette.types import Send
 
 from roost.agent.definition import Agent
-from roost.kernel.runtime import Runtime
 from roost.models.request import ModelEvent, Progress, Request
+from roost.runtime import Runtime
 from roost.server.app import build_app
 from roost.server.app_state import Api
 from roost.server.problems import Problem

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from roost.kernel.runtime import Runtime
 from roost.policy.gate import Layer, LayeredGate
 from roost.policy.rules import Rule
 from roost.policy.system_rules import system_rules
+from roost.runtime import Runtime
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
 from roost.tools.ripgrep import literal_of

@@ -18,7 +18,7 @@ from roost.log.protocols import SessionInfo
 from roost.operation import Operation
 
 if TYPE_CHECKING:
-    from roost.kernel.runtime import Runtime
+    from roost.runtime import Runtime
     from roost.server.app_state import Api
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class EmbeddedNode(Node):
 
     async def _start(self, home: Path, agents: Sequence[Agent], store: str | None) -> tuple[Runtime, Any, Api]:
         from roost.kernel.config import KernelConfig
-        from roost.kernel.runtime import Runtime
+        from roost.runtime import Runtime
         from roost.server.app import build_app
 
         runtime = Runtime(home, agents=agents, store=store, config=KernelConfig(only=self._mine))

@@ -18,8 +18,8 @@ from roost.api import models as models_api
 from roost.api import node as node_api
 from roost.api import schedules as schedules_api
 from roost.api import sessions as sessions_api
-from roost.kernel.runtime import Runtime
 from roost.operation import GET
+from roost.runtime import Runtime
 from roost.server import internal, metrics, openapi
 from roost.server.app_state import Api
 from roost.server.auth import Guard

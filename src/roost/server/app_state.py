@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from roost.errors import RoostError
-from roost.kernel.runtime import Runtime
 from roost.log.protocols import SessionQuery
+from roost.runtime import Runtime
 
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 2.0

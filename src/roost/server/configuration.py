@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roost.api.configuration import Configuration, ConfigurationApi, History
-from roost.kernel.runtime import Runtime
 from roost.kernel.settings import Reloaded, Revision, Value
 from roost.log.protocols import SessionInfo
+from roost.runtime import Runtime
 
 
 class ConfigurationService(ConfigurationApi):

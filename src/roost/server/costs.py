@@ -5,8 +5,8 @@ from __future__ import annotations
 from roost.api.costs import CostsApi
 from roost.kernel.costs import By, Costs
 from roost.kernel.reconcile import Reconciled
-from roost.kernel.runtime import Runtime
 from roost.log.ledger import LostCall
+from roost.runtime import Runtime
 
 
 class CostService(CostsApi):

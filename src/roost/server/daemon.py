@@ -22,11 +22,11 @@ from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
 from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import YOUNG, Runtime, default_home
 from roost.kernel.settings import Reloaded
 from roost.log.dispatch import Dispatcher
 from roost.log.store import Durability, Store
 from roost.providers.accounts import Models
+from roost.runtime import YOUNG, Runtime, default_home
 from roost.sandbox.environment import hide_secrets, root_warning, runs_as_root
 from roost.server import problems
 from roost.server.app import build_app

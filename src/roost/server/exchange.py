@@ -11,8 +11,8 @@ from typing import Any
 from roost.api.exchange import LINES, MARKDOWN, TAR, ExchangeApi
 from roost.errors import Busy
 from roost.kernel.exchange.conversation_items import Brought, Format, Source
-from roost.kernel.runtime import Runtime
 from roost.operation import Download
+from roost.runtime import Runtime
 
 AT_ONCE = 8
 """Most concurrent imports: each file is read several times."""

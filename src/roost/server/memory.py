@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from roost.api.memory import FactPage, MemoryApi, SpaceEntry, SpaceList, Undone
-from roost.kernel.runtime import Runtime
 from roost.log.facts import Category, Fact, Purged
 from roost.memory.dedup import Learned, fact_id
 from roost.memory.fact_history import FactStory
 from roost.memory.search import Found
+from roost.runtime import Runtime
 
 
 class MemoryService(MemoryApi):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from roost.api.models import ModelEntry, ModelList, ModelsApi
-from roost.kernel.runtime import Runtime
 from roost.models.catalog.card import Card
 from roost.models.profile import MEDIA_KINDS
 from roost.providers.accounts import Models
 from roost.providers.auto_model import PREFIX, Routed
 from roost.routing.profiles import Profiles
+from roost.runtime import Runtime
 
 
 async def survey(models: Models, profiles: Profiles) -> ModelList:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from roost.api.schedules import Ordered, ScheduleList, SchedulesApi
 from roost.api.shapes import AcceptedInput
 from roost.kernel.outbox import outbox
-from roost.kernel.runtime import Runtime
 from roost.kernel.schedule_views import Outbox, ScheduleView
 from roost.log.schedule_events import ScheduleSpec
+from roost.runtime import Runtime
 
 _WAIT = 10.0
 

@@ -21,10 +21,10 @@ from roost.agent.definition import Agent
 from roost.errors import Conflict, StoreFailed
 from roost.features.schedules.events import ScheduleInput
 from roost.kernel.config import KernelConfig
-from roost.kernel.runtime import Runtime
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.schedule_events import ScheduleSpec
+from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.stub.provider import ProviderServer
 

@@ -1,4 +1,4 @@
-"""`Runtime`: the kernel in your own process, without a server."""
+"""`Runtime`: a node in your own process, without a server."""
 
 from __future__ import annotations
 
