@@ -7,6 +7,8 @@ import re
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+SHORT = 8
+"""Characters of a session's id that a person sees."""
 _VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -19,6 +21,11 @@ def new_id(prefix: str) -> str:
         number, rest = divmod(number, 32)
         digits.append(_ALPHABET[rest])
     return f"{prefix}_{''.join(reversed(digits))}"
+
+
+def short(session: str) -> str:
+    """Return the end of a session's id, which is its random part."""
+    return session[-SHORT:] if session.startswith("ses_") else session
 
 
 def is_id(text: str) -> bool:

@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from roost.cli.approval_text import COMMANDS, Question, settle, visible
-from roost.cli.output import clean, note, styled
-from roost.cli.session_ids import short
+from roost.cli.output import note, styled
+from roost.ids import short
 from roost.kernel.session_views import PendingApproval
 from roost.log.events import Decision
+from roost.terminal_text import clean
 
 Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]
 """`ask` a person at this terminal, say `yes` to all, `reject` all because there is no person to ask, or `leave` them

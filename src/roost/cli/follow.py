@@ -17,7 +17,6 @@ from roost.cli.renderer import Renderer
 from roost.cli.signals import Signals
 from roost.client.daemon_address import Unreachable
 from roost.errors import RoostError, UnknownEvent
-from roost.features.delegation.events import ChildWaits
 from roost.kernel.frames import Delta, Frame, Progress
 from roost.kernel.session_views import PendingApproval
 from roost.log import events as ev
@@ -157,7 +156,7 @@ class Follower:
                     event.call, event.name, event.arguments, event.reason, seq, event.dangers, event.prefixes
                 )
                 self._approve(self._with_files(waiting), signals)
-            case ChildWaits():
+            case ev.Event(asks_elsewhere=True):
                 self._approve_all(signals)
             case ev.TurnCompleted() if self._mine:
                 return self._done(event)

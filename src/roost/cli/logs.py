@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from roost.cli.output import clean, styled
+from roost.cli.output import styled
+from roost.terminal_text import clean
 
 
 class _Lines(logging.Handler):

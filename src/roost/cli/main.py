@@ -220,7 +220,8 @@ def _trouble(error: OSError) -> str:
 
 
 def _complain(text: str) -> None:
-    from roost.cli.output import clean, styled
+    from roost.cli.output import styled
+    from roost.terminal_text import clean
 
     sys.stderr.write(f"{styled('error:', 'red', to=sys.stderr)} {clean(text)}\n")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from roost.cli.output import one_line
 from roost.log import events as ev
 from roost.money.budgets import called
+from roost.terminal_text import one_line
 
 _WIDTH = 300
 _LONG_WAIT = 2.0

@@ -13,9 +13,10 @@ from roost.agent.agent_files import AgentFile
 from roost.agent.default_agent import DEFAULT_AGENT
 from roost.agent.definition import Agent
 from roost.cli.output import note
-from roost.cli.session_ids import session_id, short
+from roost.cli.session_ids import session_id
 from roost.cli.weights_download import ensure_model
 from roost.errors import Invalid
+from roost.ids import short
 
 if TYPE_CHECKING:
     from roost.cli.app import App

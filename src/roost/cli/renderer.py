@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sized
 
 import msgspec
 
 from roost.cli.model_notices import ending, notice_line
-from roost.cli.output import clean, note, one_line, styled, unfinished
-from roost.cli.session_ids import short
+from roost.cli.output import note, styled
 from roost.cli.spinner import Working
-from roost.features.checkpoints.events import CheckpointMade
-from roost.features.compaction.events import (
-    ContextCompacted,
-    ContextElided,
-    ContextTrimmed,
-)
-from roost.features.delegation.events import ChildEnded, ChildStarted, ChildWaits
-from roost.features.hooks.events import PolicyDecided
-from roost.features.intents.events import IntentChosen
-from roost.features.jobs.events import JobEnded
-from roost.features.memory.events import MemoryChanged, MemoryConsolidated, MemoryRecalled
-from roost.features.planning.events import PlanChanged
-from roost.features.schedules.events import ScheduleCleared, ScheduleFired, ScheduleSet
-from roost.features.schedules.recurrence import local_time
-from roost.features.snapshots.events import WorkspaceRestored, WorkspaceUnsaved
-from roost.features.stalls.events import LoopStalled
+from roost.ids import short
 from roost.kernel.frames import Delta, Progress
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
+from roost.terminal_text import clean, one_line, unfinished
 
 _WIDTH = 100
 _RESULT_LINES = 4
@@ -106,29 +90,12 @@ class Renderer:
                 self.note(f"session {event.state}" + (f": {event.reason}" if event.reason else ""))
             case ev.TurnCompleted():
                 self._end(event)
-            case ContextElided():
-                self.note(f"{len(event.outputs)} outputs of tools left the model's context")
-            case ContextCompacted() if event.upto:
-                what = "were summarized" if event.by == "model" else "left the model's context"
-                self.note(f"{event.dropped} messages {what}: {event.before} → {event.after} tokens")
-            case ContextTrimmed():
-                self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
             case ev.Emitted():
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
-            case IntentChosen():
-                self.note(f"  this is about: {event.intent}")
-            case PlanChanged():
-                self.note(
-                    f"  plan: {event.ended} of {len(event.goals)}" + (f", {event.score}/5" if event.score else "")
-                )
-            case LoopStalled():
-                self.note(f"  the turn gets nowhere ({event.kind}, {event.count}): {event.action}")
             case ev.SessionTainted():
                 self.note(f"  {event.by} brought in what strangers wrote; `roost trust` when it is harmless")
             case ev.ApprovalResolved():
                 self._resolved(event)
-            case PolicyDecided() if event.decision in ("deny", "modify"):
-                self.note(f"  {event.by}: {event.decision}" + (f": {event.reason}" if event.reason else ""))
             case ev.SandboxChosen() if event.why is not None:
                 self.note(f"commands run at isolation level {event.level} only: {event.why}")
             case ev.SandboxLimit():
@@ -136,45 +103,15 @@ class Renderer:
             case ev.SandboxEnded():
                 more = f", and with it {event.background} programs in the background" if event.background else ""
                 self.note(f"  the sandbox ended: {event.reason}{more}")
-            case WorkspaceRestored():
-                self.note(f"  files not put back: {event.error}" if event.error else "  files put back")
-            case CheckpointMade():
-                self.note(f"  checkpoint {event.label or event.cause}" + _why(event.why_no_files))
             case ev.SessionRolledBack():
                 self.note(f"  gone back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
             case ev.SessionForked():
                 self.note(f"  forked from {short(event.source)} at event {event.position}" + _why(event.why_no_files))
             case ev.SessionImported():
                 self.note(f"  up to here it came from elsewhere: session {short(event.source)} of {event.format}")
-            case WorkspaceUnsaved():
-                self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
-            case MemoryRecalled() if event.facts:
-                self.note(f"  recalled {_facts(event.facts)}" + (f" by words alone: {event.why}" if event.why else ""))
-            case MemoryChanged() if event.facts:
-                self.note(f"  memory, {event.op}: {one_line(event.facts[0].text, _WIDTH)}")
-            case ChildStarted():
-                how = " in the background" if event.background else ""
-                self.note(f"  {event.agent} has a task{how}: session {short(event.child)}")
-            case ChildWaits():
-                self.note(f"  {event.tool} waits for an answer: roost approve {short(event.session)} {event.call}")
-            case ChildEnded():
-                self.note(
-                    f"  session {short(event.child)}: {event.outcome}" + (f", {event.reason}" if event.reason else "")
-                )
-            case JobEnded() if not event.told:
-                code = "" if event.code is None else f" {event.code}"
-                self.note(f"  {event.job}: {event.outcome}{code}" + (f", {event.reason}" if event.reason else ""))
-            case MemoryConsolidated() if event.facts:
-                self.note(f"  kept {_facts(range(event.facts))} of the last turns")
-            case ScheduleFired() if not event.run:
-                self.note(f"  schedule {event.name}: {event.missed} missed")
-            case ScheduleSet():
-                self.note(f"  schedule {event.name}: {_coming(event)}")
-            case ScheduleCleared():
-                self.note(f"  schedule {event.name} is no more: {event.why}")
             case _:
                 if event.line is not None:
-                    self.note(f"  {event.line}")
+                    self.note(event.margin + event.line)
 
     def note(self, text: str) -> None:
         if not self._quiet:
@@ -327,13 +264,3 @@ def _why(problem: str | None) -> str:
 def usage_line(usage: Usage) -> str:
     cost = "" if not usage.cost else f", ${usage.cost / 1e9:.4f}"
     return f"{usage.input:,} tokens in, {usage.output:,} out{cost}"
-
-
-def _coming(event: ScheduleSet) -> str:
-    if event.next is None:
-        return "rests, there was nothing to do" if event.paused == "idle" else "paused"
-    return f"comes due {local_time(event.next, event.spec.zone):%Y-%m-%d %H:%M %Z}"
-
-
-def _facts(facts: Sized) -> str:
-    return "1 fact" if len(facts) == 1 else f"{len(facts)} facts"

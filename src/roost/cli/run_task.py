@@ -9,9 +9,10 @@ from roost.cli.follow import Follower, Turn
 from roost.cli.model_notices import ending
 from roost.cli.node import Content
 from roost.cli.open_session import SessionOptions, begin
-from roost.cli.output import clean, note, one_line, say_json
+from roost.cli.output import note, say_json
 from roost.cli.renderer import Renderer, usage_line
-from roost.cli.session_ids import short
+from roost.ids import short
+from roost.terminal_text import clean, one_line
 
 if TYPE_CHECKING:
     from roost.cli.app import App

@@ -6,19 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from roost.errors import Invalid, NotFound
+from roost.ids import short
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
 
 _PAGE = 200
 _PAGES = 50
-SHORT = 8
 _ID = re.compile(r"'?\bses_[0-9a-z]{24}\b'?")
-
-
-def short(session: str) -> str:
-    """Return the end of an id, which is its random part."""
-    return session[-SHORT:] if session.startswith("ses_") else session
 
 
 def shortened(text: str) -> str:

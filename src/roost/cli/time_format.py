@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from roost.errors import Invalid
-from roost.features.schedules.recurrence import local_time, zone_of
+from roost.time_zones import local_time, zone_of
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 

@@ -8,7 +8,6 @@ from typing import TypeAlias
 import msgspec
 
 from roost.client.frames import StreamItem
-from roost.features.delegation.events import ChildWaits
 from roost.kernel.frames import Delta, Progress
 from roost.kernel.session_views import WaitingCall
 from roost.log import events as ev
@@ -58,7 +57,7 @@ class Answering:
                 )
             case ev.StateChanged(state="stopped" | "error", reason=reason):
                 self.answer = Answer(text=self._text, outcome="failed", reason=reason)
-            case ev.ApprovalRequested() | ChildWaits():
+            case ev.ApprovalRequested() | ev.Event(asks_elsewhere=True):
                 return True
             case _:
                 pass

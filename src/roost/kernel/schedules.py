@@ -11,13 +11,14 @@ from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
 from roost.features.schedules.events import DueInput, ScheduleCleared, ScheduleInput, ScheduleSet
 from roost.features.schedules.firing import FIRED, MOST, timer_of
-from roost.features.schedules.recurrence import check, check_name, local_time, occurrences
+from roost.features.schedules.recurrence import check, check_name, occurrences
 from roost.kernel.schedule_views import Moment, ScheduleView
 from roost.kernel.sessions import Sessions
 from roost.log.protocols import Accepted, SessionInfo
 from roost.log.schedule_events import ScheduleSpec
 from roost.log.store import Store
 from roost.log.tail import follow
+from roost.time_zones import local_time
 
 _COMING = 5
 _READS_AT_ONCE = 16

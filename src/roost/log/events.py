@@ -8,7 +8,7 @@ bytes.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal, TypeAlias, Union
+from typing import Any, ClassVar, Literal, TypeAlias, Union
 
 import msgspec
 
@@ -50,14 +50,20 @@ poor: a low score by the model's own judgement."""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False):
-    """Base of all events."""
+    """Base of all events.
 
+    margin: what stands before its `line` on a terminal.
+    asks_elsewhere: a call of a descendant waits for a person.
+    """
+
+    margin: ClassVar[str] = "  "
+    asks_elsewhere: ClassVar[bool] = False
     at: float
     """Wall clock, seconds since 1970. For information only: the sequence number defines the order."""
 
     @property
     def line(self) -> str | None:
-        """What a terminal shows of the event; None: nothing, or more than a line, by `roost.cli.renderer`."""
+        """What a terminal shows of the event; None: nothing, or by `roost.cli.renderer`, which knows the core's."""
         return None
 
 

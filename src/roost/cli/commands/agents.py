@@ -12,9 +12,11 @@ import click
 from roost.cli.app import App
 from roost.cli.commands.config import who
 from roost.cli.options import agent_places, as_json, command
-from roost.cli.output import note, one_line, say, say_json, table
-from roost.cli.session_ids import session_id, short, shortened
+from roost.cli.output import note, say, say_json, table
+from roost.cli.session_ids import session_id, shortened
 from roost.errors import RoostError
+from roost.ids import short
+from roost.terminal_text import one_line
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

@@ -13,12 +13,14 @@ from roost.cli.app import App
 from roost.cli.approval_text import call_rows, visible
 from roost.cli.options import as_json, command
 from roost.cli.output import note as tell
-from roost.cli.output import one_line, say, say_json
+from roost.cli.output import say, say_json
 from roost.cli.renderer import arguments_line
-from roost.cli.session_ids import session_id, short
+from roost.cli.session_ids import session_id
 from roost.errors import Conflict, NotFound
+from roost.ids import short
 from roost.kernel.session_views import PendingApproval, WaitingCall
 from roost.log.events import Decision
+from roost.terminal_text import one_line
 
 
 def _changes(

@@ -12,7 +12,8 @@ from roost.cli.follow import Follower
 from roost.cli.options import command, session_argument
 from roost.cli.output import note
 from roost.cli.renderer import Renderer
-from roost.cli.session_ids import session_id, short
+from roost.cli.session_ids import session_id
+from roost.ids import short
 from roost.log.protocols import SessionInfo
 
 _LAST = 4

@@ -18,8 +18,9 @@ from roost.cli.open_session import SessionOptions, begin
 from roost.cli.options import agent_places, command
 from roost.cli.output import ago, note, say, styled
 from roost.cli.renderer import Renderer
-from roost.cli.session_ids import short, shortened
+from roost.cli.session_ids import shortened
 from roost.errors import RoostError
+from roost.ids import short
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

@@ -10,11 +10,13 @@ import click
 from roost.cli.app import App
 from roost.cli.commands.travel import LATER, say_files, target
 from roost.cli.options import as_json, command, sessions_argument
-from roost.cli.output import clean, note, say, say_json
-from roost.cli.session_ids import session_id, short, shortened
+from roost.cli.output import note, say, say_json
+from roost.cli.session_ids import session_id, shortened
 from roost.errors import RoostError
+from roost.ids import short
 from roost.log.events import ControlAction
 from roost.log.protocols import SessionInfo
+from roost.terminal_text import clean
 
 if TYPE_CHECKING:
     from roost.agent.options import By

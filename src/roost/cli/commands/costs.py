@@ -11,7 +11,8 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command, places
-from roost.cli.output import clean, note, say, say_json, table
+from roost.cli.output import note, say, say_json, table
+from roost.terminal_text import clean
 
 if TYPE_CHECKING:
     from roost.kernel.costs import By, CostRow, Costs

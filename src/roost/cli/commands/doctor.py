@@ -9,8 +9,9 @@ import click
 from roost.cli import doctor_checks
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.output import clean, say, say_json, styled
+from roost.cli.output import say, say_json, styled
 from roost.cli.progress import Line
+from roost.terminal_text import clean
 
 
 @command("doctor")

@@ -16,11 +16,12 @@ import msgspec
 from roost.cli.app import App, folder
 from roost.cli.atomic_file import write_whole
 from roost.cli.options import as_json, command, session_argument
-from roost.cli.output import clean, note, say, say_json
-from roost.cli.session_ids import session_id, short
-from roost.ids import new_id
+from roost.cli.output import note, say, say_json
+from roost.cli.session_ids import session_id
+from roost.ids import new_id, short
 from roost.kernel.exchange.conversation_items import FORMATS, Format, Report, Source
 from roost.operation import Download
+from roost.terminal_text import clean
 
 _SHOWN = 12
 """Kinds that are listed by name; --json has all."""

@@ -9,11 +9,12 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import WholeNumber, as_json, command
-from roost.cli.output import ago, note, one_line, say, say_json, table
-from roost.cli.session_ids import short
+from roost.cli.output import ago, note, say, say_json, table
 from roost.errors import NotFound
+from roost.ids import short
 from roost.log.events import SessionState
 from roost.log.protocols import SessionInfo
+from roost.terminal_text import one_line
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

@@ -11,10 +11,11 @@ import msgspec
 from roost.cli.app import App
 from roost.cli.event_queue import Ended, EventQueue, Interrupt
 from roost.cli.options import WholeNumber, as_json, command, session_argument
-from roost.cli.output import one_line, say, styled
+from roost.cli.output import say, styled
 from roost.cli.session_ids import session_id
 from roost.cli.signals import Signals
 from roost.kernel.frames import Frame
+from roost.terminal_text import one_line
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

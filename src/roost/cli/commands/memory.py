@@ -12,9 +12,10 @@ import click
 from roost.cli.app import App
 from roost.cli.message_input import message_of
 from roost.cli.options import WholeNumber, as_json, command
-from roost.cli.output import ago, clean, note, say, say_json, table
+from roost.cli.output import ago, note, say, say_json, table
 from roost.cli.session_ids import session_id
 from roost.errors import NotFound
+from roost.terminal_text import clean
 
 if TYPE_CHECKING:
     from roost.client.sync_rooms import SyncMemory

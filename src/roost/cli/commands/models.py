@@ -11,7 +11,7 @@ import click
 from roost.cli.app import App
 from roost.cli.login import login_command
 from roost.cli.options import as_json, command
-from roost.cli.output import clean, note, say, say_json, styled, table
+from roost.cli.output import note, say, say_json, styled, table
 from roost.cli.prices import ABILITIES, as_table, brief, can, in_words, window, within
 from roost.cli.refresh import refresh_command
 from roost.cli.router_profile import use_command
@@ -24,6 +24,7 @@ from roost.models.wires import wire as make_wire
 from roost.providers.account_check import Checked, check_account
 from roost.providers.accounts import Models
 from roost.providers.config import ModelsConfig
+from roost.terminal_text import clean
 
 
 class _Listing(click.Group):

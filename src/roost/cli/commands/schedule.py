@@ -14,12 +14,14 @@ from roost.cli.app import App, folder
 from roost.cli.message_input import message_of
 from roost.cli.open_session import SessionOptions, begin
 from roost.cli.options import WholeNumber, agent_places, as_json, command
-from roost.cli.output import clean, note, one_line, say, say_json, styled, table
-from roost.cli.session_ids import session_id, short
+from roost.cli.output import note, say, say_json, styled, table
+from roost.cli.session_ids import session_id
 from roost.cli.time_format import duration, local_zone, moment_of, seconds_of, shown
 from roost.errors import Invalid, NotFound
 from roost.features.schedules.recurrence import check, check_name
+from roost.ids import short
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
+from roost.terminal_text import clean, one_line
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

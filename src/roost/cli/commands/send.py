@@ -11,7 +11,8 @@ from roost.cli.app import App
 from roost.cli.message_input import message_of, with_files
 from roost.cli.options import as_json, attached, command
 from roost.cli.output import note, say_json
-from roost.cli.session_ids import session_id, short
+from roost.cli.session_ids import session_id
+from roost.ids import short
 
 if TYPE_CHECKING:
     from roost.api.shapes import AcceptedInput

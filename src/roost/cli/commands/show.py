@@ -14,11 +14,13 @@ from roost.cli.app import App
 from roost.cli.approval_text import call_rows, visible
 from roost.cli.commands.listing import activity, trouble
 from roost.cli.options import WholeNumber, as_json, command, session_argument
-from roost.cli.output import ago, clean, one_line, say, say_json, styled
+from roost.cli.output import ago, say, say_json, styled
 from roost.cli.renderer import arguments_line, result_lines, usage_line
-from roost.cli.session_ids import session_id, short
+from roost.cli.session_ids import session_id
+from roost.ids import short
 from roost.kernel.session_views import SessionView, WaitingCall
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
+from roost.terminal_text import clean, one_line
 
 _ROWS = 60
 """Most rows of a waiting call."""

@@ -9,7 +9,7 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.output import clean, note, say, say_json, size, styled
+from roost.cli.output import note, say, say_json, size, styled
 from roost.cli.progress import Line
 from roost.errors import ConfigError
 from roost.kernel.check import Checked, check
@@ -20,6 +20,7 @@ from roost.stores.admin import layout, migrate, shown
 from roost.stores.copy import Copied, copy
 from roost.stores.findings import Layout
 from roost.stores.open import is_postgres, open_store, sqlite_path
+from roost.terminal_text import clean
 from roost.workspace.objects import open_objects
 from roost.workspace.snapshots import Swept
 from roost.workspace.store import ObjectSnapshots

@@ -12,9 +12,11 @@ import msgspec
 from roost.api.sessions import event_of
 from roost.cli.app import App
 from roost.cli.options import as_json, command, session_argument
-from roost.cli.output import ago, clean, note, say, say_json, table
-from roost.cli.session_ids import session_id, short
+from roost.cli.output import ago, note, say, say_json, table
+from roost.cli.session_ids import session_id
+from roost.ids import short
 from roost.log.events import SessionForked
+from roost.terminal_text import clean
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

@@ -22,6 +22,10 @@ class CheckpointMade(Event, frozen=True, tag="checkpoint.made"):
     input: int | None = None
     dropped: tuple[int, ...] = ()
 
+    @property
+    def line(self) -> str:
+        return f"checkpoint {self.label or self.cause}" + (f"; files: {self.why_no_files}" if self.why_no_files else "")
+
 
 class CheckpointDropped(Event, frozen=True, tag="checkpoint.dropped"):
     """The checkpoint at the position `checkpoint` was dropped. points: file snapshots that no rollback can reach any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from roost.log.content import ErrorData, Usage
 from roost.log.events import Event
@@ -13,9 +13,14 @@ class ContextTrimmed(Event, frozen=True, tag="context.trimmed"):
     """The oldest `dropped` messages left the model's context (never the log). Token counts are estimates. Occurs in
     logs up to format 3; replaced by `context.compacted`."""
 
+    margin: ClassVar[str] = ""
     dropped: int
     before: int
     after: int
+
+    @property
+    def line(self) -> str:
+        return f"the oldest {self.dropped} messages no longer fit the model's context"
 
 
 class ContextElided(Event, frozen=True, tag="context.elided"):
@@ -23,11 +28,16 @@ class ContextElided(Event, frozen=True, tag="context.elided"):
     `readable` for the model. outputs: positions of their `tool.completed`. shown: how many leading characters of each
     stay. Token counts are estimates."""
 
+    margin: ClassVar[str] = ""
     outputs: tuple[int, ...]
     before: int
     after: int
     readable: bool = True
     shown: int = 0
+
+    @property
+    def line(self) -> str:
+        return f"{len(self.outputs)} outputs of tools left the model's context"
 
 
 class CompactionStarted(Event, frozen=True, tag="compaction.started"):
@@ -46,6 +56,7 @@ class ContextCompacted(Event, frozen=True, tag="context.compacted"):
     nothing changed. error: why the model's summary failed or was rejected. usage: what it cost nevertheless. Token
     counts are estimates."""
 
+    margin: ClassVar[str] = ""
     before: int
     after: int
     upto: int = 0
@@ -56,6 +67,13 @@ class ContextCompacted(Event, frozen=True, tag="context.compacted"):
     usage: Usage | None = None
     seconds: float = 0.0
     error: ErrorData | None = None
+
+    @property
+    def line(self) -> str | None:
+        if not self.upto:
+            return None
+        what = "were summarized" if self.by == "model" else "left the model's context"
+        return f"{self.dropped} messages {what}: {self.before} → {self.after} tokens"
 
 
 class ContextPinned(Event, frozen=True, tag="context.pinned"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from roost.ids import short
 from roost.log.content import Usage, UserPart
 from roost.log.events import ChildOutcome, Event
 from roost.log.inputs import Input, InterruptCause, Urgency
@@ -19,6 +20,11 @@ class ChildStarted(Event, frozen=True, tag="child.started"):
     background: bool = False
     due: float | None = None
 
+    @property
+    def line(self) -> str:
+        how = " in the background" if self.background else ""
+        return f"{self.agent} has a task{how}: session {short(self.child)}"
+
 
 class ChildHeld(Event, frozen=True, tag="child.held"):
     """The limit of concurrent children is reached: the tool call waits until one of them ends."""
@@ -29,11 +35,16 @@ class ChildHeld(Event, frozen=True, tag="child.held"):
 class ChildWaits(Event, frozen=True, tag="child.waits"):
     """A call in `session`, which is the child or one of its descendants, waits for a person."""
 
+    asks_elsewhere: ClassVar[bool] = True
     child: str
     session: str
     call: str
     tool: str
     reason: str = ""
+
+    @property
+    def line(self) -> str:
+        return f"{self.tool} waits for an answer: roost approve {short(self.session)} {self.call}"
 
 
 class ChildEnded(Event, frozen=True, tag="child.ended"):
@@ -43,6 +54,10 @@ class ChildEnded(Event, frozen=True, tag="child.ended"):
     outcome: ChildOutcome
     reason: str | None = None
     usage: Usage = Usage()
+
+    @property
+    def line(self) -> str:
+        return f"session {short(self.child)}: {self.outcome}" + (f", {self.reason}" if self.reason else "")
 
 
 class ChildInput(Input, frozen=True, tag="child"):

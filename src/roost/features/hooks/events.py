@@ -23,5 +23,11 @@ class PolicyDecided(Event, frozen=True, tag="policy.decided"):
     arguments: str | None = None
     usage: Usage | None = None
 
+    @property
+    def line(self) -> str | None:
+        if self.decision not in ("deny", "modify"):
+            return None
+        return f"{self.by}: {self.decision}" + (f": {self.reason}" if self.reason else "")
+
 
 EVENTS = (PolicyDecided,)

@@ -17,5 +17,9 @@ class IntentChosen(Event, frozen=True, tag="intent.chosen"):
     confirm: bool = False
     calls: str | None = None
 
+    @property
+    def line(self) -> str:
+        return f"this is about: {self.intent}"
+
 
 EVENTS = (IntentChosen,)

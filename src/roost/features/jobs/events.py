@@ -27,6 +27,13 @@ class JobEnded(Event, frozen=True, tag="job.ended"):
     reason: str | None = None
     told: bool = False
 
+    @property
+    def line(self) -> str | None:
+        if self.told:
+            return None
+        code = "" if self.code is None else f" {self.code}"
+        return f"{self.job}: {self.outcome}{code}" + (f", {self.reason}" if self.reason else "")
+
 
 EVENTS = (
     JobStarted,

@@ -8,6 +8,7 @@ from roost.log.content import Usage
 from roost.log.events import Event
 from roost.log.facts import NewFact, RecalledFact
 from roost.log.inputs import Input
+from roost.terminal_text import one_line
 
 
 class MemoryChanged(Event, frozen=True, tag="memory.changed"):
@@ -22,6 +23,10 @@ class MemoryChanged(Event, frozen=True, tag="memory.changed"):
     call: str | None = None
     since: int | None = None
 
+    @property
+    def line(self) -> str | None:
+        return f"memory, {self.op}: {one_line(self.facts[0].text, 100)}" if self.facts else None
+
 
 class MemoryRecalled(Event, frozen=True, tag="memory.recalled"):
     """Facts that fit the input were added for the model at the start of the turn. how: found by words and meaning, or
@@ -32,6 +37,12 @@ class MemoryRecalled(Event, frozen=True, tag="memory.recalled"):
     how: Literal["hybrid", "words"] = "hybrid"
     why: str | None = None
     seconds: float = 0.0
+
+    @property
+    def line(self) -> str | None:
+        if not self.facts:
+            return None
+        return f"recalled {_facts(len(self.facts))}" + (f" by words alone: {self.why}" if self.why else "")
 
 
 class ConsolidationStarted(Event, frozen=True, tag="consolidation.started"):
@@ -53,11 +64,19 @@ class MemoryConsolidated(Event, frozen=True, tag="memory.consolidated"):
     seconds: float = 0.0
     error: str | None = None
 
+    @property
+    def line(self) -> str | None:
+        return f"kept {_facts(self.facts)} of the last turns" if self.facts else None
+
 
 class ConsolidateInput(Input, frozen=True, tag="consolidate"):
     """The consolidation timer set for `due` came due: ask a model which facts of the last turns are worth keeping."""
 
     due: float
+
+
+def _facts(count: int) -> str:
+    return "1 fact" if count == 1 else f"{count} facts"
 
 
 EVENTS = (

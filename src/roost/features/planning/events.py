@@ -16,5 +16,9 @@ class PlanChanged(Event, frozen=True, tag="plan.changed"):
     eta: float | None = None
     call: str | None = None
 
+    @property
+    def line(self) -> str:
+        return f"plan: {self.ended} of {len(self.goals)}" + (f", {self.score}/5" if self.score else "")
+
 
 EVENTS = (PlanChanged,)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from roost.log.events import Event
 from roost.log.inputs import Input, InterruptCause, Urgency
 from roost.log.schedule_events import ScheduleSpec
+from roost.time_zones import local_time
 
 
 class ScheduleSet(Event, frozen=True, tag="schedule.set"):
@@ -18,6 +19,12 @@ class ScheduleSet(Event, frozen=True, tag="schedule.set"):
     next: float | None
     paused: Literal["person", "idle"] | None = None
     input: int | None = None
+
+    @property
+    def line(self) -> str:
+        if self.next is not None:
+            return f"schedule {self.name}: comes due {local_time(self.next, self.spec.zone):%Y-%m-%d %H:%M %Z}"
+        return f"schedule {self.name}: " + ("rests, there was nothing to do" if self.paused == "idle" else "paused")
 
 
 class ScheduleFired(Event, frozen=True, tag="schedule.fired"):
@@ -31,6 +38,10 @@ class ScheduleFired(Event, frozen=True, tag="schedule.fired"):
     missed: int = 0
     run: bool = True
 
+    @property
+    def line(self) -> str | None:
+        return None if self.run else f"schedule {self.name}: {self.missed} missed"
+
 
 class ScheduleCleared(Event, frozen=True, tag="schedule.cleared"):
     """The schedule is removed. why: a person removed it, or it has no firing left."""
@@ -38,6 +49,10 @@ class ScheduleCleared(Event, frozen=True, tag="schedule.cleared"):
     name: str
     why: str
     input: int | None = None
+
+    @property
+    def line(self) -> str:
+        return f"schedule {self.name} is no more: {self.why}"
 
 
 class ContextCleared(Event, frozen=True, tag="context.cleared"):

@@ -22,12 +22,13 @@ from roost.features.schedules.events import (
     ScheduleInput,
     ScheduleSet,
 )
-from roost.features.schedules.recurrence import Verdict, delay, following, judge, zone_of
+from roost.features.schedules.recurrence import Verdict, delay, following, judge
 from roost.features.schedules.state import NOTHING
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.log.schedule_events import ScheduleSpec
+from roost.time_zones import zone_of
 
 NEVER = 253_370_764_800.0
 """The year 9999. A paused schedule keeps its timer, because schedules are found by their timers; its firing is

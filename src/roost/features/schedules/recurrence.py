@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from roost.errors import Invalid
 from roost.ids import is_id
 from roost.log.schedule_events import ScheduleSpec
+from roost.time_zones import zone_of
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -125,24 +126,6 @@ def cron_of(text: str) -> str:
     return " ".join(fields)
 
 
-def zone_of(name: str) -> ZoneInfo:
-    """Return a time zone. Raises `Invalid`."""
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise Invalid(f"there is no time zone {name!r}{_near(name)}", code="bad_zone") from None
-
-
-def local_time(moment: float, zone: str) -> datetime:
-    """Return the local time in a zone, or in UTC if this machine does not know the zone."""
-    try:
-        return datetime.fromtimestamp(moment, zone_of(zone))
-    except Invalid:
-        return datetime.fromtimestamp(moment, zone_of("UTC"))
-
-
 def check_name(name: str) -> None:
     """Validate a schedule's name. Raises `Invalid`."""
     if not is_id(name) or len(name) > NAME_LENGTH:
@@ -188,15 +171,6 @@ def _check_cron(spec: ScheduleSpec, now: float) -> None:
             " 0-23, day of the month 1-31, month 1-12, day of the week 0-7 (0 and 7 are Sunday)",
             code="bad_cron",
         ) from None
-
-
-def _near(name: str) -> str:
-    import difflib
-    from zoneinfo import available_timezones
-
-    known = {zone.lower(): zone for zone in available_timezones()}
-    near = difflib.get_close_matches(name.lower().replace(" ", "_"), known, n=1)
-    return f"; did you mean {known[near[0]]!r}?" if near else ": give a name like 'Europe/Berlin', or 'UTC'"
 
 
 def _matches(expression: str, wall: datetime) -> Iterator[datetime]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from roost.log.events import Event
 
@@ -30,13 +30,22 @@ class WorkspaceRestored(Event, frozen=True, tag="workspace.restored"):
     call: str | None = None
     error: str | None = None
 
+    @property
+    def line(self) -> str:
+        return f"files not put back: {self.error}" if self.error else "files put back"
+
 
 class WorkspaceUnsaved(Event, frozen=True, tag="workspace.unsaved"):
     """The private files differ from the last snapshot and could not be saved. They exist on one machine only, until the
     next `workspace.saved`. lost: the session continued on another node, from the last snapshot."""
 
+    margin: ClassVar[str] = ""
     reason: str
     lost: bool = False
+
+    @property
+    def line(self) -> str:
+        return f"files {'lost' if self.lost else 'not saved'}: {self.reason}"
 
 
 EVENTS = (

@@ -19,5 +19,9 @@ class LoopStalled(Event, frozen=True, tag="loop.stalled"):
     action: Literal["hint", "effort", "model", "end"]
     hint: str = ""
 
+    @property
+    def line(self) -> str:
+        return f"the turn gets nowhere ({self.kind}, {self.count}): {self.action}"
+
 
 EVENTS = (LoopStalled,)
