@@ -285,7 +285,7 @@ def test_what_a_crash_cut_off_is_spent_and_a_notice_changes_nothing() -> None:
         ev.ModelStarted(at=1.0, step=1, model="m"),
     ):
         apply(state, event)
-    before = msgspec.structs.asdict(state)
+    before = msgspec.structs.asdict(decode_state(encode_state(state)))
     for kind in ("route", "limit", "of a later version"):
         apply(state, ev.ModelNotice(at=1.0, step=1, kind=kind, data={"usage": {"input": 5}}))
     assert msgspec.structs.asdict(state) == before | {"seq": 6}

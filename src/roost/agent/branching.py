@@ -26,9 +26,6 @@ _OF_THERE = (
     "consolidating",
     "children",
     "jobs",
-    "schedules",
-    "firing",
-    "limited",
     "grants",
 )
 """Fields reset by an import, because they belong to the source: open work, promises, grants, costs and files on its
@@ -46,7 +43,6 @@ def take_imported(state: State) -> None:
 
 def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) -> None:
     """Fold a rollback or a fork. A rollback also restores fields from the state before it (`roost.agent.rewind`)."""
-    state.firing, state.clear = None, False
     if isinstance(event, ev.SessionRolledBack):
         state.rolled, state.rolled_by = state.seq, event.input
         if event.files is not None:
@@ -55,7 +51,7 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
     state.state, state.reason, state.usage, state.seconds = "created", None, Usage(cost=0), 0.0
     state.checkpoints = [_inherited(one, event.source) for one in state.checkpoints if one.seq not in event.dropped]
     state.timers, state.rolled, state.rolled_by = {}, 0, 0
-    state.compact, state.consolidating, state.schedules = False, 0, {}
+    state.compact, state.consolidating = False, 0
     state.grants = []  # a person allowed them in the source only
     state.children, state.family, state.jobs = {}, None, {}
     state.points, state.points_in, state.unsaved = [], None, None

@@ -19,6 +19,9 @@ def rewind(now: State, then: State) -> None:
     apply(then, ev.TurnCompleted(at=0.0, turn=then.turns, outcome="cancelled"))
     for name in _OF_THEN:
         setattr(now, name, getattr(then, name))
+    for kind, part in now.parts.items():
+        for name in kind.restored:
+            setattr(part, name, getattr(then.parts[kind], name))
 
 
 class Folding:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from operator import attrgetter
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from roost.agent.state_parts import (
+    Layout,
+    StatePart,
+    TurnPart,
+    new_state_parts,
+    new_turn_parts,
+    state_parts,
+    state_parts_with,
+    turn_parts,
+    turn_parts_with,
+)
 from roost.log import events as ev
 from roost.log.content import (
     AssistantMessage,
@@ -20,7 +33,7 @@ from roost.log.content import (
     UserMessage,
 )
 from roost.log.facts import NewFact
-from roost.log.schedule_events import ScheduleSpec, TurnLimits
+from roost.log.schedule_events import TurnLimits
 from roost.models.tokens import estimate
 
 STATE_VERSION = 8
@@ -32,6 +45,8 @@ POINTS = 32
 PERSON = "a person"
 """`Call.changed_by` when a person, not a hook, changed the arguments."""
 
+SP = TypeVar("SP", bound=StatePart)
+TP = TypeVar("TP", bound=TurnPart)
 CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "awaiting", "done"]
 """awaiting: the task is delegated to a child that has not ended."""
 
@@ -95,34 +110,6 @@ class OpenStep(msgspec.Struct):
     single: bool = True
 
 
-class Schedule(msgspec.Struct):
-    """A schedule. next: when it is due, without jitter; None while paused. last: due time of its newest run. idle:
-    newest heartbeat turns in a row that had nothing to do."""
-
-    spec: ScheduleSpec
-    next: float | None = None
-    paused: Literal["person", "idle"] | None = None
-    last: float | None = None
-    turn: int | None = None
-    idle: int = 0
-
-
-class Firing(msgspec.Struct):
-    """The occurrence of a schedule that began a turn without a message."""
-
-    schedule: str
-    heartbeat: bool = False
-    limits: TurnLimits | None = None
-
-
-class Aside(msgspec.Struct):
-    """The detached conversation, while a fresh turn runs that does not see it."""
-
-    entries: list[Entry]
-    summary: str
-    unsaid: dict[str, str | None]
-
-
 class Trail(msgspec.Struct):
     """Stall detection in one turn. steps: checksums of the newest steps. stale: newest steps in a row that each repeat
     an earlier one. errors: newest steps in a row that only failed. poor: poor plan scores in a row. actions: taken so
@@ -163,7 +150,21 @@ class Turn(msgspec.Struct):
     """The question that a person must approve before the turn goes on."""
     children: int = 0
     """Number of children that it has started."""
-    firing: Firing | None = None
+    parts: dict[type[TurnPart], Any] = msgspec.field(default_factory=new_turn_parts)
+
+    def part(self, kind: type[TP]) -> TP:
+        """Return a feature's part of the turn."""
+        return self.parts[kind]
+
+    @property
+    def limits(self) -> list[TurnLimits | None]:
+        """Limits of this turn, beside the agent's."""
+        return [self.parts[kind].limits for kind in turn_parts_with("limits")]
+
+    @property
+    def unattended(self) -> bool:
+        """Whether no person waits for the turn."""
+        return any(self.parts[kind].unattended for kind in turn_parts_with("unattended"))
 
 
 class Child(msgspec.Struct):
@@ -266,17 +267,24 @@ class State(msgspec.Struct):
     """Lineage, if another session made this one."""
     children: dict[str, Child] = {}
     """By id: children with an unfinished task of this session."""
-    schedules: dict[str, Schedule] = {}
-    firing: Firing | None = None
-    """The schedule occurrence that begins the next turn."""
-    clear: bool = False
-    """True when the next turn starts fresh: the conversation is detached for it."""
-    aside: Aside | None = None
-    limited: bool = False
-    """True once a scheduled turn may have had a money limit."""
     jobs: dict[str, OpenJob] = {}
     seen: dict[str, str] = {}
     """Files that the model has read or written, newest last: path in the workspace -> digest of the content."""
+    parts: dict[type[StatePart], Any] = msgspec.field(default_factory=new_state_parts)
+
+    def part(self, kind: type[SP]) -> SP:
+        """Return a feature's part of the state."""
+        return self.parts[kind]
+
+    @property
+    def busy(self) -> bool:
+        """Whether the session has work outside a turn."""
+        return any(self.parts[kind].busy for kind in state_parts_with("busy"))
+
+    @property
+    def money_limited(self) -> bool:
+        """Whether a turn may have had a money limit beside the agent's."""
+        return any(self.parts[kind].money_limited for kind in state_parts_with("money_limited"))
 
     def holds(self, call: Call) -> bool:
         """Whether `call` is deferred until a child ends. Without children there is nothing to wait for."""
@@ -313,16 +321,37 @@ class State(msgspec.Struct):
         return gate if gate is not None and gate.call.id == call else None
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(State)
+_NAMES = (
+    *("agent", "spec", "workspace", "state", "reason", "entries", "tokens", "calls", "open_step", "turn", "turns"),
+    *("steps", "usage", "seconds", "tainted", "grants", "timers", "saved", "unsaved", "points", "points_in", "undo"),
+    *("consolidated", "consolidating", "seq", "scale", "pins", "unsaid", "summary", "plan", "compact", "compacting"),
+    *("checkpoints", "rolled", "rolled_by", "base", "source", "family", "children", "schedules", "firing", "clear"),
+    *("aside", "limited", "jobs", "seen"),
+)
+_TURN_NAMES = (
+    *("number", "input", "started_at", "steps", "seconds", "usage", "recalled", "facts", "trail", "intent", "tools"),
+    *("calls", "gate", "children", "firing"),
+)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@cache
+def layout() -> Layout:
+    """Return the persisted layout of a state."""
+    return Layout(State, _NAMES, state_parts(), {"turn": Layout(Turn, _TURN_NAMES, turn_parts())})
+
+
+@cache
+def _decode() -> Callable[[bytes], Any]:
+    return msgspec.msgpack.Decoder(layout().struct).decode
 
 
 def encode_state(state: State) -> bytes:
-    return _encoder.encode(state)
+    return _encode(layout().flatten(state))
 
 
 def decode_state(body: bytes) -> State:
-    return _decoder.decode(body)
+    return layout().build(_decode()(body))
 
 
 _message = attrgetter("message")

@@ -140,8 +140,8 @@ def _replay(session: Session, call: Call, tool: Tool) -> bool:
 
 def _nobody_watches(session: Session) -> bool:
     turn = session.state.turn
-    scheduled = turn is not None and turn.firing is not None
-    return scheduled or session.state.family is not None or session.spec.permissions == "all"
+    unattended = turn is not None and turn.unattended
+    return unattended or session.state.family is not None or session.spec.permissions == "all"
 
 
 def _obeyed(session: Session, call: Call, verdict: Verdict) -> Verdict | None:

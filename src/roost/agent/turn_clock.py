@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from functools import reduce
 
 from roost.agent.definition import Limits, tightened
 from roost.agent.state import State
@@ -26,10 +27,9 @@ class Clock:
 
     @property
     def limits(self) -> Limits:
-        """Limits of the open turn: the agent's, tightened by those of the schedule that began it."""
-        turn = self._state.turn
-        firing = None if turn is None else turn.firing
-        return self._given if firing is None else tightened(self._given, firing.limits)
+        """Limits of the open turn: the agent's, tightened by those of its parts."""
+        turn, limits = self._state.turn, self._given
+        return limits if turn is None else reduce(tightened, turn.limits, limits)
 
     @property
     def late(self) -> bool:

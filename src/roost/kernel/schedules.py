@@ -7,11 +7,11 @@ import contextlib
 import time
 from itertools import islice
 
-from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
 from roost.features.schedules.events import DueInput, ScheduleCleared, ScheduleInput, ScheduleSet
 from roost.features.schedules.firing import FIRED, MOST, timer_of
 from roost.features.schedules.recurrence import check, check_name, occurrences
+from roost.features.schedules.state import Schedule, ScheduleState
 from roost.kernel.schedule_views import Moment, ScheduleView
 from roost.kernel.sessions import Sessions
 from roost.log.protocols import Accepted, SessionInfo
@@ -39,7 +39,8 @@ class Schedules:
         check_name(name := self._sessions.scrubbed(name))
         await asyncio.to_thread(check, spec, time.time())
         _, state = await self._sessions.state(session)
-        if name not in state.schedules and len(state.schedules) >= MOST:
+        schedules = state.part(ScheduleState).schedules
+        if name not in schedules and len(schedules) >= MOST:
             raise Invalid(f"session {session!r} has {MOST} schedules: delete one, or use another session")
         return await self._order(session, ScheduleInput(name, "set", spec), key, wait)
 
@@ -79,7 +80,7 @@ class Schedules:
     async def of(self, session: str) -> list[ScheduleView]:
         """List a session's schedules, by name. Raises `NotFound`."""
         info, state = await self._sessions.state(session)
-        return [view(info, name, schedule) for name, schedule in sorted(state.schedules.items())]
+        return [view(info, name, schedule) for name, schedule in sorted(state.part(ScheduleState).schedules.items())]
 
     async def list(self, *, after: str = "", limit: int = 200) -> tuple[list[ScheduleView], str | None]:
         """List schedules of all sessions, by session: those of the first `limit` sessions that have any, after the

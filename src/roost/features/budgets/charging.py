@@ -63,7 +63,7 @@ async def recover_charges(session: Session) -> None:
         return
     if session.means.ledger is not None and _spends(session.state):
         await _recover(session, session.means.ledger, session.state.turn)
-    limited = session.state.turns > 0 and (session.spec.limits.money is not None or session.state.limited)
+    limited = session.state.turns > 0 and (session.spec.limits.money is not None or session.state.money_limited)
     charged.names = {f"{_TURN}{session.id}:{session.state.turns}"} if limited else set()
     await close(session)
 

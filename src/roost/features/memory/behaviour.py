@@ -8,6 +8,7 @@ from roost.agent.state import Call, Turn
 from roost.features.memory import consolidation, consolidation_timer
 from roost.features.memory.events import ConsolidateInput
 from roost.features.memory.recall import CallMemory, recall_at_turn
+from roost.features.schedules.state import ScheduledTurn
 from roost.tools.base import ToolContext
 
 
@@ -28,7 +29,8 @@ class Memory(Feature):
             end.context.memory.settle(ok=end.outcome == "ok")
 
     def ended(self, session: Session, turn: Turn) -> None:
-        consolidation_timer.set_timer(session, heartbeat=turn.firing is not None and turn.firing.heartbeat)
+        firing = turn.part(ScheduledTurn).firing
+        consolidation_timer.set_timer(session, heartbeat=firing is not None and firing.heartbeat)
 
     async def at_rest(self, session: Session) -> None:
         await consolidation.consolidate_if_due(session)

@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 
 from roost.agent.inputs import open_turn
 from roost.agent.session import Session
-from roost.agent.state import Schedule
 from roost.errors import Invalid
 from roost.features.schedules.events import (
     ContextCleared,
@@ -23,7 +22,7 @@ from roost.features.schedules.events import (
     ScheduleSet,
 )
 from roost.features.schedules.recurrence import Verdict, delay, following, judge
-from roost.features.schedules.state import NOTHING
+from roost.features.schedules.state import NOTHING, Schedule, ScheduleState
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.protocols import InboxItem, TimerSpec
@@ -48,9 +47,10 @@ def order(session: Session, item: InboxItem) -> None:
     """Apply an order to a schedule. Its pending firings in the inbox are dropped."""
     given = item.input
     assert isinstance(given, ScheduleInput)
-    schedule = session.state.schedules.get(given.name)
+    schedules = session.state.part(ScheduleState).schedules
+    schedule = schedules.get(given.name)
     spec = given.spec if given.order == "set" else None if schedule is None else schedule.spec
-    if spec is None or (schedule is None and len(session.state.schedules) >= MOST):
+    if spec is None or (schedule is None and len(schedules) >= MOST):
         session.drop(item)
         return
     for late in list(session.inbox):
@@ -67,7 +67,8 @@ def fire(session: Session, item: InboxItem) -> bool:
     """Handle a firing. Returns whether a turn begins with it."""
     given = item.input
     assert isinstance(given, DueInput)
-    schedule, now = session.state.schedules.get(given.name), session.means.now()
+    schedule = session.state.part(ScheduleState).schedules.get(given.name)
+    now = session.means.now()
     by_hand = given.due is None
     if schedule is None or not (by_hand or (schedule.paused is None and schedule.next == given.due)):
         session.drop(item)
@@ -104,14 +105,14 @@ def fire(session: Session, item: InboxItem) -> bool:
 
 def pause_idle_heartbeats(session: Session) -> None:
     """Pause heartbeats that had nothing to do for long."""
-    for name, schedule in list(session.state.schedules.items()):
+    for name, schedule in list(session.state.part(ScheduleState).schedules.items()):
         if schedule.spec.heartbeat and schedule.paused is None and schedule.idle >= schedule.spec.idle_after:
             _set(session, name, schedule.spec, "idle", since=session.means.now())
 
 
 def rouse(session: Session) -> None:
     """Resume paused heartbeats: a person spoke."""
-    for name, schedule in list(session.state.schedules.items()):
+    for name, schedule in list(session.state.part(ScheduleState).schedules.items()):
         if schedule.paused == "idle":
             _set(session, name, schedule.spec, None, since=session.means.now())
 
