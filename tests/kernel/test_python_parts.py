@@ -61,7 +61,7 @@ async def test_a_runtime_that_does_not_know_the_checks_runs_nothing(
         unknown = (await there.inspect()).unknown
         assert "the hook or guardrail 'no' of agent 'a'" in unknown
         assert "the hook or guardrail 'short' of agent 'a'" in unknown
-        with pytest.raises(PartsUnknown, match="roost move"):
+        with pytest.raises(PartsUnknown, match="roost agents move"):
             await there.ask("go on")
         with pytest.raises(PartsUnknown) as caught:
             await there.answer(accepted.id)

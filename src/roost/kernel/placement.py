@@ -33,7 +33,7 @@ class PartsUnknown(Conflict):
     def __init__(self, session: str, unknown: Iterable[str]) -> None:
         super().__init__(
             f"session {session!r} needs {', '.join(unknown)}, which no running node knows; start a node with the file"
-            f" that defines it, or give the session the agent as it is here: roost move {session}"
+            f" that defines it, or give the session the agent as it is here: roost agents move {session}"
         )
 
 

@@ -40,7 +40,7 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
         if sent.waits_for:
             note(
                 f"it waits: no running node knows {', '.join(sent.waits_for)}; start one with the file that defines it,"
-                f" or give the session the agent as it is here: roost move {short(session)}",
+                f" or give the session the agent as it is here: roost agents move {short(session)}",
                 "yellow",
             )
         if wait:
