@@ -8,20 +8,19 @@ import dataclasses
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
 from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
 from roost.errors import RoostError
+from roost.features.memory.duties import MemoryDuties
 from roost.ids import new_id
 from roost.kernel.ask import Approvals, OnApproval
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, Costs, costs
-from roost.kernel.delegation import AgentChildren
 from roost.kernel.delta_relay import Links
 from roost.kernel.exchange.conversation_items import Brought, Format, Report
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
@@ -33,6 +32,7 @@ from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.schedules import Schedules
+from roost.kernel.service_host import ServiceHost
 from roost.kernel.session_views import SessionView
 from roost.kernel.sessions import Sessions
 from roost.kernel.settings_reload import Reloading
@@ -68,6 +68,7 @@ from roost.workspace.store import ObjectSnapshots
 if TYPE_CHECKING:
     from roost.kernel.reconcile import Reconciled
 
+S = TypeVar("S")
 _MODEL_COMPLETED = b'{"type":"model.completed"'
 
 
@@ -151,6 +152,7 @@ class Runtime:
         self._nodes = Locks(self.home / "run")
         self._opened, self._grace, self._stopping = contextlib.AsyncExitStack(), 0.0, asyncio.Lock()
         """What `stop` closes, newest first."""
+        self._services: dict[type, object] = {}
 
     async def start(self) -> None:
         """Open the store and begin to run sessions. Ends commands that a crashed runtime of this home left running.
@@ -200,17 +202,17 @@ class Runtime:
             peers=self.peers,
         )
         self._opened.push_async_callback(self.node.model_pool.close)
-        self._opened.push_async_callback(self.node.remembering.close)
+        for feature in self.node.features:
+            self._opened.push_async_callback(feature.close)
         self._opened.callback(self._close_carriers)
         await self._take_policy(policy)
         self.configuration = self._reloading(policy)
         self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.slots.live)
         self.node.hub.audience = self.links
         self.sessions = Sessions(self.node)
-        self.node.resources.children = partial(AgentChildren, self.agents, store, self.sessions)
         self.schedules = Schedules(self.sessions, store)
         await self._keep_files(store, floor)
-        self.memories = Memories(store, self.node.remembering.search, self.vault, home=self.node.place.home)
+        self.memories = Memories(store, self.node.feature(MemoryDuties).search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
         self._opened.push_async_callback(self.links.close)
         self._opened.push_async_callback(self.configuration.close)
@@ -344,6 +346,12 @@ class Runtime:
 
     def _way_out(self, spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
         return Egress(spec.network.hosts, secrets=self.vault.for_egress(), blocked=blocked)
+
+    def service(self, kind: type[S]) -> S:
+        """Return the service of a feature, by its class. The same object each time."""
+        if kind not in self._services:
+            self._services[kind] = cast("Callable[[ServiceHost], S]", kind)(ServiceHost(self.node, self.sessions))
+        return cast("S", self._services[kind])
 
     @property
     def vault(self) -> Vault:

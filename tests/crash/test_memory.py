@@ -211,12 +211,13 @@ import asyncio, sys
 from pathlib import Path
 from roost.runtime import Runtime
 from roost.log import events as ev
+from roost.features.memory.duties import MemoryDuties
 from tests.crash.test_memory import Slow, team
 
 async def main():
     runtime = Runtime(Path(sys.argv[1]), agents=team())
     await runtime.start()
-    runtime.node.remembering.index._embedder = Slow
+    runtime.node.feature(MemoryDuties).index._embedder = Slow
     await runtime.memories.add("user:x", "something to compare with")
     session = await runtime.session("a", id="s")
     await session.send("go")

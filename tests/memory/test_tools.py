@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent
+from roost.features.memory.duties import MemoryDuties
 from roost.features.memory.events import MemoryChanged, MemoryRecalled
 from roost.kernel.check import check
 from roost.local.embed.base import Embedder
@@ -52,10 +53,10 @@ async def texts(runtime: Runtime, *spaces: str) -> list[str]:
 
 def with_meanings(runtime: Runtime, embedder: Embedder) -> None:
     """In place of the node's embedder."""
-    remembering = runtime.node.remembering
-    remembering.index = Index(runtime.node.store.facts, lambda: embedder, runtime.home / "memory")
-    remembering.search = Search(runtime.node.store.facts, remembering.index)
-    runtime.node.resources.memory = runtime.memories.search = remembering.search
+    duties = runtime.node.feature(MemoryDuties)
+    duties.index = Index(runtime.node.store.facts, lambda: embedder, runtime.home / "memory")
+    duties.search = Search(runtime.node.store.facts, duties.index)
+    runtime.memories.search = duties.search
 
 
 async def test_what_one_session_remembers_the_next_one_recalls(tmp_path: Path) -> None:

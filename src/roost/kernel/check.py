@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,13 +11,9 @@ from roost.agent.fold import apply
 from roost.agent.rewind import rewind
 from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
-from roost.features.memory.consolidation_timer import TIMER
-from roost.features.memory.events import ConsolidateInput
-from roost.features.schedules.events import DueInput
-from roost.features.schedules.firing import timer_of
-from roost.kernel import check_facts
+from roost.kernel.node_feature import LogCheck, StoreCheck, feature_classes
 from roost.kernel.state_loader import gone_back
-from roost.log.inputs import TimerInput, decode_input
+from roost.log.inputs import decode_input
 from roost.log.portable import SessionDump
 from roost.log.protocols import Record, Snapshot
 from roost.log.store import Store
@@ -59,12 +55,13 @@ async def _all(where: str | Path, done: Checked, progress: Callable[[Checked], N
         return
     done.faults += await row_faults(where, lambda: progress(done))
     store = await open_store(where)
-    made = check_facts.Made()
+    checks = [one.checks(store) for one in feature_classes() if one.checks is not None]
     try:
-        async for fault in check_facts.spaces(store, made):
-            done.faults.append(fault)
+        for one in checks:
+            async for fault in one.rows():
+                done.faults.append(fault)
         async for session in store.portable.sessions():
-            async for fault in _session(store, session, done, made):
+            async for fault in _session(store, session, done, checks):
                 done.faults.append(fault)
             done.sessions += 1
             progress(done)
@@ -72,12 +69,12 @@ async def _all(where: str | Path, done: Checked, progress: Callable[[Checked], N
         await store.close()
 
 
-async def _session(store: Store, session: str, done: Checked, made: check_facts.Made) -> AsyncIterator[Fault]:
+async def _session(store: Store, session: str, done: Checked, checks: Sequence[StoreCheck]) -> AsyncIterator[Fault]:
     try:
         dump = await store.portable.dump(session)
         for fault in _inbox(dump):
             yield fault
-        fold = _Fold(dump, check_facts.OfLog(dump.info, made))
+        fold = _Fold(dump, [one.log(dump.info) for one in checks])
         while fold.seq < dump.info.head and (page := await store.logs.read(session, after=fold.seq, limit=fold.left)):
             done.events += len(page)
             for record in page:
@@ -85,7 +82,7 @@ async def _session(store: Store, session: str, done: Checked, made: check_facts.
                     yield fault
         for fault in fold.end():
             yield fault
-        async for fault in fold.of_facts(store):
+        async for fault in fold.of_features():
             yield fault
         if await _beyond(store, dump):
             yield Fault(
@@ -131,9 +128,9 @@ async def _gone_back(store: Store, session: str, record: Record) -> State | None
 class _Fold:
     """Fold a log from its first event on, and compare it with the store's derived data."""
 
-    def __init__(self, dump: SessionDump, facts: check_facts.OfLog) -> None:
+    def __init__(self, dump: SessionDump, checks: Sequence[LogCheck]) -> None:
         self.seq = 0
-        self._facts = facts
+        self._checks = checks
         self._dump = dump
         self._state = State()
         self._readable = True
@@ -160,7 +157,8 @@ class _Fold:
                 self._readable = False
                 yield Fault("event", f"event {record.seq}: {error}", session, _RESTORE)
         if self._readable:
-            yield from self._facts.add(record)
+            for one in self._checks:
+                yield from one.add(record)
         for snapshot in self._snapshots:
             if self._readable and snapshot.seq == self.seq:
                 yield from self._compare(snapshot)
@@ -181,10 +179,10 @@ class _Fold:
         if lost := state.timers.keys() - self._timers():
             yield Fault("timer", f"{', '.join(sorted(lost))} will never fire", info.id, "set it again")
 
-    async def of_facts(self, store: Store) -> AsyncIterator[Fault]:
-        """Compare facts and log. Skipped for a log that cannot be read."""
-        if self._readable and self.seq == self._dump.info.head:
-            async for fault in self._facts.end(store):
+    async def of_features(self) -> AsyncIterator[Fault]:
+        """Compare the rows of features with the log. Skipped for a log that cannot be read."""
+        for one in self._checks if self._readable and self.seq == self._dump.info.head else ():
+            async for fault in one.end():
                 yield fault
 
     def _compare(self, snapshot: Snapshot) -> Iterator[Fault]:
@@ -208,10 +206,6 @@ class _Fold:
                     given = decode_input(item.body)
                 except msgspec.MsgspecError:
                     continue
-                if isinstance(given, TimerInput):
-                    waiting.add(given.timer)
-                elif isinstance(given, DueInput):
-                    waiting.add(timer_of(given.name))
-                elif isinstance(given, ConsolidateInput):
-                    waiting.add(TIMER)
+                if given.fired is not None:
+                    waiting.add(given.fired)
         return waiting

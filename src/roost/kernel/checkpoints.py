@@ -13,6 +13,7 @@ from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
+from roost.features.checkpoints.duties import CheckpointDuties
 from roost.features.checkpoints.events import CheckpointInput, CheckpointMade, DropCheckpointInput
 from roost.features.checkpoints.state import OWN_FOLDER, Files, files_for_position
 from roost.ids import is_id, new_id
@@ -164,7 +165,7 @@ class Travels(ABC):
         then = await state_at(self._store, session, position)
         files, fork = Files(why_not=OWN_FOLDER if now.workspace is not None else None), id or new_id("ses")
         if where is not None:
-            files = await self._node.forks.hold(
+            files = await self._node.feature(CheckpointDuties).forks.hold(
                 info, now, files_for_position(now, then, position, where), position, fork
             )
         new = NewSession(
@@ -184,7 +185,7 @@ class Travels(ABC):
         if made.id != fork or made.created_at < event.at:
             if not await self._is_fork(made.id, session, None if at is None else position):
                 raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
-        elif not await self._node.forks.is_held(info, then, files, fork):
+        elif not await self._node.feature(CheckpointDuties).forks.is_held(info, then, files, fork):
             await self._node.deletions.delete(fork)
             raise Conflict(f"the files of session {session!r} were changed meanwhile: try again", code="session_busy")
         if then.undo is not None:

@@ -6,23 +6,19 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 
-from roost.agent.origin import life_of
-from roost.errors import Busy, Conflict, NotFound, RoostError, StoreCorrupt, UnknownEvent
-from roost.features.delegation.child_messages import end_of, order_to
-from roost.features.hooks.step_checks import last_said
-from roost.kernel.fork_files import ForkFiles
+from roost.errors import Busy, Conflict, NotFound, RoostError
 from roost.kernel.lineage import children_of
 from roost.kernel.membership import Membership
 from roost.kernel.model_pool import ModelPool
+from roost.kernel.node_feature import NodeFeature
 from roost.kernel.ownership import Slots
 from roost.kernel.peers import Peers
 from roost.kernel.resources import ResourceFactory
-from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.protocols import Append, Claim, SessionInfo, SessionQuery
 from roost.log.store import Store
-from roost.policy.hooks import Moment, ask
 
 log = logging.getLogger("roost.deletion")
 _PATIENCE = 5.0
@@ -44,12 +40,12 @@ class Deletions:
         slots: Slots,
         resources: ResourceFactory,
         model_pool: ModelPool,
-        forks: ForkFiles,
+        features: Sequence[NodeFeature],
         peers: Peers | None,
     ) -> None:
         self._store, self._membership = store, membership
         self._slots, self._resources, self._model_pool = slots, resources, model_pool
-        self._forks, self.peers = forks, peers
+        self._features, self.peers = features, peers
         self._gone: list[str] = []
 
     async def delete(self, session: str, *, unused: SessionInfo | None = None) -> None:
@@ -94,7 +90,8 @@ class Deletions:
             _demand(unused, claim.info)
         try:
             if claim is not None and claim.info.state != "stopped":
-                await self._tell(claim.info)
+                for one in self._features:
+                    await one.before_deletion(claim.info)
             await self._part(session, claim)
             self._resources.throw_away(session)
             await self._store.sessions.delete(session, epoch=claim.epoch if claim else None)
@@ -116,39 +113,13 @@ class Deletions:
             log.warning("session %s: its budgets stay in the ledger: %s", session, error)
         return True
 
-    async def _tell(self, info: SessionInfo) -> None:
-        """Call the `session_end` hooks of a session that was not stopped before. After a crash here the session still
-        exists, and the hooks are called again. Raises `StoreFailed`."""
-        checks = self._resources.checks(info.agent)
-        hooks = () if checks is None else checks.hooks.get("session_end", ())
-        if checks is None or not hooks:
-            return
-        try:
-            state = await load_state(self._store, info.id)
-            life = await life_of(info.id, state, self._store.logs.read)
-        except (UnknownEvent, StoreCorrupt) as error:
-            log.warning("session %s: no hook is told that it is deleted: %s", info.id, error)
-            return
-        if life.begun:
-            moment = Moment(
-                on="session_end",
-                session=info.id,
-                agent=info.agent,
-                turn=state.turns,
-                text=self._resources.vault.scrub(last_said(state)),
-                outcome="deleted",
-            )
-            for hook in hooks:
-                await ask(hook, moment, checks.hands)
-
     async def _part(self, session: str, claim: Claim | None) -> None:
-        """Tell the waiting parent and stop all running children, in one commit; then delete the children. A crash in
-        between leaves a stopped session. Raises as `delete`."""
+        """Stop the session and deliver what its features tell others, in one commit; then delete its children. A crash
+        in between leaves a stopped session. Raises as `delete`."""
         store = self._store
         info = claim.info if claim is not None else await store.sessions.get(session)
         children = await children_of(store, session)
-        running = [child.id for child in children if child.state != "stopped"]
-        told = (*end_of(info, "deleted"), *(order_to(child, "stop", "deleted") for child in running))
+        told = [message for one in self._features for message in one.deleted(info, children)]
         if claim is not None and told:
             stopped = ev.encode_event(ev.StateChanged(at=time.time(), state="stopped", reason="it is deleted"))
             await store.logs.append(
@@ -211,18 +182,19 @@ class Deletions:
                 await self._empty(session)
 
     async def _empty(self, session: str) -> bool:
-        """Remove a session's files from the bin. Returns False if its forks cannot get their snapshots now; `tidy`
-        retries."""
-        if not await self.pass_on(session):
+        """Remove a session's files from the bin. Returns False if other sessions cannot get what they need of them now;
+        `tidy` retries."""
+        if not await self.hand_on(session):
             return False
         await asyncio.to_thread(self._resources.empty_bin, session)
         return True
 
-    async def pass_on(self, session: str) -> bool:
-        """Pin for a session's forks the snapshots that they can go back to, before the session's files are removed.
-        Returns False if that fails now: then remove nothing."""
+    async def hand_on(self, session: str) -> bool:
+        """Let other sessions keep what they need of a session's files, before these are removed. Returns False if that
+        fails now: then remove nothing."""
         try:
-            await self._forks.pass_on(session)
+            for one in self._features:
+                await one.hand_on(session)
         except (RoostError, OSError) as error:
             log.warning("session %s: its files are still kept, for its forks: %s", session, error)
             return False

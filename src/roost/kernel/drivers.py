@@ -6,17 +6,18 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 
 from roost.agent.definition import decode_spec
 from roost.agent.session import Session, wake
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
-from roost.features.delegation.child_messages import end_of, report_to_parent
 from roost.kernel.backoff import Backoff, is_local
+from roost.kernel.deletion import Deletions
 from roost.kernel.delta_hub import Hub
 from roost.kernel.failure_log import FailureLog
 from roost.kernel.membership import Membership
 from roost.kernel.meters import NodeMetrics
+from roost.kernel.node_feature import NodeFeature
 from roost.kernel.ownership import Slots
 from roost.kernel.placement import PartsUnknown
 from roost.kernel.resources import ResourceFactory
@@ -32,10 +33,7 @@ log = logging.getLogger("roost.node")
 
 
 class Drivers:
-    """Drive each claimed session until it sleeps or is lost.
-
-    pass_on: pins a session's snapshots for its forks; False if that fails now.
-    """
+    """Drive each claimed session until it sleeps or is lost."""
 
     def __init__(
         self,
@@ -49,12 +47,13 @@ class Drivers:
         meters: NodeMetrics,
         failures: FailureLog,
         signals: Signals,
-        pass_on: Callable[[str], Awaitable[bool]],
+        features: Sequence[NodeFeature],
+        deletions: Deletions,
     ) -> None:
         self._store, self._membership, self._slots = store, membership, slots
         self._resources, self._sandboxes, self._backoff = resources, sandboxes, backoff
         self._hub, self._meters, self._failures = hub, meters, failures
-        self._signals, self._pass_on = signals, pass_on
+        self._signals, self._features, self._deletions = signals, features, deletions
 
     def start(self, claim: Claim) -> Session | None:
         """Begin to drive a claimed session. Returns it, or None if it cannot be woken here: then it is released, or set
@@ -92,7 +91,7 @@ class Drivers:
         means = self._resources.build(session, spec, state.workspace)
         means.read, means.now = store.logs.read, self._membership.config.clock
         means.past = functools.partial(state_at, store, session)
-        means.pass_on = functools.partial(self._pass_on, session)
+        means.pass_on = functools.partial(self._deletions.hand_on, session)
         live = Session(self._meters, claim, state, spec, means, held=lambda: self._membership.holds_lease)
         if self._membership.draining:
             live.shut_down(cut=False)
@@ -174,7 +173,7 @@ class Drivers:
 
     async def _fail(self, live: Session, reason: str) -> None:
         reason = _short(reason)
-        report = report_to_parent(live, "error", reason)
+        report = [message for one in self._features for message in one.failed(live, reason)]
         try:
             live.note(ev.StateChanged(at=time.time(), state="error", reason=reason), deliver=report)
             await live.flush(release=True)
@@ -196,7 +195,7 @@ class Drivers:
         """Put a session with an unreadable log into the state `error`, so that it is not retried for ever. A person may
         start it again."""
         reason = _short(str(problem))
-        report = end_of(claim.info, "error", reason)
+        report = [message for one in self._features for message in one.failed_unread(claim.info, reason)]
         await self._write_error(claim.info.id, claim.epoch, claim.info.head, reason, report)
 
     async def _write_error(

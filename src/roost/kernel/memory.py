@@ -1,19 +1,15 @@
-"""Memory operations for people and programs, and a node's memory index."""
+"""Memory operations for people and programs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from roost.errors import ConfigError, Conflict, Invalid, NotFound
+from roost.errors import Conflict, Invalid, NotFound
 from roost.ids import new_id
-from roost.kernel.model_pool import ModelPool
-from roost.local.embed.base import Embedder
 from roost.log.fact_rows import LATE
 from roost.log.facts import (
     Category,
@@ -30,50 +26,13 @@ from roost.log.facts import (
 from roost.log.store import Store
 from roost.memory.dedup import Learned, check_key, check_text, learn, supersede
 from roost.memory.fact_history import FactStory, story
-from roost.memory.index import Index
 from roost.memory.search import Found, Search
 from roost.memory.spaces import beginning_of, check_space, fits, is_wild
 from roost.policy.vault import Vault
-from roost.providers.accounts import Models
-
-if TYPE_CHECKING:
-    from roost.providers.embedders import Embedders
 
 PERSON = "person"
 LIMIT = 1000
 """Most facts in one result."""
-
-
-class Remembering:
-    """A node's memory index and its embedder, created at first use. `folder` holds the vectors."""
-
-    def __init__(self, store: Store, models: Models, model_pool: ModelPool, folder: Path) -> None:
-        self._models, self._model_pool = models, model_pool
-        self._embedders: Embedders | None = None
-        self.index = Index(store.facts, self._embedder, folder)
-        self.search = Search(store.facts, self.index)
-
-    async def close(self) -> None:
-        await self.index.close()
-        if self._embedders is not None:
-            await self._embedders.close()
-
-    def _embedder(self) -> Embedder:
-        """Return the embedder. Blocks. Never downloads weights: a turn must not begin with a download."""
-        from roost.local.catalog import EMBEDDING, lookup
-        from roost.local.embed.local import NAME
-        from roost.local.weights import is_here
-        from roost.providers.embedders import Embedders
-
-        if self._embedders is None:
-            self._embedders = Embedders(self._models, metering=self._model_pool.ledger.meter)
-        embedder = self._embedders.resolve(None)
-        if embedder.name == NAME and not is_here(lookup(EMBEDDING)):
-            raise ConfigError(
-                f"the embedding model is not on this machine: `roost pull {EMBEDDING}`, or name another as"
-                " embeddings.default in models.toml"
-            )
-        return embedder
 
 
 class Memories:

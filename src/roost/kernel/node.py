@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Container
 from pathlib import Path
+from typing import TypeVar
 
 from roost.errors import StoreFailed
 from roost.kernel.backoff import Backoff
@@ -18,21 +19,22 @@ from roost.kernel.delta_hub import Hub
 from roost.kernel.drivers import Drivers
 from roost.kernel.duties import Duties
 from roost.kernel.failure_log import FailureLog
-from roost.kernel.fork_files import ForkFiles
 from roost.kernel.membership import Membership
-from roost.kernel.memory import Remembering
 from roost.kernel.meters import NodeMetrics
 from roost.kernel.model_pool import ModelPool
+from roost.kernel.node_feature import Host, NodeFeature, feature_classes
 from roost.kernel.ownership import Slots
 from roost.kernel.peers import Peers
 from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents, ResourceFactory
 from roost.kernel.sandboxes import Sandboxes
+from roost.kernel.session_creation import SessionCreation
 from roost.kernel.signals import Signals
 from roost.kernel.timers import Timers
 from roost.log.store import Store
 from roost.providers.accounts import Models
 
+F = TypeVar("F", bound=NodeFeature)
 log = logging.getLogger("roost.node")
 _JOBS_SECONDS = 10.0
 """Seconds for background commands to end. `roost.tools.background_jobs` gives up on a hung terminal after 7."""
@@ -64,18 +66,18 @@ class Node:
         self.hub = hub = Hub()
         self.model_pool = pool = ModelPool(models, store, node=id, lease=config.lease)
         self.resources = resources = ResourceFactory(agents, models, workspaces, sandboxes, hub, model_pool=pool)
-        self.remembering = Remembering(store, models, pool, workspaces.parent / "memory")
-        resources.memory = self.remembering.search
-        self.forks = forks = ForkFiles(store, resources, place, peers)
         self.slots, self.signals, self.failures = slots, signals, failures = Slots(), Signals(), FailureLog(log)
         self.meters = meters = NodeMetrics(store, self._names)
         self.backoff = backoff = Backoff(store, slots, failures, signals)
         self.membership = here = Membership(
             id, place, config, store, agents, models, sandboxes, slots, backoff, signals
         )
-        self.deletions = deletions = Deletions(store, here, slots, resources, pool, forks, peers)
+        self.creation = SessionCreation(store, agents, resources, sandboxes, here)
+        host = Host(store, agents, models, pool, resources, self.creation, place, peers)
+        self.features = resources.features = features = tuple(kind(host) for kind in feature_classes())
+        self.deletions = deletions = Deletions(store, here, slots, resources, pool, features, peers)
         drivers = Drivers(
-            store, here, slots, resources, sandboxes, backoff, hub, meters, failures, signals, deletions.pass_on
+            store, here, slots, resources, sandboxes, backoff, hub, meters, failures, signals, features, deletions
         )
         in_flight, timers = ClaimsInFlight(), Timers(store.dispatch, here, signals)
         self.claims = claims = Claims(store, here, slots, in_flight, backoff, drivers, meters, failures, signals)
@@ -129,6 +131,10 @@ class Node:
         self.claims.close()
         with contextlib.suppress(StoreFailed):
             await self.membership.leave()
+
+    def feature(self, kind: type[F]) -> F:
+        """Return this node's instance of a feature."""
+        return next(one for one in self.features if isinstance(one, kind))
 
     def scan(self) -> None:
         """Look for work now."""

@@ -6,17 +6,16 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from roost.agent.definition import Agent, AgentSpec
-from roost.agent.resources import Deltas, FamilyMeans, Resources
+from roost.agent.resources import Deltas, Resources
 from roost.errors import ConfigError, Invalid, RoostError
 from roost.kernel.model_pool import ModelPool
 from roost.kernel.sandboxes import Sandboxes
 from roost.log.content import ErrorData
-from roost.memory.search import Search
 from roost.models.request import Failed, Model, ModelEvent, Profile, Request
 from roost.policy.checks import Checks, checks_of
 from roost.policy.classifier import ModelClassifier
@@ -132,13 +131,21 @@ def _is_new(folder: Path) -> bool:
         return True
 
 
+class _Feature(Protocol):
+    """The part of `roost.kernel.node_feature.NodeFeature` that a session's resources need."""
+
+    def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None: ...
+
+    def refusal(self, caller: AgentSpec, callee: str) -> str | None: ...
+
+
 class ResourceFactory:
     """Build the resources of sessions.
 
     root: the folder of the private workspaces.
     carrier: keeps their snapshots for all nodes. Without one, `home` keeps them at this home.
     model_pool: wraps every model that sessions call.
-    children: returns what the sessions of an agent may do with other agents.
+    features: put their ports into the resources.
     """
 
     def __init__(
@@ -155,8 +162,7 @@ class ResourceFactory:
         self._memory = root.with_name(root.name + ".memory")
         self.carrier: SnapshotSync | None = None
         self.home: SnapshotSync | None = None
-        self.memory: Search | None = None
-        self.children: Callable[[AgentSpec], FamilyMeans] | None = None
+        self.features: Sequence[_Feature] = ()
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
@@ -272,7 +278,7 @@ class ResourceFactory:
 
         gate = self.gate(spec, workspace)
         files.unseen = lambda tool, searched: gate.unseen(tool, files.root, searched)
-        return Resources(
+        resources = Resources(
             model=self.model(spec),
             tools=tools,
             gate=gate,
@@ -285,12 +291,13 @@ class ResourceFactory:
             ledger=self._model_pool,
             checks=self.checks(spec.name),
             vault=self.vault or None,
-            memory=self.memory,
-            family=None if self.children is None else self.children(spec),
             approval_seconds=self.policy.approvals.seconds,
             summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
             stronger=None if spec.stall.model is None else self._named(spec.stall.model),
         )
+        for one in self.features:
+            one.equip(session, spec, resources)
+        return resources
 
     def gate(self, spec: AgentSpec, workspace: str | None) -> LayeredGate:
         """Return the permission gate. The project rules of a private workspace are not loaded: the agent alone writes
@@ -301,8 +308,12 @@ class ResourceFactory:
             "project": load_project(Path(workspace), self._root.parent) if workspace is not None else (),
             "system": system_rules(),
         }
-        refusal = None if self.children is None else self.children(spec).refusal
-        return LayeredGate(spec.permissions, rules, hidden=(self._hidden,), refusal=refusal)
+        return LayeredGate(
+            spec.permissions, rules, hidden=(self._hidden,), refusal=lambda callee: self._refusal(spec, callee)
+        )
+
+    def _refusal(self, caller: AgentSpec, callee: str) -> str | None:
+        return next((no for one in self.features if (no := one.refusal(caller, callee)) is not None), None)
 
     def checks(self, agent: str) -> Checks | None:
         """Return the hooks, guardrails and classifier for an agent's sessions; None without any."""

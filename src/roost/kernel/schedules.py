@@ -8,8 +8,8 @@ import time
 from itertools import islice
 
 from roost.errors import Invalid, NotFound
-from roost.features.schedules.events import DueInput, ScheduleCleared, ScheduleInput, ScheduleSet
-from roost.features.schedules.firing import FIRED, MOST, timer_of
+from roost.features.schedules.events import DueInput, ScheduleCleared, ScheduleInput, ScheduleSet, timer_of
+from roost.features.schedules.firing import FIRED, MOST
 from roost.features.schedules.recurrence import check, check_name, occurrences
 from roost.features.schedules.state import Schedule, ScheduleState
 from roost.kernel.schedule_views import Moment, ScheduleView

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,12 @@ from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.features.compaction.events import PinInput
 from roost.features.upgrades.events import MoveInput
-from roost.ids import is_id, new_id
-from roost.kernel.allowed_folders import check_folder
+from roost.ids import is_id
 from roost.kernel.checkpoints import Travels
 from roost.kernel.compaction_result import Compacted, until_compacted, waiting
 from roost.kernel.frames import Frame
-from roost.kernel.labels import masked_names
 from roost.kernel.lineage import below
+from roost.kernel.node import Node
 from roost.kernel.placement import PartsUnknown, needs
 from roost.kernel.session_views import PendingApproval, RunningJob, SessionView, WaitingCall
 from roost.kernel.state_loader import load_state
@@ -40,7 +38,7 @@ from roost.log.inputs import (
     decode_input,
     encode_input,
 )
-from roost.log.protocols import Accepted, LastTurn, NewSession, Record, SessionInfo, SessionQuery
+from roost.log.protocols import Accepted, LastTurn, Record, SessionInfo, SessionQuery
 from roost.log.tail import Follower, follow
 from roost.models.tool_arguments import misfit
 from roost.policy.vault import Vault
@@ -74,6 +72,10 @@ class Sessions(Travels):
     """Operations on the sessions of the store, on whichever node they run. Raises `StoreFailed` when the store
     fails."""
 
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.create = node.creation.create
+
     def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
         """Return an agent as this node knows it, or by `definition`, optionally with another `model`. A definition may
         use the Python tools known here under the name, and keeps the hooks and guardrails. Raises `Invalid`."""
@@ -88,56 +90,6 @@ class Sessions(Travels):
             raise Invalid(f"agent {name!r} names tools that this node does not know: {', '.join(missing)}")
         known = self._node.agents.find(name) or Agent(name)
         return known.changed(definition if model is None else msgspec.structs.replace(definition, model=model))
-
-    async def create(
-        self,
-        agent: str | Agent,
-        *,
-        id: str | None = None,
-        workspace: str | None = None,
-        title: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        key: str | None = None,
-        family: ev.Family | None = None,
-    ) -> SessionInfo:
-        """Create a session of the agent's present version, or of a `variant`. Raises `Invalid` (`workspace_refused` for
-        a folder of Roost's home), `Conflict` when the id is taken, `IsolationUnavailable`.
-
-        workspace: an existing folder of the user; without it the session gets a private one.
-        key: idempotency key, so that a repeated call creates no second session.
-        family: set when another session creates this one.
-        """
-        known = self._node.agents.get(agent) if isinstance(agent, str) else agent
-        spec = known.spec
-        if id is not None and not is_id(id):
-            raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
-        title, labels = masked_names(self._node.resources.vault, title, labels)
-        if workspace is not None and family is None:  # a child shares its parent's folder, which may be private
-            await asyncio.to_thread(check_folder, workspace, self._node.resources.home_folder)
-        await self._node.sandboxes.demand(spec.isolation, self._node.membership.offered)
-        session = NewSession(
-            id=id or new_id("ses"),
-            agent=spec.name,
-            version=spec.version,
-            workspace=workspace,
-            title=title,
-            labels=labels,
-            parent=None if family is None else family.parent,
-            needs=needs(known, workspace, self._node.place, self._node.membership.offered),
-        )
-        await self._node.membership.announce(session.needs)
-        created = ev.SessionCreated(
-            at=time.time(),
-            agent=spec.name,
-            version=spec.version,
-            spec=msgspec.Raw(encode_spec(spec)),
-            workspace=workspace,
-            title=title,
-            labels=session.labels,
-            parent=session.parent,
-            family=family,
-        )
-        return await self._store.sessions.create(session, [created], key=key)
 
     async def send(
         self,

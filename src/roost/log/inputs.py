@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeAlias, Union
 
@@ -33,6 +34,11 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
     @property
     def interrupts(self) -> InterruptCause | None:
         """What it interrupts a running step as, if at all."""
+        return None
+
+    @property
+    def fired(self) -> str | None:
+        """The timer that put it into the inbox; None for an input that is no firing."""
         return None
 
 
@@ -102,6 +108,10 @@ class TimerInput(Input, frozen=True, tag="timer"):
     def interrupts(self) -> InterruptCause | None:
         return "message"
 
+    @property
+    def fired(self) -> str:
+        return self.timer
+
 
 class EmitInput(Input, frozen=True, tag="emit"):
     """A program's own event, which enters the log as `Emitted`."""
@@ -140,6 +150,15 @@ _encoder = msgspec.json.Encoder()
 def input_types() -> tuple[type[Input], ...]:
     """Return all kinds of inputs: those of the core and of every feature."""
     return (*CORE, *(kind for module in registry.load("events") for kind in getattr(module, "INPUTS", ())))
+
+
+@cache
+def own_timers() -> Mapping[str, str]:
+    """Return the prefixes of the names of timers that Roost sets itself, each with what they are of."""
+    found = {"approval:": "calls that wait for a person"}
+    for module in registry.load("events"):
+        found |= getattr(module, "TIMERS", {})
+    return found
 
 
 @cache

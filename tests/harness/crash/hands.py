@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from tests.harness.crash.check import Sent
 
 from roost.features.checkpoints.events import CheckpointMade
-from roost.features.schedules.firing import timer_of
+from roost.features.schedules.events import timer_of
 from roost.features.snapshots.events import WorkspaceRestored
 from roost.log import events as ev
 

@@ -15,8 +15,7 @@ from roost.features.checkpoints.events import CheckpointMade
 from roost.features.compaction.events import ContextCompacted
 from roost.features.delegation.events import ChildEnded, ChildStarted
 from roost.features.memory.events import MemoryChanged, MemoryConsolidated
-from roost.features.schedules.events import ScheduleFired
-from roost.features.schedules.firing import timer_of
+from roost.features.schedules.events import ScheduleFired, timer_of
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.content import Text, Usage, UserMessage

@@ -103,7 +103,7 @@ def _spec(known: Mapping[str, AgentSpec], agent: str) -> AgentSpec:
 
 
 def _refusal(caller: AgentSpec, callee: AgentSpec) -> str | None:
-    from roost.kernel.delegation import why_not
+    from roost.features.delegation.children import why_not
 
     return why_not(caller, callee)
 

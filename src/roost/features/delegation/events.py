@@ -88,6 +88,7 @@ class ChildWaitsInput(Input, frozen=True, tag="child.waits"):
     reason: str = ""
 
 
+TIMERS = {"child:": "delegated tasks"}
 EVENTS = (
     ChildStarted,
     ChildHeld,

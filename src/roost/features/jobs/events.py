@@ -35,6 +35,7 @@ class JobEnded(Event, frozen=True, tag="job.ended"):
         return f"{self.job}: {self.outcome}{code}" + (f", {self.reason}" if self.reason else "")
 
 
+TIMERS = {"job:": "background commands"}
 EVENTS = (
     JobStarted,
     JobEnded,

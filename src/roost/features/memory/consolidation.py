@@ -21,7 +21,7 @@ from roost.errors import Invalid, RoostError, TooLarge
 from roost.features.budgets import charging
 from roost.features.compaction.model_summary import fits
 from roost.features.memory import consolidation_timer
-from roost.features.memory.events import ConsolidationStarted, MemoryChanged, MemoryConsolidated
+from roost.features.memory.events import TIMER, ConsolidationStarted, MemoryChanged, MemoryConsolidated
 from roost.features.memory.recall import rights_of
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
@@ -81,7 +81,7 @@ async def consolidate_if_due(session: Session) -> None:
     ):
         if fired is not None:
             consolidation_timer.disarm(session, fired)
-        elif search is not None and fresh and consolidation_timer.TIMER not in state.timers:
+        elif search is not None and fresh and TIMER not in state.timers:
             consolidation_timer.set_timer(session)  # it came due while the session could not ask
         return
     request, model = _request(session), session.means.model

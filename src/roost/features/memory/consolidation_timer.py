@@ -6,12 +6,11 @@ from __future__ import annotations
 import time
 
 from roost.agent.session import Session
-from roost.features.memory.events import ConsolidateInput
+from roost.features.memory.events import TIMER, ConsolidateInput
 from roost.log import events as ev
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.memory.rights import Consolidate
 
-TIMER = "memory:consolidation"
 AGAIN_SECONDS = 1.0
 """Delay before a consolidation that a crash cut off, or that had to wait, is tried again."""
 

@@ -74,11 +74,17 @@ class ConsolidateInput(Input, frozen=True, tag="consolidate"):
 
     due: float
 
+    @property
+    def fired(self) -> str:
+        return TIMER
+
 
 def _facts(count: int) -> str:
     return "1 fact" if count == 1 else f"{count} facts"
 
 
+TIMER = "memory:consolidation"
+TIMERS = {"memory:": "the memory"}
 EVENTS = (
     MemoryChanged,
     MemoryRecalled,

@@ -80,7 +80,17 @@ class DueInput(Input, frozen=True, tag="schedule.due"):
     def interrupts(self) -> InterruptCause | None:
         return "message"
 
+    @property
+    def fired(self) -> str:
+        return timer_of(self.name)
 
+
+def timer_of(name: str) -> str:
+    """Return the name of a schedule's timer."""
+    return f"schedule:{name}"
+
+
+TIMERS = {"schedule:": "schedules, which `roost schedule` changes"}
 EVENTS = (
     ScheduleSet,
     ScheduleFired,

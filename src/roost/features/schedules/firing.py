@@ -20,6 +20,7 @@ from roost.features.schedules.events import (
     ScheduleFired,
     ScheduleInput,
     ScheduleSet,
+    timer_of,
 )
 from roost.features.schedules.recurrence import Verdict, delay, following, judge
 from roost.features.schedules.state import NOTHING, Schedule, ScheduleState
@@ -37,10 +38,6 @@ FIRED = "schedule.due"
 MOST = 64
 """Most schedules of one session."""
 _HEARTBEAT = f"[Nobody waits for this answer. If there is nothing to do or to say, answer {NOTHING} and nothing else.]"
-
-
-def timer_of(name: str) -> str:
-    return f"schedule:{name}"
 
 
 def order(session: Session, item: InboxItem) -> None:

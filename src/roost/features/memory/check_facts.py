@@ -10,6 +10,7 @@ import msgspec
 
 from roost.errors import NotFound
 from roost.features.memory.events import MemoryChanged
+from roost.kernel.node_feature import LogCheck, StoreCheck
 from roost.log import events as ev
 from roost.log.fact_rows import StoredFact, fact_of, session_of
 from roost.log.facts import Category, Fact, FactQuery, NewFact, Space
@@ -25,42 +26,41 @@ _MOST = 10_000
 _TELLING = (MemoryChanged, ev.SessionRolledBack)
 
 
-class Made:
-    """The events that created or ended facts, according to the facts: by session and position, with a fact and the
-    time."""
+class FactsCheck(StoreCheck):
+    """Check every row of every space, and collect the events that created or ended facts, according to the facts."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self._by: dict[str, dict[int, tuple[str, float]]] = {}
+        """By session and position: a fact and the time."""
 
-    def add(self, row: StoredFact) -> None:
+    async def rows(self) -> AsyncIterator[Fault]:
+        store = self.store
+        for space in await store.facts.spaces():
+            counted = _Counted(space)
+            after = 0
+            while page := await store.portable.fact_rows(space.name, after=after, limit=_ROWS):
+                after = page[-1].version
+                for row in page:
+                    self._add(row)
+                    counted.add(row)
+            if counted.faults and await _there(store, space):
+                for fault in counted.faults:
+                    yield fault
+            elif (wrong := counted.end()) and await _there(store, space):
+                yield wrong
+
+    def log(self, info: SessionInfo) -> LogCheck:
+        named = self._by.get(info.id, {})  # without the events of a deleted session of the same id
+        return _FactsOfLog(self.store, info, {seq: id for seq, (id, at) in named.items() if at >= info.created_at})
+
+    def _add(self, row: StoredFact) -> None:
         for session, seq, at in (
             (row.session, row.seq, row.created),
             (row.ended_session, row.ended_seq, row.ended or 0.0),
         ):
             if session is not None and seq is not None:
                 self._by.setdefault(session, {})[seq] = (row.id, at)
-
-    def of(self, info: SessionInfo) -> dict[int, str]:
-        """Return a session's events, without those of a deleted session of the same id."""
-        found = self._by.get(info.id, {})
-        return {seq: id for seq, (id, at) in found.items() if at >= info.created_at}
-
-
-async def spaces(store: Store, made: Made) -> AsyncIterator[Fault]:
-    """Check every row of every space, and collect them in `made`."""
-    for space in await store.facts.spaces():
-        counted = _Counted(space)
-        after = 0
-        while page := await store.portable.fact_rows(space.name, after=after, limit=_ROWS):
-            after = page[-1].version
-            for row in page:
-                made.add(row)
-                counted.add(row)
-        if counted.faults and await _there(store, space):
-            for fault in counted.faults:
-                yield fault
-        elif (wrong := counted.end()) and await _there(store, space):
-            yield wrong
 
 
 async def _there(store: Store, space: Space) -> bool:
@@ -114,12 +114,13 @@ def _wrong(space: str, row: StoredFact) -> Iterator[str]:
         yield f"it changed last with version {row.ended_version or row.version}, and not with {row.changed}"
 
 
-class OfLog:
-    """Compare one session's log with the facts. Events before a fork or an import are the source's, and are skipped."""
+class _FactsOfLog(LogCheck):
+    """Compare one session's log with the facts. Events before a fork or an import are the source's, and are skipped.
 
-    def __init__(self, info: SessionInfo, made: Made) -> None:
-        self._info = info
-        self._named = made.of(info)
+    named: the positions of events that created or ended facts, each with a fact, according to the facts."""
+
+    def __init__(self, store: Store, info: SessionInfo, named: dict[int, str]) -> None:
+        self._store, self._info, self._named = store, info, named
         self._came: dict[str, tuple[int, float, NewFact]] = {}
 
     def add(self, record: Record) -> Iterator[Fault]:
@@ -135,7 +136,8 @@ class OfLog:
         if (id := self._named.pop(record.seq, None)) is not None and not isinstance(event, _TELLING):
             yield self._fault(f"the fact {id} says that event {record.seq} changed it, which says nothing of it")
 
-    async def end(self, store: Store) -> AsyncIterator[Fault]:
+    async def end(self) -> AsyncIterator[Fault]:
+        store = self._store
         for seq, id in self._named.items():
             yield self._fault(f"the fact {id} says that event {seq} changed it, the log ends before it")
         came = list(self._came.items())

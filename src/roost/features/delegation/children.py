@@ -1,4 +1,4 @@
-"""Delegation: which agents an agent may call, and the children that it creates."""
+"""Which agents an agent may call, and the children that its sessions create."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roost.ids import is_id
 from roost.kernel.labels import fold
 from roost.kernel.lineage import children_of
 from roost.kernel.resources import Agents
-from roost.kernel.sessions import Sessions
+from roost.kernel.session_creation import SessionCreation
 from roost.log.events import ChildOutcome
 from roost.log.protocols import SessionInfo, SessionQuery
 from roost.log.store import Store
@@ -48,8 +48,8 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
 class AgentChildren:
     """Implements `roost.agent.resources.FamilyMeans` for the sessions of one agent."""
 
-    def __init__(self, agents: Agents, store: Store, sessions: Sessions, spec: AgentSpec) -> None:
-        self._agents, self._store, self._sessions, self._spec = agents, store, sessions, spec
+    def __init__(self, agents: Agents, store: Store, creation: SessionCreation, spec: AgentSpec) -> None:
+        self._agents, self._store, self._creation, self._spec = agents, store, creation, spec
 
     def refusal(self, agent: str) -> str | None:
         """Return why the agent may not be called, for the model; None when it may."""
@@ -68,7 +68,7 @@ class AgentChildren:
 
     async def make(self, order: ChildOrder) -> str:
         """Create a child session; idempotent by `order.key`. Returns its id. Raises `Invalid` when it ended already."""
-        info = await self._sessions.create(
+        info = await self._creation.create(
             order.agent,
             workspace=order.workspace,
             title=fold(order.title) or None,

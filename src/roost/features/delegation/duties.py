@@ -1,0 +1,40 @@
+"""Children and parents, at the seams of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roost.agent.definition import AgentSpec
+from roost.agent.resources import Resources
+from roost.agent.session import Session
+from roost.features.delegation.child_messages import end_of, order_to, report_to_parent
+from roost.features.delegation.children import AgentChildren
+from roost.kernel.node_feature import NodeFeature
+from roost.log.protocols import Delivery, SessionInfo
+
+
+class DelegationDuties(NodeFeature):
+    """Give sessions access to other agents, tell parents of children that failed or were deleted, and stop the
+    children of a session that is deleted."""
+
+    def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None:
+        resources.family = self._children(spec)
+
+    def refusal(self, caller: AgentSpec, callee: str) -> str | None:
+        return self._children(caller).refusal(callee)
+
+    def failed(self, session: Session, reason: str) -> Sequence[Delivery]:
+        return report_to_parent(session, "error", reason)
+
+    def failed_unread(self, info: SessionInfo, reason: str) -> Sequence[Delivery]:
+        return end_of(info, "error", reason)
+
+    def deleted(self, info: SessionInfo, children: Sequence[SessionInfo]) -> Sequence[Delivery]:
+        running = [child.id for child in children if child.state != "stopped"]
+        return (*end_of(info, "deleted"), *(order_to(child, "stop", "deleted") for child in running))
+
+    def _children(self, spec: AgentSpec) -> AgentChildren:
+        return AgentChildren(self.host.agents, self.host.store, self.host.creation, spec)
+
+
+NODE = DelegationDuties
