@@ -1,7 +1,7 @@
-"""The features of this program, and how the core finds them.
+"""The features and the doors of this program, and how the core and the server find them.
 
 A feature is a folder `roost/features/NAME/`. The core imports none: it asks `load` for the parts that it needs, when it
-first needs them."""
+first needs them. A door is a folder `roost/doors/NAME/`: a protocol that other products speak."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 FEATURES = (
     "intents",
@@ -30,8 +31,17 @@ FEATURES = (
 whose order matters, and why."""
 
 
+DOORS = ("openai",)
+"""All doors, in the order in which the server asks whose protocol a request speaks."""
+
+
 @cache
 def load(part: str) -> tuple[ModuleType, ...]:
     """Import the module `part` of every feature that has one, in the order of `FEATURES`."""
     names = (f"roost.features.{feature}.{part}" for feature in FEATURES)
     return tuple(import_module(name) for name in names if find_spec(name) is not None)
+
+
+def doors() -> list[Any]:
+    """Import all doors and return their instances of `roost.server.door.Door`, in order."""
+    return [import_module(f"roost.doors.{name}.door").DOOR for name in DOORS]

@@ -103,10 +103,7 @@ class Sessions(Travels):
         """Send a message to the agent. On return the message is on disk and will be answered. Raises `Invalid`,
         `NotFound`, `Busy`, `TooLarge`, and `Conflict` when the session is stopped."""
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
-        if not parts or all(isinstance(part, Text) and not part.text.strip() for part in parts):
-            raise Invalid("the message is empty", code="empty_message")
-        if sum(len(part.text.encode(errors="replace")) for part in parts if isinstance(part, Text)) > TEXT_BYTES:
-            raise TooLarge(f"a message has at most {TEXT_BYTES} bytes of text; put more into a file of the workspace")
+        check_message(parts)
         return await self._accept(session, MessageInput(_clean(parts), mode, source), key)
 
     async def control(
@@ -371,6 +368,14 @@ class Sessions(Travels):
         """Return the row and the state at the committed head, folded from the newest state snapshot and the tail."""
         info = await self._store.sessions.get(session)
         return info, await load_state(self._store, session)
+
+
+def check_message(parts: Sequence[UserPart]) -> None:
+    """Check what `send` is given. Raises `Invalid` and `TooLarge`."""
+    if not parts or all(isinstance(part, Text) and not part.text.strip() for part in parts):
+        raise Invalid("the message is empty", code="empty_message")
+    if sum(len(part.text.encode(errors="replace")) for part in parts if isinstance(part, Text)) > TEXT_BYTES:
+        raise TooLarge(f"a message has at most {TEXT_BYTES} bytes of text; put more into a file of the workspace")
 
 
 def _masked(item: Input, vault: Vault) -> Input:

@@ -26,12 +26,12 @@ from roost.server.auth import Guard
 from roost.server.checkpoints import CheckpointService
 from roost.server.configuration import ConfigurationService
 from roost.server.costs import CostService
+from roost.server.door import Doors
 from roost.server.exchange import ExchangeService
 from roost.server.inputs import InputService
 from roost.server.memory import MemoryService
 from roost.server.models import ModelService
 from roost.server.node import NodeService
-from roost.server.problems import Refused
 from roost.server.request_body import answered
 from roost.server.responses import ReplyCall
 from roost.server.routing import Routes
@@ -61,7 +61,7 @@ class _DocumentService(_DocumentApi):
 
 
 def table(api: Api) -> list[Endpoint]:
-    """Return the endpoints of the public API. A door for a foreign protocol adds its own here."""
+    """Return the endpoints of the public API."""
     runtime, document = api.runtime, _DocumentService()
     document.table = found = [
         *endpoints(node_api.NodeApi, NodeService(api)),
@@ -83,9 +83,10 @@ def table(api: Api) -> list[Endpoint]:
 class Application:
     """Respond to every request, unknown and unauthorized ones included."""
 
-    def __init__(self, guard: Guard, routes: Routes[Resource]) -> None:
+    def __init__(self, guard: Guard, routes: Routes[Resource], doors: Doors) -> None:
         self._guard = guard
         self._routes = routes
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,11 +95,10 @@ class Application:
         await reply(scope, receive, send)
 
     async def _reply(self, scope: Scope, receive: Receive) -> ReplyCall:
-        await self._guard.check(scope)
         resource, scope["path_params"] = self._routes.find(scope["path"])
         if resource is None:
-            detail = f"there is nothing at {scope['path']}; GET /openapi.json says what there is"
-            raise Refused(404, "not_found", detail)
+            return await self._doors.reply(scope, receive)
+        await self._guard.check(scope)
         return await resource.reply(scope, receive)
 
 
@@ -116,4 +116,4 @@ def build_app(
     open_paths = [endpoint.path for endpoint in public if endpoint.operation.open]
     node = runtime.node.id
     guard = Guard(token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
-    return Application(guard, routes), api
+    return Application(guard, routes, Doors(api, guard)), api

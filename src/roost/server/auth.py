@@ -43,24 +43,24 @@ class Guard:
         self._loopback = loopback
         self._open = frozenset(open_paths)
 
-    async def check(self, scope: Scope) -> None:
-        """Check a request. Raises `Refused`, and `StoreFailed` when the cluster's secret is needed and cannot be
-        read."""
+    async def check(self, scope: Scope, key_headers: Collection[bytes] = ()) -> None:
+        """Check a request. key_headers: headers that may carry the token as they are. Raises `Refused`, and
+        `StoreFailed` when the cluster's secret is needed and cannot be read."""
         if sum(key == b"host" for key, _ in scope["headers"]) > 1:
             raise Refused(400, "two_hosts", "send one `Host` header: it says who is asked")
         if scope["path"].startswith(_INTERNAL):
             await self._check_node(scope)
         else:
-            self._check(scope)
+            self._check(scope, key_headers)
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope, key_headers: Collection[bytes]) -> None:
         host = header(scope, b"host") or ""
         if self._loopback and not _is_local(host):
             raise Refused(403, "forbidden_host", f"this daemon answers to localhost and 127.0.0.1, not to {host!r}")
         origin = header(scope, b"origin")
         if origin is not None and not self._own(origin, host):
             raise Refused(403, "forbidden_origin", f"pages of {origin!r} may not use this daemon")
-        if self._token is not None and scope["path"] not in self._open and not self._has_token(scope):
+        if self._token is not None and scope["path"] not in self._open and not self._has_token(scope, key_headers):
             raise Refused(
                 401,
                 "unauthorized",
@@ -86,11 +86,14 @@ class Guard:
             return bool(host_name(host))
         return self._loopback and is_loopback(host_name(parts.netloc)) and _port(parts.netloc) == _port(host)
 
-    def _has_token(self, scope: Scope) -> bool:
+    def _has_token(self, scope: Scope, key_headers: Collection[bytes]) -> bool:
+        assert self._token is not None
         given = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
         scheme, _, token = given.partition(b" ")
-        assert self._token is not None
-        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)
+        if scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
+            return True
+        keys = [value for key, value in scope["headers"] if key in key_headers]
+        return any(hmac.compare_digest(key.strip(), self._token) for key in keys)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,8 +11,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from roost.errors import Invalid
-from roost.server.problems import Refused, problem_of
-from roost.server.responses import Header, ReplyCall, encode, from_error, from_problem
+from roost.server.problems import Refused
+from roost.server.responses import Header, Reply, ReplyCall, from_error
 from roost.server.validation_messages import said
 
 T = TypeVar("T")
@@ -96,13 +96,12 @@ class Lingering:
     """The response to a body that is too large: send it at once, then discard further input for a moment, so that a
     client that writes before it reads gets the response and not a reset connection."""
 
-    def __init__(self, error: BodyTooLarge) -> None:
-        self._error = error
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = problem_of(self._error, scope["path"])
-        await from_problem(problem, headers=self._error.headers).begin(send)
-        await send({"type": "http.response.body", "body": encode(problem), "more_body": True})
+        await self._reply.begin(send)
+        await send({"type": "http.response.body", "body": self._reply.body, "more_body": True})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 await _discard(receive)
@@ -114,7 +113,7 @@ async def answered(reply: Awaitable[ReplyCall], scope: Scope) -> ReplyCall:
     try:
         return await reply
     except BodyTooLarge as error:
-        return Lingering(error)
+        return Lingering(from_error(error, scope))
     except Exception as error:  # a defect too becomes the client's 500 and the operator's log line
         return from_error(error, scope)
 

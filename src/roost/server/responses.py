@@ -26,14 +26,14 @@ class Reply:
         self, status: int, body: bytes = b"", *, content_type: bytes = _JSON, headers: Sequence[Header] = ()
     ) -> None:
         self.status = status
-        self._body = body
+        self.body = body
         self._headers: list[Header] = [*headers]
         if status != 204:
             self._headers += [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.begin(send)
-        await send({"type": "http.response.body", "body": self._body})
+        await send({"type": "http.response.body", "body": self.body})
 
     async def begin(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self._headers})

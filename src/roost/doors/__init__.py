@@ -1,0 +1,1 @@
+"""Protocols that other products speak: a folder each, found through `roost.registry.DOORS`."""

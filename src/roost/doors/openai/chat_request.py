@@ -1,0 +1,141 @@
+"""Read a request of chat completions. Unknown fields are ignored: clients send more than any server knows."""
+
+from __future__ import annotations
+
+import binascii
+from typing import Any, cast
+
+import msgspec
+
+from roost.doors.digests import Exchange
+from roost.errors import Invalid
+from roost.log.content import Audio, File, Image, Text, UserPart
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ChatMessage(msgspec.Struct):
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+class ChatRequest(msgspec.Struct):
+    """The fields that count here."""
+
+    model: str
+    messages: list[ChatMessage]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    stop: str | list[str] | None = None
+    reasoning_effort: str | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+class Dialogue(msgspec.Struct):
+    """The messages of a request: what was said before, the new message, and the texts for the system."""
+
+    before: list[Exchange]
+    parts: tuple[UserPart, ...]
+    instructions: str | None
+
+
+def dialogue(messages: list[ChatMessage]) -> Dialogue:
+    """Divide messages into exchanges and the new message. Results of tools count as what came before the answer. Raises
+    `Invalid`."""
+    before: list[Exchange] = []
+    system: list[str] = []
+    parts: list[UserPart] = []
+    for at, message in enumerate(messages):
+        if message.role in ("system", "developer"):
+            system.append(text_of(message, at))
+        elif message.role == "user":
+            parts += user_parts(message, at)
+        elif message.role == "assistant":
+            if parts or not before:
+                before.append(Exchange(tuple(parts), text_of(message, at)))
+            else:
+                before[-1] = Exchange(before[-1].parts, before[-1].answer + "\n" + text_of(message, at))
+            parts = []
+        elif message.role not in ("tool", "function"):
+            raise Invalid(f"messages[{at}].role: {message.role!r} is none of system, developer, user, assistant, tool")
+    if not parts:
+        raise Invalid("messages: the last message must be the user's, and must not be empty")
+    return Dialogue(before, tuple(parts), "\n\n".join(text for text in system if text.strip()) or None)
+
+
+def text_of(message: ChatMessage, at: int) -> str:
+    """Return the text of a message that may have nothing else. Raises `Invalid`."""
+    if message.content is None or isinstance(message.content, str):
+        return message.content or ""
+    texts: list[str] = []
+    for number, part in enumerate(message.content):
+        text = part.get("text") if part.get("type") == "text" else part.get("refusal")
+        if not isinstance(text, str):
+            raise Invalid(f"messages[{at}].content[{number}]: {part.get('type')!r} is no text")
+        texts.append(text)
+    return "".join(texts)
+
+
+def user_parts(message: ChatMessage, at: int) -> list[UserPart]:
+    """Return the parts of a user's message. Raises `Invalid`."""
+    if message.content is None or isinstance(message.content, str):
+        return [Text(message.content)] if message.content else []
+    return [_part(part, f"messages[{at}].content[{number}]") for number, part in enumerate(message.content)]
+
+
+def _part(part: dict[str, Any], where: str) -> UserPart:
+    kind = part.get("type")
+    value: Any = part.get(str(kind))
+    if kind == "text" and isinstance(value, str):
+        return Text(value)
+    if isinstance(value, dict):
+        given = cast("dict[str, Any]", value)
+        if kind == "image_url" and isinstance(url := given.get("url"), str):
+            return _image(url, where)
+        if kind == "input_audio" and given.get("format") in ("wav", "mp3"):
+            return Audio(f"audio/{given['format']}", _base64(given.get("data"), where))
+        if kind == "file" and isinstance(data := given.get("file_data"), str):
+            media_type, content = _data_url(data) or ("application/pdf", data)
+            return File(media_type, _base64(content, where), name=given.get("filename"))
+    raise Invalid(f"{where}: a part of type {kind!r} cannot be read here")
+
+
+def _image(url: str, where: str) -> Image:
+    if (found := _data_url(url)) is not None:
+        return Image(found[0], _base64(found[1], where))
+    if not url.startswith(("http://", "https://")):
+        raise Invalid(f"{where}: an image is a data URL in base64, or an http(s) URL")
+    return Image("image/*", url=url)
+
+
+def _data_url(url: str) -> tuple[str, str] | None:
+    head, comma, data = url.partition(",")
+    if not (comma and head.startswith("data:") and head.endswith(";base64")):
+        return None
+    return head[5:-7] or "application/octet-stream", data
+
+
+def _base64(data: Any, where: str) -> str:
+    try:
+        if not isinstance(data, str) or not data:
+            raise ValueError("it is empty")
+        binascii.a2b_base64(data.encode("ascii"), strict_mode=True)
+    except ValueError as error:
+        raise Invalid(f"{where}: the data is not base64: {error}") from None
+    return data

@@ -1,0 +1,117 @@
+"""The door for clients of the OpenAI API: `/v1/models` and `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Scope
+
+from roost.doors.conversations import Conversations, Talk
+from roost.doors.openai.agent_mode import Turn, TurnStream, WholeTurn
+from roost.doors.openai.chat_request import ChatRequest, dialogue
+from roost.doors.openai.errors import refusal
+from roost.errors import Invalid, NotFound
+from roost.server.app_state import Api
+from roost.server.door import Door, Methods
+from roost.server.models import survey
+from roost.server.problems import Problem
+from roost.server.request_body import decode_body, header, read_body
+from roost.server.responses import Header, Reply, ReplyCall, json
+from roost.server.sessions import check_room
+
+BODY_BYTES = 16 * 1024 * 1024
+"""Most bytes of a request: clients send the whole history, with its images, each time."""
+_ROOT = "/v1/"
+_SESSION = "roost-session"
+_decoder = msgspec.json.Decoder(ChatRequest)
+
+
+class OpenAI:
+    """OpenAI's protocol."""
+
+    name = "openai"
+    key_headers: tuple[bytes, ...] = (b"x-api-key",)
+
+    def speaks(self, scope: Scope) -> bool:
+        return scope["path"].startswith(_ROOT)
+
+    def routes(self, api: Api) -> Mapping[str, Methods]:
+        service = _Service(api)
+        return {
+            "/v1/models": {"GET": service.models},
+            "/v1/models/{model:path}": {"GET": service.model},
+            "/v1/chat/completions": {"POST": service.chat},
+        }
+
+    def refusal(self, problem: Problem, headers: list[Header]) -> Reply:
+        return refusal(problem, headers)
+
+
+DOOR: Door = OpenAI()
+
+
+class _Service:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._agents = api.runtime.agents
+        self._conversations = Conversations(DOOR.name, api.sessions, self._agents.get)
+
+    async def models(self, scope: Scope, receive: Receive) -> ReplyCall:
+        return json(200, {"object": "list", "data": await self._listed()})
+
+    async def model(self, scope: Scope, receive: Receive) -> ReplyCall:
+        name = scope["path_params"]["model"]
+        found = next((one for one in await self._listed() if one["id"] == name), None)
+        if found is None:
+            raise _unknown(name)
+        return json(200, found)
+
+    async def _listed(self) -> list[dict[str, Any]]:
+        """List the agents, then the usable models of the router's profile in use."""
+        runtime = self._api.runtime
+        agents = [_entry(agent.spec.name, "roost:agent") for agent in self._agents.all()]
+        known = await survey(runtime.models, runtime.node.model_pool.profiles)
+        return agents + [_entry(one.name, one.name.partition("/")[0]) for one in known.models if one.usable]
+
+    async def chat(self, scope: Scope, receive: Receive) -> ReplyCall:
+        data = await read_body(scope, receive, limit=BODY_BYTES)
+        request = decode_body(scope, data, _decoder)
+        if request.n not in (None, 1):
+            raise Invalid(f"n: {request.n} answers at once are not possible here; ask for each")
+        if self._agents.find(request.model) is None:
+            raise _unknown(request.model)
+        return await self._agent_mode(request, scope)
+
+    async def _agent_mode(self, request: ChatRequest, scope: Scope) -> ReplyCall:
+        check_room(self._api)
+        entered = await self._conversations.enter(_talk(request, scope))
+        turn = Turn(self._api, self._conversations, entered, request.model)
+        return TurnStream(turn, usage=request.wants_usage) if request.stream else WholeTurn(turn)
+
+
+def _talk(request: ChatRequest, scope: Scope) -> Talk:
+    said = dialogue(request.messages)
+    named = header(scope, _SESSION.encode()) or (request.metadata or {}).get(_SESSION)
+    key = header(scope, b"idempotency-key")
+    if named is not None and not isinstance(named, str):
+        raise Invalid(f"metadata.{_SESSION}: name the session by a string")
+    return Talk(
+        agent=request.model,
+        user=request.user or "",
+        before=said.before,
+        parts=said.parts,
+        instructions=said.instructions,
+        session=named,
+        key=key,
+        repeated=(header(scope, b"x-stainless-retry-count") or "0") != "0",
+    )
+
+
+def _entry(name: str, owner: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": owner}
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"there is no model or agent {name!r}; GET /v1/models lists them", code="unknown_model")

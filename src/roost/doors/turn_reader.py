@@ -1,0 +1,137 @@
+"""Read the answer to one message from the frames of its session, as text that a client cannot take back."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from roost.doors.digests import joined, text_of
+from roost.kernel.frames import Delta, Frame
+from roost.kernel.sessions import Sessions
+from roost.kernel.turn_watch import Halted, TurnWatch
+from roost.log import events as ev
+from roost.log.content import Thinking, Usage
+
+_DELTA = b'{"type":"delta"'
+_RECEIVED = b'{"type":"input.received"'
+_COMPLETED = b'{"type":"model.completed"'
+_NOTICE = b'{"type":"model.notice"'
+Kind: TypeAlias = Literal["text", "thinking"]
+_delta = msgspec.json.Decoder(Delta)
+
+
+class Piece(NamedTuple):
+    """A piece of the answer."""
+
+    kind: Kind
+    text: str
+
+
+class TurnEnd(NamedTuple):
+    """The end of the turn. answer: its whole text. stop: why the last model call ended. end: position in the log."""
+
+    outcome: ev.TurnOutcome
+    reason: str | None
+    answer: str
+    thinking: str
+    stop: str
+    usage: Usage
+    end: int
+
+
+Read: TypeAlias = Piece | TurnEnd | Halted
+
+
+class _Sent:
+    """What was sent of one kind in the running step."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.size = 0
+
+
+class TurnReader:
+    """Turn frames into pieces, each piece once, and the end. Texts of several model calls are separated by a blank
+    line. A model call that begins again, after a part of it was sent, is sent whole once it is complete."""
+
+    def __init__(self, sessions: Sessions, session: str, item: int) -> None:
+        self._watch = TurnWatch(sessions, session, item)
+        self._item = item
+        self._received: int | None = None
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._stop = "end"
+        self._step = 0
+        self._sent: dict[str, _Sent] = {}
+        self._held = False
+
+    async def read(self, frames: list[Frame]) -> list[Read]:
+        """Return what the next frames say. The last frame of a turn is followed by nothing."""
+        found: list[Read] = []
+        for seq, body in frames:
+            if seq is None:
+                if self._received is not None and body.startswith(_DELTA):
+                    self._hear(_delta.decode(body), found)
+                continue
+            if end := await self._watch.see(body):
+                found.append(self._end(seq, body) if end == "completed" else end)
+                break
+            self._note(seq, body, found)
+        return found
+
+    def _note(self, seq: int, body: bytes, found: list[Read]) -> None:
+        if self._received is None:
+            if body.startswith(_RECEIVED):
+                event = ev.decode_event(body)
+                if isinstance(event, ev.InputReceived) and event.input == self._item:
+                    self._received = seq
+        elif body.startswith(_COMPLETED):
+            event = ev.decode_event(body)
+            assert isinstance(event, ev.ModelCompleted)
+            self._complete(event, found)
+        elif body.startswith(_NOTICE) and b'"kind":"restart"' in body[:64]:
+            self._held = bool(self._sent)
+
+    def _hear(self, delta: Delta, found: list[Read]) -> None:
+        if delta.kind == "call" or (self._received is not None and delta.after < self._received):
+            return
+        if delta.step != self._step:
+            self._step, self._sent, self._held = delta.step, {}, False
+        size = self._sent[delta.kind].size if delta.kind in self._sent else 0
+        if not self._held and delta.offset <= size:
+            self._give(delta.kind, delta.text[size - delta.offset :], found)
+
+    def _complete(self, event: ev.ModelCompleted, found: list[Read]) -> None:
+        """Send what the deltas have left out: all of it for a reader that came late."""
+        if event.step != self._step:
+            self._sent = {}
+        thought = "".join(part.text for part in event.parts if isinstance(part, Thinking))
+        self._rest("thinking", thought, found)
+        self._rest("text", text_of(event), found)
+        self._thoughts.append(thought)
+        self._texts.append(text_of(event))
+        self._stop, self._step, self._sent, self._held = event.stop, 0, {}, False
+
+    def _rest(self, kind: Kind, whole: str, found: list[Read]) -> None:
+        sent = "".join(self._sent[kind].texts) if kind in self._sent else ""
+        if whole.startswith(sent):
+            self._give(kind, whole[len(sent) :], found)
+        elif kind == "text":
+            found.append(Piece("text", "\n\n" + whole))
+
+    def _give(self, kind: Kind, text: str, found: list[Read]) -> None:
+        if not text:
+            return
+        if first := kind not in self._sent:
+            self._sent[kind] = _Sent()
+        self._sent[kind].texts.append(text)
+        self._sent[kind].size += len(text)
+        before = self._texts if kind == "text" else self._thoughts
+        found.append(Piece(kind, "\n\n" + text if first and any(before) else text))
+
+    def _end(self, seq: int, body: bytes) -> TurnEnd:
+        event = ev.decode_event(body)
+        assert isinstance(event, ev.TurnCompleted)
+        answer, thinking = joined(self._texts), joined(self._thoughts)
+        return TurnEnd(event.outcome, event.reason, answer, thinking, self._stop, event.usage, seq)

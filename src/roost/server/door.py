@@ -1,0 +1,94 @@
+"""Doors: protocols that other products speak, served beside Roost's own API.
+
+A door is a folder `roost/doors/NAME/` whose module `door` has one instance of `Door`, `DOOR`. It reads logs and writes
+to inboxes, and keeps nothing that the log and the store do not have. The server names no door: it finds them through
+`roost.registry.DOORS`, and loads them with the first request that is none of its own API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
+from typing import Protocol, TypeAlias
+
+from starlette.types import Receive, Scope
+
+from roost import registry
+from roost.server.app_state import Api
+from roost.server.auth import Guard
+from roost.server.problems import Problem, Refused, problem_of
+from roost.server.request_body import BodyTooLarge, Lingering
+from roost.server.responses import Header, Reply, ReplyCall
+from roost.server.routing import Routes
+
+Handler: TypeAlias = Callable[[Scope, Receive], Awaitable[ReplyCall]]
+"""Answers a request that is authenticated. The named parts of the path are in `scope["path_params"]`. Raises any error:
+the door's `refusal` makes the response of it."""
+Methods: TypeAlias = Mapping[str, Handler]
+
+
+class Door(Protocol):
+    """A foreign protocol.
+
+    name: the name of its folder, and the `source` of the messages that come through it.
+    key_headers: headers that may carry the daemon's token as they are, besides `Authorization: Bearer`. Lower case.
+    """
+
+    name: str
+    key_headers: tuple[bytes, ...]
+
+    def speaks(self, scope: Scope) -> bool:
+        """Whether the request is of this protocol, by its path and headers. Unknown paths below the protocol's root
+        are, too: their error has its shape."""
+        ...
+
+    def routes(self, api: Api) -> Mapping[str, Methods]:
+        """Return the handlers by path (as in `roost.server.routing`) and method. Called once per application."""
+        ...
+
+    def refusal(self, problem: Problem, headers: list[Header]) -> Reply:
+        """Return an error in the protocol's own shape and with its status."""
+        ...
+
+
+class Doors:
+    """The doors of an application."""
+
+    def __init__(self, api: Api, guard: Guard) -> None:
+        self._api = api
+        self._guard = guard
+
+    @cached_property
+    def _open(self) -> list[tuple[Door, Routes[Methods]]]:
+        return [(door, Routes(dict(door.routes(self._api)))) for door in registry.doors()]
+
+    async def reply(self, scope: Scope, receive: Receive) -> ReplyCall:
+        """Answer a request at a path that Roost's own API does not have. Raises `RoostError` when no door speaks its
+        protocol."""
+        for door, routes in self._open:
+            if door.speaks(scope):
+                return await self._through(door, routes, scope, receive)
+        await self._guard.check(scope)
+        raise _nothing(scope)
+
+    async def _through(self, door: Door, routes: Routes[Methods], scope: Scope, receive: Receive) -> ReplyCall:
+        try:
+            await self._guard.check(scope, door.key_headers)
+            methods, scope["path_params"] = routes.find(scope["path"])
+            if methods is None:
+                raise _nothing(scope)
+            handler = methods.get(scope["method"])
+            if handler is None:
+                allow = ", ".join(methods).encode()
+                raise Refused(405, "method_not_allowed", f"{allow.decode()} is a method here", [(b"allow", allow)])
+            if self._api.stopping:
+                raise Refused(503, "shutting_down", "the daemon is stopping", [(b"connection", b"close")])
+            return await handler(scope, receive)
+        except Exception as error:  # a defect too becomes the client's error and the operator's log line
+            headers = error.headers if isinstance(error, Refused) else []
+            reply = door.refusal(problem_of(error, f"{scope['method']} {scope['path']}"), headers)
+            return Lingering(reply) if isinstance(error, BodyTooLarge) else reply
+
+
+def _nothing(scope: Scope) -> Refused:
+    detail = f"there is nothing at {scope['path']}; GET /openapi.json says what there is"
+    return Refused(404, "not_found", detail)
