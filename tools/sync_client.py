@@ -1,7 +1,10 @@
-"""Write the blocking twin of the client: `python -m tools.sync_client`, with --check only compare.
+"""Write what is made from the interfaces of the API: `python -m tools.sync_client`, with --check only compare.
 
-`roost/client/sync_rooms.py` has the interfaces of `roost.api` without `async`, `roost/client/sync_client.py` what
-`roost/client/async_client.py` has.
+An interface stands in `roost/api/` or in `roost/features/NAME/api.py`. Made from them are
+- `roost/client/rooms.py` and `sync_rooms.py`: an attribute of the client for each, the second without `async`;
+- `roost/client/sync_client.py`: the blocking twin of `async_client.py`;
+- `roost/runtime_services.py`: an attribute of `Runtime` for each `service.py` of a feature;
+- `roost/cli/feature_commands.py`: the names of the commands in each `commands.py` of a feature.
 """
 
 from __future__ import annotations
@@ -10,13 +13,18 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from textwrap import indent
+from typing import NamedTuple
+
+from roost.registry import FEATURES
 
 ROOT = Path(__file__).parents[1]
-API, CLIENT = ROOT / "src/roost/api", ROOT / "src/roost/client"
-ROOMS = (
-    "checkpoints", "configuration", "costs", "exchange", "inputs", "memory", "models", "node", "schedules", "sessions"
-)  # fmt: skip
+SRC = ROOT / "src/roost"
+CLIENT = SRC / "client"
 _NOTE = "Made by `python -m tools.sync_client`; do not edit."
 _WORDS = {
     "AsyncGenerator": "Generator",
@@ -26,6 +34,7 @@ _WORDS = {
     "Connection": "BlockingConnection",
     "Decide": "SyncDecide",
     "Response": "SyncResponse",
+    "Rooms": "SyncRooms",
     "SocketTransport": "BlockingTransport",
     "Transport": "SyncTransport",
     "_SocketResponse": "_BlockingResponse",
@@ -37,8 +46,31 @@ _WORDS = {
 }
 
 
+class Room(NamedTuple):
+    """An interface, and the class that implements it for a feature."""
+
+    module: str
+    interface: ast.ClassDef
+    service: str = ""
+
+    @property
+    def name(self) -> str:
+        """The attribute of the client: `schedules` of `SchedulesApi`."""
+        return self.interface.name.removesuffix("Api").lower()
+
+    @property
+    def sync(self) -> str:
+        return f"Sync{self.interface.name.removesuffix('Api')}"
+
+
 def main() -> int:
-    made = {CLIENT / "sync_rooms.py": rooms(), CLIENT / "sync_client.py": client()}
+    made = {
+        CLIENT / "rooms.py": rooms(),
+        CLIENT / "sync_rooms.py": sync_rooms(),
+        CLIENT / "sync_client.py": client(),
+        SRC / "runtime_services.py": services(),
+        SRC / "cli/feature_commands.py": commands(),
+    }
     stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
@@ -47,6 +79,35 @@ def main() -> int:
     for path in stale:
         path.write_text(made[path])
     return 0
+
+
+@cache
+def _every_room() -> tuple[Room, ...]:
+    core = [f"roost.api.{path.stem}" for path in sorted((SRC / "api").glob("*.py"))]
+    features = [f"roost.features.{name}.api" for name in sorted(FEATURES)]
+    found = [(module, _tree(module)) for module in (*core, *features) if _path(module).exists()]
+    made = [
+        Room(module, one, _service(module))
+        for module, tree in found
+        for one in tree.body
+        if isinstance(one, ast.ClassDef) and one.name.endswith("Api")
+    ]
+    return tuple(sorted(made, key=lambda room: room.interface.name))
+
+
+def _path(module: str) -> Path:
+    return SRC.parent / f"{module.replace('.', '/')}.py"
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_path(module).read_text())
+
+
+def _service(module: str) -> str:
+    """Return the name of the class that a feature's `service.py` has as `SERVICE`."""
+    path = _path(module).with_name("service.py")
+    named = re.search(r"^SERVICE = (\w+)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    return named[1] if named else ""
 
 
 def _formatted(text: str) -> str:
@@ -63,48 +124,82 @@ def _formatted(text: str) -> str:
 
 def client() -> str:
     """Return the source of the blocking client."""
-    text = (CLIENT / "async_client.py").read_text()
+    text = (CLIENT / "async_client.py").read_text().replace("roost.client.rooms", "roost.client.sync_rooms")
     text = re.sub(r"\basync (def|with|for)\b", r"\1", text)
     text = re.sub(r"\bawait ", "", text)
     text = re.sub(r"\b(\w+)\b", lambda found: _WORDS.get(found[1], found[1]), text)
-    text = re.sub(r"    from roost\.api\.\w+ import \w+Api\n(?!        )", "", text, count=len(ROOMS))
-    rooms = ", ".join(sorted(_sync_name(_interface(room).name) for room in ROOMS))
-    answers = "    from roost.client.answers"
-    text = text.replace(answers, f"    from roost.client.sync_rooms import {rooms}\n{answers}", 1)
-    text = re.sub(r"\(self\) -> (\w+)Api:", r"(self) -> Sync\1:", text)
     text = re.sub(r"\n\n`sync_client.py` is made .*?\n", f"\n\n{_NOTE}\n", text, count=1)
     return _formatted(text)
 
 
-def _sync_name(name: str) -> str:
-    return f"Sync{name.removesuffix('Api')}"
-
-
-def _tree(room: str) -> ast.Module:
-    return ast.parse((API / f"{room}.py").read_text())
-
-
-def _interface(room: str) -> ast.ClassDef:
-    return next(one for one in _tree(room).body if isinstance(one, ast.ClassDef) and one.name.endswith("Api"))
-
-
 def rooms() -> str:
-    """Return the source of the interfaces without `async`."""
-    imports: set[str] = set()
-    classes = [_class(room, imports) for room in sorted(ROOMS)]
-    header = f'"""The interfaces of `roost.api`, for a client that blocks.\n\n{_NOTE}\n"""\n\n'
-    header += "# ruff: noqa: B006 - the defaults of the rows, never changed\n\n"
-    header += "from __future__ import annotations\n\n"
-    lines = "".join(f"    {one}\n" for one in sorted(imports))
+    """Return the source of the client's attributes."""
+    imports = [f"from {room.module} import {room.interface.name}" for room in _every_room()]
+    header = f'"""The interfaces of the API as attributes of `Client`.\n\n{_NOTE}\n"""\n\n'
+    attributes = _attributes("Rooms", lambda room: room.interface.name)
+    return _formatted(header + _imports(imports, "from functools import cached_property\n") + attributes)
+
+
+def _attributes(name: str, kind: Callable[[Room], str]) -> str:
+    lines = [f"class {name}:", '    """An attribute for each interface. `_room` makes its object."""', ""]
+    lines += ["    def _room(self, module: str, name: str) -> Any:", "        raise NotImplementedError"]
+    for room in _every_room():
+        lines += ["", "    @cached_property", f"    def {room.name}(self) -> {kind(room)}:"]
+        lines += [f'        return self._room("{room.module}", "{room.interface.name}")']
+    return "\n".join(lines)
+
+
+def services() -> str:
+    """Return the source of the attributes of `Runtime`."""
+    every = [room for room in _every_room() if room.service]
+    modules = {room.name: f"{room.module.removesuffix('.api')}.service" for room in every}
+    header = f'"""The services of features as attributes of `Runtime`.\n\n{_NOTE}\n"""\n\n'
+    lines = ["class RuntimeServices:", '    """An attribute for each service. `_service` makes its object."""', ""]
+    lines += ["    def _service(self, module: str) -> Any:", "        raise NotImplementedError"]
+    for room in every:
+        lines += ["", "    @property", f"    def {room.name}(self) -> {room.service}:"]
+        lines += [f'        return self._service("{modules[room.name]}")']
+    imports = [f"from {modules[room.name]} import {room.service}" for room in every]
+    return _formatted(header + _imports(imports) + "\n".join(lines))
+
+
+def commands() -> str:
+    """Return the table of the commands that features have."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for feature in FEATURES:
+        if not _path(f"roost.features.{feature}.commands").exists():
+            continue
+        module = import_module(f"roost.features.{feature}.commands")
+        for section, members in module.COMMANDS.items():
+            lines = {one.name: (feature, one.get_short_help_str(200)) for one in members}
+            found.setdefault(section, {}).update(lines)
+    header = (
+        f'"""The commands that features have, by section of the help: their feature, and a line.\n\n{_NOTE}\n"""\n\n'
+    )
+    return _formatted(f"{header}FEATURE_COMMANDS: dict[str, dict[str, tuple[str, str]]] = {found!r}")
+
+
+def _imports(imports: Iterable[str], more: str = "") -> str:
+    lines = "".join(f"    {one}\n" for one in sorted(set(imports)))
     typing = "from typing import TYPE_CHECKING, Any, Literal, Protocol\n\n"
-    return _formatted(f"{header}{typing}if TYPE_CHECKING:\n{lines}\n\n" + "\n\n".join(classes))
+    return f"from __future__ import annotations\n\n{more}{typing}if TYPE_CHECKING:\n{lines}\n\n"
 
 
-def _class(room: str, imports: set[str]) -> str:
-    names = _Names(room, imports)
-    found = _interface(room)
-    lines = [f"class {_sync_name(found.name)}(Protocol):", f'    """`roost.api.{room}.{found.name}`."""', ""]
-    for method in found.body:
+def sync_rooms() -> str:
+    """Return the source of the interfaces without `async`, and of the blocking client's attributes."""
+    imports: set[str] = set()
+    classes = [_class(room, imports) for room in _every_room()]
+    header = f'"""The interfaces of the API, for a client that blocks.\n\n{_NOTE}\n"""\n\n'
+    header += "# ruff: noqa: B006 - the defaults of the rows, never changed\n\n"
+    header += _imports(imports, "from functools import cached_property\n")
+    types = indent("\n".join(classes), "    ")  # of no use to a running program, which they would slow down
+    return _formatted(f"{header.rstrip()}\n\n{types}\n\n" + _attributes("SyncRooms", lambda room: room.sync))
+
+
+def _class(room: Room, imports: set[str]) -> str:
+    names = _Names(room.module, imports)
+    lines = [f"class {room.sync}(Protocol):", f'    """`{room.module}.{room.interface.name}`."""', ""]
+    for method in room.interface.body:
         if isinstance(method, ast.AsyncFunctionDef):
             lines += [f"    {names.signature(method)}", ""]
     return "\n".join(lines)
@@ -117,7 +212,7 @@ class _Names(ast.NodeTransformer):
         self._room, self._imports = room, imports
         self._where: dict[str, str] = {}
         self._alias: dict[str, ast.expr] = {}
-        for module in (room, "shapes"):
+        for module in (room, "roost.api.shapes"):
             for one in ast.walk(_tree(module)):
                 self._learn(module, one)
 
@@ -125,7 +220,7 @@ class _Names(ast.NodeTransformer):
         if isinstance(one, ast.ImportFrom) and one.module and not one.module.startswith("typing"):
             self._where |= {name.asname or name.name: one.module for name in one.names}
         elif isinstance(one, ast.ClassDef):
-            self._where.setdefault(one.name, f"roost.api.{module}")
+            self._where.setdefault(one.name, module)
         elif isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
             self._alias.setdefault(one.targets[0].id, one.value)
 

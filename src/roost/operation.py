@@ -218,3 +218,11 @@ GET, POST, PUT, PATCH, DELETE = map(_marked, ("GET", "POST", "PUT", "PATCH", "DE
 def operations(interface: type) -> list[Operation]:
     """Return the operations of an interface, in the order of its methods."""
     return [one.operation for one in vars(interface).values() if hasattr(one, "operation")]
+
+
+def interface_of(service: type) -> type:
+    """Return the interface that a class implements. Raises `TypeError` when it implements none."""
+    for one in service.__mro__:
+        if operations(one):
+            return one
+    raise TypeError(f"{service.__name__} implements no interface with operations")

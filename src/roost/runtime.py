@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -31,7 +32,6 @@ from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
-from roost.kernel.schedules import Schedules
 from roost.kernel.service_host import ServiceHost
 from roost.kernel.session_views import SessionView
 from roost.kernel.sessions import Sessions
@@ -51,6 +51,7 @@ from roost.policy.loading import FILE, Policy, load_policy
 from roost.policy.vault import Vault
 from roost.providers.accounts import Models
 from roost.providers.config_file import load_config
+from roost.runtime_services import RuntimeServices
 from roost.sandbox.backend import Backend, SandboxSpec
 from roost.sandbox.choose import default_backends
 from roost.sandbox.disk_reserve import RESERVE, DiskReserve, free_of
@@ -95,7 +96,7 @@ def default_home() -> Path:
     return Path(os.environ.get("ROOST_HOME") or Path.home() / ".roost")
 
 
-class Runtime:
+class Runtime(RuntimeServices):
     """Open a home folder (store, workspaces) and run its sessions until closed.
 
     >>> async with Runtime(agents=[Agent("clerk", tools=["read_file"])]) as runtime:
@@ -210,7 +211,6 @@ class Runtime:
         self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.slots.live)
         self.node.hub.audience = self.links
         self.sessions = Sessions(self.node)
-        self.schedules = Schedules(self.sessions, store)
         await self._keep_files(store, floor)
         self.memories = Memories(store, self.node.feature(MemoryDuties).search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
@@ -352,6 +352,9 @@ class Runtime:
         if kind not in self._services:
             self._services[kind] = cast("Callable[[ServiceHost], S]", kind)(ServiceHost(self.node, self.sessions))
         return cast("S", self._services[kind])
+
+    def _service(self, module: str) -> Any:
+        return self.service(import_module(module).SERVICE)
 
     @property
     def vault(self) -> Vault:

@@ -39,6 +39,7 @@ def test_help_costs_next_to_nothing() -> None:
 def test_help_imports_no_command_and_nothing_heavy() -> None:
     heavy = (
         "roost.cli.commands.",
+        "roost.features.",
         "roost.kernel",
         "roost.log",
         "roost.models",

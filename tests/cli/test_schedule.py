@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from roost.cli.time_format import duration, moment_of, seconds_of, shown
 from roost.errors import Invalid
+from roost.features.schedules.time_format import duration, moment_of, seconds_of, shown
 
 from .conftest import Machine
 

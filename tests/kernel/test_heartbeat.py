@@ -9,7 +9,7 @@ import pytest
 
 from roost.agent.definition import Agent, Children, Limits
 from roost.features.schedules.events import ContextCleared, ScheduleSet
-from roost.kernel.outbox import outbox
+from roost.features.schedules.outbox import outbox
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
@@ -226,7 +226,7 @@ async def test_forks_have_no_schedules_and_a_rollback_leaves_them(tmp_path: Path
         await traces.started.wait()  # in the midst of a turn beside the conversation
         amid = (await runtime.sessions.get(session.id)).head
         fork = runtime.open((await runtime.sessions.fork(session.id, amid)).id)
-        assert await runtime.schedules.of(fork.id) == []
+        assert (await runtime.schedules.of(fork.id)).schedules == []
         whole = (await talk(fork, runtime))[:4]
         assert whole[0] == "> first"
         traces.gate.set()

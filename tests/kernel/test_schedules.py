@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Conflict, Invalid, NotFound
+from roost.features.schedules.api import Ordered, ScheduleList, ScheduleView
 from roost.features.schedules.events import DueInput, ScheduleFired
 from roost.features.schedules.firing import MOST, NEVER
 from roost.kernel.check import check
@@ -20,6 +21,7 @@ from roost.testing.clock import MovedClock
 from .scheduling import DAY, HOUR, Clock, Speaker, due, fire, fired, hourly, quiet
 from .support import Traces, agent, calling, events, place, running, said, until
 
+ACCEPTED = Ordered(status="accepted")
 sqlite_only = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
@@ -29,7 +31,7 @@ async def test_it_fires_and_comes_due_again(tmp_path: Path) -> None:
         session = await runtime.session("a")
         spec = ScheduleSpec(text="read the news", cron="30 2 * * *", zone="Europe/Berlin")
         made = await runtime.schedules.set(session.id, "news", spec)
-        assert made is not None
+        assert isinstance(made, ScheduleView)
         assert [one.local[10:16] for one in made.coming] == ["T02:30"] * 5 or "T03:00" in str(made.coming)
         clock.go_to(made.coming[0].at + 1)
         await fire(runtime, clock)
@@ -110,9 +112,9 @@ async def test_nothing_fires_once_a_pause_has_taken_effect(tmp_path: Path) -> No
         await fire(runtime, clock)
         waiting = [item.input for item in await runtime.node.store.inboxes.pending(session.id)]
         assert sorted(item.name for item in waiting if isinstance(item, DueInput)) == ["gone", "kept", "paused"]
-        assert [view.name for view in (await runtime.schedules.list())[0]] == ["gone", "kept", "paused"]
-        assert await runtime.schedules.pause(session.id, "paused", wait=0.05) is None  # the tool still runs
-        assert await runtime.schedules.delete(session.id, "gone", wait=0.05) is False
+        assert [view.name for view in (await runtime.schedules.list()).schedules] == ["gone", "kept", "paused"]
+        assert await runtime.schedules.pause(session.id, "paused", wait=0.05) == ACCEPTED  # the tool still runs
+        assert await runtime.schedules.delete(session.id, "gone", wait=0.05) == ACCEPTED
         traces.gate.set()
         async with asyncio.timeout(30):
             while len(await fired(session, runtime)) < 1:
@@ -140,7 +142,7 @@ async def test_a_firing_that_the_store_made_before_a_pause_is_dropped_after_it(t
             await runtime.sessions.put(session.id, DueInput("h", stale))
         await quiet(runtime, session)
         resumed = await runtime.schedules.resume(session.id, "h")
-        assert resumed is not None
+        assert isinstance(resumed, ScheduleView)
         await runtime.sessions.put(session.id, DueInput("h", first))  # of the time before the pause
         await quiet(runtime, session)
         assert await fired(session, runtime) == []
@@ -153,13 +155,13 @@ async def test_what_came_due_in_a_pause_is_not_made_up_for(tmp_path: Path) -> No
     async with running(tmp_path, clerk.agent, config=clock.config) as runtime:
         session = await runtime.session("a")
         await runtime.schedules.set(session.id, "d", ScheduleSpec(text="x", cron="0 9 * * *", missed="all"))
-        assert (await runtime.schedules.pause(session.id, "d")) is not None
+        assert isinstance(await runtime.schedules.pause(session.id, "d"), ScheduleView)
         changed = await runtime.schedules.set(session.id, "d", ScheduleSpec(text="y", cron="0 10 * * *"))
-        assert changed is not None
+        assert isinstance(changed, ScheduleView)
         assert (changed.state, changed.coming) == ("paused", ())
-        assert [view.state for view in (await runtime.schedules.list())[0]] == ["paused"]  # it is found all the same
+        assert [view.state for view in (await runtime.schedules.list()).schedules] == ["paused"]  # still found
         resumed = await runtime.schedules.resume(session.id, "d")
-        assert resumed is not None
+        assert isinstance(resumed, ScheduleView)
         assert resumed.coming[0].at > time.time()
         assert resumed.coming[0].local[11:16] == "10:00"
         await quiet(runtime, session)
@@ -208,7 +210,7 @@ async def test_a_stopped_session_waits_and_a_deleted_one_has_none(tmp_path: Path
         await quiet(runtime, session)
         assert [event.missed for event in await fired(session, runtime)] == [5]
         await session.delete()
-        assert await runtime.schedules.list() == ([], None)
+        assert await runtime.schedules.list() == ScheduleList(schedules=[])
         assert await runtime.node.store.dispatch.fire(clock() + 30 * DAY) is None
 
 
@@ -220,7 +222,7 @@ async def test_what_comes_due_before_an_order_is_taken_in_counts(tmp_path: Path)
         await session.send("hold")
         await traces.started.wait()
         ordered = time.time()
-        assert await runtime.schedules.set(session.id, "h", hourly(), wait=0.05) is None
+        assert await runtime.schedules.set(session.id, "h", hourly(), wait=0.05) == ACCEPTED
         clock.ahead = 2.5 * HOUR
         traces.gate.set()
         event = await until(session, ScheduleFired)
@@ -243,11 +245,11 @@ async def test_once_at_a_time(tmp_path: Path) -> None:
         clock.go_to(at + DAY)
         await fire(runtime, clock)
         async with asyncio.timeout(30):
-            while await runtime.schedules.of(session.id):
+            while (await runtime.schedules.of(session.id)).schedules:
                 await asyncio.sleep(0.01)
         await quiet(runtime, session)
         assert {event.name: event.run for event in await fired(session, runtime)} == {"once": True, "skip": False}
-        assert await runtime.schedules.list() == ([], None)
+        assert await runtime.schedules.list() == ScheduleList(schedules=[])
 
 
 @sqlite_only
@@ -259,10 +261,10 @@ async def test_a_person_has_it_run_now(tmp_path: Path) -> None:
         first = await due(runtime, session, "h")
         accepted = await runtime.schedules.run(session.id, "h", key="k")
         assert (await runtime.schedules.run(session.id, "h", key="k")).duplicate
-        assert await session.answer(accepted.id) == "here it is"
+        assert await session.answer(accepted.input) == "here it is"
         assert await due(runtime, session, "h") == first
         await runtime.schedules.pause(session.id, "h")
-        assert await session.answer((await runtime.schedules.run(session.id, "h")).id) == "here it is"
+        assert await session.answer((await runtime.schedules.run(session.id, "h")).input) == "here it is"
         assert (await runtime.schedules.get(session.id, "h")).state == "paused"
         assert [event.due for event in await fired(session, runtime)] == [None, None]
 
@@ -302,10 +304,10 @@ async def test_the_index_has_those_of_all_sessions(tmp_path: Path) -> None:
             await runtime.sessions.set_timer(session.id, "t", time.time() + DAY, "mine")
         await runtime.schedules.set(sessions[0].id, "two", hourly())
         names = sorted(session.id for session in sessions)
-        assert [view.session for view in (await runtime.schedules.list())[0]] == sorted([*names, sessions[0].id])
-        page, following = await runtime.schedules.list(after=names[0], limit=1)
-        assert {view.session for view in page} == {following} == {names[1]}
-        assert {view.name for view in await runtime.schedules.of(sessions[0].id)} == {"one", "two"}
+        assert [view.session for view in (await runtime.schedules.list()).schedules] == sorted([*names, sessions[0].id])
+        page = await runtime.schedules.list(after=names[0], limit=1)
+        assert {view.session for view in page.schedules} == {page.next} == {names[1]}
+        assert {view.name for view in (await runtime.schedules.of(sessions[0].id)).schedules} == {"one", "two"}
 
 
 @sqlite_only

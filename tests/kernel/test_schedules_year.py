@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from roost.features.schedules.api import ScheduleView
 from roost.features.schedules.events import ScheduleFired
 from roost.log.schedule_events import ScheduleSpec
 from roost.runtime import Runtime
@@ -79,7 +80,7 @@ async def test_a_year_misses_none_and_fires_none_twice(tmp_path: Path, seed: int
     for zone, cron in PLANS:
         session = await runtime.session("a")
         spec = ScheduleSpec(text="x", cron=cron, zone=zone, missed="all", catch_up=100, jitter=chance.choice([0, 40]))
-        assert await runtime.schedules.set(session.id, "s", spec) is not None
+        assert isinstance(await runtime.schedules.set(session.id, "s", spec), ScheduleView)
         sessions[session.id] = (zone, cron)
     made = {session: (await runtime.schedules.get(session, "s")).coming[0].at for session in sessions}
     restarts = 0

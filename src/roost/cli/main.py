@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import click
 
+from roost.cli.feature_commands import FEATURE_COMMANDS
 from roost.cli.options import places
 
 GROUPS: dict[str, dict[str, str]] = {
@@ -58,7 +59,6 @@ GROUPS: dict[str, dict[str, str]] = {
         "serve-model": "Serve a local model by the OpenAI protocol.",
         "doctor": "Check what this machine can do.",
         "memory": "Show and change what agents remember.",
-        "schedule": "Send messages to agents at set times.",
         "policy": "Show what agents may do, and which rule says so.",
         "audit": "Look for keys where they do not belong.",
         "store": "Maintain the store: migrate, copy, check, sweep.",
@@ -66,6 +66,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "version": "Print the version.",
     },
 }
+for _section, _commands in FEATURE_COMMANDS.items():
+    GROUPS[_section].update({name: line for name, (_, line) in _commands.items()})
+_FEATURES = {name: feature for commands in FEATURE_COMMANDS.values() for name, (feature, _) in commands.items()}
 _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
@@ -86,6 +89,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if all(cmd_name not in group for group in GROUPS.values()):
             return None
+        if feature := _FEATURES.get(cmd_name):
+            commands = importlib.import_module(f"roost.features.{feature}.commands").COMMANDS
+            return next(one for section in commands.values() for one in section if one.name == cmd_name)
         module = importlib.import_module(f"roost.cli.commands.{_MODULES.get(cmd_name, cmd_name)}")
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)

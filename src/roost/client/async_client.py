@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,19 +18,10 @@ from roost.client.connection import Connection
 from roost.client.daemon_address import Endpoint, Locate, at_url, of_home, token_of
 from roost.client.http1 import BadResponse, ResponseReader, head
 from roost.client.requests import ApiError, Request, Unreachable, refusal, remote, request_of, result_of
+from roost.client.rooms import Rooms
 from roost.operation import Download, Operation
 
 if TYPE_CHECKING:
-    from roost.api.checkpoints import CheckpointsApi
-    from roost.api.configuration import ConfigurationApi
-    from roost.api.costs import CostsApi
-    from roost.api.exchange import ExchangeApi
-    from roost.api.inputs import InputsApi
-    from roost.api.memory import MemoryApi
-    from roost.api.models import ModelsApi
-    from roost.api.node import NodeApi
-    from roost.api.schedules import SchedulesApi
-    from roost.api.sessions import SessionsApi
     from roost.client.answers import Answer, Decide
     from roost.client.frames import StreamItem
     from roost.kernel.frames import Frame
@@ -173,7 +163,7 @@ class SocketTransport:
         self._idle.clear()
 
 
-class Client:
+class Client(Rooms):
     """A client of a daemon, or of an application in this process.
 
     The operations are grouped as in the reference: `client.sessions.create(...)`, `client.schedules.list()`. Each
@@ -204,48 +194,8 @@ class Client:
     async def aclose(self) -> None:
         await self.transport.aclose()
 
-    @cached_property
-    def sessions(self) -> SessionsApi:
-        return self._room("sessions", "SessionsApi")
-
-    @cached_property
-    def inputs(self) -> InputsApi:
-        return self._room("inputs", "InputsApi")
-
-    @cached_property
-    def checkpoints(self) -> CheckpointsApi:
-        return self._room("checkpoints", "CheckpointsApi")
-
-    @cached_property
-    def schedules(self) -> SchedulesApi:
-        return self._room("schedules", "SchedulesApi")
-
-    @cached_property
-    def memory(self) -> MemoryApi:
-        return self._room("memory", "MemoryApi")
-
-    @cached_property
-    def exchange(self) -> ExchangeApi:
-        return self._room("exchange", "ExchangeApi")
-
-    @cached_property
-    def configuration(self) -> ConfigurationApi:
-        return self._room("configuration", "ConfigurationApi")
-
-    @cached_property
-    def costs(self) -> CostsApi:
-        return self._room("costs", "CostsApi")
-
-    @cached_property
-    def models(self) -> ModelsApi:
-        return self._room("models", "ModelsApi")
-
-    @cached_property
-    def node(self) -> NodeApi:
-        return self._room("node", "NodeApi")
-
     def _room(self, module: str, name: str) -> Any:
-        return remote(getattr(import_module(f"roost.api.{module}"), name), self._call)
+        return remote(getattr(import_module(module), name), self._call)
 
     async def _call(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
         file = operation.function.__annotations__["return"].startswith("Download")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Mapping
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,23 +18,12 @@ from roost.client.connection import BlockingConnection
 from roost.client.daemon_address import Endpoint, Locate, at_url, of_home, token_of
 from roost.client.http1 import BadResponse, ResponseReader, head
 from roost.client.requests import ApiError, Request, Unreachable, refusal, remote, request_of, result_of
+from roost.client.sync_rooms import SyncRooms
 from roost.operation import Download, Operation
 
 if TYPE_CHECKING:
     from roost.client.answers import Answer, SyncDecide
     from roost.client.frames import StreamItem
-    from roost.client.sync_rooms import (
-        SyncCheckpoints,
-        SyncConfiguration,
-        SyncCosts,
-        SyncExchange,
-        SyncInputs,
-        SyncMemory,
-        SyncModels,
-        SyncNode,
-        SyncSchedules,
-        SyncSessions,
-    )
     from roost.kernel.frames import Frame
 
 SILENCE = 45.0
@@ -175,7 +163,7 @@ class BlockingTransport:
         self._idle.clear()
 
 
-class SyncClient:
+class SyncClient(SyncRooms):
     """A client of a daemon, or of an application in this process.
 
     The operations are grouped as in the reference: `client.sessions.create(...)`, `client.schedules.list()`. Each
@@ -206,48 +194,8 @@ class SyncClient:
     def close(self) -> None:
         self.transport.close()
 
-    @cached_property
-    def sessions(self) -> SyncSessions:
-        return self._room("sessions", "SessionsApi")
-
-    @cached_property
-    def inputs(self) -> SyncInputs:
-        return self._room("inputs", "InputsApi")
-
-    @cached_property
-    def checkpoints(self) -> SyncCheckpoints:
-        return self._room("checkpoints", "CheckpointsApi")
-
-    @cached_property
-    def schedules(self) -> SyncSchedules:
-        return self._room("schedules", "SchedulesApi")
-
-    @cached_property
-    def memory(self) -> SyncMemory:
-        return self._room("memory", "MemoryApi")
-
-    @cached_property
-    def exchange(self) -> SyncExchange:
-        return self._room("exchange", "ExchangeApi")
-
-    @cached_property
-    def configuration(self) -> SyncConfiguration:
-        return self._room("configuration", "ConfigurationApi")
-
-    @cached_property
-    def costs(self) -> SyncCosts:
-        return self._room("costs", "CostsApi")
-
-    @cached_property
-    def models(self) -> SyncModels:
-        return self._room("models", "ModelsApi")
-
-    @cached_property
-    def node(self) -> SyncNode:
-        return self._room("node", "NodeApi")
-
     def _room(self, module: str, name: str) -> Any:
-        return remote(getattr(import_module(f"roost.api.{module}"), name), self._call)
+        return remote(getattr(import_module(module), name), self._call)
 
     def _call(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
         file = operation.function.__annotations__["return"].startswith("Download")

@@ -1,4 +1,4 @@
-"""The interfaces of `roost.api`, for a client that blocks.
+"""The interfaces of the API, for a client that blocks.
 
 Made by `python -m tools.sync_client`; do not edit.
 """
@@ -7,6 +7,7 @@ Made by `python -m tools.sync_client`; do not edit.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -20,15 +21,14 @@ if TYPE_CHECKING:
     from roost.api.memory import FactPage, SpaceList, Undone
     from roost.api.models import ModelList
     from roost.api.node import AgentList, Draining, Health, Life, NodeList, Stopping
-    from roost.api.schedules import Ordered, ScheduleList
     from roost.api.sessions import EventPage, SessionPage, SessionTree, Transcript, WaitingCalls
     from roost.api.shapes import AcceptedInput
+    from roost.features.schedules.api import Ordered, Outbox, ScheduleList, ScheduleView
     from roost.kernel.checkpoint_views import FilesDiff, Travelled
     from roost.kernel.compaction_result import Compacted
     from roost.kernel.costs import By, Costs
     from roost.kernel.exchange.conversation_items import Brought, Format, Source
     from roost.kernel.reconcile import Reconciled
-    from roost.kernel.schedule_views import Outbox, ScheduleView
     from roost.kernel.session_views import SessionView
     from roost.kernel.settings import Reloaded, Revision, Value
     from roost.log.content import UserPart
@@ -42,277 +42,314 @@ if TYPE_CHECKING:
     from roost.memory.search import Found
     from roost.operation import Download
 
+    class SyncCheckpoints(Protocol):
+        """`roost.api.checkpoints.CheckpointsApi`."""
+
+        def make(self, session: str, label: str | None = None, *, key: str | None = None) -> Travelled: ...
+
+        def list(self, session: str) -> Checkpoints: ...
+
+        def drop(self, session: str, checkpoint: int | str) -> Travelled: ...
+
+        def diff(self, session: str, *, since: str | None = None, until: str | None = None) -> FilesDiff: ...
+
+        def rollback(
+            self,
+            session: str,
+            to: int | str | None = None,
+            *,
+            undo: bool = False,
+            resume: bool = False,
+            key: str | None = None,
+        ) -> Travelled: ...
+
+        def fork(
+            self,
+            session: str,
+            at: int | str | None = None,
+            *,
+            id: str | None = None,
+            title: str | None = None,
+            labels: dict[str, str] | None = None,
+            key: str | None = None,
+        ) -> SessionInfo: ...
+
+    class SyncConfiguration(Protocol):
+        """`roost.api.configuration.ConfigurationApi`."""
+
+        def get(self) -> Configuration: ...
+
+        def patch(self, values: dict[str, Value | None], *, by: str = "HTTP") -> Revision: ...
+
+        def history(self, *, before: int | None = None, limit: int = 50) -> History: ...
+
+        def reload(self) -> Reloaded: ...
+
+        def move(
+            self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
+        ) -> SessionInfo: ...
+
+    class SyncCosts(Protocol):
+        """`roost.api.costs.CostsApi`."""
+
+        def get(self, *, by: By | None = None, month: str | None = None) -> Costs: ...
+
+        def settle(self, call: str, cost: int) -> LostCall: ...
+
+        def reconcile(self, *, month: str | None = None, ours: bool = False) -> Reconciled: ...
+
+    class SyncExchange(Protocol):
+        """`roost.api.exchange.ExchangeApi`."""
+
+        def export(self, session: str, *, format: Format = "roost") -> Download[Iterator[bytes]]: ...
+
+        def files(self, session: str) -> Download[Iterator[bytes]]: ...
+
+        def load(
+            self,
+            content: Iterable[bytes],
+            *,
+            format: Source | None = None,
+            id: str | None = None,
+            agent: str | None = None,
+            title: str | None = None,
+            workspace: str | None = None,
+            user: str | None = None,
+            key: str | None = None,
+        ) -> Brought: ...
+
+    class SyncInputs(Protocol):
+        """`roost.api.inputs.InputsApi`."""
+
+        def send(
+            self,
+            session: str,
+            text: str | None = None,
+            *,
+            parts: list[UserPart] | None = None,
+            mode: InputMode = "follow_up",
+            source: str | None = None,
+            key: str | None = None,
+        ) -> AcceptedInput: ...
 
-class SyncCheckpoints(Protocol):
-    """`roost.api.checkpoints.CheckpointsApi`."""
+        def approve(
+            self,
+            session: str,
+            call: str,
+            decision: Decision,
+            *,
+            note: str | None = None,
+            arguments: dict[str, Any] | None = None,
+            always: list[str] = [],
+            scope: GrantScope | None = None,
+            asked: int | None = None,
+            source: str | None = None,
+        ) -> AcceptedInput: ...
 
-    def make(self, session: str, label: str | None = None, *, key: str | None = None) -> Travelled: ...
+        def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput: ...
 
-    def list(self, session: str) -> Checkpoints: ...
+        def set_timer(
+            self,
+            session: str,
+            timer: str,
+            text: str,
+            *,
+            due: float | None = None,
+            in_: float | None = None,
+            key: str | None = None,
+        ) -> AcceptedInput: ...
 
-    def drop(self, session: str, checkpoint: int | str) -> Travelled: ...
+        def pin(self, session: str, key: str, text: str) -> AcceptedInput: ...
 
-    def diff(self, session: str, *, since: str | None = None, until: str | None = None) -> FilesDiff: ...
+        def unpin(self, session: str, key: str) -> AcceptedInput: ...
 
-    def rollback(
-        self,
-        session: str,
-        to: int | str | None = None,
-        *,
-        undo: bool = False,
-        resume: bool = False,
-        key: str | None = None,
-    ) -> Travelled: ...
-
-    def fork(
-        self,
-        session: str,
-        at: int | str | None = None,
-        *,
-        id: str | None = None,
-        title: str | None = None,
-        labels: dict[str, str] | None = None,
-        key: str | None = None,
-    ) -> SessionInfo: ...
+        def clear_timer(self, session: str, timer: str) -> AcceptedInput: ...
 
+    class SyncMemory(Protocol):
+        """`roost.api.memory.MemoryApi`."""
 
-class SyncConfiguration(Protocol):
-    """`roost.api.configuration.ConfigurationApi`."""
+        def add(
+            self,
+            space: str,
+            text: str,
+            *,
+            category: Category = "fact",
+            key: str | None = None,
+            confidence: float = 1.0,
+            request_key: str | None = None,
+        ) -> Learned: ...
 
-    def get(self) -> Configuration: ...
+        def list(
+            self,
+            *,
+            space: str = "*",
+            category: Category | None = None,
+            key: str | None = None,
+            at: int | None = None,
+            ended: bool = False,
+            proposed: bool = False,
+            before: str | None = None,
+            limit: int = 100,
+        ) -> FactPage: ...
 
-    def patch(self, values: dict[str, Value | None], *, by: str = "HTTP") -> Revision: ...
+        def get(self, fact: str) -> FactStory: ...
 
-    def history(self, *, before: int | None = None, limit: int = 50) -> History: ...
+        def update(
+            self, fact: str, text: str, *, category: Category | None = None, confidence: float | None = None
+        ) -> Fact: ...
 
-    def reload(self) -> Reloaded: ...
+        def remove(self, fact: str) -> Fact: ...
 
-    def move(
-        self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
-    ) -> SessionInfo: ...
+        def accept(self, fact: str, *, text: str | None = None) -> Fact: ...
 
-
-class SyncCosts(Protocol):
-    """`roost.api.costs.CostsApi`."""
-
-    def get(self, *, by: By | None = None, month: str | None = None) -> Costs: ...
-
-    def settle(self, call: str, cost: int) -> LostCall: ...
-
-    def reconcile(self, *, month: str | None = None, ours: bool = False) -> Reconciled: ...
-
-
-class SyncExchange(Protocol):
-    """`roost.api.exchange.ExchangeApi`."""
-
-    def export(self, session: str, *, format: Format = "roost") -> Download[Iterator[bytes]]: ...
+        def reject(self, fact: str) -> Fact: ...
 
-    def files(self, session: str) -> Download[Iterator[bytes]]: ...
+        def retrieve(self, query: str, *, space: str = "*", limit: int = 10) -> Found: ...
 
-    def load(
-        self,
-        content: Iterable[bytes],
-        *,
-        format: Source | None = None,
-        id: str | None = None,
-        agent: str | None = None,
-        title: str | None = None,
-        workspace: str | None = None,
-        user: str | None = None,
-        key: str | None = None,
-    ) -> Brought: ...
+        def spaces(self, *, space: str = "*") -> SpaceList: ...
 
+        def undo(self, session: str, since: int, until: int | None = None) -> Undone: ...
 
-class SyncInputs(Protocol):
-    """`roost.api.inputs.InputsApi`."""
+        def purge(self, facts: list[str] = [], *, space: str = "*") -> Purged: ...
 
-    def send(
-        self,
-        session: str,
-        text: str | None = None,
-        *,
-        parts: list[UserPart] | None = None,
-        mode: InputMode = "follow_up",
-        source: str | None = None,
-        key: str | None = None,
-    ) -> AcceptedInput: ...
+    class SyncModels(Protocol):
+        """`roost.api.models.ModelsApi`."""
 
-    def approve(
-        self,
-        session: str,
-        call: str,
-        decision: Decision,
-        *,
-        note: str | None = None,
-        arguments: dict[str, Any] | None = None,
-        always: list[str] = [],
-        scope: GrantScope | None = None,
-        asked: int | None = None,
-        source: str | None = None,
-    ) -> AcceptedInput: ...
+        def list(self) -> ModelList: ...
 
-    def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput: ...
+        def use_profile(self, profile: str) -> None: ...
 
-    def set_timer(
-        self,
-        session: str,
-        timer: str,
-        text: str,
-        *,
-        due: float | None = None,
-        in_: float | None = None,
-        key: str | None = None,
-    ) -> AcceptedInput: ...
+    class SyncNode(Protocol):
+        """`roost.api.node.NodeApi`."""
 
-    def pin(self, session: str, key: str, text: str) -> AcceptedInput: ...
+        def live(self) -> Life: ...
 
-    def unpin(self, session: str, key: str) -> AcceptedInput: ...
+        def nodes(self) -> NodeList: ...
 
-    def clear_timer(self, session: str, timer: str) -> AcceptedInput: ...
+        def drain(self, *, grace: float = 30.0) -> Draining: ...
 
+        def health(self) -> Health: ...
 
-class SyncMemory(Protocol):
-    """`roost.api.memory.MemoryApi`."""
+        def agents(self) -> AgentList: ...
 
-    def add(
-        self,
-        space: str,
-        text: str,
-        *,
-        category: Category = "fact",
-        key: str | None = None,
-        confidence: float = 1.0,
-        request_key: str | None = None,
-    ) -> Learned: ...
+        def shutdown(self) -> Stopping: ...
 
-    def list(
-        self,
-        *,
-        space: str = "*",
-        category: Category | None = None,
-        key: str | None = None,
-        at: int | None = None,
-        ended: bool = False,
-        proposed: bool = False,
-        before: str | None = None,
-        limit: int = 100,
-    ) -> FactPage: ...
+    class SyncSchedules(Protocol):
+        """`roost.features.schedules.api.SchedulesApi`."""
 
-    def get(self, fact: str) -> FactStory: ...
+        def list(self, *, after: str = "", limit: int = 100) -> ScheduleList: ...
 
-    def update(
-        self, fact: str, text: str, *, category: Category | None = None, confidence: float | None = None
-    ) -> Fact: ...
+        def of(self, session: str) -> ScheduleList: ...
 
-    def remove(self, fact: str) -> Fact: ...
+        def get(self, session: str, name: str) -> ScheduleView: ...
 
-    def accept(self, fact: str, *, text: str | None = None) -> Fact: ...
+        def set(
+            self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float | None = None
+        ) -> ScheduleView | Ordered: ...
 
-    def reject(self, fact: str) -> Fact: ...
+        def delete(self, session: str, name: str, *, wait: float | None = None) -> Ordered: ...
 
-    def retrieve(self, query: str, *, space: str = "*", limit: int = 10) -> Found: ...
+        def pause(
+            self, session: str, name: str, *, key: str | None = None, wait: float | None = None
+        ) -> ScheduleView | Ordered: ...
 
-    def spaces(self, *, space: str = "*") -> SpaceList: ...
+        def resume(
+            self, session: str, name: str, *, key: str | None = None, wait: float | None = None
+        ) -> ScheduleView | Ordered: ...
 
-    def undo(self, session: str, since: int, until: int | None = None) -> Undone: ...
+        def run(self, session: str, name: str, *, key: str | None = None) -> AcceptedInput: ...
 
-    def purge(self, facts: list[str] = [], *, space: str = "*") -> Purged: ...
+        def outbox(self, session: str, *, after: int = 0, limit: int = 100) -> Outbox: ...
 
+    class SyncSessions(Protocol):
+        """`roost.api.sessions.SessionsApi`."""
 
-class SyncModels(Protocol):
-    """`roost.api.models.ModelsApi`."""
+        def create(
+            self,
+            agent: str,
+            *,
+            model: str | None = None,
+            definition: AgentSpec | None = None,
+            id: str | None = None,
+            workspace: str | None = None,
+            title: str | None = None,
+            labels: dict[str, str] | None = None,
+            key: str | None = None,
+        ) -> SessionInfo: ...
 
-    def list(self) -> ModelList: ...
+        def find(
+            self,
+            *,
+            agent: str | None = None,
+            state: SessionState | None = None,
+            parent: str | None = None,
+            label: str | None = None,
+            before: str | None = None,
+            limit: int = 50,
+            turns: bool = False,
+        ) -> SessionPage: ...
 
-    def use_profile(self, profile: str) -> None: ...
+        def inspect(self, session: str) -> SessionView: ...
 
+        def delete(self, session: str) -> None: ...
 
-class SyncNode(Protocol):
-    """`roost.api.node.NodeApi`."""
+        def messages(self, session: str) -> Transcript: ...
 
-    def live(self) -> Life: ...
+        def events(self, session: str, *, after: int = 0, limit: int = 500) -> EventPage[msgspec.Raw]: ...
 
-    def nodes(self) -> NodeList: ...
+        def tree(self, session: str) -> SessionTree: ...
 
-    def drain(self, *, grace: float = 30.0) -> Draining: ...
+        def approvals(self, session: str) -> WaitingCalls: ...
 
-    def health(self) -> Health: ...
+        def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted: ...
 
-    def agents(self) -> AgentList: ...
+        def control(
+            self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
+        ) -> SessionInfo: ...
 
-    def shutdown(self) -> Stopping: ...
 
+class SyncRooms:
+    """An attribute for each interface. `_room` makes its object."""
 
-class SyncSchedules(Protocol):
-    """`roost.api.schedules.SchedulesApi`."""
+    def _room(self, module: str, name: str) -> Any:
+        raise NotImplementedError
 
-    def list(self, *, after: str = "", limit: int = 100) -> ScheduleList: ...
+    @cached_property
+    def checkpoints(self) -> SyncCheckpoints:
+        return self._room("roost.api.checkpoints", "CheckpointsApi")
 
-    def of(self, session: str) -> ScheduleList: ...
+    @cached_property
+    def configuration(self) -> SyncConfiguration:
+        return self._room("roost.api.configuration", "ConfigurationApi")
 
-    def get(self, session: str, name: str) -> ScheduleView: ...
+    @cached_property
+    def costs(self) -> SyncCosts:
+        return self._room("roost.api.costs", "CostsApi")
 
-    def set(
-        self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float | None = None
-    ) -> ScheduleView | Ordered: ...
+    @cached_property
+    def exchange(self) -> SyncExchange:
+        return self._room("roost.api.exchange", "ExchangeApi")
 
-    def delete(self, session: str, name: str, *, wait: float | None = None) -> Ordered: ...
+    @cached_property
+    def inputs(self) -> SyncInputs:
+        return self._room("roost.api.inputs", "InputsApi")
 
-    def pause(
-        self, session: str, name: str, *, key: str | None = None, wait: float | None = None
-    ) -> ScheduleView | Ordered: ...
+    @cached_property
+    def memory(self) -> SyncMemory:
+        return self._room("roost.api.memory", "MemoryApi")
 
-    def resume(
-        self, session: str, name: str, *, key: str | None = None, wait: float | None = None
-    ) -> ScheduleView | Ordered: ...
+    @cached_property
+    def models(self) -> SyncModels:
+        return self._room("roost.api.models", "ModelsApi")
 
-    def run(self, session: str, name: str, *, key: str | None = None) -> AcceptedInput: ...
+    @cached_property
+    def node(self) -> SyncNode:
+        return self._room("roost.api.node", "NodeApi")
 
-    def outbox(self, session: str, *, after: int = 0, limit: int = 100) -> Outbox: ...
+    @cached_property
+    def schedules(self) -> SyncSchedules:
+        return self._room("roost.features.schedules.api", "SchedulesApi")
 
-
-class SyncSessions(Protocol):
-    """`roost.api.sessions.SessionsApi`."""
-
-    def create(
-        self,
-        agent: str,
-        *,
-        model: str | None = None,
-        definition: AgentSpec | None = None,
-        id: str | None = None,
-        workspace: str | None = None,
-        title: str | None = None,
-        labels: dict[str, str] | None = None,
-        key: str | None = None,
-    ) -> SessionInfo: ...
-
-    def find(
-        self,
-        *,
-        agent: str | None = None,
-        state: SessionState | None = None,
-        parent: str | None = None,
-        label: str | None = None,
-        before: str | None = None,
-        limit: int = 50,
-        turns: bool = False,
-    ) -> SessionPage: ...
-
-    def inspect(self, session: str) -> SessionView: ...
-
-    def delete(self, session: str) -> None: ...
-
-    def messages(self, session: str) -> Transcript: ...
-
-    def events(self, session: str, *, after: int = 0, limit: int = 500) -> EventPage[msgspec.Raw]: ...
-
-    def tree(self, session: str) -> SessionTree: ...
-
-    def approvals(self, session: str) -> WaitingCalls: ...
-
-    def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted: ...
-
-    def control(
-        self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
-    ) -> SessionInfo: ...
+    @cached_property
+    def sessions(self) -> SyncSessions:
+        return self._room("roost.api.sessions", "SessionsApi")

@@ -8,16 +8,7 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from roost.api import checkpoints as checkpoints_api
-from roost.api import configuration as configuration_api
-from roost.api import costs as costs_api
-from roost.api import exchange as exchange_api
-from roost.api import inputs as inputs_api
-from roost.api import memory as memory_api
-from roost.api import models as models_api
-from roost.api import node as node_api
-from roost.api import schedules as schedules_api
-from roost.api import sessions as sessions_api
+from roost import registry
 from roost.operation import GET
 from roost.runtime import Runtime
 from roost.server import internal, metrics, openapi
@@ -36,7 +27,6 @@ from roost.server.request_body import answered
 from roost.server.responses import ReplyCall
 from roost.server.routing import Routes
 from roost.server.row_handler import Endpoint, Resource, endpoints
-from roost.server.schedules import ScheduleService
 from roost.server.sessions import SessionService
 
 
@@ -63,19 +53,22 @@ class _DocumentService(_DocumentApi):
 def table(api: Api) -> list[Endpoint]:
     """Return the endpoints of the public API."""
     runtime, document = api.runtime, _DocumentService()
+    services = (
+        NodeService(api),
+        ModelService(runtime),
+        CostService(runtime),
+        ConfigurationService(runtime),
+        SessionService(api),
+        InputService(api),
+        CheckpointService(api.sessions),
+        ExchangeService(runtime),
+        MemoryService(runtime),
+        *(runtime.service(module.SERVICE) for module in registry.load("service")),
+    )
     document.table = found = [
-        *endpoints(node_api.NodeApi, NodeService(api)),
-        *endpoints(models_api.ModelsApi, ModelService(runtime)),
-        *endpoints(costs_api.CostsApi, CostService(runtime)),
-        *endpoints(configuration_api.ConfigurationApi, ConfigurationService(runtime)),
-        *endpoints(sessions_api.SessionsApi, SessionService(api)),
-        *endpoints(inputs_api.InputsApi, InputService(api)),
-        *endpoints(checkpoints_api.CheckpointsApi, CheckpointService(api.sessions)),
-        *endpoints(exchange_api.ExchangeApi, ExchangeService(runtime)),
-        *endpoints(memory_api.MemoryApi, MemoryService(runtime)),
-        *endpoints(schedules_api.SchedulesApi, ScheduleService(runtime)),
+        *(one for service in services for one in endpoints(service)),
         *metrics.ENDPOINTS,
-        *endpoints(_DocumentApi, document),
+        *endpoints(document),
     ]
     return found
 

@@ -14,7 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.errors import Invalid
-from roost.operation import REQUIRED, Download, Operation, Parameter, Variant, operations
+from roost.operation import REQUIRED, Download, Operation, Parameter, Variant, interface_of, operations
 from roost.server.app_state import Api
 from roost.server.file_stream import FileStream
 from roost.server.problems import Refused
@@ -169,14 +169,14 @@ def _shape(
     return msgspec.defstruct(name, [*fields, *more], forbid_unknown_fields=True, kw_only=True, namespace=about)
 
 
-def endpoints(interface: type, service: Any) -> list[Endpoint]:
-    """Return the endpoints of an interface that `service` implements. A method `stream_NAME(call)` of the service
+def endpoints(service: object) -> list[Endpoint]:
+    """Return the endpoints of the interface that `service` implements. A method `stream_NAME(call)` of the service
     answers an operation that is asked for as a stream."""
     return [
         Endpoint(
             row, _answering(row, getattr(service, row.name), getattr(service, f"stream_{row.name}", None)), variant
         )
-        for row in operations(interface)
+        for row in operations(interface_of(type(service)))
         for variant in row.variants()
     ]
 

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roost.api.schedules import Ordered
 from roost.cli.app import App, folder
 from roost.cli.message_input import message_of
 from roost.cli.open_session import SessionOptions, begin
 from roost.cli.options import WholeNumber, agent_places, as_json, command
 from roost.cli.output import note, say, say_json, styled, table
 from roost.cli.session_ids import session_id
-from roost.cli.time_format import duration, local_zone, moment_of, seconds_of, shown
 from roost.errors import Invalid, NotFound
+from roost.features.schedules.api import Ordered
 from roost.features.schedules.recurrence import check, check_name
+from roost.features.schedules.time_format import duration, local_zone, moment_of, seconds_of, shown
 from roost.ids import short
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
 from roost.terminal_text import clean, one_line
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
-    from roost.kernel.schedule_views import ScheduleView
+    from roost.features.schedules.api import ScheduleView
 
 _in_session = click.option("--session", "-s", metavar="SESSION", help="Of this session, where several have the name.")
 
@@ -300,3 +300,5 @@ def _when(spec: ScheduleSpec) -> str:
 
 for one in (create, list_, show, pause, resume, run, delete):
     schedule.add_command(one)
+
+COMMANDS = {"This machine": (schedule,)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from roost.features.schedules.api import Outbox, Proactive
 from roost.features.schedules.state import says_nothing
-from roost.kernel.schedule_views import Outbox, Proactive
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.content import AssistantMessage

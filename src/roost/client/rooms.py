@@ -1,0 +1,68 @@
+"""The interfaces of the API as attributes of `Client`.
+
+Made by `python -m tools.sync_client`; do not edit.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roost.api.checkpoints import CheckpointsApi
+    from roost.api.configuration import ConfigurationApi
+    from roost.api.costs import CostsApi
+    from roost.api.exchange import ExchangeApi
+    from roost.api.inputs import InputsApi
+    from roost.api.memory import MemoryApi
+    from roost.api.models import ModelsApi
+    from roost.api.node import NodeApi
+    from roost.api.sessions import SessionsApi
+    from roost.features.schedules.api import SchedulesApi
+
+
+class Rooms:
+    """An attribute for each interface. `_room` makes its object."""
+
+    def _room(self, module: str, name: str) -> Any:
+        raise NotImplementedError
+
+    @cached_property
+    def checkpoints(self) -> CheckpointsApi:
+        return self._room("roost.api.checkpoints", "CheckpointsApi")
+
+    @cached_property
+    def configuration(self) -> ConfigurationApi:
+        return self._room("roost.api.configuration", "ConfigurationApi")
+
+    @cached_property
+    def costs(self) -> CostsApi:
+        return self._room("roost.api.costs", "CostsApi")
+
+    @cached_property
+    def exchange(self) -> ExchangeApi:
+        return self._room("roost.api.exchange", "ExchangeApi")
+
+    @cached_property
+    def inputs(self) -> InputsApi:
+        return self._room("roost.api.inputs", "InputsApi")
+
+    @cached_property
+    def memory(self) -> MemoryApi:
+        return self._room("roost.api.memory", "MemoryApi")
+
+    @cached_property
+    def models(self) -> ModelsApi:
+        return self._room("roost.api.models", "ModelsApi")
+
+    @cached_property
+    def node(self) -> NodeApi:
+        return self._room("roost.api.node", "NodeApi")
+
+    @cached_property
+    def schedules(self) -> SchedulesApi:
+        return self._room("roost.features.schedules.api", "SchedulesApi")
+
+    @cached_property
+    def sessions(self) -> SessionsApi:
+        return self._room("roost.api.sessions", "SessionsApi")
