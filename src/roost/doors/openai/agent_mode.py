@@ -3,7 +3,6 @@ run here. A client that goes away stops nothing."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import cast
@@ -15,21 +14,21 @@ from roost.doors.openai import chat_chunks
 from roost.doors.openai.chat_chunks import DONE, Chunks, FinishReason
 from roost.doors.openai.errors import error_of, of_turn, refusal
 from roost.doors.turn_reader import Piece, Read, TurnEnd, TurnReader
-from roost.errors import RoostError
+from roost.doors.whole_reply import WholeReply
 from roost.kernel.frames import Frame
 from roost.kernel.turn_watch import Halted
 from roost.server.app_state import Api
-from roost.server.problems import Problem, problem_of, session_gone, session_halted, shutting_down
+from roost.server.problems import Problem, session_gone, session_halted, shutting_down
 from roost.server.responses import Header, Reply, json
 from roost.server.stream import PING_SECONDS, Stream
 
 PING = b": ping\n\n"
-_STREAM: list[Header] = [
+STREAM_HEADERS: list[Header] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-_STOPS: dict[str, FinishReason] = {"length": "length", "refusal": "content_filter"}
+STOPS: dict[str, FinishReason] = {"length": "length", "refusal": "content_filter"}
 
 
 class Turn:
@@ -69,7 +68,7 @@ class Turn:
 
 
 def finish_of(end: TurnEnd) -> FinishReason:
-    return "length" if end.outcome == "limit" else _STOPS.get(end.stop, "stop")
+    return "length" if end.outcome == "limit" else STOPS.get(end.stop, "stop")
 
 
 class TurnStream(Stream):
@@ -77,7 +76,7 @@ class TurnStream(Stream):
 
     def __init__(self, turn: Turn, *, usage: bool) -> None:
         super().__init__(turn.api, turn.entered.session, turn.api.streams)
-        self.headers = [*_STREAM, *turn.headers]
+        self.headers = [*STREAM_HEADERS, *turn.headers]
         self._turn = turn
         self._chunks = Chunks(turn.id, turn.model, usage=usage)
 
@@ -108,56 +107,26 @@ class TurnStream(Stream):
         return DONE if problem is None else chat_chunks.failure(error_of(problem))
 
 
-class WholeTurn:
-    """A turn as one response, sent when it has ended."""
+def whole_turn(turn: Turn) -> WholeReply:
+    """Return a turn as one response, sent when it has ended."""
 
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-        self._work: asyncio.Task[Reply] | None = None
-        self._ended = False
+    def done(sent: bool) -> None:
+        turn.entered.follower.close()
+        if sent:
+            turn.delivered()
 
-    def end(self) -> None:
-        """End the response from outside."""
-        self._ended = True
-        if self._work is not None:
-            self._work.cancel()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        streams = self._turn.api.streams
-        streams.add(self)
-        self._work = work = asyncio.create_task(self._reply(f"{scope['method']} {scope['path']}"))
-        gone = asyncio.create_task(_until_gone(receive))
-        try:
-            await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                return
-            reply = refusal(shutting_down(), []) if work.cancelled() else work.result()
-            if not gone.done():
-                await reply(scope, receive, send)
-                self._turn.delivered()
-        finally:
-            streams.discard(self)
-            work.cancel()
-            gone.cancel()
-            self._turn.entered.follower.close()
-
-    async def _reply(self, where: str) -> Reply:
-        turn, end = self._turn, None
-        try:
-            async for batch in turn.read(deltas=False):
-                if batch and not isinstance(batch[-1], Piece):
-                    end = batch[-1]
-        except RoostError as error:
-            return refusal(problem_of(error, where), turn.headers)
-        if (problem := turn.problem(end)) is not None or not isinstance(end, TurnEnd):
-            return refusal(problem or shutting_down(), turn.headers)
-        message = {"content": end.answer, "refusal": None}
-        if end.thinking:
-            message["reasoning_content"] = end.thinking
-        body = chat_chunks.whole(turn.id, turn.model, message, finish_of(end), end.usage)
-        return json(200, body, headers=turn.headers)
+    return WholeReply(turn.api, lambda: _whole(turn), lambda problem: refusal(problem, turn.headers), done)
 
 
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _whole(turn: Turn) -> Reply:
+    end = None
+    async for batch in turn.read(deltas=False):
+        if batch and not isinstance(batch[-1], Piece):
+            end = batch[-1]
+    if (problem := turn.problem(end)) is not None or not isinstance(end, TurnEnd):
+        return refusal(problem or shutting_down(), turn.headers)
+    message = {"content": end.answer, "refusal": None}
+    if end.thinking:
+        message["reasoning_content"] = end.thinking
+    body = chat_chunks.whole(turn.id, turn.model, message, finish_of(end), end.usage)
+    return json(200, body, headers=turn.headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Literal, TypeAlias
 
-from roost.log.content import Usage
+from roost.log.content import ToolCall, Usage
 from roost.server.responses import encode
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -20,6 +20,10 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.thinking},
     }
+
+
+def call(part: ToolCall) -> dict[str, Any]:
+    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
 
 
 class Chunks:

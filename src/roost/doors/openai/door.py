@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,13 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.doors.conversations import Conversations, Talk
-from roost.doors.openai.agent_mode import Turn, TurnStream, WholeTurn
+from roost.doors.openai import gateway_mode
+from roost.doors.openai.agent_mode import Turn, TurnStream, whole_turn
 from roost.doors.openai.chat_request import ChatRequest, dialogue
+from roost.doors.openai.client_tools import response_schema, tool_specs
 from roost.doors.openai.errors import refusal
-from roost.errors import Invalid, NotFound
+from roost.errors import Invalid, NotFound, RoostError
+from roost.models.request import Model
 from roost.server.app_state import Api
 from roost.server.door import Door, Methods
 from roost.server.models import survey
@@ -80,15 +84,32 @@ class _Service:
         request = decode_body(scope, data, _decoder)
         if request.n not in (None, 1):
             raise Invalid(f"n: {request.n} answers at once are not possible here; ask for each")
-        if self._agents.find(request.model) is None:
-            raise _unknown(request.model)
-        return await self._agent_mode(request, scope)
+        check_room(self._api)
+        if self._agents.find(request.model) is not None:
+            return await self._agent_mode(request, scope)
+        return gateway_mode.reply(self._api, await self._model(request.model), request)
+
+    async def _model(self, name: str) -> Model:
+        """Return a model that this node's configuration knows. Raises `NotFound`."""
+        if not name or "://" in name:  # a client chooses no addresses
+            raise _unknown(name)
+        try:
+            return await asyncio.to_thread(self._api.runtime.models.resolve, name)
+        except RoostError as error:
+            raise NotFound(
+                f"no agent is called {name!r}, and no model: {error.message}", code="unknown_model"
+            ) from None
 
     async def _agent_mode(self, request: ChatRequest, scope: Scope) -> ReplyCall:
-        check_room(self._api)
+        if tool_specs(request.tools) or response_schema(request.response_format) is not None:
+            raise Invalid(
+                "an agent has its own tools and form of answers: leave `tools` and `response_format` out, or ask a"
+                " model in gateway mode (`model`: `account/name`)",
+                code="unsupported",
+            )
         entered = await self._conversations.enter(_talk(request, scope))
         turn = Turn(self._api, self._conversations, entered, request.model)
-        return TurnStream(turn, usage=request.wants_usage) if request.stream else WholeTurn(turn)
+        return TurnStream(turn, usage=request.wants_usage) if request.stream else whole_turn(turn)
 
 
 def _talk(request: ChatRequest, scope: Scope) -> Talk:

@@ -1,0 +1,52 @@
+"""The tools and the form of the answer that a client asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from roost.errors import Invalid
+from roost.models.request import ToolSpec
+
+
+class _Function(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _JsonSchema(msgspec.Struct):
+    schema: dict[str, Any]
+
+
+def tool_specs(given: list[dict[str, Any]] | None) -> tuple[ToolSpec, ...]:
+    """Return the functions among a client's tools; tools that OpenAI runs itself are left out. Raises `Invalid`."""
+    found: dict[str, ToolSpec] = {}
+    for at, one in enumerate(given or []):
+        if one.get("type") != "function":
+            continue
+        try:
+            function = msgspec.convert(one.get("function"), _Function)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"tools[{at}].function: {error}") from None
+        if function.name in found:
+            raise Invalid(f"tools[{at}].function: two tools are called {function.name!r}")
+        schema = function.parameters or {"type": "object", "properties": {}}
+        found[function.name] = ToolSpec(function.name, function.description or "", schema)
+    return tuple(found.values())
+
+
+def response_schema(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the JSON Schema that the answer must fit; None for any text. Raises `Invalid`."""
+    kind = "text" if given is None else given.get("type")
+    if given is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema":
+        raise Invalid(f"response_format.type: {kind!r} is none of text, json_object, json_schema")
+    try:
+        return msgspec.convert(given.get("json_schema"), _JsonSchema).schema
+    except msgspec.ValidationError as error:
+        raise Invalid(f"response_format.json_schema: {error}") from None

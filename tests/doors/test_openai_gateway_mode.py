@@ -1,0 +1,119 @@
+"""Gateway mode by the official library: one model call by Roost's accounts and ledger."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+from tests.server.conftest import Served
+
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply, Rule, Script
+from roost.testing.scripted import Call
+
+TOML = """
+default = "one/m"
+
+[accounts.one]
+base_url = "{url}"
+key = "env:ONE_KEY"
+retry = {{ tries = 1 }}
+
+[models."one/m"]
+window = 64000
+price = {{ input = 1.0, output = 2.0 }}
+"""
+SCRIPT = Script(
+    rules=(
+        Rule(
+            when="weather",
+            answers=(Reply(text="I ask.", calls=(Call("weather", {"in": "Ghent"}),)), Reply(text="{result}")),
+        ),
+        Rule(when="json", answers=(Reply(text='{"city": "Ghent"}'),)),
+        Rule(answers=(Reply(text="You said: {input}", piece=4),)),
+    )
+)
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"in": {"type": "string"}}}},
+}
+
+
+@pytest.fixture
+def served(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONE_KEY", "k")
+    with ProviderServer(SCRIPT) as stub:
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "models.toml").write_text(TOML.format(url=stub.url))
+        yield serve()
+
+
+def ask(client, text, **more):
+    messages = more.pop("messages", [{"role": "user", "content": text}])
+    return client.chat.completions.create(model="one/m", messages=messages, **more)
+
+
+def test_a_model_is_called_and_charged_without_a_session(served: Served, client):
+    done = ask(client(served), "hi", user="ann")
+    assert done.choices[0].message.content == "You said: hi"
+    assert (done.usage.prompt_tokens, done.usage.completion_tokens) == (100, 20)
+    assert served.get("/sessions")["sessions"] == []
+    assert served.get("/costs")["month"]["spent"] > 0
+
+
+def test_a_stream(served, client):
+    chunks = list(ask(client(served), "hi", stream=True, stream_options={"include_usage": True}))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "You said: hi"
+    assert chunks[-1].usage.total_tokens == 120
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_of_the_client(served, client, stream):
+    c = client(served)
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "the weather?"}]
+    if stream:
+        with c.chat.completions.stream(model="one/m", messages=messages, tools=[TOOL]) as events:
+            choice = events.get_final_completion().choices[0]
+    else:
+        choice = ask(c, "", messages=messages, tools=[TOOL], tool_choice="auto").choices[0]
+    (call,) = choice.message.tool_calls
+    assert (choice.finish_reason, call.function.name) == ("tool_calls", "weather")
+    assert json.loads(call.function.arguments) == {"in": "Ghent"}
+    made = {"id": call.id, "type": "function", "function": {"name": "weather", "arguments": call.function.arguments}}
+    messages += [
+        {"role": "assistant", "content": "I ask.", "tool_calls": [made]},
+        {"role": "tool", "tool_call_id": call.id, "content": "rain"},
+    ]
+    assert ask(c, "", messages=messages, tools=[TOOL]).choices[0].message.content == "rain"
+    with pytest.raises(openai.BadRequestError):
+        ask(c, "", messages=messages[:-1], tools=[TOOL])
+
+
+def test_structured_output_parsed_by_the_library(served, client):
+    import pydantic
+
+    class City(pydantic.BaseModel):
+        city: str
+
+    messages = [{"role": "user", "content": "json, please"}]
+    done = client(served).chat.completions.parse(model="one/m", messages=messages, response_format=City)
+    assert done.choices[0].message.parsed == City(city="Ghent")
+
+
+@pytest.mark.parametrize("name", ["nobody", "one/", "two/m", "http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1#m", ""])
+def test_an_unknown_model_is_not_found(served, client, name):
+    with pytest.raises(openai.NotFoundError) as refused:
+        client(served).chat.completions.create(model=name, messages=[{"role": "user", "content": "hi"}])
+    assert refused.value.code == "model_not_found"
+
+
+def test_a_failing_provider_is_an_error_in_the_protocols_shape(serve, client, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONE_KEY", "k")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "models.toml").write_text(TOML.format(url="http://127.0.0.1:1"))
+    c = client(serve(), max_retries=0)
+    with pytest.raises(openai.InternalServerError):
+        ask(c, "hi")
+    with pytest.raises(openai.APIError):
+        list(ask(c, "hi", stream=True))
