@@ -148,7 +148,7 @@ def roost() -> None:
     \b
       roost run "What is in this folder?"     one task, in this folder
       roost chat                              a conversation
-      roost up -d                             a daemon, so that work goes on without a terminal
+      roost up -d                             a daemon, so that work continues without a terminal
     """
 
 

@@ -43,10 +43,10 @@ def places(hidden: bool, *, store: bool = False) -> Callable[[F], F]:
             click.option("--url", metavar="URL", expose_value=False, callback=_url, hidden=hidden,
                          help="A daemon's address. [env: ROOST_URL; default: the home's daemon]"),
             click.option("--store", metavar="URL", expose_value=False, callback=_store, hidden=hidden and not store,
-                         help="Where the logs are: postgresql://user@host/database. A password belongs into "
+                         help="Where the logs are: postgresql://user@host/database. Put a password into "
                          "ROOST_STORE. [env: ROOST_STORE; default: the home's SQLite file]"),
             click.option("--home", metavar="DIR", expose_value=False, callback=_home, hidden=hidden, is_eager=True,
-                         help="Where everything is kept. [env: ROOST_HOME; default: ~/.roost]"),
+                         help="The folder that holds everything. [env: ROOST_HOME; default: ~/.roost]"),
         ):  # fmt: skip
             command = option(command)
         return command

@@ -65,7 +65,7 @@ def _changed(waiting: PendingApproval, changes: dict[str, Any], whole: bool) -> 
     help="Run it with another argument than the model's (repeatable), or with JSON for all of them.",
 )
 @click.option("--always", is_flag=True, help="Allow commands that begin like this one for the rest of the session.")
-@click.option("--note", metavar="TEXT", help="What the agent is told with the answer.")
+@click.option("--note", metavar="TEXT", help="A text for the agent, sent with the answer.")
 @as_json
 def approve(
     app: App,

@@ -25,7 +25,7 @@ _LAST = 4
 def attach(app: App, session: str | None) -> int:
     """Follow a session live, text as it is written; by default the newest session.
 
-    It begins with the last messages, and says what a session at rest waits for. Ctrl-C leaves, and the session goes on.
+    It begins with the last messages, and says what a session at rest waits for. Ctrl-C leaves; the session continues.
     After a restart of the daemon it continues without a gap. It asks about calls that wait for a person. Without a
     daemon this command does the session's unfinished work while it runs.
     """

@@ -41,7 +41,7 @@ _HELP = """\
 @click.option("--workspace", "-w", metavar="DIR", default=".", help="The folder to work in. [default: this one]")
 @click.option("--private", is_flag=True, help="Work in an empty folder of the session's own instead.")
 @click.option("--model", "-m", metavar="NAME", help="A model for this session, as in openai/gpt-5-mini or local.")
-@click.option("--session", "-s", metavar="SESSION", help="Go on with this session; @last is the newest.")
+@click.option("--session", "-s", metavar="SESSION", help="Continue this session; @last is the newest.")
 @click.option("--yes", "-y", is_flag=True, help="Approve every tool call without asking.")
 @agent_places
 def chat(

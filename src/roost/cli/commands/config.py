@@ -115,7 +115,7 @@ def reload(app: App, as_json: bool) -> int:
 
     The daemon reads most changed files without this command. It needs the command for Python files, policy.toml, the
     file of ROOST_MODELS, and a file outside the home that changes what its agent may do. Running turns continue
-    unchanged. A wrong file changes nothing, and the exit code is 1.
+    unchanged. A file with an error changes nothing; then the exit code is 1.
     """
     node = app.daemon()
     if node is None:

@@ -89,7 +89,7 @@ pause = _command(
     "pause",
     """Pause sessions where they are.
 
-    The running step is interrupted, and `roost resume` resumes it; messages wait meanwhile.""",
+    This interrupts the running step; `roost resume` resumes it. Messages wait meanwhile.""",
 )
 
 
@@ -100,7 +100,7 @@ pause = _command(
 def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool) -> int:
     """Resume paused or failed sessions.
 
-    With --from also stopped ones: each is rolled back (`roost rollback`) and resumed, by one order.
+    With --from it also resumes stopped sessions: it rolls each back (`roost rollback`) and resumes it, by one order.
     """
     if start is None:
         return _control(app, sessions, "resume", as_json=as_json)
@@ -131,7 +131,7 @@ stop = _command(
     "stop",
     """Stop sessions; they take no more messages.
 
-    Like cancel, and the session refuses messages until `roost start`.""",
+    This also cancels the running turn. The session refuses messages until `roost start`.""",
 )
 start = _command("start", """Start stopped sessions again.""")
 trust = _command(
@@ -139,7 +139,7 @@ trust = _command(
     """Clear the untrusted-content mark of sessions.
 
     A session that has read text of strangers asks before each call with an outside effect, unless a rule of yours
-    allows the call. Use this after you have looked at what it read.""",
+    allows the call. Use this after you have checked that text.""",
 )
 
 
@@ -189,7 +189,7 @@ def _came(done: Compaction) -> str:
 def rm(app: App, sessions: tuple[str, ...], force: bool, as_json: bool) -> int:
     """Delete sessions, their logs and private files.
 
-    A folder of yours that a session worked in is not touched. In a terminal it asks first.
+    Roost does not touch a folder of yours that a session worked in. In a terminal the command asks first.
     """
     import sys
 

@@ -36,15 +36,20 @@ _FIRST_SECONDS = 0.5
 @click.option("--port", type=WholeNumber(0, 65535), help="[env: ROOST_PORT; default: 7667; 0: any free one]")
 @click.option("--allow-public", is_flag=True, help="Allow an address that other machines reach; needs --token.")
 @click.option(
-    "--session-timeout", type=click.FloatRange(1), metavar="SECONDS", help="Stop sessions unused for so long."
+    "--session-timeout",
+    type=click.FloatRange(1),
+    metavar="SECONDS",
+    help="Stop sessions that were unused for this long.",
 )
-@click.option("--retention", type=click.FloatRange(1), metavar="SECONDS", help="Delete sessions stopped so long ago.")
+@click.option(
+    "--retention", type=click.FloatRange(1), metavar="SECONDS", help="Delete sessions that were stopped this long ago."
+)
 @click.option(
     "--lease",
     type=click.FloatRange(1, 300),
     envvar="ROOST_LEASE",
     metavar="SECONDS",
-    help="A node that is silent for so long loses its sessions to other nodes. [env: ROOST_LEASE; default: 10]",
+    help="A node that is silent for this long loses its sessions to other nodes. [env: ROOST_LEASE; default: 10]",
 )
 @click.option("--snapshots", metavar="URL", help="The snapshot store of all nodes: file:///folder or s3://bucket.")
 @click.option(

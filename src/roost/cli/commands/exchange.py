@@ -35,7 +35,7 @@ _SHOWN = 12
     type=click.Choice(FORMATS),
     default="roost",
     show_default=True,
-    help="Roost's own, a session log of Claude Code or of Codex, or text for people.",
+    help="Roost's own format, a session log of Claude Code or of Codex, or text for people.",
 )
 @click.option(
     "--output",
@@ -43,7 +43,7 @@ _SHOWN = 12
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     default="-",
     metavar="FILE",
-    help="Where to write it; nothing there is touched before it is whole. Default: -, standard output.",
+    help="The file to write. An existing file stays until the new one is complete. Default: -, standard output.",
 )
 @click.option(
     "--files",
@@ -80,20 +80,18 @@ def export(app: App, session: str | None, format: Format, output: Path, files: P
 @click.option(
     "--agent",
     metavar="NAME",
-    help="Whose session it becomes. Default: the definition in the file; of a foreign log, assistant.",
+    help="The agent of the session. Default: the definition in the file; for a foreign log, assistant.",
 )
 @click.option(
     "--format",
     "-f",
     type=click.Choice([name for name in FORMATS if name != "transcript"]),
-    help="What the file is. Default: what it looks like.",
+    help="The format of the file. Default: by its content.",
 )
-@click.option("--title", metavar="TEXT", help="Its title. Default: the file's.")
-@click.option(
-    "--workspace", "-w", metavar="DIR", help="A folder of yours that it works in. Default: a new, private one."
-)
-@click.option("--user", metavar="NAME", help="Whose memory it has. Default: nobody's, whatever the file says.")
-@click.option("--again", is_flag=True, help="A new session, though this file was imported before.")
+@click.option("--title", metavar="TEXT", help="The title. Default: the file's.")
+@click.option("--workspace", "-w", metavar="DIR", help="A folder of yours to work in. Default: a new, private one.")
+@click.option("--user", metavar="NAME", help="The user whose memory it has. Default: none, whatever the file says.")
+@click.option("--again", is_flag=True, help="Make a new session, even if this file was imported before.")
 @as_json
 def import_(
     app: App,
@@ -109,9 +107,9 @@ def import_(
 ) -> int:  # fmt: skip
     """Make a session from a file that Roost, Claude Code or Codex wrote.
 
-    All of the file is imported, or nothing: an error names the line. Nothing in the file runs, and calls that were
-    running when it was written count as ended. A definition in the file decides what its agent may do: import only
-    files that you trust, or name an --agent.
+    Roost imports the whole file or nothing; an error names the line. Nothing in the file runs: calls that were in
+    progress in it count as interrupted. A definition in the file decides what its agent may do: import only files
+    that you trust, or name an --agent.
     """
     node = app.node()
     try:

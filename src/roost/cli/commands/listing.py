@@ -27,12 +27,12 @@ _STATES: dict[str, SessionState] = {
 
 
 @command("ps")
-@click.option("--all", "-a", "everything", is_flag=True, help="Stopped ones too.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Also list stopped sessions.")
 @click.option("--agent", metavar="NAME", help="Only sessions of this agent.")
 @click.option(
     "--state", type=click.Choice(tuple(_STATES)), help="Only sessions in this state. [running: the first four]"
 )
-@click.option("--limit", "-n", type=WholeNumber(1, 10_000), default=50, help="At most so many. [default: 50]")
+@click.option("--limit", "-n", type=WholeNumber(1, 10_000), default=50, help="List at most this many. [default: 50]")
 @click.option("--tree", is_flag=True, help="Show the descendants of each session below it.")
 @as_json
 def ps(

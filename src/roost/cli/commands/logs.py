@@ -26,7 +26,7 @@ _decode = msgspec.json.Decoder(dict[str, object])
 
 @command("logs")
 @session_argument
-@click.option("--follow", "-f", is_flag=True, help="Go on with new events until Ctrl-C.")
+@click.option("--follow", "-f", is_flag=True, help="Also print new events, until Ctrl-C.")
 @click.option(
     "--after",
     type=WholeNumber(0),

@@ -192,7 +192,9 @@ _SOURCES = {
 
 @command("check")
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT]...")
-@click.option("--timeout", type=click.FloatRange(0.1, 600), default=15.0, help="Seconds for each. [default: 15]")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1, 600), default=15.0, help="Seconds for each account. [default: 15]"
+)
 @as_json
 def check_command(app: App, accounts: tuple[str, ...], timeout: float, as_json: bool) -> int:
     """Check whether accounts work, all at the same time.

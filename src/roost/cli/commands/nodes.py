@@ -72,16 +72,16 @@ def _row(node: NodeEntry) -> tuple[str, ...]:
 
 @command("drain")
 @click.option(
-    "--grace", type=click.FloatRange(0), metavar="SECONDS", help="For steps in progress to end. [default: 30]"
+    "--grace", type=click.FloatRange(0), metavar="SECONDS", help="The time for steps in progress to end. [default: 30]"
 )
 @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
 @as_json
 def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -> int:
     """Move the sessions of a node to other nodes.
 
-    The command waits until no session is left. Each session moves after its step in progress. A step that does not end
-    within --grace is interrupted, and resumed elsewhere as after a crash. The node still answers requests, but claims
-    no session; then stop it with `roost down`. Exit code: 0 when no session is left, 1 after the timeout.
+    The command waits until no session is left. Each session moves after its step in progress. The node interrupts a
+    step that does not end within --grace; another node resumes it as after a crash. The node still answers requests,
+    but claims no session. Then stop it with `roost down`. Exit code: 0 when no session is left, 1 after the timeout.
     """
     daemon = _daemon(app)
     try:

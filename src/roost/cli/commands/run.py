@@ -17,9 +17,9 @@ from roost.cli.options import agent_places, as_json, attached, command
 @click.option("--workspace", "-w", metavar="DIR", default=".", help="The folder to work in. [default: this one]")
 @click.option("--private", is_flag=True, help="Work in an empty folder of the session's own instead.")
 @click.option("--model", "-m", metavar="NAME", help="A model for this session, as in openai/gpt-5-mini or local.")
-@click.option("--session", "-s", metavar="SESSION", help="Go on with this session instead of a new one.")
+@click.option("--session", "-s", metavar="SESSION", help="Continue this session instead of a new one.")
 @click.option("--yes", "-y", is_flag=True, help="Approve every tool call without asking.")
-@click.option("--quiet", "-q", is_flag=True, help="Print the answer alone.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the answer.")
 @attached
 @agent_places
 @as_json

@@ -23,7 +23,13 @@ ENGINES = ("llama.cpp", "ollama", "vllm", "transformers")
 
 @command("serve-model")
 @click.argument("model", required=False)
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True, help="What runs it.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=ENGINES[0],
+    show_default=True,
+    help="The engine that runs the model.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=WholeNumber(0, 65535), default=8800, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -31,14 +37,16 @@ ENGINES = ("llama.cpp", "ollama", "vllm", "transformers")
 )
 @click.option("--name", metavar="TEXT", help="The model's name in requests. [default: the file's or the model's name]")
 @click.option("--slots", type=WholeNumber(1, 512), help="Requests at the same time. [default: 4, or the engine's]")
-@click.option("--context", type=WholeNumber(64), metavar="TOKENS", help="Of each conversation. [default: 4096]")
-@click.option("--threads", type=WholeNumber(1), help="Of the CPU. [default: the cores less one]")
-@click.option("--gpu-layers", type=WholeNumber(0), metavar="N", help="How many layers leave the CPU.")
+@click.option("--context", type=WholeNumber(64), metavar="TOKENS", help="Tokens of each conversation. [default: 4096]")
+@click.option("--threads", type=WholeNumber(1), help="Threads of the CPU. [default: the cores less one]")
+@click.option("--gpu-layers", type=WholeNumber(0), metavar="N", help="The number of layers that run on the GPU.")
 @click.option("--embeddings/--chat", default=None, help="The purpose of the server. [default: as the model says]")
-@click.option("--device-memory", type=float, metavar="SHARE", help="vLLM: of each device's memory, within 0 and 1.")
+@click.option(
+    "--device-memory", type=float, metavar="SHARE", help="vLLM: the share of each device's memory, from 0 to 1."
+)
 @click.option("--max-memory", metavar="LIST", help="Transformers: by device, as in 0=20GiB,1=20GiB,cpu=64GiB.")
-@click.option("--devices", type=WholeNumber(1), metavar="N", help="vLLM: over how many the model is spread.")
-@click.option("--dry-run", is_flag=True, help="Another engine: only print the command.")
+@click.option("--devices", type=WholeNumber(1), metavar="N", help="vLLM: the number of devices for the model.")
+@click.option("--dry-run", is_flag=True, help="For another engine: only print its command.")
 def serve_model(
     app: App,
     model: str | None,

@@ -28,7 +28,7 @@ _ROWS = 60
 
 @command("show")
 @session_argument
-@click.option("--messages", "-n", "count", type=WholeNumber(0), default=6, help="How many messages. [default: 6]")
+@click.option("--messages", "-n", "count", type=WholeNumber(0), default=6, help="The number of messages. [default: 6]")
 @click.option("--full", is_flag=True, help="All lines of each call that waits for an answer.")
 @as_json
 def show(app: App, session: str | None, count: int, full: bool, as_json: bool) -> int:

@@ -53,7 +53,7 @@ def say_files(done: Travelled) -> None:
 @command("checkpoint")
 @session_argument
 @click.argument("label", required=False)
-@click.option("--drop", is_flag=True, help="Keep the checkpoint LABEL (or at this position) no more.")
+@click.option("--drop", is_flag=True, help="Drop the checkpoint LABEL (a label or a position).")
 @as_json
 def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_json: bool) -> int:
     """Save a session as a checkpoint, for a later rollback or fork.
@@ -103,8 +103,8 @@ def checkpoints(app: App, session: str | None, as_json: bool) -> int:
 def diff(app: App, session: str | None, since: str | None, until: str | None, as_json: bool) -> int:
     """Show what changed in a session's files since a checkpoint, or between two.
 
-    A checkpoint is a label or an event's number; the default is the newest. Only private files are compared, text files
-    line by line; a folder of yours has no checkpoints.
+    A checkpoint is a label or an event's number; the default is the newest. The command compares private files only,
+    text files line by line; a folder of yours has no checkpoints.
     """
     with _session(app, session) as (node, found):
         done = node.checkpoints.diff(found, since=since, until=until)
@@ -145,12 +145,12 @@ def _detail(one: FileChange) -> str:
 @command("rollback")
 @session_argument
 @click.option("--to", metavar="N|LABEL", help="An event's number (`roost logs`) or a checkpoint. [default: the newest]")
-@click.option("--undo", is_flag=True, help="Make it what it was before its last rollback.")
+@click.option("--undo", is_flag=True, help="Undo the session's last rollback.")
 @as_json
 def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json: bool) -> int:
     """Roll a session back to a checkpoint: its conversation, its memory and its private files.
 
-    A running turn is cancelled. The log keeps everything, and spent money stays spent; `--undo` undoes the rollback. A
+    This cancels a running turn. The log keeps everything, and spent money stays spent; `--undo` undoes the rollback. A
     folder of yours that the session works in stays as it is.
     """
     if undo and to is not None:
@@ -172,7 +172,7 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
 @command("fork")
 @session_argument
 @click.option("--at", metavar="N|LABEL", help="An event's number or a checkpoint. [default: where its last turn ended]")
-@click.option("--title", metavar="TEXT", help="Of the new session.")
+@click.option("--title", metavar="TEXT", help="The title of the new session.")
 @as_json
 def fork(app: App, session: str | None, at: str | None, title: str | None, as_json: bool) -> int:
     """Make a new session that begins like another one, and continues independently.

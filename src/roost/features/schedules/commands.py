@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from roost.cli.node import Node
     from roost.features.schedules.api import ScheduleView
 
-_in_session = click.option("--session", "-s", metavar="SESSION", help="Of this session, where several have the name.")
+_in_session = click.option(
+    "--session", "-s", metavar="SESSION", help="The session of the schedule, if several schedules have the name."
+)
 
 
 @click.group("schedule")
@@ -57,19 +59,21 @@ def _node(app: App) -> Generator[Node]:
 @click.option("--cron", metavar="FIELDS", help="As in '0 9 * * 1-5': minute, hour, day, month, day of the week.")
 @click.option("--every", metavar="DURATION", help="As in 30m, 2h, 1d.")
 @click.option("--at", metavar="TIME", help="Once, as in '2026-12-24 18:00'.")
-@click.option("--in", "later", metavar="DURATION", help="Once, so long from now.")
+@click.option("--in", "later", metavar="DURATION", help="Once, after this time from now.")
 @click.option("--zone", metavar="NAME", help="The time zone, as in Europe/Berlin. [default: this machine's]")
 @click.option("--missed", type=click.Choice(("once", "skip", "all")), default="once", show_default=True,
               help="What happens to missed times.")  # fmt: skip
 @click.option("--jitter", metavar="DURATION", help="The longest delay of a firing.")
-@click.option("--fresh", is_flag=True, help="Without the earlier conversation.")
+@click.option("--fresh", is_flag=True, help="Run its turns without the earlier conversation.")
 @click.option("--heartbeat", is_flag=True, help="Fresh, with small limits; rests when there is nothing to do.")
 @click.option("--steps", type=WholeNumber(1), help="Model calls that one turn may take.")
 @click.option("--money", type=click.FloatRange(0), metavar="DOLLARS", help="The highest cost of one turn.")
-@click.option("--session", "-s", metavar="SESSION", help="For this session instead of a new one.")
+@click.option("--session", "-s", metavar="SESSION", help="Use this session instead of a new one.")
 @click.option("--agent", metavar="NAME", help="The agent of the new session. [default: assistant]")
-@click.option("--workspace", "-w", metavar="DIR", default=".", help="Its folder. [default: this one]")
-@click.option("--private", is_flag=True, help="An empty folder of its own instead.")
+@click.option(
+    "--workspace", "-w", metavar="DIR", default=".", help="The folder of the new session. [default: this one]"
+)
+@click.option("--private", is_flag=True, help="Give it an empty folder of its own instead.")
 @agent_places
 @as_json
 def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
@@ -104,7 +108,7 @@ def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
 
 
 @command("list", store=True)
-@click.option("--session", "-s", metavar="SESSION", help="Of this session alone.")
+@click.option("--session", "-s", metavar="SESSION", help="List only schedules of this session.")
 @as_json
 def list_(app: App, session: str | None, as_json: bool) -> int:
     """List schedules, the next one first."""
