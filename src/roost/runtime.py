@@ -33,7 +33,6 @@ from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.service_host import ServiceHost
-from roost.kernel.session_views import SessionView
 from roost.kernel.sessions import Sessions
 from roost.kernel.settings_reload import Reloading
 from roost.kernel.snapshot_store_id import agree, refuse_without
@@ -44,7 +43,9 @@ from roost.log.content import AssistantMessage, UserPart
 from roost.log.dispatch import Dispatcher
 from roost.log.event_bus import Bus
 from roost.log.ledger import LostCall
-from roost.log.protocols import Accepted, Record, SessionInfo
+from roost.log.protocols import Accepted, Record
+from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, SessionInfo
+from roost.log.session_views import SessionView
 from roost.log.store import Durability, Store
 from roost.models.profile import Price
 from roost.policy.loading import FILE, Policy, load_policy
@@ -383,7 +384,7 @@ class SessionHandle:
         self.bus = Bus(runtime.node.store, session, self._sessions.emit)
 
     async def send(
-        self, content: str | Sequence[UserPart], *, mode: ev.InputMode = "follow_up", key: str | None = None
+        self, content: str | Sequence[UserPart], *, mode: InputMode = "follow_up", key: str | None = None
     ) -> Accepted:
         return await self._sessions.send(self.id, content, mode=mode, key=key)
 
@@ -424,18 +425,18 @@ class SessionHandle:
         async for record in self._sessions.tail(self.id, after=after):
             yield record.event
 
-    async def control(self, action: ev.ControlAction) -> SessionInfo:
+    async def control(self, action: ControlAction) -> SessionInfo:
         return await self._sessions.control(self.id, action)
 
     async def approve(
         self,
         call: str,
-        decision: ev.Decision = "approve",
+        decision: Decision = "approve",
         *,
         note: str | None = None,
         arguments: Mapping[str, Any] | None = None,
         always: Sequence[str] = (),
-        scope: ev.GrantScope | None = None,
+        scope: GrantScope | None = None,
         asked: int | None = None,
     ) -> Accepted:
         """Answer a waiting call, as `Sessions.approve`."""

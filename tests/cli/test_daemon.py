@@ -36,6 +36,29 @@ def test_up_and_down(roost: Machine) -> None:
     assert roost("down", "--json").ok().json == {"stopped": False}
 
 
+_NODE = ("roost.kernel", "roost.stores", "roost.runtime", "roost.server.app")
+_EVENTS = ("roost.features", "roost.agent", "roost.log.events", "roost.log.inputs", "asyncio")
+
+
+@pytest.mark.parametrize(
+    ("command", "unneeded"),
+    [
+        (("ps",), (*_NODE, *_EVENTS)),
+        (("send", "@last", "hello"), (*_NODE, *_EVENTS)),
+        (("show",), (*_NODE, "roost.features", "roost.agent", "asyncio")),
+        (("run", "hello"), _NODE),
+    ],
+    ids=["ps", "send", "show", "run"],
+)
+def test_import_budget(daemon: Machine, command: tuple[str, ...], unneeded: tuple[str, ...]) -> None:
+    """A command that a daemon answers imports neither a node nor, to list and to send, what is in a log."""
+    daemon("run", "hello").ok()
+    told = daemon(*command, env={"PYTHONPROFILEIMPORTTIME": "1"}).ok().err
+    imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+    assert "roost.cli.main" in imported
+    assert [name for name in imported if name.startswith(unneeded)] == []
+
+
 def test_of_several_at_once_one_starts_and_all_are_content(roost: Machine) -> None:
     starts = [roost.start("up", "-d", "--json") for _ in range(3)]
     said = [process.communicate(timeout=60) for process in starts]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from roost.cli.spinner import Working
-from roost.kernel.frames import Progress
+from roost.log.frames import Progress
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Fault, Reply, Rule, Script
 

@@ -15,6 +15,7 @@ from roost.log.content import AssistantMessage, Text, ToolCall
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
 from roost.log.protocols import Append, NewSession, Snapshot
+from roost.log.session_info import TurnOutcome
 from roost.stores.sqlite.store import open_sqlite
 from tests.harness.crash.check import Sent, check, problems
 from tests.harness.crash.killing import KillingStore
@@ -24,7 +25,7 @@ AT: dict[str, Any] = {"at": 1.0}
 KEY = "s:1:c"
 
 
-def turn(*middle: ev.Event, outcome: ev.TurnOutcome = "answered", answer: str = "yes #1.") -> list[ev.Event]:
+def turn(*middle: ev.Event, outcome: TurnOutcome = "answered", answer: str = "yes #1.") -> list[ev.Event]:
     """A turn whose model calls a tool, then answers. `middle` is what became of the call."""
     call = ToolCall("c", "never_effect")
     return [

@@ -15,7 +15,7 @@ import msgspec
 from roost.agent.definition import Agent, Limits
 from roost.errors import RoostError
 from roost.kernel.config import KernelConfig
-from roost.log.events import InputMode
+from roost.log.session_info import InputMode
 from roost.providers.accounts import Models
 from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig, PriceTable
 from roost.routing.breakers import Breaking

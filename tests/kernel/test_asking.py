@@ -10,8 +10,8 @@ import pytest
 
 from roost import Agent, Approval, ApprovalNeeded, tool
 from roost.errors import ConfigError
-from roost.kernel.session_views import WaitingCall
 from roost.log import events as ev
+from roost.log.session_views import WaitingCall
 from roost.policy.loading import Approvals, Policy
 from roost.testing.scripted import ScriptedModel, by_step
 

@@ -17,7 +17,8 @@ from roost.log.content import ErrorData, Text, Usage
 from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ModelStarted, encode_event
 from roost.log.ledger import Balance, LostCall
 from roost.log.portable import SessionDump
-from roost.log.protocols import Record, SessionInfo
+from roost.log.protocols import Record
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.models.profile import Price
 from roost.money.budgets import NANO, BudgetEntry, Held, Month, Share, Spender

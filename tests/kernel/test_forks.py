@@ -18,6 +18,7 @@ from roost.kernel.home import store_name
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.log.protocols import Append
+from roost.log.session_info import ControlAction
 from roost.log.store import Store
 from roost.runtime import Runtime, TurnFailed
 from roost.testing.scripted import ScriptedModel
@@ -270,7 +271,7 @@ async def test_whoever_goes_first_leaves_it_what_it_has(tmp_path: Path, order: s
 
 
 @pytest.mark.parametrize("action", ["pause", "stop"])
-async def test_resumed_from_a_checkpoint(stage: Stage, action: ev.ControlAction) -> None:
+async def test_resumed_from_a_checkpoint(stage: Stage, action: ControlAction) -> None:
     async with stage.up() as runtime:
         session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
         await session.ask("sh echo 1 > a")

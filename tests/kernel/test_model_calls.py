@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from roost.agent.definition import Agent
-from roost.kernel.frames import Delta
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, Usage
+from roost.log.frames import Delta
 from roost.models.request import Completed, ModelEvent, Notice, Price, Profile, Request, TextDelta
 from roost.routing.recovery import Chains, Degrading
 from roost.runtime import Runtime, SessionHandle, TurnFailed

@@ -15,7 +15,7 @@ from roost.features.delegation.events import ChildEnded, ChildStarted
 from roost.features.jobs.events import JobEnded
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage, UserMessage
-from roost.log.events import ControlAction
+from roost.log.session_info import ControlAction
 from roost.models.request import Request
 from roost.runtime import Runtime, SessionHandle
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step

@@ -12,6 +12,7 @@ from roost.errors import ConfigError, Invalid, NotFound
 from roost.features.compaction.events import ContextCompacted
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, Usage
+from roost.log.session_info import Decision
 from roost.models.request import Price, Profile
 from roost.runtime import SessionHandle, TurnFailed
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
@@ -238,7 +239,7 @@ async def test_call_ids_that_a_provider_repeats_are_made_unique(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("decision", "outcome"), [("approve", "ok"), ("reject", "denied")])
-async def test_approval_is_durable(tmp_path: Path, decision: ev.Decision, outcome: str) -> None:
+async def test_approval_is_durable(tmp_path: Path, decision: Decision, outcome: str) -> None:
     traces = Traces()
     traces.gate.set()
     asking = agent([calling("safe"), "end"], traces.tools(), permissions="ask")

@@ -19,6 +19,7 @@ from roost.features.memory.events import ConsolidationStarted, MemoryChanged, Me
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.log.schedule_events import ScheduleSpec
+from roost.log.session_info import ControlAction
 from roost.memory.rights import Consolidate, Memory
 from roost.models.request import Request
 from roost.runtime import Runtime, SessionHandle
@@ -300,7 +301,7 @@ async def test_a_quick_exchange_pays_for_no_question_at_each_turn(tmp_path: Path
 
 @pytest.mark.parametrize("order", ["pause", "cancel"])
 async def test_a_pause_puts_it_off_and_a_cancel_ends_it(
-    tmp_path: Path, order: ev.ControlAction, clock: MovedClock
+    tmp_path: Path, order: ControlAction, clock: MovedClock
 ) -> None:
     asked: list[str] = []
     async with running(tmp_path, clerk([slow(), json.dumps(_FACTS)], asked)) as runtime:

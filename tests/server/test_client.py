@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 
 from roost import Agent, Client, Runtime, SyncClient
-from roost.api.sessions import event_of
+from roost.api.session_contents import event_of
 from roost.client.app_transport import AppTransport, LoopTransport
 from roost.client.frames import Logged
 from roost.client.http1 import BadResponse, ResponseReader
 from roost.client.requests import ApiError, Unreachable
 from roost.errors import Conflict, Invalid, NotFound
-from roost.kernel.frames import Delta
-from roost.kernel.session_views import WaitingCall
 from roost.log import events as ev
+from roost.log.frames import Delta
 from roost.log.schedule_events import ScheduleSpec
+from roost.log.session_info import Decision
+from roost.log.session_views import WaitingCall
 from roost.server.app import build_app
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.function import tool
@@ -64,7 +65,7 @@ async def test_ask_gives_the_answer_its_pieces_and_what_a_person_decides(client)
     asked: list[WaitingCall] = []
     pieces: list[str] = []
 
-    async def decide(call: WaitingCall) -> ev.Decision:
+    async def decide(call: WaitingCall) -> Decision:
         asked.append(call)
         return "approve"
 

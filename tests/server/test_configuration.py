@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roost.agent.definition import Agent
-from roost.api.sessions import event_of
+from roost.api.session_contents import event_of
 from roost.client.sync_client import SyncClient
 from roost.testing.scripted import ScriptedModel
 

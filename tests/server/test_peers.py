@@ -11,9 +11,9 @@ from email.utils import formatdate
 import pytest
 
 from roost.kernel.delta_hub import Cleared, Hub
-from roost.kernel.frames import Delta
 from roost.kernel.peers import HttpPeers, PeerFailed, Secret, sign, verify
 from roost.log.dispatch import NodeCard, NodeInfo
+from roost.log.frames import Delta
 from roost.stores.sqlite.store import open_sqlite
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -19,6 +19,7 @@ from roost.log import events as ev
 from roost.log.content import ErrorData, ResultPart, ToolOutcome
 from roost.log.inputs import ControlInput, Input
 from roost.log.protocols import Delivery, InboxItem
+from roost.log.session_info import TurnOutcome
 from roost.models.request import Budget, Completed, Effort, Failed, Intent, Model
 from roost.policy.gate import GateCall, Verdict
 from roost.tools.base import Tool, Toolbox, ToolContext
@@ -120,7 +121,7 @@ class Feature:
     async def enter_turn(self, session: Session) -> None:
         """Prepare a turn that begins or is resumed. Raises `Interrupted`, `ObjectsFailed`."""
 
-    def ending(self, session: Session, outcome: ev.TurnOutcome, reason: str | None) -> Sequence[Delivery]:
+    def ending(self, session: Session, outcome: TurnOutcome, reason: str | None) -> Sequence[Delivery]:
         """Return messages to other sessions that the end of the turn causes."""
         return ()
 

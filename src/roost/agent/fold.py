@@ -28,6 +28,7 @@ from roost.agent.state import (
 )
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, ToolOutcome, Usage, UserMessage
+from roost.log.session_info import Decision
 from roost.models.tokens import estimate
 
 Fold: TypeAlias = Callable[[State, Any], object]
@@ -192,7 +193,7 @@ def spend(state: State, usage: Usage | None) -> None:
             state.turn.usage += usage
 
 
-_OPEN: dict[ev.Decision, CallStatus] = {"approve": "approved", "reject": "rejected", "modify": "approved"}
+_OPEN: dict[Decision, CallStatus] = {"approve": "approved", "reject": "rejected", "modify": "approved"}
 
 
 def _apply_tool(

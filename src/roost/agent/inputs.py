@@ -21,6 +21,7 @@ from roost.log.inputs import (
     admits,
 )
 from roost.log.protocols import InboxItem, TimerSpec
+from roost.log.session_info import SessionState
 
 
 def has_control(session: Session) -> bool:
@@ -84,7 +85,7 @@ def is_idle(state: State) -> bool:
     return state.phase == "idle" and not state.timers and not state.children
 
 
-def _apply(session: Session, item: InboxItem, order: ControlInput, state: ev.SessionState) -> None:
+def _apply(session: Session, item: InboxItem, order: ControlInput, state: SessionState) -> None:
     match order.action:
         case "start":
             _enter(session, "running", state in ("created", "stopped", "error"))
@@ -180,7 +181,7 @@ def _receive(session: Session, item: InboxItem) -> None:
             raise AssertionError(f"{item.input!r} is not conversation")
 
 
-def _enter(session: Session, state: ev.SessionState, fits: bool) -> None:
+def _enter(session: Session, state: SessionState, fits: bool) -> None:
     if fits and session.state.state != state:
         session.note(ev.StateChanged(at=time.time(), state=state))
 

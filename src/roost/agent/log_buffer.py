@@ -12,9 +12,9 @@ import msgspec
 
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Fenced, StoreCorrupt, StoreFailed, StoreUnreachable
-from roost.log import events as ev
 from roost.log.facts import FactChange, FactWrite
 from roost.log.protocols import Append, CheckpointRow, Claim, Delivery, Moved, Snapshot, TimerSpec
+from roost.log.session_info import Phase, SessionState
 
 log = logging.getLogger("roost.session")
 SNAPSHOT_EVENTS = 256
@@ -58,7 +58,7 @@ class LogBuffer:
         self.epoch = claim.epoch
         self._session = claim.info.id
         self._journal, self._state, self._stopped = journal, state, stopped
-        self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
+        self._stored: tuple[SessionState, Phase] = (claim.info.state, claim.info.phase)
         self._bodies: list[bytes] = []
         self._kept: _Beside | None = None
         self._snapshot_due = False

@@ -10,7 +10,7 @@ from roost.agent.feature import asked
 from roost.agent.outcomes import close_calls, end_turn, fail_step
 from roost.agent.session import Interrupted, Session
 from roost.agent.speculation import Speculation
-from roost.log import events as ev
+from roost.log.session_info import TurnOutcome
 
 
 async def drive(session: Session) -> None:
@@ -116,7 +116,7 @@ async def _goes_on(session: Session) -> bool:
     return False
 
 
-async def _end(session: Session, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
+async def _end(session: Session, outcome: TurnOutcome, reason: str | None = None) -> None:
     for feature in asked(session, "before_end"):
         await feature.before_end(session, outcome)
     end_turn(session, outcome, reason)

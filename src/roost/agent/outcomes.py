@@ -9,12 +9,13 @@ from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.log import events as ev
 from roost.log.content import ErrorData, ResultPart, Text, ToolOutcome, Usage
+from roost.log.session_info import TurnOutcome
 
 UNDONE = "[the files of the workspace are again what they were before this call]"
 UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; check before you repeat it]"
 
 
-def end_turn(session: Session, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
+def end_turn(session: Session, outcome: TurnOutcome, reason: str | None = None) -> None:
     turn = session.state.turn
     if turn is not None:
         if turn.gate is not None:

@@ -11,7 +11,8 @@ import msgspec
 from roost.agent.state import State
 from roost.log import events as ev
 from roost.log.content import Usage
-from roost.log.protocols import Record, SessionInfo
+from roost.log.protocols import Record
+from roost.log.session_info import SessionInfo
 from roost.memory.search import Search
 from roost.models.request import Model, Progress
 from roost.policy.checks import Checks

@@ -18,7 +18,8 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.facts import FactChange
 from roost.log.inputs import InterruptCause
-from roost.log.protocols import Append, Claim, Delivery, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
+from roost.log.protocols import Append, Claim, Delivery, InboxItem, Record, Snapshot, TimerSpec
+from roost.log.session_info import SessionInfo
 from roost.scope import Scope
 
 T = TypeVar("T")

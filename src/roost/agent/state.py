@@ -34,6 +34,7 @@ from roost.log.content import (
 )
 from roost.log.facts import NewFact
 from roost.log.schedule_events import TurnLimits
+from roost.log.session_info import Phase, SessionState
 from roost.models.tokens import estimate
 
 STATE_VERSION = 8
@@ -213,7 +214,7 @@ class State(msgspec.Struct):
     agent: str = ""
     spec: bytes = b""
     workspace: str | None = None
-    state: ev.SessionState = "created"
+    state: SessionState = "created"
     reason: str | None = None
     entries: list[Entry] = []
     tokens: int = 0
@@ -291,7 +292,7 @@ class State(msgspec.Struct):
         return call.held and bool(self.children)
 
     @property
-    def phase(self) -> ev.Phase:
+    def phase(self) -> Phase:
         if self.turn is None:
             return "working" if self.compact or self.jobs else "idle"
         waiting = self.turn.gate is not None and self.turn.gate.status == "asking"

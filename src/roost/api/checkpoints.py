@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from roost.api.shapes import Answer, Labels, Name, Position
 from roost.kernel.checkpoint_views import LABEL, CheckpointInfo, FilesDiff, Travelled
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.operation import DELETE, GET, POST
 
 _Label = Annotated[str, Meta(min_length=1, max_length=LABEL)]

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from roost.api.shapes import Answer, ModelName
 from roost.kernel.settings import Reloaded, Revision, Setting, Value
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.operation import GET, PATCH, POST
 
 _Who = Annotated[str, Meta(min_length=1, max_length=200)]

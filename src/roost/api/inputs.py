@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from msgspec import Meta
 
 from roost.api.shapes import AcceptedInput, Name, Seconds
-from roost.log.content import UserPart
-from roost.log.events import Decision, GrantScope, InputMode
+from roost.log.session_info import Decision, GrantScope, InputMode
 from roost.operation import DELETE, POST, PUT
 
+if TYPE_CHECKING:
+    from roost.log.content import UserPart
+
+LATER = {"UserPart": "roost.log.content"}
 MEDIA_BYTES = 32 * 1024 * 1024
 """Most bytes of a message, which may hold pictures."""
 _Text = Annotated[str, Meta(min_length=1)]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from roost.api.shapes import LABEL_QUERY, Answer, Labels, ModelName, Name, Position
-from roost.kernel.session_views import SessionView, WaitingCall
-from roost.log.content import Message
-from roost.log.events import ControlAction, SessionState, decode_event
-from roost.log.events import Event as Event
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import ControlAction, SessionInfo, SessionState
 from roost.operation import DELETE, GET, POST
 
 if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
+    from roost.api.session_contents import EventPage, Transcript, WaitingCalls
     from roost.kernel.compaction_result import Compacted
+    from roost.log.session_views import SessionView
 
-LATER = {"AgentSpec": "roost.agent.definition", "Compacted": "roost.kernel.compaction_result"}
-E = TypeVar("E")
+LATER = {
+    "AgentSpec": "roost.agent.definition",
+    "Compacted": "roost.kernel.compaction_result",
+    "Event": "roost.log.events",
+    "EventPage": "roost.api.session_contents",
+    "SessionView": "roost.log.session_views",
+    "Transcript": "roost.api.session_contents",
+    "WaitingCalls": "roost.api.session_contents",
+}
 
 
 class SessionTree(Answer):
@@ -33,33 +38,6 @@ class SessionPage(Answer):
 
     sessions: list[SessionInfo]
     next: str | None
-
-
-class Transcript(Answer):
-    """The messages in the model's context."""
-
-    messages: list[Message]
-
-
-class Entry(msgspec.Struct, Generic[E], kw_only=True):
-    seq: int
-    event: E
-
-
-class EventPage(msgspec.Struct, Generic[E], kw_only=True):
-    """`head`: the number of the newest event."""
-
-    events: list[Entry[E]]
-    head: int
-
-
-def event_of(entry: Entry[msgspec.Raw]) -> Event:
-    """Decode an entry's event. Raises `UnknownEvent` for a kind that only a newer Roost knows."""
-    return decode_event(bytes(entry.event))
-
-
-class WaitingCalls(Answer):
-    approvals: list[WaitingCall]
 
 
 _AIM = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}

@@ -16,8 +16,7 @@ from typing import Any, TextIO, cast
 import msgspec
 
 from roost.cli.output import Style, styled
-from roost.kernel.session_views import PendingApproval
-from roost.workspace.changes import FileDiff
+from roost.log.session_views import FileDiff, PendingApproval
 
 _HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 """Unicode categories of characters that are invisible, or change how others are shown."""

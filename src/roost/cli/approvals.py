@@ -11,8 +11,8 @@ import msgspec
 from roost.cli.approval_text import COMMANDS, Question, settle, visible
 from roost.cli.output import note, styled
 from roost.ids import short
-from roost.kernel.session_views import PendingApproval
-from roost.log.events import Decision
+from roost.log.session_info import Decision
+from roost.log.session_views import PendingApproval
 from roost.terminal_text import clean
 
 Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]

@@ -14,7 +14,7 @@ from roost.cli.node import Node
 from roost.client.app_transport import AppTransport, LoopTransport
 from roost.client.requests import request_of
 from roost.ids import new_id
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.operation import Operation
 
 if TYPE_CHECKING:

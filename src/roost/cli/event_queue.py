@@ -6,7 +6,7 @@ import queue
 import time
 from typing import NamedTuple, TypeAlias
 
-from roost.kernel.frames import Frame
+from roost.log.frames import Frame
 
 _FULL = 10_000
 

@@ -17,10 +17,10 @@ from roost.cli.renderer import Renderer
 from roost.cli.signals import Signals
 from roost.client.daemon_address import Unreachable
 from roost.errors import RoostError, UnknownEvent
-from roost.kernel.frames import Delta, Frame, Progress
-from roost.kernel.session_views import PendingApproval
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall, Usage
+from roost.log.frames import Delta, Frame, Progress
+from roost.log.session_views import PendingApproval
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

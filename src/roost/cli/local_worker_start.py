@@ -14,7 +14,6 @@ def warm(app: App, model: str | None) -> None:
     """Start to load the local model if this process will use it: `model` (None is the default) is local, its weights
     are here, and no daemon is known. Raises nothing: the model call itself reports errors."""
     from roost.client.daemon_address import Unreachable
-    from roost.providers.accounts import Models
 
     try:
         app.locate()
@@ -24,6 +23,8 @@ def warm(app: App, model: str | None) -> None:
         return
     else:
         return
+    from roost.providers.accounts import Models
+
     try:
         name = model or Models.at_home(app.home).default()
         if name.partition("/")[0] != "local":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import keyword
@@ -107,6 +106,8 @@ class LazyGroup(click.Group):
                 ctx.exit()
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(name, self.list_commands(ctx))
             near.sort(key=lambda one: one[:2] != name[:2])  # `rum` is sooner `run` than `rm`
             hint = f"did you mean `roost {near[0]}`?" if near else 'to give an agent a task: roost run "…"'

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from roost.cli.node import Content
 from roost.errors import Invalid
-from roost.log.content import Audio, File, Image, Media, Text, Video
+
+if TYPE_CHECKING:
+    from roost.cli.node import Content
+    from roost.log.content import Media
 
 _MOST = 1024 * 1024
 _MEDIA = 31 * _MOST
@@ -31,6 +32,8 @@ def with_files(message: str, files: Sequence[Path]) -> Content:
     """Return the message with these files attached. Raises `Invalid` for unreadable or too large ones."""
     if not files:
         return message
+    from roost.log.content import Text
+
     media = [_part(path) for path in files]
     if sum(len(part.data) for part in media) > _MEDIA:
         raise Invalid("the files are larger than 23 MB together: put them into the session's folder instead")
@@ -38,6 +41,10 @@ def with_files(message: str, files: Sequence[Path]) -> Content:
 
 
 def _part(path: Path) -> Media:
+    import base64
+    import mimetypes
+
+    from roost.log.content import Audio, File, Image, Video
     from roost.models.media.sniff import sniff
 
     try:

@@ -10,9 +10,6 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from roost.client.sync_client import BlockingTransport, SyncClient, SyncTransport
 from roost.errors import Invalid, RoostError
-from roost.log.content import UserPart
-from roost.log.events import ControlAction, InputMode
-from roost.log.protocols import SessionInfo
 
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
@@ -20,8 +17,10 @@ if TYPE_CHECKING:
     from roost.cli.event_queue import EventQueue
     from roost.client.daemon_address import Endpoint, Locate
     from roost.kernel.exchange.conversation_items import Brought
+    from roost.log.content import UserPart
+    from roost.log.session_info import ControlAction, InputMode, SessionInfo
 
-Content: TypeAlias = str | list[UserPart]
+Content: TypeAlias = "str | list[UserPart]"
 """The content of a message: text, or parts, some of which may be media."""
 _PATIENCE = 24 * 3600.0
 _CHUNK = 256 * 1024

@@ -10,9 +10,9 @@ from roost.cli.model_notices import ending, notice_line
 from roost.cli.output import note, styled
 from roost.cli.spinner import Working
 from roost.ids import short
-from roost.kernel.frames import Delta, Progress
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
+from roost.log.frames import Delta, Progress
 from roost.terminal_text import clean, one_line, unfinished
 
 _WIDTH = 100

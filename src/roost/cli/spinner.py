@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from roost.cli.output import size
-from roost.kernel.frames import Progress
+from roost.log.frames import Progress
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _WORDS = {

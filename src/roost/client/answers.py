@@ -8,13 +8,14 @@ from typing import TypeAlias
 import msgspec
 
 from roost.client.frames import StreamItem
-from roost.kernel.frames import Delta, Progress
-from roost.kernel.session_views import WaitingCall
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Usage
+from roost.log.frames import Delta, Progress
+from roost.log.session_info import Decision, TurnOutcome
+from roost.log.session_views import WaitingCall
 
-Decide: TypeAlias = Callable[[WaitingCall], Awaitable[ev.Decision | None]]
-SyncDecide: TypeAlias = Callable[[WaitingCall], ev.Decision | None]
+Decide: TypeAlias = Callable[[WaitingCall], Awaitable[Decision | None]]
+SyncDecide: TypeAlias = Callable[[WaitingCall], Decision | None]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +23,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     that is stopped or failed first counts as `failed`."""
 
     text: str
-    outcome: ev.TurnOutcome
+    outcome: TurnOutcome
     reason: str | None = None
     steps: int = 0
     usage: Usage = Usage()

@@ -24,7 +24,7 @@ from roost.operation import Download, Operation
 if TYPE_CHECKING:
     from roost.client.answers import Answer, Decide
     from roost.client.frames import StreamItem
-    from roost.kernel.frames import Frame
+    from roost.log.frames import Frame
 
 SILENCE = 45.0
 """Seconds without data after which a stream's connection is dead: three missed pings."""

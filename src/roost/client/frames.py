@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from roost.client.requests import Unreachable, refusal
-from roost.kernel.frames import Delta, Frame, Progress
 from roost.log.events import Event, decode_event
+from roost.log.frames import Delta, Frame, Progress
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 _piece = msgspec.json.Decoder(Delta | Progress)

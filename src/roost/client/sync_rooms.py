@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from roost.api.memory import FactPage, SpaceList, Undone
     from roost.api.models import ModelList
     from roost.api.node import AgentList, Draining, Health, Life, NodeList, Stopping
-    from roost.api.sessions import EventPage, SessionPage, SessionTree, Transcript, WaitingCalls
+    from roost.api.session_contents import EventPage, Transcript, WaitingCalls
+    from roost.api.sessions import SessionPage, SessionTree
     from roost.api.shapes import AcceptedInput
     from roost.features.schedules.api import Ordered, Outbox, ScheduleList, ScheduleView
     from roost.kernel.checkpoint_views import FilesDiff, Travelled
@@ -29,14 +30,13 @@ if TYPE_CHECKING:
     from roost.kernel.costs import By, Costs
     from roost.kernel.exchange.conversation_items import Brought, Format, Source
     from roost.kernel.reconcile import Reconciled
-    from roost.kernel.session_views import SessionView
     from roost.kernel.settings import Reloaded, Revision, Value
     from roost.log.content import UserPart
-    from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
     from roost.log.facts import Category, Fact, Purged
     from roost.log.ledger import LostCall
-    from roost.log.protocols import SessionInfo
     from roost.log.schedule_events import ScheduleSpec
+    from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, SessionInfo, SessionState
+    from roost.log.session_views import SessionView
     from roost.memory.dedup import Learned
     from roost.memory.fact_history import FactStory
     from roost.memory.search import Found

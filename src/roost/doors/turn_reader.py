@@ -7,11 +7,12 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from roost.doors.digests import joined, text_of
-from roost.kernel.frames import Delta, Frame
 from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import Halted, TurnWatch
 from roost.log import events as ev
 from roost.log.content import Thinking, Usage
+from roost.log.frames import Delta, Frame
+from roost.log.session_info import TurnOutcome
 
 _DELTA = b'{"type":"delta"'
 _RECEIVED = b'{"type":"input.received"'
@@ -31,7 +32,7 @@ class Piece(NamedTuple):
 class TurnEnd(NamedTuple):
     """The end of the turn. answer: its whole text. stop: why the last model call ended. end: position in the log."""
 
-    outcome: ev.TurnOutcome
+    outcome: TurnOutcome
     reason: str | None
     answer: str
     thinking: str

@@ -11,10 +11,11 @@ import msgspec
 
 from roost.errors import Conflict, NotFound, RoostError
 from roost.features.delegation.events import ChildWaits
-from roost.kernel.session_views import WaitingCall
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.protocols import Record
+from roost.log.session_info import Decision
+from roost.log.session_views import WaitingCall
 
 _ASKS = (b'{"type":"approval.requested"', b'{"type":"child.waits"')
 _SHOWN = 300
@@ -86,7 +87,7 @@ class Approvals:
             said = Approval(said)
         if not isinstance(said, Approval):  # pyright: ignore[reportUnnecessaryIsInstance]: a caller's mistake
             raise TypeError(f"on_approval returned {type(said).__name__}; return an Approval, True, False or None")
-        decision: ev.Decision = "reject" if not said.allow else "modify" if said.arguments is not None else "approve"
+        decision: Decision = "reject" if not said.allow else "modify" if said.arguments is not None else "approve"
         arguments = said.arguments if decision == "modify" else None
         with contextlib.suppress(Conflict, NotFound):  # another answer was first, or the call ended
             await self._sessions.approve(

@@ -24,7 +24,8 @@ from roost.kernel.state_loader import load_state, state_at
 from roost.kernel.workspace_diff import differences
 from roost.log import events as ev
 from roost.log.inputs import Input, RollbackInput
-from roost.log.protocols import Accepted, NewSession, Record, SessionInfo, Snapshot
+from roost.log.protocols import Accepted, NewSession, Record, Snapshot
+from roost.log.session_info import SessionInfo
 from roost.log.tail import follow
 from roost.workspace.object_store import FULL
 

@@ -11,7 +11,7 @@ import msgspec
 from roost.agent.options import By
 from roost.features.compaction.events import ContextCompacted, ContextElided
 from roost.log import events as ev
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.log.tail import follow
 

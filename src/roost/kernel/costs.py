@@ -26,7 +26,8 @@ from roost.log.events import (
     SessionImported,
 )
 from roost.log.ledger import LostCall
-from roost.log.protocols import SessionInfo, SessionQuery
+from roost.log.protocols import SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.models.profile import Price
 from roost.money.budgets import Month, Share, month_span

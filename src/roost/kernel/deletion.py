@@ -17,7 +17,8 @@ from roost.kernel.ownership import Slots
 from roost.kernel.peers import Peers
 from roost.kernel.resources import ResourceFactory
 from roost.log import events as ev
-from roost.log.protocols import Append, Claim, SessionInfo, SessionQuery
+from roost.log.protocols import Append, Claim, SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 log = logging.getLogger("roost.deletion")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from roost.kernel.frames import Delta, DeltaKind, Progress
+from roost.log.frames import Delta, DeltaKind, Progress
 from roost.models import request
 
 _BUFFER = 512

@@ -10,9 +10,9 @@ from collections.abc import Callable, Container
 
 from roost.errors import NotFound, RoostError
 from roost.kernel.delta_hub import Hub
-from roost.kernel.frames import Delta
 from roost.kernel.peers import Peers
 from roost.log.dispatch import NodeInfo
+from roost.log.frames import Delta
 from roost.log.protocols import Change
 from roost.log.store import Store
 

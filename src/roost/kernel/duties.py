@@ -22,7 +22,8 @@ from roost.kernel.signals import Signals
 from roost.kernel.state_loader import load_state
 from roost.kernel.timers import LONGEST_SLEEP, Timers
 from roost.log.inputs import ControlInput
-from roost.log.protocols import SessionInfo, SessionQuery
+from roost.log.protocols import SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.money.ledger import Ledger
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from roost.log.protocols import SessionInfo, SessionQuery
+from roost.log.protocols import SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 _PAGE = 200

@@ -16,7 +16,7 @@ from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.signals import Signals
 from roost.log.dispatch import NodeCard, NodeInfo
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.providers.accounts import Models
 from roost.version import version

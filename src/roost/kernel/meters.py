@@ -20,18 +20,10 @@ from roost.features.compaction.events import ContextCompacted
 from roost.features.memory.events import MemoryConsolidated
 from roost.log.content import ToolOutcome, Usage
 from roost.log.dispatch import Backlog
-from roost.log.events import (
-    Event,
-    ModelCompleted,
-    ModelFailed,
-    ModelLost,
-    ToolCompleted,
-    TurnCompleted,
-    TurnOutcome,
-    event_type,
-)
+from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ToolCompleted, TurnCompleted, event_type
 from roost.log.inputs import input_type, input_types
 from roost.log.protocols import Append, Change, Claim
+from roost.log.session_info import TurnOutcome
 from roost.log.store import Store
 
 T = TypeVar("T")

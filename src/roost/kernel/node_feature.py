@@ -19,7 +19,8 @@ from roost.kernel.peers import Peers
 from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents, ResourceFactory
 from roost.kernel.session_creation import SessionCreation
-from roost.log.protocols import Delivery, Record, SessionInfo
+from roost.log.protocols import Delivery, Record
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.providers.accounts import Models
 from roost.stores.findings import Fault

@@ -22,9 +22,9 @@ import msgspec
 
 from roost.errors import RoostError
 from roost.kernel.delta_hub import Cleared
-from roost.kernel.frames import Delta
 from roost.log.coordination import Coordination
 from roost.log.dispatch import NodeInfo
+from roost.log.frames import Delta
 from roost.models.http import HttpClient, HttpFailed, HttpResponse
 
 log = logging.getLogger("roost.peers")

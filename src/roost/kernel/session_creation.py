@@ -18,7 +18,8 @@ from roost.kernel.placement import needs
 from roost.kernel.resources import Agents, ResourceFactory
 from roost.kernel.sandboxes import Sandboxes
 from roost.log import events as ev
-from roost.log.protocols import NewSession, SessionInfo
+from roost.log.protocols import NewSession
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 

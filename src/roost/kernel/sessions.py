@@ -18,16 +18,15 @@ from roost.features.upgrades.events import MoveInput
 from roost.ids import is_id
 from roost.kernel.checkpoints import Travels
 from roost.kernel.compaction_result import Compacted, until_compacted, waiting
-from roost.kernel.frames import Frame
 from roost.kernel.lineage import below
 from roost.kernel.node import Node
 from roost.kernel.placement import PartsUnknown, needs
-from roost.kernel.session_views import PendingApproval, RunningJob, SessionView, WaitingCall
 from roost.kernel.state_loader import load_state
 from roost.kernel.stream import frames
 from roost.kernel.timer_names import check_timer
 from roost.log import events as ev
 from roost.log.content import Message, Text, UserPart
+from roost.log.frames import Frame
 from roost.log.inputs import (
     ApprovalInput,
     ControlInput,
@@ -38,13 +37,14 @@ from roost.log.inputs import (
     decode_input,
     encode_input,
 )
-from roost.log.protocols import Accepted, LastTurn, Record, SessionInfo, SessionQuery
+from roost.log.protocols import Accepted, Record, SessionQuery
+from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, LastTurn, SessionInfo
+from roost.log.session_views import FileDiff, PendingApproval, RunningJob, SessionView, WaitingCall
 from roost.log.tail import Follower, follow
 from roost.models.tool_arguments import misfit
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
 from roost.tools.pins import MOST, fits
-from roost.workspace.changes import FileDiff
 
 TEXT_BYTES = 1024 * 1024
 """Most bytes of text in one message."""
@@ -96,7 +96,7 @@ class Sessions(Travels):
         session: str,
         content: str | Sequence[UserPart],
         *,
-        mode: ev.InputMode = "follow_up",
+        mode: InputMode = "follow_up",
         key: str | None = None,
         source: str | None = None,
     ) -> Accepted:
@@ -107,7 +107,7 @@ class Sessions(Travels):
         return await self._accept(session, MessageInput(_clean(parts), mode, source), key)
 
     async def control(
-        self, session: str, action: ev.ControlAction, *, key: str | None = None, wait: float | None = None
+        self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
     ) -> SessionInfo:
         """Start, pause, resume, cancel, stop, trust or `compact`. Returns when the order took effect, or after `wait`
         seconds (10, for a compaction 45) with the order accepted and still pending."""
@@ -133,13 +133,13 @@ class Sessions(Travels):
         self,
         session: str,
         call: str,
-        decision: ev.Decision,
+        decision: Decision,
         *,
         note: str | None = None,
         source: str | None = None,
         arguments: Mapping[str, Any] | None = None,
         always: Sequence[str] = (),
-        scope: ev.GrantScope | None = None,
+        scope: GrantScope | None = None,
         asked: int | None = None,
     ) -> Accepted:
         """Answer a waiting call. Of several answers the first counts, through whichever nodes they come. Raises
@@ -392,8 +392,8 @@ def _clean(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:
 
 
 def _granted(
-    waiting: Call, decision: ev.Decision, always: Sequence[str], scope: ev.GrantScope | None
-) -> tuple[tuple[str, ...], ev.GrantScope | None]:
+    waiting: Call, decision: Decision, always: Sequence[str], scope: GrantScope | None
+) -> tuple[tuple[str, ...], GrantScope | None]:
     """Check an answer's grant against the question's offer. Raises `Invalid`."""
     if not always:
         if scope is not None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from roost.kernel.delta_hub import Hub
-from roost.kernel.frames import Frame
+from roost.log.frames import Frame
 from roost.log.store import Store
 from roost.log.tail import Follower
 

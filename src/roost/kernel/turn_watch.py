@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.protocols import Record
+from roost.log.session_info import SessionState
 
 _PAGE = 500
 _RECEIVED = b'{"type":"input.received"'
@@ -19,7 +20,7 @@ _STATE = b'{"type":"session.state"'
 class Halted(NamedTuple):
     """The session was stopped, or failed, before the turn's end."""
 
-    state: ev.SessionState
+    state: SessionState
     reason: str | None
 
 

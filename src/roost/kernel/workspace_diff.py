@@ -16,7 +16,7 @@ from roost.kernel.checkpoint_views import FilesDiff
 from roost.kernel.node import Node
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import state_at
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.workspace.changes import Changes
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.snapshots import View

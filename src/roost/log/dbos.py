@@ -20,7 +20,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from roost.errors import ConfigError, NotFound, StoreFailed
 from roost.install import install_extra
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo, has_work
-from roost.log.protocols import Change, Claim, SessionInfo
+from roost.log.protocols import Change, Claim
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 T = TypeVar("T")

@@ -15,7 +15,8 @@ import msgspec
 
 from roost.log.events import FORMAT
 from roost.log.inputs import admits
-from roost.log.protocols import Claim, Inboxes, SessionInfo
+from roost.log.protocols import Claim, Inboxes
+from roost.log.session_info import SessionInfo
 
 HEAD_START = 0.1
 """Seconds for which a session with work is reserved for the nodes of the home where its files are."""

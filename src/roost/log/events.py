@@ -24,18 +24,13 @@ from roost.log.content import (
     Usage,
     UserPart,
 )
+from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, SessionState, TurnOutcome
 
 FORMAT = 4
 """Raise this with every event kind, or field that the fold needs, that an older version cannot read. A node runs only
 sessions whose log was written in its own format or an older one, so versions may be mixed during a cluster upgrade."""
 
-SessionState: TypeAlias = Literal["created", "running", "paused", "stopped", "error"]
-Phase: TypeAlias = Literal["idle", "working", "waiting"]
-InputMode: TypeAlias = Literal["follow_up", "steer"]
-ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop", "trust", "compact"]
-Decision: TypeAlias = Literal["approve", "reject", "modify"]
 CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "risky", "rollback", "fork"]
-TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
 ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "deleted"]
 """How a delegated task ended: as its turn did, by its deadline, or because its session stopped, failed or was
 deleted."""
@@ -221,9 +216,6 @@ class ToolCompleted(Event, frozen=True, tag="tool.completed"):
     it."""
     code: int | None = None
     """Exit code of the command that the call ran to its end; negative: the signal that killed it."""
-
-
-GrantScope: TypeAlias = Literal["session", "agent", "user"]
 
 
 class Danger(msgspec.Struct, frozen=True, omit_defaults=True):

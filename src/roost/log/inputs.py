@@ -11,14 +11,7 @@ import msgspec
 
 from roost import registry
 from roost.log.content import UserPart
-from roost.log.events import (
-    ControlAction,
-    Decision,
-    GrantScope,
-    InputMode,
-    Phase,
-    SessionState,
-)
+from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, Phase, SessionState
 
 Urgency: TypeAlias = Literal[0, 1, 2]
 InterruptCause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "steer", "message", "deadline", "shutdown"]

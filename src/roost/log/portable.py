@@ -11,7 +11,8 @@ from roost.log.fact_rows import StoredFact
 from roost.log.facts import Space
 from roost.log.inputs import decode_input
 from roost.log.ledger import LostCall
-from roost.log.protocols import CheckpointRow, Record, SessionInfo, Snapshot
+from roost.log.protocols import CheckpointRow, Record, Snapshot
+from roost.log.session_info import SessionInfo
 
 
 class StoredInput(NamedTuple):

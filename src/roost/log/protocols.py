@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from roost.errors import Invalid
-from roost.log.events import Event, Phase, SessionState, TurnOutcome, decode_event
+from roost.log.events import Event, decode_event
 from roost.log.facts import FactWrite
 from roost.log.inputs import Input
+from roost.log.session_info import Phase, SessionInfo, SessionState
 
 READ_BYTES = 256 * 1024
 """A `read` returns early once its records pass this many bytes, so that large events do not fill the memory."""
@@ -106,44 +107,6 @@ class TimerSpec(NamedTuple):
     id: str
     due: float
     input: Input
-
-
-class LastTurn(msgspec.Struct, frozen=True):
-    """The newest turn that ended. reason: the limit or the error, when the turn has no answer."""
-
-    number: int
-    outcome: TurnOutcome
-    reason: str | None = None
-
-
-class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the session index: all that is known of a session without reading its log."""
-
-    id: str
-    agent: str
-    version: str
-    state: SessionState
-    phase: Phase
-    head: int
-    created_at: float
-    updated_at: float
-    workspace: str | None = None
-    title: str | None = None
-    parent: str | None = None
-    labels: dict[str, str] = {}
-    owner: str | None = None
-    epoch: int = 0
-    pending: int = 0
-    """Inputs accepted and not yet consumed."""
-    needs: tuple[str, ...] = ()
-    """Tags that a node must offer to run it."""
-    home: str | None = None
-    """Home of the node that ran it last, where its private files are."""
-    format: int = 0
-    """The newest event format of the nodes that ran it. Its log may hold events of that format."""
-    last_turn: LastTurn | None = None
-    """Not a column: `roost.kernel.sessions` reads it from the end of the log on request. None while a turn runs, and
-    when the last turn ended further back than is read."""
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from roost.log.content import AssistantPart, ErrorData, Message, StopReason, Usage
+from roost.log.frames import Stage
 from roost.models.profile import Price, Profile
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "Profile",
     "Progress",
     "Request",
-    "Stage",
     "TextDelta",
     "ThinkingDelta",
     "ToolChoice",
@@ -147,9 +147,6 @@ class Notice(msgspec.Struct, frozen=True):
 
     kind: str
     data: dict[str, Any] = {}
-
-
-Stage: TypeAlias = Literal["fetching", "loading", "reading"]
 
 
 class Progress(msgspec.Struct, frozen=True):

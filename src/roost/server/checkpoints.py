@@ -5,7 +5,7 @@ from __future__ import annotations
 from roost.api.checkpoints import Checkpoints, CheckpointsApi
 from roost.kernel.checkpoint_views import FilesDiff, Target, Travelled
 from roost.kernel.sessions import Sessions
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 
 
 class CheckpointService(CheckpointsApi):

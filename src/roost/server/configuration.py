@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from roost.api.configuration import Configuration, ConfigurationApi, History
 from roost.kernel.settings import Reloaded, Revision, Value
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.runtime import Runtime
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import time
 from pathlib import Path
 
@@ -78,6 +77,8 @@ class Home:
                 if token := word(path.read_bytes(), path):
                     path.chmod(0o600)
                     return token
+            import secrets
+
             token = secrets.token_urlsafe(32)
             _write(path, token.encode() + b"\n")
         except OSError as error:

@@ -11,8 +11,8 @@ from roost.errors import Invalid
 from roost.ids import is_id
 from roost.kernel.turn_watch import find_turn
 from roost.log.content import Text, UserPart
-from roost.log.events import Decision, GrantScope, InputMode
 from roost.log.protocols import Accepted
+from roost.log.session_info import Decision, GrantScope, InputMode
 from roost.server.app_state import Api
 from roost.server.responses import ReplyCall
 from roost.server.row_handler import Call

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from roost.api.sessions import Entry, EventPage, SessionPage, SessionsApi, SessionTree, Transcript, WaitingCalls
+from roost.api.session_contents import Entry, EventPage, Transcript, WaitingCalls
+from roost.api.sessions import SessionPage, SessionsApi, SessionTree
 from roost.errors import Busy, Conflict, Invalid
 from roost.kernel.compaction_result import Compacted
-from roost.kernel.frames import Frame
-from roost.kernel.session_views import SessionView
-from roost.log.events import ControlAction, SessionState
-from roost.log.protocols import SessionInfo, SessionQuery
+from roost.log.frames import Frame
+from roost.log.protocols import SessionQuery
+from roost.log.session_info import ControlAction, SessionInfo, SessionState
+from roost.log.session_views import SessionView
 from roost.log.tail import Follower
 from roost.server.app_state import Api
 from roost.server.responses import ReplyCall

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from starlette.types import Receive, Scope, Send
 
 from roost.errors import RoostError
-from roost.kernel.frames import Frame
+from roost.log.frames import Frame
 from roost.log.tail import Follower
 from roost.server.app_state import Api, Endable
 from roost.server.problems import Problem, problem_of, session_gone, shutting_down

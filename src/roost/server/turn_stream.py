@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roost.kernel.frames import Frame
 from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import TurnWatch
+from roost.log.frames import Frame
 from roost.server.problems import Problem, session_halted
 
 

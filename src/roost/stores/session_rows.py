@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 
 INFO_COLUMNS = (
     "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"

@@ -11,7 +11,8 @@ import pytest
 from roost.errors import Conflict, Invalid, NotFound
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted
-from roost.log.protocols import NewSession, Record, SessionInfo, Snapshot, TimerSpec
+from roost.log.protocols import NewSession, Record, Snapshot, TimerSpec
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.log.tail import follow
 from roost.testing.deliveries import append, point

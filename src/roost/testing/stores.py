@@ -14,7 +14,8 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, SessionCreated, encode_event
 from roost.log.inputs import MessageInput
-from roost.log.protocols import Claim, NewSession, Record, SessionInfo
+from roost.log.protocols import Claim, NewSession, Record
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import msgspec
 
 from roost.errors import Invalid, NotFound, TooLarge
+from roost.log.session_views import FileDiff
 from roost.tools.edit_files import Edit, FileChange, changed_file, current_file
 from roost.tools.errors import ToolError
-from roost.workspace.changes import FileDiff
 from roost.workspace.files import Workspace
 from roost.workspace.tree_diff import file_diff
 

@@ -35,11 +35,3 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     added: int
     removed: int
     changed: int
-
-
-class FileDiff(msgspec.Struct, frozen=True):
-    """Preview of one file of a call. `path` is as the model names it. `diff` is unified, against the current file, and
-    empty when the call does not change it."""
-
-    path: str
-    diff: str

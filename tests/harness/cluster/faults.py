@@ -14,7 +14,7 @@ from tests.harness.cluster.report import Times
 from tests.harness.cluster.takeover import at_work, takeovers
 from tests.harness.postgres.server import PostgresServer
 
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 

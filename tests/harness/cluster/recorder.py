@@ -14,6 +14,7 @@ from tests.harness.linearizability import History
 
 from roost.client.daemon_address import Unreachable
 from roost.log import events as ev
+from roost.log.session_info import ControlAction, Decision, InputMode
 
 _LIMIT = 1000
 _WHOLE_BYTES = 128 * 1024
@@ -42,18 +43,18 @@ class Recorder:
     async def create(self, session: str, agent: str) -> None:
         await self._http.create(session, agent)
 
-    async def send(self, session: str, text: str, mode: ev.InputMode, key: str) -> int:
+    async def send(self, session: str, text: str, mode: InputMode, key: str) -> int:
         order = self._history.accept(session, text, 1 if mode == "steer" else 0)
         number = await self._http.send(session, text, mode, key)
         self._history.acknowledged(order, number)
         return number
 
-    async def control(self, session: str, action: ev.ControlAction, key: str) -> None:
+    async def control(self, session: str, action: ControlAction, key: str) -> None:
         order = self._history.accept(session, action, 2)
         await self._http.control(session, action, key)
         self._history.acknowledged(order, None)
 
-    async def approve(self, session: str, call: str, decision: ev.Decision) -> None:
+    async def approve(self, session: str, call: str, decision: Decision) -> None:
         await self._http.approve(session, call, decision)
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, key: str) -> None:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from roost.errors import StoreFailed
-from roost.log.protocols import SessionInfo, SessionQuery
+from roost.log.protocols import SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 _POLL_SECONDS = 0.01

@@ -14,7 +14,8 @@ from roost.agent.rewind import Folding, gone_back_to
 from roost.agent.state import STATE_VERSION, State, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text
-from roost.log.protocols import Record, SessionInfo, Snapshot
+from roost.log.protocols import Record, Snapshot
+from roost.log.session_info import InputMode, SessionInfo
 from roost.log.store import Store
 from roost.testing.transcript import check_transcript
 
@@ -27,7 +28,7 @@ class Sent(NamedTuple):
     session: str
     input: int
     text: str
-    mode: ev.InputMode = "follow_up"
+    mode: InputMode = "follow_up"
 
 
 async def check(

@@ -14,6 +14,7 @@ from tests.harness.crash.hands import PATIENCE
 
 from roost.client.daemon_address import Endpoint, Unreachable
 from roost.log import events as ev
+from roost.log.session_info import ControlAction, Decision, InputMode
 
 _RETRY_SECONDS = 0.03
 
@@ -50,15 +51,15 @@ class HttpDaemon:
     async def create(self, session: str, agent: str) -> None:
         await self.order("POST", "/sessions", {"agent": agent, "id": session}, key=session)
 
-    async def send(self, session: str, text: str, mode: ev.InputMode, key: str) -> int:
+    async def send(self, session: str, text: str, mode: InputMode, key: str) -> int:
         body = {"text": text, "mode": mode}
         answer = await self.order("POST", f"/sessions/{session}/messages", body, key=key)
         return msgspec.json.decode(answer, type=_Accepted).input
 
-    async def control(self, session: str, action: ev.ControlAction, key: str) -> None:
+    async def control(self, session: str, action: ControlAction, key: str) -> None:
         await self.order("POST", f"/sessions/{session}/{action}", None, key=key)
 
-    async def approve(self, session: str, call: str, decision: ev.Decision) -> None:
+    async def approve(self, session: str, call: str, decision: Decision) -> None:
         await self.order("POST", f"/sessions/{session}/approvals/{call}", {"decision": decision}, conflict=True)
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, key: str) -> None:

@@ -14,6 +14,7 @@ from roost.features.checkpoints.events import CheckpointMade
 from roost.features.schedules.events import timer_of
 from roost.features.snapshots.events import WorkspaceRestored
 from roost.log import events as ev
+from roost.log.session_info import ControlAction, Decision, InputMode
 
 PATIENCE = 60.0
 """Seconds that a test waits for anything before it says that it never came."""
@@ -25,13 +26,13 @@ class Daemon(Protocol):
 
     async def create(self, session: str, agent: str) -> None: ...
 
-    async def send(self, session: str, text: str, mode: ev.InputMode, key: str) -> int:
+    async def send(self, session: str, text: str, mode: InputMode, key: str) -> int:
         """The number of the input."""
         ...
 
-    async def control(self, session: str, action: ev.ControlAction, key: str) -> None: ...
+    async def control(self, session: str, action: ControlAction, key: str) -> None: ...
 
-    async def approve(self, session: str, call: str, decision: ev.Decision) -> None:
+    async def approve(self, session: str, call: str, decision: Decision) -> None:
         """Returns also when the call does not wait any more."""
         ...
 
@@ -59,17 +60,17 @@ class Hands:
         self._agent = agent
         self._poll = poll
         self._keys = itertools.count(1)
-        self._decisions: Callable[[str], ev.Decision] = lambda _: "approve"
+        self._decisions: Callable[[str], Decision] = lambda _: "approve"
 
     async def create(self) -> None:
         await self._daemon.create(self.session, self._agent)
 
-    async def send(self, text: str, mode: ev.InputMode = "follow_up") -> Sent:
+    async def send(self, text: str, mode: InputMode = "follow_up") -> Sent:
         item = await self._daemon.send(self.session, text, mode, self._key())
         self.sent.append(Sent(self.session, item, text, mode))
         return self.sent[-1]
 
-    async def control(self, action: ev.ControlAction) -> None:
+    async def control(self, action: ControlAction) -> None:
         await self._daemon.control(self.session, action, self._key())
 
     async def set_timer(self, timer: str, seconds: float, text: str) -> None:
@@ -95,7 +96,7 @@ class Hands:
         await self._daemon.fork(self.session, label, id, self._key())
         return Hands(self._daemon, id, agent=self._agent, poll=self._poll)
 
-    def decide(self, decisions: Callable[[str], ev.Decision]) -> None:
+    def decide(self, decisions: Callable[[str], Decision]) -> None:
         """How to answer a call's question, by the tool's name. Else everything is approved."""
         self._decisions = decisions
 

@@ -24,6 +24,7 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.schedule_events import ScheduleSpec
+from roost.log.session_info import ControlAction, Decision, InputMode
 from roost.runtime import Runtime
 from roost.stores.open import open_store
 from roost.stub.provider import ProviderServer
@@ -61,13 +62,13 @@ class InsideDaemon:
     async def create(self, session: str, agent: str) -> None:
         await self._try(lambda sessions: sessions.create(agent, id=session, key=session))
 
-    async def send(self, session: str, text: str, mode: ev.InputMode, key: str) -> int:
+    async def send(self, session: str, text: str, mode: InputMode, key: str) -> int:
         return (await self._try(lambda sessions: sessions.send(session, text, mode=mode, key=key))).id
 
-    async def control(self, session: str, action: ev.ControlAction, key: str) -> None:
+    async def control(self, session: str, action: ControlAction, key: str) -> None:
         await self._try(lambda sessions: sessions.control(session, action, key=key, wait=0.0))
 
-    async def approve(self, session: str, call: str, decision: ev.Decision) -> None:
+    async def approve(self, session: str, call: str, decision: Decision) -> None:
         with contextlib.suppress(Conflict):
             await self._try(lambda sessions: sessions.approve(session, call, decision))
 

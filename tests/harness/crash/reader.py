@@ -12,9 +12,9 @@ import aiohttp
 import msgspec
 
 from roost.client.daemon_address import Endpoint, Unreachable
-from roost.kernel.frames import Delta
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
+from roost.log.frames import Delta
 from roost.log.protocols import Record
 
 _RETRY_SECONDS = 0.03

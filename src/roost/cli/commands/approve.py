@@ -18,8 +18,8 @@ from roost.cli.renderer import arguments_line
 from roost.cli.session_ids import session_id
 from roost.errors import Conflict, NotFound
 from roost.ids import short
-from roost.kernel.session_views import PendingApproval, WaitingCall
-from roost.log.events import Decision
+from roost.log.session_info import Decision
+from roost.log.session_views import PendingApproval, WaitingCall
 from roost.terminal_text import one_line
 
 

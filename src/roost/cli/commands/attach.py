@@ -14,7 +14,7 @@ from roost.cli.output import note
 from roost.cli.renderer import Renderer
 from roost.cli.session_ids import session_id
 from roost.ids import short
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 
 _LAST = 4
 """Number of earlier messages that are shown first."""

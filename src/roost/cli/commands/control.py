@@ -14,8 +14,7 @@ from roost.cli.output import note, say, say_json
 from roost.cli.session_ids import session_id, shortened
 from roost.errors import RoostError
 from roost.ids import short
-from roost.log.events import ControlAction
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import ControlAction, SessionInfo
 from roost.terminal_text import clean
 
 if TYPE_CHECKING:

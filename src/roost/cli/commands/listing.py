@@ -12,8 +12,7 @@ from roost.cli.options import WholeNumber, as_json, command
 from roost.cli.output import ago, note, say, say_json, table
 from roost.errors import NotFound
 from roost.ids import short
-from roost.log.events import SessionState
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo, SessionState
 from roost.terminal_text import one_line
 
 if TYPE_CHECKING:

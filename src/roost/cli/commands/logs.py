@@ -14,7 +14,7 @@ from roost.cli.options import WholeNumber, as_json, command, session_argument
 from roost.cli.output import say, styled
 from roost.cli.session_ids import session_id
 from roost.cli.signals import Signals
-from roost.kernel.frames import Frame
+from roost.log.frames import Frame
 from roost.terminal_text import one_line
 
 if TYPE_CHECKING:

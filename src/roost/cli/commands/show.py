@@ -18,8 +18,8 @@ from roost.cli.output import ago, say, say_json, styled
 from roost.cli.renderer import arguments_line, result_lines, usage_line
 from roost.cli.session_ids import session_id
 from roost.ids import short
-from roost.kernel.session_views import SessionView, WaitingCall
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
+from roost.log.session_views import SessionView, WaitingCall
 from roost.terminal_text import clean, one_line
 
 _ROWS = 60

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from roost.api.sessions import event_of
+from roost.api.session_contents import event_of
 from roost.cli.app import App
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.output import ago, note, say, say_json, table
@@ -21,7 +21,7 @@ from roost.terminal_text import clean
 if TYPE_CHECKING:
     from roost.cli.node import Node
     from roost.kernel.checkpoint_views import FilesDiff, Travelled
-    from roost.log.protocols import SessionInfo
+    from roost.log.session_info import SessionInfo
     from roost.workspace.changes import FileChange
 
 LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"

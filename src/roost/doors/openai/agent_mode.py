@@ -15,8 +15,8 @@ from roost.doors.openai.chat_chunks import DONE, Chunks, FinishReason
 from roost.doors.openai.errors import error_of, of_turn, refusal
 from roost.doors.turn_reader import Piece, Read, TurnEnd, TurnReader
 from roost.doors.whole_reply import WholeReply
-from roost.kernel.frames import Frame
 from roost.kernel.turn_watch import Halted
+from roost.log.frames import Frame
 from roost.server.app_state import Api
 from roost.server.problems import Problem, session_gone, session_halted, shutting_down
 from roost.server.responses import Header, Reply, json

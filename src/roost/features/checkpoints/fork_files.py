@@ -16,7 +16,7 @@ from roost.kernel.peers import Peers
 from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import load_state
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.workspace.manifest import SnapshotDamaged, day_of, today
 from roost.workspace.snapshots import SharedSnapshots

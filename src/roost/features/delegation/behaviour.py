@@ -12,6 +12,7 @@ from roost.features.delegation.events import ChildInput, ChildWaitsInput
 from roost.log import events as ev
 from roost.log.inputs import ControlInput
 from roost.log.protocols import Delivery, InboxItem
+from roost.log.session_info import TurnOutcome
 from roost.tools.base import Tool, ToolContext
 
 
@@ -34,7 +35,7 @@ class Delegation(Feature):
     def given_up(self, session: Session, outcome: ev.ChildOutcome, why: str) -> None:
         child_messages.detach_children(session, outcome)
 
-    def ending(self, session: Session, outcome: ev.TurnOutcome, reason: str | None) -> Sequence[Delivery]:
+    def ending(self, session: Session, outcome: TurnOutcome, reason: str | None) -> Sequence[Delivery]:
         return child_messages.report_to_parent(session, outcome, reason)
 
     async def before_calls(self, session: Session) -> None:

@@ -15,10 +15,11 @@ from roost.features.delegation.events import ChildEnded, ChildInput, ChildWaits,
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserPart
 from roost.log.inputs import ControlInput, MessageInput
-from roost.log.protocols import Delivery, InboxItem, SessionInfo
+from roost.log.protocols import Delivery, InboxItem
+from roost.log.session_info import ControlAction, SessionInfo, SessionState
 from roost.tools.text_limits import RESULT_CAP, capped
 
-_TAKEN_BY: Final[Mapping[str, tuple[ev.SessionState, ...]]] = {
+_TAKEN_BY: Final[Mapping[str, tuple[SessionState, ...]]] = {
     "pause": ("created", "running"),
     "resume": ("paused",),
     "cancel": ("created", "running", "paused", "error"),
@@ -179,7 +180,7 @@ def cut(end: ChildInput) -> list[Delivery]:
     return [order_to(end.child, "cancel", "timeout")] if end.outcome == "timeout" else []
 
 
-def order_to(child: str, action: ev.ControlAction, why: str) -> Delivery:
+def order_to(child: str, action: ControlAction, why: str) -> Delivery:
     """Return an order for a child. A cancel applies to its task, not to one turn."""
     order = ControlInput(action, "task" if action == "cancel" else None)
     return Delivery(child, order, f"parent:{action}:{why}"[-255:])

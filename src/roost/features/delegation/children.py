@@ -17,7 +17,8 @@ from roost.kernel.lineage import children_of
 from roost.kernel.resources import Agents
 from roost.kernel.session_creation import SessionCreation
 from roost.log.events import ChildOutcome
-from roost.log.protocols import SessionInfo, SessionQuery
+from roost.log.protocols import SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.tools.delegation_ports import Known
 

@@ -10,7 +10,8 @@ from roost.agent.session import Session
 from roost.features.delegation.child_messages import end_of, order_to, report_to_parent
 from roost.features.delegation.children import AgentChildren
 from roost.kernel.node_feature import NodeFeature
-from roost.log.protocols import Delivery, SessionInfo
+from roost.log.protocols import Delivery
+from roost.log.session_info import SessionInfo
 
 
 class DelegationDuties(NodeFeature):

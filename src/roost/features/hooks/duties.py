@@ -9,7 +9,7 @@ from roost.errors import StoreCorrupt, UnknownEvent
 from roost.features.hooks.step_checks import last_said
 from roost.kernel.node_feature import NodeFeature
 from roost.kernel.state_loader import load_state
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 from roost.policy.hooks import Moment, ask
 
 log = logging.getLogger("roost.hooks")

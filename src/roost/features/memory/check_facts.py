@@ -14,7 +14,8 @@ from roost.kernel.node_feature import LogCheck, StoreCheck
 from roost.log import events as ev
 from roost.log.fact_rows import StoredFact, fact_of, session_of
 from roost.log.facts import Category, Fact, FactQuery, NewFact, Space
-from roost.log.protocols import Record, SessionInfo
+from roost.log.protocols import Record
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.stores.findings import Fault
 

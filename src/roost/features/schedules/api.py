@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from roost.api.shapes import AcceptedInput, Answer, Position
-from roost.log.events import SessionState
 from roost.log.schedule_events import ScheduleSpec
+from roost.log.session_info import SessionState
 from roost.operation import DELETE, GET, POST, PUT
 
 _ALL = "/sessions/{session}/schedules"

@@ -17,8 +17,8 @@ from roost.features.schedules.outbox import outbox
 from roost.features.schedules.recurrence import check, check_name, occurrences
 from roost.features.schedules.state import Schedule, ScheduleState
 from roost.kernel.service_host import ServiceHost
-from roost.log.protocols import SessionInfo
 from roost.log.schedule_events import ScheduleSpec
+from roost.log.session_info import SessionInfo
 from roost.log.tail import follow
 from roost.time_zones import local_time
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from roost.log.content import AssistantPart, ResultPart, StopReason, Usage, UserPart
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 
 Format: TypeAlias = Literal["roost", "claude-code", "codex", "transcript"]
 Foreign: TypeAlias = Literal["claude-code", "codex"]

@@ -20,7 +20,8 @@ from roost.kernel.exchange.markdown import Transcript
 from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
-from roost.log.protocols import Record, SessionInfo
+from roost.log.protocols import Record
+from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 
 _PAGE = 500

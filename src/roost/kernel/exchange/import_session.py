@@ -30,7 +30,8 @@ from roost.kernel.placement import needs
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.portable import SessionDump
-from roost.log.protocols import CheckpointRow, NewSession, Record, SessionInfo, Snapshot
+from roost.log.protocols import CheckpointRow, NewSession, Record, Snapshot
+from roost.log.session_info import SessionInfo
 
 DEFAULT_AGENT = "assistant"
 _USER = "user"

@@ -10,7 +10,7 @@ from roost.kernel.exchange.conversation_items import Report
 from roost.kernel.exchange.json_lines import stamp
 from roost.log import events as ev
 from roost.log.content import AssistantPart, Text, Thinking, ToolCall
-from roost.log.protocols import SessionInfo
+from roost.log.session_info import SessionInfo
 
 _LONG = 20_000
 """Most characters shown of a tool's output."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from roost.log.inputs import decode_input
-from roost.log.protocols import InboxItem, Record, SessionInfo
+from roost.log.protocols import InboxItem, Record
+from roost.log.session_info import SessionInfo
 from roost.stores.session_rows import INFO_COLUMNS as INFO_COLUMNS
 from roost.stores.session_rows import session_info
 

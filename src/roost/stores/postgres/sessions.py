@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from roost.errors import Conflict, NotFound
-from roost.log.events import Event, Phase, SessionState, encode_event
+from roost.log.events import Event, encode_event
 from roost.log.inputs import beginning_of
-from roost.log.protocols import Change, NewSession, SessionInfo, SessionQuery, Snapshot, check_fork
+from roost.log.protocols import Change, NewSession, SessionQuery, Snapshot, check_fork
+from roost.log.session_info import Phase, SessionInfo, SessionState
 from roost.stores.conditions import Conditions, numbered
 from roost.stores.postgres import rows
 from roost.stores.postgres.changes import PostgresChanges

@@ -10,15 +10,8 @@ import msgspec
 
 from roost.errors import NotFound
 from roost.log.inputs import decode_input
-from roost.log.protocols import (
-    READ_BYTES,
-    Checkpoint,
-    CheckpointRow,
-    InboxItem,
-    Record,
-    SessionInfo,
-    Snapshot,
-)
+from roost.log.protocols import READ_BYTES, Checkpoint, CheckpointRow, InboxItem, Record, Snapshot
+from roost.log.session_info import SessionInfo
 from roost.stores.session_rows import INFO_COLUMNS, session_info
 
 PLAIN_COLUMNS = (

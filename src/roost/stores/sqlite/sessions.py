@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import msgspec
 
 from roost.errors import Conflict, NotFound
-from roost.log.events import Event, Phase, SessionState, encode_event
+from roost.log.events import Event, encode_event
 from roost.log.inputs import beginning_of
-from roost.log.protocols import Change, NewSession, SessionInfo, SessionQuery, Snapshot, check_fork
+from roost.log.protocols import Change, NewSession, SessionQuery, Snapshot, check_fork
+from roost.log.session_info import Phase, SessionInfo, SessionState
 from roost.stores.conditions import Conditions
 from roost.stores.session_rows import INFO_COLUMNS
 from roost.stores.sqlite import deletion, rows

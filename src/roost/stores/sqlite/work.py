@@ -6,8 +6,8 @@ import sqlite3
 import time
 from typing import Literal, get_args
 
-from roost.log.events import Phase, SessionState
 from roost.log.inputs import admits
+from roost.log.session_info import Phase, SessionState
 
 _ADMITS = " ".join(
     f"WHEN state = '{state}' AND phase = '{phase}' THEN {admits(state, phase)}"

@@ -8,8 +8,15 @@ import msgspec
 
 from roost.log import events as ev
 from roost.log.content import Usage
-from roost.log.protocols import SessionInfo
-from roost.workspace.changes import FileDiff
+from roost.log.session_info import SessionInfo
+
+
+class FileDiff(msgspec.Struct, frozen=True):
+    """Preview of one file of a call. `path` is as the model names it. `diff` is unified, against the current file, and
+    empty when the call does not change it."""
+
+    path: str
+    diff: str
 
 
 class PendingApproval(msgspec.Struct, frozen=True):

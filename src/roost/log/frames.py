@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from roost.models.request import Stage
-
 DeltaKind: TypeAlias = Literal["text", "thinking", "call"]
+Stage: TypeAlias = Literal["fetching", "loading", "reading"]
 
 
 class Frame(NamedTuple):
