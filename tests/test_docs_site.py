@@ -12,10 +12,13 @@ import pytest
 import yaml
 from tools.cli_reference import commands, options
 
-from roost.agent.definition import AgentSpec
+from roost.agent.definition import AgentSpec, CheckpointPolicy, Children, Limits
+from roost.agent.options import Compaction, Stall
 from roost.cli.main import roost
 from roost.kernel.settings import KEYS
 from roost.log.events import event_type, event_types
+from roost.memory.rights import Memory
+from roost.sandbox.choose import Isolation
 from roost.tools.builtin import BUILTIN
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +105,12 @@ def test_each_tool_is_in_the_reference() -> None:
 
 
 def test_each_field_of_an_agent_is_in_the_reference() -> None:
-    assert {name for name in AgentSpec.__struct_fields__ if f"`{name}`" not in page("agent-file.md")} == set()
+    text = page("agent-file.md")
+    assert {name for name in AgentSpec.__struct_fields__ if f"`{name}`" not in text} == set()
+    tables = {"limits": Limits, "isolation": Isolation, "compaction": Compaction, "checkpoints": CheckpointPolicy}
+    for title, kind in {**tables, "memory": Memory, "children": Children, "stall": Stall}.items():
+        section = text.partition(f"## `{title}`\n")[2].partition("\n## ")[0]
+        assert {name for name in kind.__struct_fields__ if f"`{name}`" not in section} == set(), title
 
 
 def test_each_setting_is_in_the_reference() -> None:

@@ -36,9 +36,7 @@ class Trace(msgspec.Struct, kw_only=True):
 @contextlib.asynccontextmanager
 async def assistant(model: Model, home: Path) -> AsyncGenerator[Runtime]:
     """A runtime with the shipped assistant on this model. The permissions are the agent's own."""
-    agent = default_agent()
-    agent.spec, agent.own_model = msgspec.structs.replace(agent.spec, model=model.name), model
-    async with Runtime(home, agents=[agent]) as runtime:
+    async with Runtime(home, agents=[default_agent().replace(model=model)]) as runtime:
         yield runtime
 
 

@@ -124,7 +124,7 @@ def test_python_agents_come_with_their_tools(tmp_path: Path) -> None:
     agents = {agent.spec.name: agent for agent in load_agents([tmp_path])}
     assert set(agents) == {"one", "two"}
     assert agents["one"].spec.tools == ("double", "grep")
-    assert set(agents["one"].own_tools) == {"double"}
+    assert set(agents["one"].python.tools) == {"double"}
 
 
 @pytest.mark.parametrize(

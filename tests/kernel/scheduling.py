@@ -33,7 +33,7 @@ class Speaker:
     def __init__(self, says: str = "done", *, limits: Limits | None = None, name: str = "a") -> None:
         self.says = says
         self.model = ScriptedModel(self._say)
-        self.agent = Agent(name, model=self.model, permissions="all", limits=limits)
+        self.agent = Agent(name, model=self.model, permissions="all", limits=limits or Limits())
 
     def _say(self, _: Request) -> Answer:
         return Answer(text=self.says)

@@ -101,7 +101,9 @@ def agent(
     unattended: Unattended = "tell",
 ) -> Agent:
     model = ScriptedModel(by_step(answers))
-    return Agent(name, model=model, tools=tools, permissions=permissions, limits=limits, unattended=unattended)
+    return Agent(
+        name, model=model, tools=tools, permissions=permissions, limits=limits or Limits(), unattended=unattended
+    )
 
 
 def calling(*names: str, **arguments: Any) -> Answer:

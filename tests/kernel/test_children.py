@@ -80,7 +80,7 @@ def results(request: Request) -> list[str]:
 
 
 def seen(agent: Agent) -> list[str]:
-    model = agent.own_model
+    model = agent.python.model
     assert isinstance(model, ScriptedModel)
     return results(model.requests[-1])
 
@@ -321,15 +321,13 @@ async def test_depth_is_that_of_those_above(tmp_path: Path) -> None:
 async def test_the_parent_s_money_is_the_tree_s(tmp_path: Path) -> None:
     """What children spend counts; the parent's own log and the ledger still say the same of itself."""
     profile = Profile(price=Price(1_000, 1_000), max_output=1_000)
-    spender = helper()
-    spender.own_model = ScriptedModel(by_step(["spent"]), profile=profile)
-    spender.spec = Agent("helper", model=spender.own_model, callable_by=("boss",)).spec
+    spender = Agent("helper", model=ScriptedModel(by_step(["spent"]), profile=profile), callable_by=("boss",))
     calls = tuple(task("helper", f"{place}") for place in range(4))
     parent = boss(
         Answer(calls=calls), "done", children=Children(agents=("*",), at_once=1), limits=Limits(session_money=0.0013)
     )
     free = Profile(price=Price(0, 0))
-    parent.own_model = ScriptedModel(by_step([Answer(calls=calls), "done"]), profile=free)
+    parent = parent.replace(model=ScriptedModel(by_step([Answer(calls=calls), "done"]), profile=free))
     async with running(tmp_path, parent, spender) as runtime:
         session = await runtime.session("boss")
         assert await session.ask("go") == "done"

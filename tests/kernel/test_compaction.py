@@ -63,7 +63,7 @@ class Clerk:
         self.requests: list[Request] = []
         self.asked: list[Request] = []
         self.model = ScriptedModel(self._say, profile=profile)
-        limits = Limits(session_money=1.0)
+        limits, compaction = Limits(session_money=1.0), compaction or Compaction()
         self.agent = Agent("a", model=self.model, tools=tools, permissions="all", compaction=compaction, limits=limits)
 
     def _say(self, request: Request) -> Answer:

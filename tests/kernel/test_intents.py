@@ -79,7 +79,7 @@ async def test_tools_of_ones_own_are_told_by_their_safety(tmp_path: Path, said: 
     deploy = IntentRule(name="deploy", words=("deploy",), tools=("safety:read_*",))
     tools = [one for one in Traces().tools() if one.name in ("look", "safe")]
     agent = Agent("a", model=ScriptedModel(["end"]), tools=tools, intents=(deploy, "debug", "chat"))
-    model: Any = agent.own_model
+    model: Any = agent.python.model
     async with running(tmp_path, agent) as runtime:
         session = await runtime.session("a")
         assert await session.ask(said) == "end"
@@ -89,7 +89,7 @@ async def test_tools_of_ones_own_are_told_by_their_safety(tmp_path: Path, said: 
 async def test_a_turn_has_its_tools_and_no_others(tmp_path: Path) -> None:
     shell = Answer(calls=(Call("shell", {"command": "touch here"}), Call("read_file", {"path": "none"})))
     agent = clerk(shell, "end")
-    model: Any = agent.own_model
+    model: Any = agent.python.model
     async with running(tmp_path, agent) as runtime:
         session = await runtime.session("a")
         assert await session.ask("how are you?") == "end"
@@ -110,7 +110,7 @@ async def test_a_turn_has_its_tools_and_no_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_without_intents_nothing_changes(tmp_path: Path) -> None:
     agent = clerk("end", intents=())
-    model: Any = agent.own_model
+    model: Any = agent.python.model
     async with running(tmp_path, agent) as runtime:
         session = await runtime.session("a")
         await session.ask("it fails")
@@ -122,7 +122,7 @@ async def test_without_intents_nothing_changes(tmp_path: Path) -> None:
 async def test_a_project_waits_for_a_yes(tmp_path: Path) -> None:
     """Through sleep and another process; only the first answer counts."""
     agent = clerk("made")
-    model: Any = agent.own_model
+    model: Any = agent.python.model
     async with running(tmp_path, agent) as runtime:
         session = await runtime.session("a")
         accepted = await session.send("a new project, please")
@@ -147,7 +147,7 @@ async def test_a_project_waits_for_a_yes(tmp_path: Path) -> None:
 
 async def test_a_no_ends_the_turn_before_it_costs_anything(tmp_path: Path) -> None:
     agent = clerk("made")
-    model: Any = agent.own_model
+    model: Any = agent.python.model
     async with running(tmp_path, agent) as runtime:
         session = await runtime.session("a")
         await session.send("a new project, please")

@@ -329,7 +329,7 @@ async def test_writing_asks_only_in_a_folder_of_yours_without_a_wall(
         ["write_file"],
         permissions="workspace",
     )
-    writer = writer.changed(msgspec.structs.replace(writer.spec, isolation=Isolation(prefers=level)))
+    writer = writer.replace(isolation=Isolation(prefers=level))
     async with running(tmp_path / "home", writer) as runtime:
         folder = tmp_path / "mine"
         folder.mkdir()

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from roost.agent.definition import Agent
@@ -94,11 +93,11 @@ async def test_every_copy_of_an_agent_keeps_its_checks(tmp_path: Path) -> None:
     async with node(tmp_path / "home", agent) as runtime:
         variants = [
             runtime.sessions.variant("a", model="openai/other"),
-            runtime.sessions.variant("a", definition=msgspec.structs.replace(agent.spec, tools=())),
+            runtime.sessions.variant("a", definition=agent.spec.replace(tools=())),
             runtime.sessions.variant("a", definition=agent.spec, model="openai/other"),
         ]
         for variant in variants:
-            assert variant.checks == ("no", "short")
+            assert variant.python.checks == ("no", "short")
             tags = needs(variant, None, runtime.node.place, runtime.node.membership.offered)
             assert {"check:a/no", "check:a/short"} <= set(tags)
         session = await runtime.session("a")

@@ -51,7 +51,7 @@ def hand(
     """An agent that runs these commands, one after the other, and says done."""
     answers: list[Answer | str] = [Answer(calls=(Call("shell", {"command": command}),)) for command in commands]
     model = ScriptedModel(by_step([*answers, "done"]))
-    return Agent(name, model=model, tools=tools, permissions="all", isolation=isolation)
+    return Agent(name, model=model, tools=tools, permissions="all", isolation=isolation or Isolation())
 
 
 def results(log: list[ev.Event]) -> list[str]:
@@ -302,7 +302,8 @@ async def test_the_model_is_told_once_what_is_less_than_was_asked_for(tmp_path: 
         assert told.startswith("[Commands run at isolation level 1 (namespaces or a container), not at level 2")
         assert "machine's files" not in told
         await asleep(runtime, session)
-        agent.own_model = ScriptedModel(["", Answer(calls=(Call("shell", {"command": "echo three"}),)), "done"])
+        three = Answer(calls=(Call("shell", {"command": "echo three"}),))
+        runtime.agents.add(agent.replace(model=ScriptedModel(["", three, "done"])))
         await session.ask("again")
         log = await events(session, runtime)
         assert len(chosen(log)) == 2

@@ -43,8 +43,8 @@ class Talker:
     def __init__(self, compaction: Compaction | None) -> None:
         self.requests: list[Request] = []
         self.found = ""
-        tools = [look, "pin", "read_history"]
-        self.agent = Agent("a", model=ScriptedModel(self._say), tools=tools, permissions="all", compaction=compaction)
+        tools, model = [look, "pin", "read_history"], ScriptedModel(self._say)
+        self.agent = Agent("a", model=model, tools=tools, permissions="all", compaction=compaction or Compaction())
 
     def _say(self, request: Request) -> Answer | str:
         self.requests.append(request)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import msgspec
-
 from roost.agent.agent_files import AgentFile, check_found, files_of, load_place_file, present, search_path, servers_of
 from roost.agent.definition import Agent
 from roost.errors import ConfigError
@@ -55,7 +53,7 @@ class AgentFiles:
     @property
     def agents(self) -> list[Agent]:
         """All agents, as last read, sorted by name."""
-        found = {agent.spec.name: agent for agent in self._base}
+        found = {agent.name: agent for agent in self._base}
         found |= {name: file.agent for name, file in self._chosen.items()}
         return [found[name] for name in sorted(found)]
 
@@ -109,7 +107,7 @@ class AgentFiles:
 
     def _add(self, here: dict[str, AgentFile], file: AgentFile, faults: dict[str, str]) -> None:
         """Add an agent. If two files of one folder define the same name, the one that defined it before wins."""
-        name = file.agent.spec.name
+        name = file.agent.name
         twin = here.get(name)
         if twin is not None:
             faults[str(file.path)] = f"{file.path} and {twin.path} both define {name!r}: rename one"
@@ -149,10 +147,10 @@ class AgentFiles:
         return place.resolve() == (self._home / "agents").resolve()
 
     def _is_harmless(self, file: AgentFile) -> bool:
-        before = self._chosen.get(file.agent.spec.name)
+        before = self._chosen.get(file.agent.name)
         if before is None or before.path != file.path:
             return False
         old, new = before.agent.spec, file.agent.spec
         if servers_of(new) - servers_of(old):
             return False
-        return msgspec.structs.replace(new, **{name: getattr(old, name) for name in _HARMLESS}) == old
+        return new.replace(**{name: getattr(old, name) for name in _HARMLESS}) == old

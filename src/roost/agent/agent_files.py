@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from roost.agent.default_agent import DEFAULT_AGENT
-from roost.agent.definition import Agent, AgentSpec, Limits, did_you_mean
+from roost.agent.definition import Agent, AgentSpec, Limits
 from roost.errors import ConfigError
-from roost.ids import is_id
 from roost.models.http import is_loopback
-from roost.policy.gate import Permissions
 from roost.sandbox.backend import Bounds
-from roost.tools.builtin import BUILTIN
+from roost.validated import WrongValue, choices, did_you_mean, explained
 
 _MAX_BYTES = 1024 * 1024
 _SUFFIXES = (".toml", ".md", ".py")
@@ -65,13 +63,13 @@ def load_agent_files(folders: Sequence[Path], *, found: Sequence[Path] = ()) -> 
         for found_here in _load_place(folder, code=folder.resolve() not in come_upon):
             if folder.resolve() in come_upon:
                 check_found(found_here)
-            twin = here.get(found_here.agent.spec.name)
+            twin = here.get(found_here.agent.name)
             if twin is not None:
                 raise ConfigError(
                     f"{_shown(found_here.path)} and {_shown(twin.path)} both define"
-                    f" {found_here.agent.spec.name!r}: rename one"
+                    f" {found_here.agent.name!r}: rename one"
                 )
-            here[found_here.agent.spec.name] = found_here
+            here[found_here.agent.name] = found_here
         chosen = {**here, **chosen}
     return [chosen[name] for name in sorted(chosen)]
 
@@ -99,7 +97,7 @@ def load_agent_file(path: Path) -> list[AgentFile]:
 
 def check_found(found: AgentFile) -> None:
     """Reject settings that a file from an untrusted folder must not have. Raises `ConfigError`."""
-    spec, what = found.agent.spec, ""
+    spec, what = found.agent, ""
     if spec.name == DEFAULT_AGENT:
         what = f"would replace the built-in agent {DEFAULT_AGENT!r}: give it another name"
     elif not all(is_loopback(url) for url in servers_of(spec)):
@@ -226,19 +224,20 @@ def _build(path: Path, data: dict[str, Any], text: str, more: dict[str, Any]) ->
     if isinstance(limits, dict):
         _check_fields(path, text, cast("dict[str, Any]", limits), Limits.__struct_fields__, "limits.")
     try:
-        spec = msgspec.convert({"name": path.stem, **data, **more}, AgentSpec)
+        return AgentFile(Agent.of(msgspec.convert({"name": path.stem, **data, **more}, AgentSpec)), path)
     except msgspec.ValidationError as error:
-        raise _wrong(path, text, str(error)) from error
+        raise _wrong(path, text, error) from error
+    except WrongValue as error:
+        raise ConfigError(f"{_place(path, text, error.field)}: {_in_file(error, data, path)}") from error
     except ConfigError as error:
         raise ConfigError(f"{_place(path, text, 'rules')}: {error.message}") from error
-    if not is_id(spec.name):
-        fix = "Set" if "name" not in data else "Change"
-        raise ConfigError(
-            f"{_place(path, text, 'name')}: {spec.name!r} cannot name an agent."
-            f" {fix} 'name' to letters, digits and ._:-"
-        )
-    _check_tools(path, text, spec.tools)
-    return AgentFile(Agent.of(spec), path)
+
+
+def _in_file(error: WrongValue, data: dict[str, Any], path: Path) -> str:
+    if error.field != "name":
+        return error.what
+    fix = "Change" if "name" in data else "Set"
+    return f"{data.get('name', path.stem)!r} cannot name an agent. {fix} 'name' to letters, digits and ._:-"
 
 
 def _check_fields(path: Path, text: str, data: dict[str, Any], known: Sequence[str], prefix: str) -> None:
@@ -249,19 +248,12 @@ def _check_fields(path: Path, text: str, data: dict[str, Any], known: Sequence[s
             )
 
 
-def _check_tools(path: Path, text: str, tools: Sequence[str]) -> None:
-    for name in tools:
-        if name not in BUILTIN:
-            raise ConfigError(f"{_place(path, text, 'tools')}: unknown tool {name!r}{did_you_mean(name, BUILTIN)}")
-
-
-def _wrong(path: Path, text: str, message: str) -> ConfigError:
-    what, _, where = message.partition(" - at `$.")
-    field = where.rstrip("`")
+def _wrong(path: Path, text: str, error: msgspec.ValidationError) -> ConfigError:
+    field, what = explained(error)
     key = re.split(r"[.\[]", field)[-1 if field.startswith("limits.") else 0]
-    what = what[:1].lower() + what[1:].replace("`", "")
     extra = ', as in tools = ["read_file"]' if field == "tools" else ""
-    extra = f". The known ones are {', '.join(get_args(Permissions))}" if field == "permissions" else extra
+    if "enum" in what and "." not in field:
+        extra = f". The known ones are {', '.join(choices(AgentSpec, field))}"
     return ConfigError(f"{_place(path, text, key)}: field '{field or 'limits'}': {what}{extra}")
 
 

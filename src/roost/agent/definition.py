@@ -1,18 +1,17 @@
-"""The definition of an agent. `AgentSpec` is data, which a session pins; `Agent` adds Python tools, hooks and
-models."""
+"""The definition of an agent. Each option is one field of `AgentSpec`, the data that a session pins. `Agent` adds what
+only Python can say: `PythonParts`."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import InitVar
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
 
 from roost.agent.options import Compaction, IntentRule, Known, Stall
-from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.log.schedule_events import TurnLimits
 from roost.memory.rights import Memory
@@ -22,8 +21,9 @@ from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
 from roost.policy.rules import Rule
 from roost.sandbox.choose import Isolation
-from roost.tools.base import Tool
-from roost.tools.builtin import BUILTIN
+from roost.tools.base import Tool, Toolbox
+from roost.tools.builtin import BUILTIN, builtin_tool
+from roost.validated import Validated, WrongValue, did_you_mean, listed, option, values_of
 
 Horizon: TypeAlias = Literal["long"]
 SnapshotsWhen: TypeAlias = Literal["steps"]
@@ -31,7 +31,7 @@ RollbackWhen: TypeAlias = Literal["failed"]
 Surrounding: TypeAlias = Literal["clock", "files"]
 
 
-class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Limits(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of a turn, and with the prefix `session_` of the whole session. None = no limit.
 
     steps: model calls. tokens: input plus output. money: US dollars; a model with an unknown price cannot run under it.
@@ -48,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
     session_seconds: float | None = None
 
 
-class CheckpointPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class CheckpointPolicy(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """When to make checkpoints without an order: every so many model calls or seconds with activity, at pause or stop,
     before high-risk calls. keep: number of these that are kept, the newest."""
 
@@ -63,13 +63,13 @@ class CheckpointPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
 Unattended: TypeAlias = Literal["ask", "tell", "again"]
 
 
-class Children(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Children(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Delegation rights of an agent. agents: globs of the agent names it may call; each of them must allow it
     (`AgentSpec.callable_by`). depth: levels of children below its sessions. breadth: children that one turn may start.
     at_once: children of a session that run at the same time; a further call waits until one of them ends.
     """
 
-    agents: tuple[str, ...] = ()
+    agents: tuple[str, ...] = option(default=(), converter=listed)
     depth: Annotated[int, msgspec.Meta(ge=0)] = 3
     breadth: Annotated[int, msgspec.Meta(ge=0)] = 16
     at_once: Annotated[int, msgspec.Meta(ge=1)] = 8
@@ -84,8 +84,28 @@ def tightened(limits: Limits, more: TurnLimits | None) -> Limits:
     return msgspec.structs.replace(limits, **least)
 
 
-class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """The definition of an agent as data.
+def _names(tools: Sequence[str | Tool]) -> tuple[str, ...]:
+    return tuple(one.name if isinstance(one, Tool) else one for one in tools)
+
+
+def _name(model: str | Model | None) -> str | None:
+    return model if model is None or isinstance(model, str) else model.name
+
+
+def _intents(intents: Sequence[IntentRule | Known]) -> tuple[IntentRule | Known, ...]:
+    return tuple(intents)
+
+
+def _surroundings(environment: Sequence[Surrounding]) -> tuple[Surrounding, ...]:
+    return tuple(environment)
+
+
+class _Named(Validated, frozen=True, kw_only=False):
+    name: str
+
+
+class AgentSpec(_Named, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """The definition of an agent as data: every option, with its type and its default.
 
     model: None = the node's default. tools: names, resolved where the session runs. rules: apply before `permissions`
     and after the user's rules (`roost.policy.gate`).
@@ -111,19 +131,18 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     that the effect is unknown. "again": the call runs again. "ask": it waits for a person, as in all other cases.
     """
 
-    name: str
     instructions: str = "You are a helpful agent. Use your tools when they help. Be brief and exact."
     description: str = ""
-    model: str | None = None
-    tools: tuple[str, ...] = ()
+    model: str | None = option(default=None, converter=_name)
+    tools: tuple[str, ...] = option(default=(), converter=_names)
     permissions: Permissions = "workspace"
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule, ...] = option(default=(), converter=listed)
     limits: Limits = Limits()
     max_output: int | None = None
     temperature: float | None = None
     intent: Intent | None = None
     effort: Effort | None = None
-    constraints: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = option(default=(), converter=listed)
     output_hint: str | None = None
     knobs: dict[str, Any] = {}
     horizon: Horizon | None = None
@@ -132,13 +151,17 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     isolation: Isolation = Isolation()
     compaction: Compaction = Compaction()
     children: Children | None = None
-    callable_by: tuple[str, ...] = ()
+    callable_by: tuple[str, ...] = option(default=(), converter=listed)
     memory: Memory | None = None
     checkpoints: CheckpointPolicy = CheckpointPolicy()
     stall: Stall = Stall()
-    intents: tuple[IntentRule | Known, ...] = ()
-    environment: tuple[Surrounding, ...] = ()
+    intents: tuple[IntentRule | Known, ...] = option(default=(), converter=_intents)
+    environment: tuple[Surrounding, ...] = option(default=(), converter=_surroundings)
     unattended: Unattended = "tell"
+
+    @classmethod
+    def label(cls, given: Mapping[str, Any]) -> str:
+        return f"agent {given.get('name')!r}"
 
     @property
     def points(self) -> bool:
@@ -156,7 +179,8 @@ _decoder = msgspec.json.Decoder(AgentSpec)
 
 
 def encode_spec(spec: AgentSpec) -> bytes:
-    return _encoder.encode(spec)
+    """Encode a definition as data, without its Python parts."""
+    return _encoder.encode(spec.spec if isinstance(spec, Agent) else spec)
 
 
 @lru_cache(maxsize=256)
@@ -165,143 +189,119 @@ def decode_spec(data: bytes) -> AgentSpec:
     return _decoder.decode(data)
 
 
-class Agent:
-    """An agent written in Python.
+class PythonParts(msgspec.Struct, frozen=True):
+    """The parts of an agent that are Python objects, which only a process that has run its file knows. True if there
+    are any. tools: by name."""
+
+    tools: Mapping[str, Tool] = {}
+    hooks: tuple[Hook, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    model: Model | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.tools or self.hooks or self.guards or self.model is not None)
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Names of the hooks and guardrails. Every node that runs a session of the agent must know them."""
+        return tuple(dict.fromkeys(one.name for one in (*self.hooks, *self.guards)))
+
+    def toolbox(self, names: Collection[str]) -> Toolbox:
+        """Return the tools of these names: of these parts, or built in. A name that is neither is left out."""
+        found = {name: self.tools.get(name) or builtin_tool(name) for name in names}
+        return {name: tool for name, tool in found.items() if tool is not None}
+
+    def used(self, tools: Collection[str], model: str | None) -> PythonParts:
+        """Return the parts of a definition with these tools and this model. Hooks and guardrails are always kept."""
+        own = self.model if self.model is not None and self.model.name == model else None
+        return PythonParts(
+            {name: tool for name, tool in self.tools.items() if name in tools}, self.hooks, self.guards, own
+        )
+
+
+NO_PARTS = PythonParts()
+_PARTS = ("python", "hooks", "guardrails")
+
+
+class Agent(AgentSpec, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """An agent: its definition as data, and its Python parts.
 
     >>> Agent("clerk", instructions="Answer from the files.", tools=["read_file", "grep"])
 
     tools: names of built-in tools, and `Tool` objects. model: a name such as `openai/gpt-5-mini`, a `Model`, or None
-    for the default. hooks, guardrails: run after those of the user. Raises `ConfigError`.
+    for the default. hooks, guardrails: run after those of the user. `replace` returns a changed copy, which keeps the
+    Python parts that it uses. Raises `WrongValue`, a `ConfigError`, for a value that is wrong.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        instructions: str | None = None,
-        description: str = "",
-        model: str | Model | None = None,
-        tools: Sequence[str | Tool] = (),
-        permissions: Permissions = "workspace",
-        rules: Sequence[Rule] = (),
-        hooks: Sequence[Hook] = (),
-        guardrails: Sequence[Guard] = (),
-        limits: Limits | None = None,
-        max_output: int | None = None,
-        temperature: float | None = None,
-        intent: Intent | None = None,
-        effort: Effort | None = None,
-        constraints: Sequence[str] = (),
-        output_hint: str | None = None,
-        knobs: Mapping[str, Any] | None = None,
-        horizon: Horizon | None = None,
-        snapshots: SnapshotsWhen | None = None,
-        rollback: RollbackWhen | None = None,
-        isolation: Isolation | None = None,
-        compaction: Compaction | None = None,
-        children: Children | None = None,
-        callable_by: Sequence[str] = (),
-        memory: Memory | None = None,
-        checkpoints: CheckpointPolicy | None = None,
-        stall: Stall | None = None,
-        intents: Sequence[IntentRule | Known] = (),
-        environment: Sequence[Surrounding] = (),
-        unattended: Unattended = "tell",
-    ) -> None:
-        if not is_id(name):
-            raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
-        _check(name, tools, permissions)
-        self.own_tools = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
-        self.own_hooks, self.own_guards = tuple(hooks), tuple(guardrails)
-        self.own_model = model if model is not None and not isinstance(model, str) else None
-        given = {
-            "instructions": instructions,
-            "isolation": isolation,
-            "compaction": compaction,
-            "checkpoints": checkpoints,
-            "stall": stall,
-        }
-        fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self.spec = AgentSpec(
-            name=name,
-            description=description,
-            model=self.own_model.name if self.own_model is not None else _name(model),
-            tools=tuple(tool if isinstance(tool, str) else tool.name for tool in tools),
-            permissions=permissions,
-            rules=tuple(rules),
-            limits=limits or Limits(),
-            max_output=max_output,
-            temperature=temperature,
-            intent=intent,
-            effort=effort,
-            constraints=tuple(constraints),
-            output_hint=output_hint,
-            knobs=dict(knobs or {}),
-            horizon=horizon,
-            snapshots=snapshots,
-            rollback=rollback,
-            children=children,
-            callable_by=tuple(callable_by),
-            memory=memory,
-            intents=tuple(intents),
-            environment=tuple(environment),
-            unattended=unattended,
-            **fields,
-        )
+    python: PythonParts = NO_PARTS
+    if TYPE_CHECKING:  # only the constructor takes them; `python` has them
+        hooks: InitVar[Sequence[Hook]] = ()
+        guardrails: InitVar[Sequence[Guard]] = ()
 
     @classmethod
-    def of(cls, spec: AgentSpec) -> Agent:
-        agent = cls(spec.name)
-        agent.spec = spec
-        return agent
+    def check(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        shown, python = cls.label(given), given.get("python", NO_PARTS)
+        data = {name: value for name, value in given.items() if name not in _PARTS}
+        data.setdefault("limits", Limits())  # the version of an agent in Python has always counted them
+        tools, own = dict(python.tools), python.model
+        if "tools" in data:
+            items = _items(shown, "tools", data["tools"])
+            tools |= {tool.name: tool for tool in items if isinstance(tool, Tool)}
+            data["tools"] = [_tool_name(shown, tool) for tool in items]
+        if "model" in data and not isinstance(data["model"], str | None):
+            own = _items(shown, "model", [data["model"]], "name", "stream")[0]
+            data["model"] = own.name
+        hooks = _items(shown, "hooks", given.get("hooks", python.hooks), "name", "on", "judge")
+        guards = _items(shown, "guardrails", given.get("guardrails", python.guards), "name", "on", "check")
+        return _whole(AgentSpec.check(data), PythonParts(tools, tuple(hooks), tuple(guards), own))
+
+    @classmethod
+    def of(cls, spec: AgentSpec, python: PythonParts | None = None) -> Agent:
+        """Return the agent of a definition, with those of the Python parts that it uses. Raises `WrongValue`."""
+        values = values_of(spec)
+        own = values.pop("python", NO_PARTS)
+        return cls.of_values(_whole(values, own if python is None else python))
 
     @property
-    def checks(self) -> tuple[str, ...]:
-        """Names of its own hooks and guardrails. Every node that runs its sessions must know them."""
-        return tuple(dict.fromkeys(one.name for one in (*self.own_hooks, *self.own_guards)))
-
-    @property
-    def is_python(self) -> bool:
-        """Whether parts of it are Python objects: then only a process that has run its file knows all of it."""
-        return bool(self.own_tools or self.own_model or self.own_hooks or self.own_guards)
-
-    def changed(self, spec: AgentSpec) -> Agent:
-        """Return the agent with another definition. It keeps all its hooks and guardrails, the own tools that `spec`
-        names, and its own model if `spec` names it."""
-        changed = Agent.of(spec)
-        changed.own_tools = {name: tool for name, tool in self.own_tools.items() if name in spec.tools}
-        changed.own_hooks, changed.own_guards = self.own_hooks, self.own_guards
-        if self.own_model is not None and self.own_model.name == spec.model:
-            changed.own_model = self.own_model
-        return changed
+    def spec(self) -> AgentSpec:
+        """The definition as data, which a session pins."""
+        return AgentSpec.of_values({name: getattr(self, name) for name in AgentSpec.__struct_fields__})
 
 
-def _check(name: str, tools: Sequence[object], permissions: object) -> None:
-    """Check the argument types that a type checker would reject. Raises `ConfigError`."""
-    if permissions not in (modes := get_args(Permissions)):
-        raise ConfigError(f"agent {name!r}: permissions={permissions!r} is none of {', '.join(map(repr, modes))}")
-    known = (*BUILTIN, *(tool.name for tool in tools if isinstance(tool, Tool)))
-    for tool in tools:
-        if isinstance(tool, str):
-            if tool not in known:
-                raise ConfigError(f"agent {name!r}: unknown tool {tool!r}{did_you_mean(tool, known)}")
-        elif not isinstance(tool, Tool):
-            raise ConfigError(f"agent {name!r}: {_no_tool(tool)}")
+def _whole(values: dict[str, Any], python: PythonParts) -> dict[str, Any]:
+    """Return the values of an agent. Raises `WrongValue` for a name that none can have, and for unknown tools."""
+    shown, name = AgentSpec.label(values), values["name"]
+    if not is_id(name):
+        what = f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)"
+        raise WrongValue("", what, field="name")
+    known = (*BUILTIN, *python.tools)
+    for tool in values.get("tools", ()):
+        if tool not in known:
+            raise WrongValue(shown, f"unknown tool {tool!r}{did_you_mean(tool, known)}", field="tools")
+    return {**values, "python": python.used(values.get("tools", ()), values.get("model"))}
 
 
-def _no_tool(value: object) -> str:
-    called = getattr(value, "__name__", None)
-    if callable(value) and called is not None:
-        return f"{called!r} is a plain function; put @tool (from roost import tool) above it"
-    return f"{value!r} is no tool; give the name of a built-in one or a function with @tool"
+def _tool_name(shown: str, tool: object) -> str:
+    if isinstance(tool, str):
+        return tool
+    if isinstance(tool, Tool):
+        return tool.name
+    called = getattr(tool, "__name__", None)
+    if callable(tool) and called is not None:
+        what = f"{called!r} is a plain function; put @tool (from roost import tool) above it"
+    else:
+        what = f"{tool!r} is no tool; give the name of a built-in one or a function with @tool"
+    raise WrongValue(shown, f"{what}", field="tools")
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return the end of an error about an unknown name: the most similar known one, and all of them."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    listed = f"The known ones are {', '.join(known)}"
-    return f"; did you mean {near[0]!r}? {listed}" if near else f". {listed}"
-
-
-def _name(model: str | Model | None) -> str | None:
-    return model if isinstance(model, str) else None
+def _items(shown: str, field: str, values: Any, *must: str) -> Sequence[Any]:
+    """Return the values of an option as they are. Raises `WrongValue` unless they are a sequence of objects that have
+    the attributes `must`."""
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise WrongValue(shown, f"{field}={values!r}: expected a list", field=field)
+    found = cast("Sequence[Any]", values)
+    for value in found:
+        missing = [name for name in must if not hasattr(value, name)]
+        if missing:
+            raise WrongValue(shown, f"{field}: {value!r} has no {', '.join(missing)}", field=field)
+    return found

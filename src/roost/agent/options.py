@@ -7,13 +7,14 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from roost.models.request import Intent
+from roost.validated import Validated, listed, option
 
 By: TypeAlias = Literal["model", "plain"]
 
 _Share = Annotated[float, msgspec.Meta(gt=0.0, le=0.95)]
 
 
-class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Compaction(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """When the context exceeds the share `at` of the context budget, compact it to about the share `to`.
 
     by: "model" writes the summary, "plain" makes it by rule; None = by rule for a model in this process, which would
@@ -42,7 +43,7 @@ Action: TypeAlias = Literal["hint", "effort", "model", "end"]
 _Most = Annotated[int, msgspec.Meta(ge=2, le=50)]
 
 
-class Stall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Stall(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """When a turn counts as stalled, in steps. None switches a check off.
 
     repeats: the same calls with the same results. cycles: repetitions of a sequence of two to four steps. errors: steps
@@ -67,7 +68,7 @@ class Stall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbi
 Known: TypeAlias = Literal["chat", "debug", "create_project"]
 
 
-class IntentRule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class IntentRule(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """One topic that a turn may be about.
 
     words: phrases that select it when one occurs in the message, ignoring case; without `words` it is the fallback.
@@ -76,7 +77,7 @@ class IntentRule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     `intent`."""
 
     name: str
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = option(default=(), converter=listed)
     tools: tuple[str, ...] | None = None
     confirm: bool = False
     calls: Intent | None = None

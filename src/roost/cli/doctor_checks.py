@@ -298,7 +298,7 @@ def agents(app: App) -> Iterator[Finding]:
     for folder in search_path(app.home, cwd=Path.cwd()):
         for path in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
             try:
-                names += [found.agent.spec.name for found in load_agent_file(path)]
+                names += [found.agent.name for found in load_agent_file(path)]
             except RoostError as error:
                 yield Finding(check="agents", status="fail", detail=error.message, fix="correct the file or move it")
     yield Finding(check="agents", status="ok", detail=", ".join(["assistant", *names]))

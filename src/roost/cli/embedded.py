@@ -61,7 +61,7 @@ class EmbeddedNode(Node):
 
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
         self._runtime.agents.add(agent)
-        return self.sessions.create(agent.spec.name, workspace=workspace, title=title)
+        return self.sessions.create(agent.name, workspace=workspace, title=title)
 
     def work_on(self, session: str) -> None:
         """Process this session and its descendants."""

@@ -63,20 +63,20 @@ class Node(SyncClient):
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
         """Create a session with exactly this definition, even if the node knows another one by its name. A daemon must
         know an agent with Python parts; raises `Invalid` otherwise."""
-        name = agent.spec.name
-        if agent.is_python:
+        name = agent.name
+        if agent.python:
             self._must_know(agent)
-            model = None if agent.own_model else agent.spec.model
+            model = None if agent.python.model else agent.model
             return self.sessions.create(name, workspace=workspace, title=title, model=model)
         return self.sessions.create(name, workspace=workspace, title=title, definition=agent.spec)
 
     def _must_know(self, agent: Agent) -> None:
-        name = agent.spec.name
+        name = agent.name
         known = next((row for row in self.node.agents().agents if row.name == name), None)
         checks, tools = ((), ()) if known is None else (known.checks, known.tools)
         missing = [
-            *(one for one in agent.checks if one not in checks),
-            *(one for one in agent.own_tools if one not in tools),
+            *(one for one in agent.python.checks if one not in checks),
+            *(one for one in agent.python.tools if one not in tools),
         ]
         if known is None or missing:
             parts = f"its {', '.join(missing)}" if missing else "it"

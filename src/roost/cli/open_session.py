@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from roost.agent.agent_files import AgentFile
 from roost.agent.default_agent import DEFAULT_AGENT
 from roost.agent.definition import Agent
@@ -41,7 +39,7 @@ def begin(app: App, wanted: SessionOptions) -> tuple[Node, str]:
     if wanted.session is not None and (wanted.agent or wanted.model):
         raise Invalid("a session keeps the agent and the model that it began with: leave out the agent or --session")
     files = app.agent_files(wanted.places)
-    agents = {agent.spec.name: agent for agent in files.agents}
+    agents = {agent.name: agent for agent in files.agents}
     node = app.node(tuple(files.agents))
     try:
         if wanted.session is not None:
@@ -56,7 +54,7 @@ def begin(app: App, wanted: SessionOptions) -> tuple[Node, str]:
 def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agent], files: Sequence[AgentFile]) -> str:
     name = wanted.agent or DEFAULT_AGENT
     agent = agents.get(name)
-    path = next((found.path for found in files if found.agent.spec.name == name), None)
+    path = next((found.path for found in files if found.agent.name == name), None)
     known = {row.name: row for row in node.node.agents().agents}
     if wanted.agent is None and wanted.message in {*agents, *known}:
         raise Invalid(
@@ -67,19 +65,19 @@ def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agen
         raise Invalid(
             f"there is no agent {name!r}; the agents are: {', '.join(sorted({*agents, *known}))}", code="unknown_agent"
         )
-    model = wanted.model or (agent.spec.model if agent else known[name].model)
+    model = wanted.model or (agent.model if agent else known[name].model)
     if not node.daemon or (model or "").partition("/")[0] == "local":
         # A daemon has fetched its default model at its start.
         ensure_model(model, agent, quiet=wanted.quiet)
     if path is not None and not wanted.quiet:
         note(f"agent {name} from {_shown(path)}")
         named = {path, path.parent}.intersection(wanted.places)
-        if agent is not None and not named and name in known and known[name].version != agent.spec.version:
+        if agent is not None and not named and name in known and known[name].version != agent.version:
             note(f"the daemon knows another agent {name}: to use that one, rename this file", "yellow")
     if node.daemon and model is None and (own := os.environ.get("ROOST_MODEL")):
         note(f"the daemon's model answers; for ROOST_MODEL of this shell: --model {own}", "yellow")
     if agent is not None and wanted.model is not None:
-        agent = agent.changed(msgspec.structs.replace(agent.spec, model=wanted.model))
+        agent = agent.replace(model=wanted.model)
     if agent is not None and (wanted.model is not None or _is_local(app, path)):
         return node.create_as(agent, workspace=wanted.workspace).id
     return node.sessions.create(name, workspace=wanted.workspace, model=wanted.model if agent is None else None).id

@@ -35,8 +35,8 @@ _ROUTED = "auto"
 def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = False) -> str:
     """Make sure that the model can be used: its key is set, or its weights are here (fetched now if not). Returns the
     full name. Raises `RoostError`."""
-    if agent is not None and agent.own_model is not None:
-        return agent.own_model.name
+    if agent is not None and agent.python.model is not None:
+        return agent.python.model.name
     models = _models()
     full = name or models.default()
     if full.partition("/")[0] == _ROUTED:
@@ -94,15 +94,13 @@ def prepare(name: str | None, agent: Agent | None, shown: Shown) -> None:
     from roost.local.cache import Progress
     from roost.local.model import LocalModel
     from roost.models.request import Request
-    from roost.tools.builtin import builtin_tool
 
     agent = agent or default_agent()
-    tools = [agent.own_tools.get(tool) or builtin_tool(tool) for tool in agent.spec.tools]
     request = Request(
-        instruction=agent.spec.instructions,
-        constraints=agent.spec.constraints,
+        instruction=agent.instructions,
+        constraints=agent.constraints,
         messages=(UserMessage((Text(""),)),),
-        tools=tuple(tool.spec for tool in tools if tool is not None),
+        tools=tuple(tool.spec for tool in agent.python.toolbox(agent.tools).values()),
     )
 
     async def read() -> None:

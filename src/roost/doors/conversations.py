@@ -306,17 +306,17 @@ class Conversations:
         agent = self._agents(talk.agent)
         if talk.instructions is None:
             return agent
-        key = agent.spec.name, agent.spec.version, talk.instructions
+        key = agent.name, agent.version, talk.instructions
         if (known := self._variants.get(key)) is None:
-            text = f"{agent.spec.instructions}\n\n{talk.instructions}"
-            known = agent.changed(msgspec.structs.replace(agent.spec, instructions=text))
+            text = f"{agent.instructions}\n\n{talk.instructions}"
+            known = agent.replace(instructions=text)
             self._variants[key] = known
         return known
 
     async def _instruct(self, session: str, talk: Talk) -> None:
         """Let the session go on with the instructions of the request, if it has others."""
         agent = self._agent(talk)
-        if (await self._sessions.get(session)).version != agent.spec.version:
+        if (await self._sessions.get(session)).version != agent.version:
             await self._sessions.move(session, agent, by=self._name)
 
 

@@ -20,7 +20,6 @@ from roost.agent.definition import Agent
 from roost.errors import Conflict
 from roost.kernel.resources import Agents
 from roost.log.dispatch import NodeInfo
-from roost.tools.builtin import builtin_tool
 
 _AGENT, _CHECK = "agent:", "check:"
 
@@ -53,7 +52,7 @@ def needs(agent: Agent, workspace: str | None, place: NodeLocation, offered: Ite
     """Return a new session's permanent needs. `offered`: by any living node. An account that no node has is not needed:
     then the session's turns fail with the reason, instead of waiting silently."""
     tags: list[str] = []
-    account = None if agent.own_model is not None else _account(agent.spec.model)
+    account = None if agent.python.model is not None else _account(agent.model)
     if account is not None and f"account:{account}" in offered:
         tags.append(f"account:{account}")
     tags.extend(_python_parts(agent))
@@ -62,8 +61,8 @@ def needs(agent: Agent, workspace: str | None, place: NodeLocation, offered: Ite
             tags.append(f"folder:{place.home}")
     elif not place.files_follow and _works_on_files(agent):
         tags.append(f"home:{place.home}")
-    if agent.spec.isolation.required:
-        tags.append(f"sandbox:{agent.spec.isolation.required}")
+    if agent.isolation.required:
+        tags.append(f"sandbox:{agent.isolation.required}")
     return tuple(tags)
 
 
@@ -85,13 +84,12 @@ def offers(
 
 def python_parts(agents: Agents) -> set[str]:
     """Return the tags of the Python agents that a node knows."""
-    return {tag for agent in agents.all() if agent.is_python for tag in _python_parts(agent)}
+    return {tag for agent in agents.all() for tag in _python_parts(agent)}
 
 
 def _python_parts(agent: Agent) -> list[str]:
-    name = agent.spec.name
-    own = [f"{_AGENT}{name}"] if agent.own_model is not None or agent.own_tools else []
-    return [*own, *(f"{_CHECK}{name}/{check}" for check in agent.checks)]
+    own = [f"{_AGENT}{agent.name}"] if agent.python.model is not None or agent.python.tools else []
+    return [*own, *(f"{_CHECK}{agent.name}/{check}" for check in agent.python.checks)]
 
 
 def unknown_parts(needed: Iterable[str], offered: Container[str]) -> list[str]:
@@ -115,8 +113,7 @@ def _account(model: str | None) -> str | None:
 
 
 def _works_on_files(agent: Agent) -> bool:
-    tools = [agent.own_tools.get(name) or builtin_tool(name) for name in agent.spec.tools]
-    return any(tool.files for tool in tools if tool is not None)
+    return any(tool.files for tool in agent.python.toolbox(agent.tools).values())
 
 
 def _shared(folder: str, shared: Iterable[Path]) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from roost.agent.definition import Agent, AgentSpec
+from roost.agent.definition import NO_PARTS, Agent, AgentSpec, PythonParts
 from roost.agent.resources import Deltas, Resources
-from roost.errors import ConfigError, Invalid, RoostError
+from roost.errors import Invalid, RoostError
 from roost.kernel.model_pool import ModelPool
 from roost.kernel.sandboxes import Sandboxes
 from roost.log.content import ErrorData
@@ -20,8 +20,6 @@ from roost.models.request import Failed, Model, ModelEvent, Profile, Request
 from roost.policy.checks import Checks, checks_of
 from roost.policy.classifier import ModelClassifier
 from roost.policy.gate import Layer, LayeredGate, hidden_at
-from roost.policy.guardrails import Guard
-from roost.policy.hooks import Hook
 from roost.policy.loading import Policy, load_project
 from roost.policy.patterns import Patterns
 from roost.policy.rules import Rule
@@ -31,8 +29,7 @@ from roost.providers.accounts import Models
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.base import User
 from roost.syncing import sync
-from roost.tools.base import Tool, Toolbox
-from roost.tools.builtin import BUILTIN, builtin_tool
+from roost.tools.base import Toolbox
 from roost.workspace.atomic_swap import aside, remove_tree
 from roost.workspace.file_cache import read_index
 from roost.workspace.files import Workspace
@@ -70,27 +67,21 @@ class Agents:
         self._agents: dict[str, Agent] = {}
 
     def add(self, agent: Agent) -> None:
-        """Add an agent, or replace the one of its name. Raises `ConfigError` for tools that do not exist."""
-        missing = [name for name in agent.spec.tools if name not in BUILTIN and name not in agent.own_tools]
-        if missing:
-            raise ConfigError(
-                f"agent {agent.spec.name!r} names tools that do not exist: {', '.join(missing)}."
-                f" Built in: {', '.join(BUILTIN)}"
-            )
-        self._agents[agent.spec.name] = agent
+        """Add an agent, or replace the one of its name."""
+        self._agents[agent.name] = agent
 
     def renew(self, before: Sequence[Agent], after: Sequence[Agent]) -> list[str]:
         """Replace the agents `before` by `after`. Returns the names that have changed. An agent with Python parts is
         not removed, since its sessions need it."""
-        changed = [agent for agent in after if self._agents.get(agent.spec.name) is not agent]
+        changed = [agent for agent in after if self._agents.get(agent.name) is not agent]
         for agent in changed:
             self.add(agent)
-        names = {agent.spec.name for agent in after}
-        gone = [one for one in before if one.spec.name not in names and self._agents.get(one.spec.name) is one]
-        gone = [one for one in gone if not one.is_python]
+        names = {agent.name for agent in after}
+        gone = [one for one in before if one.name not in names and self._agents.get(one.name) is one]
+        gone = [one for one in gone if not one.python]
         for agent in gone:
-            del self._agents[agent.spec.name]
-        return sorted(agent.spec.name for agent in (*changed, *gone))
+            del self._agents[agent.name]
+        return sorted(agent.name for agent in (*changed, *gone))
 
     def get(self, name: str) -> Agent:
         """Return the agent of a name. Raises `Invalid` (`unknown_agent`)."""
@@ -106,18 +97,10 @@ class Agents:
     def all(self) -> list[Agent]:
         return [self._agents[name] for name in sorted(self._agents)]
 
-    def own_tools(self, name: str) -> dict[str, Tool]:
+    def python(self, name: str) -> PythonParts:
+        """Return the Python parts of an agent that this node knows; none if it does not know the agent."""
         agent = self._agents.get(name)
-        return agent.own_tools if agent else {}
-
-    def own_checks(self, name: str) -> tuple[tuple[Hook, ...], tuple[Guard, ...]]:
-        agent = self._agents.get(name)
-        return (agent.own_hooks, agent.own_guards) if agent else ((), ())
-
-    def own_model(self, spec: AgentSpec) -> Model | None:
-        agent = self._agents.get(spec.name)
-        model = agent.own_model if agent else None
-        return model if model is not None and model.name == spec.model else None
+        return NO_PARTS if agent is None else agent.python
 
 
 def _names(folder: Path) -> set[str]:
@@ -317,22 +300,22 @@ class ResourceFactory:
 
     def checks(self, agent: str) -> Checks | None:
         """Return the hooks, guardrails and classifier for an agent's sessions; None without any."""
-        hooks, guards = self._agents.own_checks(agent)
+        python = self._agents.python(agent)
         named = self.policy.classifier
         classifier = None
         if named is not None:
             model = self._named(named.model)
             classifier = ModelClassifier(model, seconds=named.seconds, advice=named.advice)
         return checks_of(
-            (*self.policy.hooks, *hooks),
-            (*self.policy.guardrails, *guards),
+            (*self.policy.hooks, *python.hooks),
+            (*self.policy.guardrails, *python.guards),
             classifier,
             self._sandboxes.process,
             self._patterns,
         )
 
     def model(self, spec: AgentSpec) -> Model:
-        own = self._agents.own_model(spec)
+        own = self._agents.python(spec.name).used(spec.tools, spec.model).model
         return self._named(spec.model) if own is None else self._own_stack(spec.name, own)
 
     def _named(self, name: str | None) -> Model:
@@ -349,8 +332,7 @@ class ResourceFactory:
         return known[1]
 
     def _tools(self, spec: AgentSpec) -> Toolbox:
-        own = self._agents.own_tools(spec.name)
-        return {name: tool for name in spec.tools if (tool := own.get(name) or builtin_tool(name)) is not None}
+        return self._agents.python(spec.name).toolbox(spec.tools)
 
     def keeps_files(self, spec: AgentSpec) -> Literal["home", "store"] | None:
         """Return where the private files of an agent's sessions are kept; None when it has no file tools or nothing

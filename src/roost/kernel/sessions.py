@@ -43,8 +43,8 @@ from roost.log.session_views import FileDiff, PendingApproval, RunningJob, Sessi
 from roost.log.tail import Follower, follow
 from roost.models.tool_arguments import misfit
 from roost.policy.vault import Vault
-from roost.tools.builtin import builtin_tools
 from roost.tools.pins import MOST, fits
+from roost.validated import WrongValue
 
 TEXT_BYTES = 1024 * 1024
 """Most bytes of text in one message."""
@@ -81,15 +81,14 @@ class Sessions(Travels):
         use the Python tools known here under the name, and keeps the hooks and guardrails. Raises `Invalid`."""
         if definition is None:
             known = self._node.agents.get(name)
-            return known if model is None else known.changed(msgspec.structs.replace(known.spec, model=model))
-        own = self._node.agents.own_tools(name)
-        missing = [tool for tool in definition.tools if tool not in own and tool not in builtin_tools()]
+            return known if model is None else known.replace(model=model)
         if definition.name != name or not is_id(name):
             raise Invalid(f"the definition is of {definition.name!r}, not of an agent {name!r}")
-        if missing:
-            raise Invalid(f"agent {name!r} names tools that this node does not know: {', '.join(missing)}")
-        known = self._node.agents.find(name) or Agent(name)
-        return known.changed(definition if model is None else msgspec.structs.replace(definition, model=model))
+        try:
+            given = Agent.of(definition, self._node.agents.python(name))
+        except WrongValue as error:
+            raise Invalid(f"{error}; this node knows no other") from error
+        return given if model is None else given.replace(model=model)
 
     async def send(
         self,
@@ -178,7 +177,7 @@ class Sessions(Travels):
 
     async def _waiting(self, info: SessionInfo, state: State, call: Call) -> WaitingCall:
         diffs: tuple[FileDiff, ...] = ()
-        if call.call.name not in self._node.agents.own_tools(state.agent):
+        if call.call.name not in self._node.agents.python(state.agent).tools:
             diffs = await asyncio.to_thread(self._diffs, info.id, state, call)
         pending = msgspec.structs.replace(_pending(call), files=diffs)
         return WaitingCall(**msgspec.structs.asdict(pending), session=info.id, agent=info.agent)
@@ -206,7 +205,7 @@ class Sessions(Travels):
 
     def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
         """Encode arguments as JSON after checking them against the tool's schema, if this node knows the tool."""
-        tool = {**builtin_tools(), **self._node.agents.own_tools(state.agent)}.get(name)
+        tool = self._node.agents.python(state.agent).toolbox([name]).get(name)
         wrong = misfit(dict(arguments), tool.schema) if tool is not None else None
         if wrong is not None:
             raise Invalid(f"{name!r} does not take this: {wrong}", code="bad_arguments")
@@ -225,7 +224,7 @@ class Sessions(Travels):
         failed, `NotFound`, `IsolationUnavailable`."""
         info = await self._store.sessions.get(session)
         chosen = agent or self._node.agents.get(info.agent)
-        if chosen.spec.name != info.agent:
+        if chosen.name != info.agent:
             raise Invalid(f"session {session!r} is of the agent {info.agent!r} and cannot become one of another")
         await self._node.sandboxes.demand(chosen.spec.isolation, self._node.membership.offered)
         wanted = needs(chosen, info.workspace, self._node.place, self._node.membership.offered)

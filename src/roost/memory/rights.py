@@ -7,13 +7,14 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from roost.memory.spaces import fits
+from roost.validated import Validated, listed, option
 
 Recall: TypeAlias = Literal["auto", "tool"]
 LONGEST = 366 * 86_400.0
 """Longest idle time before consolidation, in seconds."""
 
 
-class Consolidate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Consolidate(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Ask the agent's model after every `turns` turns which facts are worth keeping, and after fewer once the session
     was idle for `idle` seconds. review: a person must accept each fact. into: scope of the facts."""
 
@@ -22,19 +23,15 @@ class Consolidate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     review: bool = False
     into: Literal["session", "agent", "user"] = "user"
 
-    def __post_init__(self) -> None:
-        if self.turns < 1 or (self.idle is not None and not 0 < self.idle <= LONGEST):
-            raise ValueError(f"it needs turns >= 1 and 0 < idle <= {LONGEST:g}, not {self.turns} and {self.idle}")
 
-
-class Memory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Memory(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Memory of an agent. read, write: globs of spaces beyond its own (`shared:team-*`). recall: "auto" adds up to
     `limit` facts that fit the message to the start of every turn; "tool" leaves recall to the agent's calls. least:
     minimal fit (`roost.memory.ranking`) of a fact recalled automatically, comparable to a likeness of English texts
     from 0 to 1."""
 
-    read: tuple[str, ...] = ()
-    write: tuple[str, ...] = ()
+    read: tuple[str, ...] = option(default=(), converter=listed)
+    write: tuple[str, ...] = option(default=(), converter=listed)
     recall: Recall = "auto"
     limit: int = 5
     least: float = 0.35

@@ -15,6 +15,7 @@ import msgspec
 from roost.errors import ConfigError
 from roost.policy.command import Analysis, Category
 from roost.policy.globs import could_match
+from roost.validated import Validated
 from roost.workspace.files import Held
 from roost.workspace.pattern import BadPattern, matcher, plain_parts
 
@@ -73,7 +74,7 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
                 return self.read_patterns + self.write_patterns
 
 
-class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Rule(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """A rule. It applies to a call that matches all its fields.
 
     tool: glob of the tool's name. path: glob of real paths (`**` for any folders; relative ones start at the workspace,

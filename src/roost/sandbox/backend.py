@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from roost.sandbox.base import ExecResult, Quota, Sandbox, User
+from roost.validated import Validated
 
 Holder: TypeAlias = Literal["kernel", "watched", "none"]
 """Enforcer of a limit: the kernel (hard), Roost's watchdog (a command may exceed it for a moment), nothing."""
@@ -22,7 +23,7 @@ Suspends: TypeAlias = Literal["memory", "shell", "none"]
 """State kept over a suspension: processes with their memory, a shell's variables and folder, or only files."""
 
 
-class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Bounds(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of a whole sandbox, over all its commands. None is the machine's own limit.
 
     `disk_bytes`: bytes written outside the workspace (`/tmp` and the like). `workspace_bytes` and `workspace_files`

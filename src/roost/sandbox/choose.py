@@ -17,6 +17,7 @@ from roost.sandbox.backend import Backend, Bounds, Probe
 from roost.sandbox.base import User
 from roost.sandbox.probe import trial_user
 from roost.sandbox.probe_cache import ProbeCache, recall
+from roost.validated import Validated, listed, option
 
 if TYPE_CHECKING:
     from roost.sandbox.sandbox_host import MakeEgress
@@ -28,7 +29,7 @@ BACKENDS = ("bwrap", "oci", "gvisor", "docker", "firecracker", "qemu")
 LEVELS = ("a process of this machine", "namespaces or a container", "a machine of its own")
 
 
-class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Isolation(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """The isolation that an agent asks for.
 
     `required`: commands do not run below this level. `prefers`: the level used where it is available. `hosts`:
@@ -38,7 +39,7 @@ class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     required: Level = 0
     prefers: Level = 1
     bounds: Bounds = Bounds()
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = option(default=(), converter=listed)
     suspend: bool = False
     """Suspend background jobs with the session and resume them when it wakes, where a backend can (gVisor). Such a
     backend is preferred to others of its level."""

@@ -70,13 +70,12 @@ def node_entry(node: NodeInfo, *, this: str | None = None) -> NodeEntry:
 
 def agent_info(agent: Agent) -> AgentInfo:
     """Describe an agent."""
-    spec = agent.spec
     return AgentInfo(
-        name=spec.name,
-        description=spec.description,
-        model=spec.model,
-        tools=spec.tools,
-        permissions=spec.permissions,
-        version=spec.version,
-        checks=agent.checks,
+        name=agent.name,
+        description=agent.description,
+        model=agent.model,
+        tools=agent.tools,
+        permissions=agent.permissions,
+        version=agent.version,
+        checks=agent.python.checks,
     )

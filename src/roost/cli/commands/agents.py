@@ -62,7 +62,7 @@ def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
         faults = dict(daemon.configuration.get().faults)
         daemon.close()
     files = app.agent_files(agent_places).files
-    rows |= {found.agent.spec.name: (agent_info(found.agent), str(found.path)) for found in files}
+    rows |= {found.agent.name: (agent_info(found.agent), str(found.path)) for found in files}
     chosen = [rows[name] for name in sorted(rows)]
     for fault in dict.fromkeys(faults.values()):
         note(f"! {fault}", "yellow")

@@ -98,7 +98,7 @@ def up(
     if running is not None:
         return _already(running, as_json=as_json)
     files = app.agent_files(agent_places)
-    models = {agent.spec.model for agent in files.agents if agent.own_model is None}
+    models = {agent.model for agent in files.agents if agent.python.model is None}
     if background:
         given = {"--host": host, "--port": port, "--session-timeout": session_timeout, "--retention": retention}
         given |= {"--snapshots": snapshots, "--advertise": advertise, "--dispatcher": dispatcher}

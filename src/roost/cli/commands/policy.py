@@ -68,7 +68,7 @@ def check(
     if sum(one is not None for one in (text, path, callee)) != 1:
         raise click.UsageError("give a COMMAND, --path with --tool, or --call")
     root = Path(folder(workspace or os.getcwd()))
-    specs = {one.spec.name: one.spec for one in app.agents(agent_places)}
+    specs = {one.name: one for one in app.agents(agent_places)}
     spec = _spec(specs, agent)
     gate = LayeredGate(
         spec.permissions,

@@ -75,7 +75,7 @@ class _Service:
     async def _listed(self) -> list[dict[str, Any]]:
         """List the agents, then the usable models of the router's profile in use."""
         runtime = self._api.runtime
-        agents = [_entry(agent.spec.name, "roost:agent") for agent in self._agents.all()]
+        agents = [_entry(agent.name, "roost:agent") for agent in self._agents.all()]
         known = await survey(runtime.models, runtime.node.model_pool.profiles)
         return agents + [_entry(one.name, one.name.partition("/")[0]) for one in known.models if one.usable]
 

@@ -54,7 +54,7 @@ class AgentChildren:
 
     def refusal(self, agent: str) -> str | None:
         """Return why the agent may not be called, for the model; None when it may."""
-        callees = {one.spec.name: one.spec for one in self._agents.all()}
+        callees = {one.name: one for one in self._agents.all()}
         if agent in callees and may_call(self._spec, callees[agent]):
             return None
         known = ", ".join(one.name for one in self.callable())
@@ -64,7 +64,7 @@ class AgentChildren:
 
     def callable(self) -> list[Known]:
         """List the agents that this agent may call."""
-        specs = [one.spec for one in self._agents.all()]
+        specs = self._agents.all()
         return [Known(one.name, one.description) for one in specs if may_call(self._spec, one)]
 
     async def make(self, order: ChildOrder) -> str:
