@@ -15,7 +15,7 @@ from roost.agent.state import State
 from roost.features.compaction.events import ContextCompacted, ContextElided
 from roost.features.compaction.extractive_summary import extract
 from roost.features.compaction.plan import plan_cut, plan_elision
-from roost.features.compaction.state import head
+from roost.features.compaction.state import CompactionState, head
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall
 from roost.models.tokens import estimate
@@ -51,8 +51,8 @@ def plain(state: State, target: int) -> None:
     cap = min(target // 4, 4_000)
     cut = plan_cut(state.entries, state.tokens, target - cap, turn=0, turns=2, most=target)
     gone = [entry for place, entry in enumerate(state.entries[: cut.upto]) if place not in cut.keep]
-    summary = extract(gone, state.summary, cap=cap)
-    block = head(state.pins, summary)
+    summary = extract(gone, state.part(CompactionState).summary, cap=cap)
+    block = head(state.part(CompactionState).pins, summary)
     event = ContextCompacted(
         at=1.0,
         before=state.tokens,

@@ -15,6 +15,7 @@ from roost.agent.definition import Agent, Limits
 from roost.agent.fold import apply
 from roost.agent.options import Compaction
 from roost.agent.state import State
+from roost.features.compaction.state import CompactionState
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, UserMessage
 from roost.models.request import Price, Profile, Request
@@ -153,7 +154,7 @@ async def _check(runtime: Runtime) -> None:
         apply(state, event)
     view = await runtime.sessions.inspect("s")
     balance = await runtime.node.store.ledger.balance("session:s")
-    assert (view.context_tokens, view.usage, view.pins) == (state.tokens, state.usage, state.pins)
+    assert (view.context_tokens, view.usage, view.pins) == (state.tokens, state.usage, state.part(CompactionState).pins)
     assert (state.usage.cost, balance.reserved) == (balance.spent, 0)
     assert state.seq == len(log) == view.info.head
-    assert not state.compact
+    assert not state.part(CompactionState).compact

@@ -13,7 +13,7 @@ from roost.agent.definition import Agent
 from roost.agent.fold import apply
 from roost.agent.state import State, transcript
 from roost.features.compaction.events import ContextCompacted, ContextElided
-from roost.features.compaction.state import head
+from roost.features.compaction.state import CompactionState, head
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolMessage, Usage, UserMessage
 from roost.models.request import Profile, Request
@@ -145,7 +145,7 @@ async def _endless(home: Path, turns: int) -> str:
     assert provider.breaks <= len(compacted) + len(elided)
     state = _prefixes(log, every=10 if turns > 1_000 else 3)
     assert state.scale["scripted"] == pytest.approx(REAL, rel=0.05)
-    assert FACT in said(head(state.pins, "") or UserMessage(()))
+    assert FACT in said(head(state.part(CompactionState).pins, "") or UserMessage(()))
     assert view.turns == turns + 5
     sample = min(100, turns // 4)
     early, late = sorted(took[sample : 2 * sample]), sorted(took[-sample:])

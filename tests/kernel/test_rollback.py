@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
-from roost.agent.state import POINTS
 from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved
+from roost.features.snapshots.state import POINTS
 from roost.kernel.home import store_name
 from roost.kernel.sweep import sweep
 from roost.log import events as ev

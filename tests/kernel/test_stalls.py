@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from roost.agent.definition import Agent, Limits
 from roost.agent.options import Stall
-from roost.agent.state import Trail
 from roost.features.stalls.detection import found
 from roost.features.stalls.events import LoopStalled
+from roost.features.stalls.state import Trail
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
 from roost.models.request import Request

@@ -194,7 +194,8 @@ class Feature:
         return verdict
 
     def judges(self, session: Session, tool: Tool) -> bool:
-        """Whether the feature judges calls of this tool, so that none may start before the answer is complete."""
+        """Whether no call of this tool may start before the answer is complete: the feature judges it first, or has
+        work to do first."""
         return False
 
     def asks(self, session: Session, call: Call, reason: str) -> Sequence[Delivery]:

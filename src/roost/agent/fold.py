@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from roost import registry
-from roost.agent.branching import take_imported, take_travel
 from roost.agent.known_files import take_seen
 from roost.agent.state import (
     PERSON,
@@ -134,19 +133,23 @@ def _travelled(state: State, event: ev.SessionRolledBack | ev.SessionForked) -> 
     _settle(state)
     _tell(state, event)
     _close(state)
-    take_travel(state, event)
+    if isinstance(event, ev.SessionForked):
+        state.state, state.reason, state.usage, state.seconds = "created", None, Usage(cost=0), 0.0
+        state.grants = []  # a person allowed them in the source only
+        state.timers, state.family, state.base = {}, None, state.seq
 
 
 def _imported(state: State, event: ev.SessionImported) -> None:
-    """Watches are told as at the end of a turn."""
+    """The log so far comes from another installation. Watches are told as at the end of a turn."""
     _settle(state)
     _tell(state, event)
-    take_imported(state)
+    _close(state)
+    state.timers, state.usage, state.seconds, state.grants = {}, Usage(cost=0), 0.0, []
     state.base = state.seq
 
 
 def _close(state: State) -> None:
-    state.turn, state.open_step, state.compacting = None, None, 0
+    state.turn, state.open_step = None, None
 
 
 def _timer_set(state: State, event: ev.TimerSet) -> None:
@@ -212,12 +215,10 @@ def _apply_tool(
             call.status, call.seq, call.code = "done", state.seq, event.code
             if event.seen:
                 take_seen(state, event.seen)
-            if event.outcome != "ok" and call.undo is not None:
-                state.undo = call.undo
             if state.turn is not None:
                 state.turn.seconds += event.seconds
-            if all(one.status == "done" for one in reversed(state.calls)):  # the last one is mostly the last to end
-                _tell(state, event)
+            _tell(state, event)
+            if state.all_done:
                 _settle(state)
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason
@@ -290,5 +291,5 @@ _WATCHED = frozenset(
         ev.SessionImported,
     }
 )
-"""Events of which the core tells features: `ToolCompleted` when the last open call has ended and its results are not
-yet in the context, the others as their functions say."""
+"""Events of which the core tells features: `ToolCompleted` before the results are in the context, the others as their
+functions say."""

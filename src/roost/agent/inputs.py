@@ -82,7 +82,7 @@ def _fits(session: Session, order: ControlInput) -> bool:
 
 def is_idle(state: State) -> bool:
     """Whether the session is idle and no timer or child will wake it."""
-    return state.phase == "idle" and not state.timers and not state.children
+    return state.phase == "idle" and not state.timers and not state.waits
 
 
 def _apply(session: Session, item: InboxItem, order: ControlInput, state: SessionState) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from roost.agent.state import STATE_VERSION, Kept, State, encode_state
+from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import Fenced, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.log.facts import FactChange, FactWrite
 from roost.log.protocols import Append, CheckpointRow, Claim, Delivery, Moved, Snapshot, TimerSpec
@@ -91,12 +91,9 @@ class LogBuffer:
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
         self._beside.timers[timer] = spec
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, checkpoint: CheckpointRow) -> None:
         """Store a checkpoint of the current state; its event was added last."""
-        snapshot = Snapshot(kept.seq, STATE_VERSION, encode_state(self._state))
-        self._beside.checkpoint = CheckpointRow(
-            kept.seq, kept.label, kept.at, kept.cause, kept.files, kept.seq, snapshot
-        )  # fmt: skip
+        self._beside.checkpoint = checkpoint
 
     def drop_checkpoints(self, positions: Sequence[int]) -> None:
         self._beside.drop_checkpoints += positions

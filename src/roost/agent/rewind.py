@@ -8,9 +8,9 @@ from roost.agent.fold import apply
 from roost.agent.state import State, decode_state, encode_state
 from roost.log import events as ev
 
-_OF_THEN = ("entries", "tokens", "tainted", "pins", "unsaid", "summary", "consolidated", "plan", "seen", "grants")
-"""Fields that a rollback restores. A person's grants are among them: later ones were given for work that is undone.
-Counters, usage, timers, checkpoints and file snapshots keep their present values."""
+_OF_THEN = ("entries", "tokens", "tainted", "seen", "grants")
+"""Fields that a rollback restores, besides those of parts (`StatePart.restored`). A person's grants are among them:
+later ones were given for work that is undone. Counters, usage and timers keep their present values."""
 
 
 def rewind(now: State, then: State) -> None:

@@ -198,7 +198,7 @@ def _may(session: Session, tool: Tool) -> bool:
     reaches another host never qualifies: it must be in the log first."""
     reads = tool.early and tool.safety == "read_only" and tool.replay == "safe" and not tool.taints
     judged = any(feature.judges(session, tool) for feature in asked(session, "judges"))
-    return reads and not judged and session.state.undo is None
+    return reads and not judged
 
 
 def _same(session: Session, begun: SpeculativeCall, call: ToolCall) -> bool:

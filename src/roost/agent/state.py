@@ -32,16 +32,12 @@ from roost.log.content import (
     Usage,
     UserMessage,
 )
-from roost.log.facts import NewFact
 from roost.log.schedule_events import TurnLimits
 from roost.log.session_info import Phase, SessionState
 from roost.models.tokens import estimate
 
 STATE_VERSION = 8
 """Version of the snapshot's shape. A snapshot of another version is ignored: the log is folded again."""
-
-POINTS = 32
-"""Undo points that a session keeps: the newest ones."""
 
 PERSON = "a person"
 """`Call.changed_by` when a person, not a hook, changed the arguments."""
@@ -85,7 +81,7 @@ class Call(msgspec.Struct):
     seq: int = 0
     """Position of its outcome in the log."""
     held: bool = False
-    """Deferred until one of the running children ends."""
+    """Deferred until another session ends that this one waits for."""
     asked: int = 0
     """Position in the log of its newest `approval.requested`."""
     dangers: tuple[ev.Danger, ...] = ()
@@ -111,28 +107,9 @@ class OpenStep(msgspec.Struct):
     single: bool = True
 
 
-class Trail(msgspec.Struct):
-    """Stall detection in one turn. steps: checksums of the newest steps. stale: newest steps in a row that each repeat
-    an earlier one. errors: newest steps in a row that only failed. poor: poor plan scores in a row. actions: taken so
-    far."""
-
-    steps: list[int] = []
-    stale: int = 0
-    errors: int = 0
-    poor: int = 0
-    actions: list[str] = []
-
-
-class Plan(msgspec.Struct):
-    """The plan of an unfinished task."""
-
-    began: float
-    goals: tuple[ev.Goal, ...]
-
-
 class Turn(msgspec.Struct):
-    """The open turn. seconds: time that its finished steps took. recalled: memory was searched for it. facts: kept only
-    until the turn ends."""
+    """The open turn. seconds: time that its finished steps took. gate: the question that a person must approve before
+    the turn goes on."""
 
     number: int
     input: int
@@ -140,17 +117,7 @@ class Turn(msgspec.Struct):
     steps: int = 0
     seconds: float = 0.0
     usage: Usage = Usage(cost=0)
-    recalled: bool = False
-    facts: list[NewFact] = []
-    trail: Trail = msgspec.field(default_factory=Trail)
-    intent: str = ""
-    """What the turn is about, once chosen."""
-    tools: tuple[str, ...] | None = None
-    calls: str | None = None
     gate: Call | None = None
-    """The question that a person must approve before the turn goes on."""
-    children: int = 0
-    """Number of children that it has started."""
     parts: dict[type[TurnPart], Any] = msgspec.field(default_factory=new_turn_parts)
 
     def part(self, kind: type[TP]) -> TP:
@@ -168,48 +135,11 @@ class Turn(msgspec.Struct):
         return any(self.parts[kind].unattended for kind in turn_parts_with("unattended"))
 
 
-class Child(msgspec.Struct):
-    """A session with an unfinished task of this one; fields as in `ChildStarted`. waits: for a person."""
-
-    agent: str
-    call: str
-    background: bool = False
-    due: float | None = None
-    waits: bool = False
-
-
-class OpenJob(msgspec.Struct):
-    """A background command whose end is not in the log; fields as in `JobStarted`."""
-
-    call: str
-    command: str
-    began: float
-    due: float
-    outside: str | None = None
-
-
-class Kept(msgspec.Struct):
-    """A checkpoint. files: as in `CheckpointMade`. turns, steps: counters of the session at that point. of: the session
-    in whose home the files are, if that is a session from which this one was forked."""
-
-    seq: int
-    at: float
-    cause: ev.CheckpointCause
-    label: str | None = None
-    files: str | None = None
-    files_in: Literal["home", "store"] | None = None
-    turns: int = 0
-    steps: int = 0
-    of: str | None = None
-
-
 class State(msgspec.Struct):
     """Everything that the events of a session add up to.
 
-    entries: the model's context. steps: model calls begun. usage: sum over the session. saved: last snapshot of the
-    private files in the shared object store. unsaved: why the files differ from it. points: undo points, newest last,
-    stored in `points_in`. undo: snapshot that the files must be put back to before anything else (after a failed
-    call, a rollback or a fork); the empty string means no files."""
+    entries: the model's context. steps: model calls begun. usage: sum over the session. Fields here are those that the
+    log and the loop need; the rest stands in the parts of features."""
 
     agent: str = ""
     spec: bytes = b""
@@ -231,44 +161,14 @@ class State(msgspec.Struct):
     grants: list[str] = []
     """Command prefixes that a person allowed for the rest of the session."""
     timers: dict[str, float] = {}
-    saved: str | None = None
-    unsaved: str | None = None
-    points: list[str] = []
-    points_in: Literal["home", "store"] | None = None
-    undo: str | None = None
-    consolidated: int = 0
-    """The newest turn that has been consolidated into memory."""
-    consolidating: int = 0
-    """Attempts at the next consolidation without an outcome in the log."""
-
     seq: int = 0
     """Position of the newest event."""
     scale: dict[str, float] = {}
     """By model: tokens that the provider counts for one that we estimate."""
-    pins: dict[str, str] = {}
-    unsaid: dict[str, str | None] = {}
-    """Unannounced pins: set by a person, not yet seen by the model."""
-    summary: str = ""
-    plan: Plan | None = None
-    compact: bool = False
-    """True while an order to compact the context is pending."""
-    compacting: int = 0
-    """Attempts at a summary without an outcome in the log."""
-    checkpoints: list[Kept] = []
-    """Newest last."""
-    rolled: int = 0
-    """Position of the newest rollback; 0 = none."""
-    rolled_by: int = 0
-    """Id of the input that asked for it."""
     base: int = 0
     """Position of `session.forked` or `session.imported`: the log after it is this session's own; 0 = all of it."""
-    source: str | None = None
-    """The session that made the undo point in `undo`, if this one is a fork of it."""
     family: ev.Family | None = None
     """Lineage, if another session made this one."""
-    children: dict[str, Child] = {}
-    """By id: children with an unfinished task of this session."""
-    jobs: dict[str, OpenJob] = {}
     seen: dict[str, str] = {}
     """Files that the model has read or written, newest last: path in the workspace -> digest of the content."""
     parts: dict[type[StatePart], Any] = msgspec.field(default_factory=new_state_parts)
@@ -283,18 +183,56 @@ class State(msgspec.Struct):
         return any(self.parts[kind].busy for kind in state_parts_with("busy"))
 
     @property
+    def waits(self) -> bool:
+        """Whether the session waits for another session."""
+        return any(self.parts[kind].waits for kind in state_parts_with("waits"))
+
+    @property
+    def calls_model(self) -> bool:
+        """Whether a model call outside a turn has no outcome in the log."""
+        return any(self.parts[kind].calls_model for kind in state_parts_with("calls_model"))
+
+    @property
+    def in_background(self) -> bool:
+        """Whether commands of the session run in the background."""
+        return any(self.parts[kind].in_background for kind in state_parts_with("in_background"))
+
+    @property
+    def snapshots(self) -> list[str]:
+        """Snapshots of files that the session needs."""
+        of_parts = [one for kind in state_parts_with("snapshots") for one in self.parts[kind].snapshots]
+        return [*(call.undo for call in self.calls if call.undo), *of_parts]
+
+    @property
+    def shared_snapshots(self) -> list[str]:
+        """Snapshots in the shared object store that the session may be restored to."""
+        undo = [call.undo for call in self.calls if call.undo]
+        kinds = state_parts_with("shared_snapshots")
+        return [one for kind in kinds for one in self.parts[kind].shared_snapshots(undo) if one]
+
+    @property
+    def files_unsaved(self) -> bool:
+        """Whether the files differ from their last snapshot in the shared object store."""
+        return any(self.parts[kind].files_unsaved for kind in state_parts_with("files_unsaved"))
+
+    @property
+    def files_to_restore(self) -> bool:
+        """Whether the files must be put back before anything else."""
+        return any(self.parts[kind].files_to_restore for kind in state_parts_with("files_to_restore"))
+
+    @property
     def money_limited(self) -> bool:
         """Whether a turn may have had a money limit beside the agent's."""
         return any(self.parts[kind].money_limited for kind in state_parts_with("money_limited"))
 
     def holds(self, call: Call) -> bool:
-        """Whether `call` is deferred until a child ends. Without children there is nothing to wait for."""
-        return call.held and bool(self.children)
+        """Whether `call` is deferred until another session ends. Without one there is nothing to wait for."""
+        return call.held and self.waits
 
     @property
     def phase(self) -> Phase:
         if self.turn is None:
-            return "working" if self.compact or self.jobs else "idle"
+            return "working" if self.busy else "idle"
         waiting = self.turn.gate is not None and self.turn.gate.status == "asking"
         for call in reversed(self.calls):  # the last one is mostly the last to end
             if call.status in ("asking", "awaiting") or self.holds(call):
@@ -302,6 +240,11 @@ class State(msgspec.Struct):
             elif call.status != "done":
                 return "working"
         return "waiting" if waiting else "working"
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every call of the newest answer has an outcome."""
+        return all(one.status == "done" for one in reversed(self.calls))  # the last one is mostly the last to end
 
     @property
     def asking(self) -> list[Call]:
@@ -329,6 +272,7 @@ _NAMES = (
     *("checkpoints", "rolled", "rolled_by", "base", "source", "family", "children", "schedules", "firing", "clear"),
     *("aside", "limited", "jobs", "seen"),
 )
+"""Names of version 8 in the order of their bytes: fields of `State` and of parts. New parts are not among them."""
 _TURN_NAMES = (
     *("number", "input", "started_at", "steps", "seconds", "usage", "recalled", "facts", "trail", "intent", "tools"),
     *("calls", "gate", "children", "firing"),

@@ -37,6 +37,35 @@ class StatePart(msgspec.Struct):
         return False
 
     @property
+    def calls_model(self) -> bool:
+        """Whether a model call outside a turn has no outcome in the log."""
+        return False
+
+    @property
+    def in_background(self) -> bool:
+        """Whether commands of the session run in the background."""
+        return False
+
+    @property
+    def snapshots(self) -> Sequence[str]:
+        """Snapshots of files that the part needs."""
+        return ()
+
+    def shared_snapshots(self, undo: Sequence[str]) -> Sequence[str]:
+        """Return those in the shared object store. undo: the undo points of the newest calls."""
+        return ()
+
+    @property
+    def files_unsaved(self) -> bool:
+        """Whether the files differ from their last snapshot in the shared object store."""
+        return False
+
+    @property
+    def files_to_restore(self) -> bool:
+        """Whether the files must be put back before anything else."""
+        return False
+
+    @property
     def money_limited(self) -> bool:
         """Whether a turn may have had a money limit beside the agent's."""
         return False

@@ -80,7 +80,7 @@ class Backoff:
         files = live.means.files
         if files is not None and not files.ready:
             with contextlib.suppress(ObjectsFailed):  # its next wake restores the last snapshot
-                await files.rested(live.born, live.epoch, unsaved=live.state.unsaved is not None)
+                await files.rested(live.born, live.epoch, unsaved=live.state.files_unsaved)
         await self._release(live.id, live.epoch, live.head)
 
     async def refuse(self, claim: Claim, error: Exception) -> None:

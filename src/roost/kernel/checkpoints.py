@@ -11,11 +11,12 @@ from typing import Literal
 
 from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
-from roost.agent.state import STATE_VERSION, Kept, State, encode_state
+from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.features.checkpoints.duties import CheckpointDuties
 from roost.features.checkpoints.events import CheckpointInput, CheckpointMade, DropCheckpointInput
-from roost.features.checkpoints.state import OWN_FOLDER, Files, files_for_position
+from roost.features.checkpoints.state import OWN_FOLDER, CheckpointState, Files, Kept, files_for_position
+from roost.features.snapshots.state import SnapshotState
 from roost.ids import is_id, new_id
 from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
 from roost.kernel.labels import check_label, masked_names
@@ -178,8 +179,9 @@ class Travels(ABC):
             labels={**info.labels, **labels},
             needs=info.needs,
         )
-        there = {one.seq for one in now.checkpoints}
-        event = _forked(session, position, new, files, [one.seq for one in then.checkpoints if one.seq not in there])
+        there = {one.seq for one in now.part(CheckpointState).checkpoints}
+        dropped = [one.seq for one in then.part(CheckpointState).checkpoints if one.seq not in there]
+        event = _forked(session, position, new, files, dropped)
         apply(then, event)
         snapshot = Snapshot(position + 1, STATE_VERSION, encode_state(then))
         made = await self._store.sessions.fork(session, position, new, snapshot, [event], key=key)
@@ -189,7 +191,7 @@ class Travels(ABC):
         elif not await self._node.feature(CheckpointDuties).forks.is_held(info, then, files, fork):
             await self._node.deletions.delete(fork)
             raise Conflict(f"the files of session {session!r} were changed meanwhile: try again", code="session_busy")
-        if then.undo is not None:
+        if then.part(SnapshotState).undo is not None:
             await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files
         return await self._store.sessions.get(made.id)
 
@@ -212,7 +214,7 @@ class Travels(ABC):
             return _position(info, at, info.head)
         if now.turn is not None:
             return await self._before_turn(info)
-        last = now.checkpoints[-1] if now.checkpoints else None
+        last = now.part(CheckpointState).last
         if not fresh or (last is not None and last.seq == now.seq and last.files is not None):
             return info.head
         made = await self._checkpoint(info.id, CheckpointInput(cause="fork"), None, wait)
@@ -253,9 +255,9 @@ class Travels(ABC):
             if to is not None:
                 raise Invalid("either a position or `undo`")
             _, now = await self._now(info.id)
-            if not now.rolled:
+            if not (rolled := now.part(CheckpointState).rolled):
                 raise Conflict(f"session {info.id!r} was never rolled back", code="nothing_to_undo")
-            return now.rolled - 1, "undo"
+            return rolled - 1, "undo"
         if isinstance(to, int):
             return _position(info, to, info.head - 1), None
         if to is not None:
@@ -314,7 +316,7 @@ class Travels(ABC):
 
     async def _kept(self, session: str) -> list[Kept]:
         _, now = await self._now(session)
-        return now.checkpoints[::-1]
+        return now.part(CheckpointState).checkpoints[::-1]
 
     async def _now(self, session: str) -> tuple[SessionInfo, State]:
         info = await self._store.sessions.get(session)

@@ -115,7 +115,7 @@ class Sandboxes:
         if isinstance(sandbox, SessionSandbox):
             sandbox.tell, sandbox.remark = live.note, live.remark
             files = live.means.files
-            files_are_there = files is None or (files.there and live.state.undo is None)  # else they are restored first
+            files_are_there = files is None or (files.there and not live.state.files_to_restore)
             runs = any(map(_runs_commands, live.means.tools.values()))
             await sandbox.wake(live)
             await sandbox.prepare(warm=files_are_there and runs and bool(live.inbox))

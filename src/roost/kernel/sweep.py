@@ -57,18 +57,13 @@ async def sweep(
 async def _saved(store: Store, session: str) -> list[str]:
     """Return the snapshots that a session may be restored to."""
     try:
-        state = await load_state(store, session)
+        return (await load_state(store, session)).shared_snapshots
     except NotFound:  # deleted meanwhile
         return []
     except UnknownEvent as error:
         raise UnknownEvent(f"{_SKIPPED.format(session)}: {error}") from error
     except (StoreCorrupt, msgspec.MsgspecError) as error:
         raise StoreCorrupt(f"{_SKIPPED.format(session)}: {error}. `roost store check` says more") from error
-    kept = [one.files for one in state.checkpoints if one.files_in == "store"]
-    if state.points_in == "home":
-        return [one for one in (*kept, state.saved) if one]
-    undo = [call.undo for call in state.calls]
-    return [one for one in (*state.points, *undo, *kept, state.undo, state.saved) if one]
 
 
 _SKIPPED = "session {!r} cannot be read, so nothing is removed"

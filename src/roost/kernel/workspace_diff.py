@@ -11,7 +11,8 @@ import msgspec
 from roost.agent.definition import decode_spec
 from roost.agent.state import State
 from roost.errors import Conflict
-from roost.features.checkpoints.state import OWN_FOLDER, Files, files_for_position
+from roost.features.checkpoints.state import OWN_FOLDER, CheckpointState, Files, files_for_position
+from roost.features.snapshots.state import SnapshotState
 from roost.kernel.checkpoint_views import FilesDiff
 from roost.kernel.node import Node
 from roost.kernel.resources import ResourceFactory
@@ -80,7 +81,7 @@ def _compare(resources: ResourceFactory, session: str, now: State, before: Files
         views: list[View] = []
         for files in (before, after):
             if files is None:
-                view = resources.view_now(session, now.saved)
+                view = resources.view_now(session, now.part(SnapshotState).saved)
             else:
                 view = resources.view(_holders(session, now, files), files.files or None)
             stack.callback(view.close)
@@ -90,4 +91,4 @@ def _compare(resources: ResourceFactory, session: str, now: State, before: Files
 
 def _holders(session: str, now: State, files: Files) -> Sequence[str]:
     """Return the session, and its sources that may hold the snapshot."""
-    return [session, *(one.of for one in now.checkpoints if one.files == files.files and one.of is not None)]
+    return [session, *now.part(CheckpointState).holders(files.files)]

@@ -70,7 +70,7 @@ async def recover_charges(session: Session) -> None:
 
 def _spends(state: State) -> bool:
     """Whether a crash may have cut off a model call."""
-    return state.turn is not None or state.compacting > 0 or state.consolidating > 0
+    return state.turn is not None or state.calls_model
 
 
 async def _recover(session: Session, ledger: Ledger, turn: Turn | None) -> None:

@@ -6,6 +6,7 @@ from roost.agent.feature import CallStart, Feature
 from roost.agent.session import Session
 from roost.features.checkpoints import checkpointing
 from roost.features.checkpoints.events import CheckpointInput, DropCheckpointInput
+from roost.features.snapshots.state import SnapshotState
 from roost.log.inputs import RollbackInput
 from roost.log.protocols import InboxItem
 
@@ -20,7 +21,7 @@ class Checkpoints(Feature):
     takes = {CheckpointInput: _later, DropCheckpointInput: _later, RollbackInput: _later}
 
     async def between_turns(self, session: Session) -> None:
-        if session.state.undo is not None:
+        if session.state.part(SnapshotState).undo is not None:
             await checkpointing.finish_undo(session)
         if checkpointing.waits(session):
             await checkpointing.settle(session)

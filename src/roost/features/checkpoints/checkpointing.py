@@ -1,7 +1,7 @@
 """Checkpoints and rollbacks, made by the session's driver between steps, never during a call.
 
-A rollback's event names the snapshot that the files must be put back to (`State.undo`). Nothing reads or writes the
-files before that is done, so after a crash the next owner only repeats the restore.
+A rollback's event names the snapshot that the files must be put back to (`SnapshotState.undo`). Nothing reads or writes
+the files before that is done, so after a crash the next owner only repeats the restore.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import AsyncIterator, Sequence
 from roost.agent import inputs
 from roost.agent.rewind import rewind
 from roost.agent.session import Interrupted, Session
-from roost.agent.state import State
+from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import RoostError
 from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
-from roost.features.checkpoints.state import ELSEWHERE, OWN_FOLDER, Files, files_for_position
+from roost.features.checkpoints.state import ELSEWHERE, OWN_FOLDER, CheckpointState, Files, Kept, files_for_position
 from roost.features.jobs import tracking
 from roost.features.snapshots import undo_points
+from roost.features.snapshots.state import SnapshotState
 from roost.features.snapshots.workspace_saving import restore_files
 from roost.log import events as ev
 from roost.log.facts import MemoryRevert
 from roost.log.inputs import RollbackInput
-from roost.log.protocols import InboxItem
+from roost.log.protocols import CheckpointRow, InboxItem, Snapshot
 from roost.workspace.snapshot_sync import SyncedFolder
 
 log = logging.getLogger("roost.files")
@@ -61,7 +62,7 @@ async def at_rest(session: Session) -> None:
     """Make a checkpoint of a paused or stopped session, unless nothing happened since the last one."""
     policy, state = session.spec.checkpoints, session.state
     wanted = (state.state == "paused" and policy.at_pause) or (state.state == "stopped" and policy.at_stop)
-    if not wanted or not _moved(state) or session.stopping or state.undo is not None:
+    if not wanted or not _moved(state) or session.stopping or state.part(SnapshotState).undo is not None:
         return
     await session.flush()  # followers must see the pause before the files are saved
     await _automatic(session, "pause" if state.state == "paused" else "stop")
@@ -79,7 +80,7 @@ def _is_due(session: Session) -> bool:
     policy, state = session.spec.checkpoints, session.state
     if (policy.every_steps, policy.every_seconds) == (None, None) or not _moved(state):
         return False
-    last = state.checkpoints[-1] if state.checkpoints else None
+    last = state.part(CheckpointState).last
     steps = state.steps - (last.steps if last is not None else 0)
     seconds = time.time() - (last.at if last is not None else session.born)
     by_steps = policy.every_steps is not None and steps >= policy.every_steps
@@ -88,8 +89,8 @@ def _is_due(session: Session) -> bool:
 
 async def before_risk(session: Session) -> None:
     """Make a checkpoint before the intent of a high-risk call, if the policy demands it."""
-    last = session.state.checkpoints[-1:]
-    if session.spec.checkpoints.before_risky and not (last and last[0].seq == session.state.seq):
+    last = session.state.part(CheckpointState).last
+    if session.spec.checkpoints.before_risky and not (last is not None and last.seq == session.state.seq):
         await _automatic(session, "risky")
 
 
@@ -106,7 +107,7 @@ async def finish_undo(session: Session) -> None:
 
 
 async def _put_back(session: Session) -> None:
-    if session.state.undo is not None:
+    if session.state.part(SnapshotState).undo is not None:
         await restore_files(session)
         await undo_points.undo_pending(session)
 
@@ -135,9 +136,14 @@ async def keep(
         dropped=dropped,
     )
     session.note(event, consume=None if item is None else item.id)
-    session.log.keep(state.checkpoints[-1])
+    session.log.keep(_row(state, state.part(CheckpointState).checkpoints[-1]))
     session.log.drop_checkpoints(dropped)
     await session.flush()
+
+
+def _row(state: State, kept: Kept) -> CheckpointRow:
+    snapshot = Snapshot(kept.seq, STATE_VERSION, encode_state(state))
+    return CheckpointRow(kept.seq, kept.label, kept.at, kept.cause, kept.files, kept.seq, snapshot)
 
 
 async def _automatic(session: Session, cause: ev.CheckpointCause) -> None:
@@ -151,7 +157,7 @@ async def _automatic(session: Session, cause: ev.CheckpointCause) -> None:
 
 
 def _moved(state: State) -> bool:
-    last = state.checkpoints[-1] if state.checkpoints else None
+    last = state.part(CheckpointState).last
     return (state.turns, state.steps) != ((last.turns, last.steps) if last is not None else (0, 0))
 
 
@@ -159,7 +165,9 @@ def _too_many(session: Session, cause: ev.CheckpointCause, spare: int) -> tuple[
     """Return the automatic checkpoints to drop so that the new one fits the limit."""
     if cause == "manual":
         return ()
-    own = [one.seq for one in session.state.checkpoints if one.cause != "manual" and one.seq != spare]
+    own = [
+        one.seq for one in session.state.part(CheckpointState).checkpoints if one.cause != "manual" and one.seq != spare
+    ]
     return tuple(own[: max(0, len(own) + 1 - max(1, session.spec.checkpoints.keep))])
 
 
@@ -181,8 +189,9 @@ async def _files(session: Session) -> Files:
 async def _drop(session: Session, item: InboxItem, position: int) -> None:
     """Drop a checkpoint, then remove the snapshots that it alone needed. The input stays in the inbox until they are
     removed: after a crash it is handled again."""
+    named = {one.files for one in session.state.part(CheckpointState).checkpoints if one.seq != position}
     event = CheckpointDropped(
-        at=time.time(), checkpoint=position, input=item.id, points=undo_points.needless(session, position)
+        at=time.time(), checkpoint=position, input=item.id, points=undo_points.needless(session, named)
     )
     session.note(event)
     session.log.drop_checkpoints([position])
@@ -197,7 +206,7 @@ async def _roll_back(session: Session, item: InboxItem, to: int, *, resume: bool
     """Roll back, and resume the session if the input demands it. The input stays in the inbox until the files are back,
     so that it wakes the session again after a crash. The resume is part of the commit that consumes it."""
     state = session.state
-    if state.rolled_by != item.id and 1 <= to <= session.head and session.means.past is not None:
+    if state.part(CheckpointState).rolled_by != item.id and 1 <= to <= session.head and session.means.past is not None:
         await _go_back(session, item, to, await session.means.past(to))
     await _put_back(session)
     if resume and session.state.state in ("paused", "stopped", "error"):
@@ -214,13 +223,13 @@ async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> N
     if ended := await session.means.jobs.close():
         why = f"the session was rolled back: {'; '.join(ended)}"
         session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
-    last = state.checkpoints[-1] if state.checkpoints else None
+    last = state.part(CheckpointState).last
     if last is None or last.cause != "rollback" or last.seq != state.seq:  # else a crash came after the checkpoint
         await keep(session, "rollback", spare=to)
     files = Files(why_not=OWN_FOLDER if state.workspace is not None else None)
     if (means := session.means.files) is not None:
         files = await _own(session, means, files_for_position(state, then, to, "home" if means.home else "store"))
-    label = next((one.label for one in state.checkpoints if one.seq == to), None)
+    label = next((one.label for one in state.part(CheckpointState).checkpoints if one.seq == to), None)
     session.note(
         ev.SessionRolledBack(
             at=time.time(), to=to, input=item.id, label=label, files=files.files, why_no_files=files.why_not
@@ -234,7 +243,7 @@ async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> N
 
 async def _own(session: Session, means: SyncedFolder, files: Files) -> Files:
     """Make sure that a snapshot is in this session's home: one from before a fork may exist only in its source's."""
-    named = [one for one in session.state.checkpoints if files.files and one.files == files.files]
+    named = [one for one in session.state.part(CheckpointState).checkpoints if one.files and one.files == files.files]
     if not named or any(one.of is None for one in named):
         return files
     tried = set[str]()

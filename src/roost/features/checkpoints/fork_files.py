@@ -11,7 +11,8 @@ from typing import cast
 
 from roost.agent.state import State
 from roost.errors import Conflict, NotFound, StoreCorrupt
-from roost.features.checkpoints.state import NOT_KEPT, OLDER, Files
+from roost.features.checkpoints.state import NOT_KEPT, OLDER, CheckpointState, Files
+from roost.features.snapshots.state import SnapshotState
 from roost.kernel.peers import Peers
 from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import ResourceFactory
@@ -71,7 +72,7 @@ class ForkFiles:
         resources = self._resources
         for heir in await asyncio.to_thread(resources.heirs, session):
             try:
-                checkpoints = (await load_state(self._store, heir)).checkpoints
+                checkpoints = (await load_state(self._store, heir)).part(CheckpointState).checkpoints
             except (NotFound, StoreCorrupt):
                 continue
             for one in checkpoints:
@@ -93,7 +94,7 @@ class ForkFiles:
 
     async def _lend(self, source: SessionInfo, now: State, snapshot: str, fork: str) -> None:
         """Pin a snapshot for the fork. Raises `SnapshotDamaged` when no session that may have it has it."""
-        holders = [source.id, *(one.of for one in now.checkpoints if one.files == snapshot and one.of is not None)]
+        holders = [source.id, *now.part(CheckpointState).holders(snapshot)]
         home = next((tag.removeprefix(_HOME) for tag in source.needs if tag.startswith(_HOME)), self._place.home)
         for place, holder in enumerate(holders):
             try:
@@ -126,13 +127,14 @@ class ForkFiles:
 
 def _choices(now: State, files: Files, position: int) -> Iterator[Files]:
     yield files
-    for one in reversed(now.checkpoints):
+    for one in reversed(now.part(CheckpointState).checkpoints):
         if one.seq <= position and one.files and one.files_in == files.files_in and one.files != files.files:
             yield Files(one.files, one.files_in, OLDER)
 
 
 def _named(now: State) -> set[str | None]:
-    return {now.saved, *(one.files for one in now.checkpoints if one.files_in == "store")}
+    checkpoints = now.part(CheckpointState).checkpoints
+    return {now.part(SnapshotState).saved, *(one.files for one in checkpoints if one.files_in == "store")}
 
 
 def _young(snapshots: set[str | None]) -> set[str | None]:

@@ -11,6 +11,7 @@ from roost.agent.state import Call
 from roost.features.compaction import compact
 from roost.features.compaction.events import ContextPinned, PinInput
 from roost.features.compaction.ports import OwnLog, OwnPins
+from roost.features.compaction.state import CompactionState
 from roost.log.protocols import InboxItem
 from roost.tools.base import ToolContext
 
@@ -27,7 +28,7 @@ class Compaction(Feature):
     takes = {PinInput: _pin}
 
     async def between_turns(self, session: Session) -> None:
-        if session.state.compact and not session.stopping:
+        if session.state.part(CompactionState).compact and not session.stopping:
             await compact.compact_now(session)
 
     async def before_model(self, session: Session) -> Literal["again"] | None:

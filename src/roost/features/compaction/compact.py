@@ -17,7 +17,7 @@ from roost.features.compaction.events import CompactionStarted, ContextCompacted
 from roost.features.compaction.extractive_summary import extract
 from roost.features.compaction.model_summary import Told, asked, fits, told
 from roost.features.compaction.plan import Cut, Elision, plan_cut, plan_elision, plan_shortening, plan_window
-from roost.features.compaction.state import head
+from roost.features.compaction.state import CompactionState, head
 from roost.log import events as ev
 from roost.log.content import ErrorData, Usage
 from roost.models.request import Bill, Request
@@ -45,7 +45,7 @@ async def compact_if_full(session: Session) -> bool:
 
     Takes constant time if there is nothing to do. Returns whether a model was called, which takes time. Raises
     `Interrupted` with the compaction closed in the log, except on shutdown."""
-    wanted = session.state.compact
+    wanted = session.state.part(CompactionState).compact
     if not wanted:
         _prune(session)
     size = measure(session)
@@ -115,14 +115,14 @@ def _prune(session: Session) -> None:
     """Drop the oldest messages above the agent's limit. Not while a summary is open: its attempts count until it has an
     outcome."""
     state, most = session.state, session.spec.compaction.messages
-    if most is None or len(state.entries) <= most or state.compacting:
+    if most is None or len(state.entries) <= most or state.part(CompactionState).compacting:
         return
-    task = 0 if TASK in state.pins else int(measure(session).room * _TASK)
+    task = 0 if TASK in state.part(CompactionState).pins else int(measure(session).room * _TASK)
     cut = plan_window(state.entries, most, turn=state.turn.number if state.turn else 0, task=task)
     if cut is None:
         return
-    for text in (state.summary or _PRUNED[_readable(session)], ""):
-        block = head(state.pins, text)
+    for text in (state.part(CompactionState).summary or _PRUNED[_readable(session)], ""):
+        block = head(state.part(CompactionState).pins, text)
         after = cut.left + (0 if block is None else estimate(block))
         if after < state.tokens:
             session.note(
@@ -173,7 +173,7 @@ def _readable(session: Session) -> bool:
 
 def _cut(session: Session, goal: _Goal) -> Cut:
     state = session.state
-    pinned = head(state.pins, "")
+    pinned = head(state.part(CompactionState).pins, "")
     beside = goal.cap + (estimate(pinned) if pinned is not None else 0)
     return plan_cut(
         state.entries,
@@ -182,20 +182,20 @@ def _cut(session: Session, goal: _Goal) -> Cut:
         turn=state.turn.number if state.turn else 0,
         turns=session.spec.compaction.keep_turns,
         most=min(goal.enough, state.tokens - 1) - beside,
-        task=0 if TASK in state.pins else int(goal.size.room * _TASK),
+        task=0 if TASK in state.part(CompactionState).pins else int(goal.size.room * _TASK),
     )
 
 
 async def _summarize(session: Session, goal: _Goal) -> bool:
     """Summarize the oldest messages. Returns whether a model was called."""
     state, cut = session.state, _cut(session, goal)
-    if not state.compact and state.tokens - cut.left < goal.size.room * _WORTH:
+    if not state.part(CompactionState).compact and state.tokens - cut.left < goal.size.room * _WORTH:
         return False
     request, model = _request(session, goal, cut), session.means.summarizer or session.means.model
     if request is None:
         _compacted(session, goal, cut)
         return False
-    began, attempt = time.monotonic(), state.compacting + 1
+    began, attempt = time.monotonic(), state.part(CompactionState).compacting + 1
     session.note(
         CompactionStarted(at=time.time(), messages=cut.messages, before=state.tokens, model=model.name, attempt=attempt)
     )
@@ -216,7 +216,7 @@ def _request(session: Session, goal: _Goal, cut: Cut) -> Request | None:
     """Build the request for a summary; None if it is made by rule, or if no message leaves."""
     state, model = session.state, session.means.summarizer or session.means.model
     by = session.spec.compaction.by or ("plain" if model.profile.local else "model")
-    if not cut.messages or by == "plain" or state.compacting >= TRIES:
+    if not cut.messages or by == "plain" or state.part(CompactionState).compacting >= TRIES:
         return None
     request = asked(session, state.entries[: cut.upto], cap=goal.cap)
     scale = state.scale.get(model.name, 1.0)
@@ -244,7 +244,7 @@ def _compacted(
         error=None if said is None else said.error,
     )
     for by, text in _written(session, goal, cut, said):
-        block = head(state.pins, text)
+        block = head(state.part(CompactionState).pins, text)
         after = cut.left + (0 if block is None else estimate(block))
         if after < state.tokens:
             more = {"upto": cut.upto, "keep": cut.keep, "dropped": cut.messages, "summary": text, "by": by}
@@ -254,7 +254,7 @@ def _compacted(
             event = msgspec.structs.replace(event, error=_NO_GAIN)
     if cut.messages and not event.upto and event.error is None:
         event = msgspec.structs.replace(event, error=_NO_GAIN)
-    if event.upto or said is not None or state.compact:
+    if event.upto or said is not None or state.part(CompactionState).compact:
         session.note(event)
 
 
@@ -265,8 +265,8 @@ def _written(session: Session, goal: _Goal, cut: Cut, said: Told | None) -> Iter
     if said is not None and said.error is None:
         yield "model", said.text
     gone = [entry for place, entry in enumerate(session.state.entries[: cut.upto]) if place not in cut.keep]
-    yield "plain", extract(gone, session.state.summary, cap=goal.cap)
-    if not session.state.compact:
+    yield "plain", extract(gone, session.state.part(CompactionState).summary, cap=goal.cap)
+    if not session.state.part(CompactionState).compact:
         yield "plain", ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from roost.agent.session import Session
 from roost.features.compaction.events import ContextPinned
+from roost.features.compaction.state import CompactionState
 from roost.log.protocols import Record
 from roost.tools.base import ToolContext
 
@@ -33,7 +34,7 @@ class OwnPins:
         self._session, self._context = session, context
 
     def all(self) -> Mapping[str, str]:
-        return self._session.state.pins
+        return self._session.state.part(CompactionState).pins
 
     async def set(self, key: str, text: str | None) -> None:
         self._context.confirm()

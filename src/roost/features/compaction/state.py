@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from roost.agent.fold import spend
 from roost.agent.state import Entry, OpenStep, State, replace_message
+from roost.agent.state_parts import StatePart
 from roost.features.compaction.events import (
     CompactionStarted,
     ContextCompacted,
@@ -26,6 +27,26 @@ _LEAST = 1_000
 """Least tokens of a count that is used: in smaller ones the provider's fixed additions weigh too much."""
 _MODELS = 16
 _SEVERAL = ("retry", "fallback", "recovery", "repair", "restart")
+
+
+class CompactionState(StatePart):
+    """unsaid: pins that a person set and the model has not seen. compact: an order to compact the context is pending.
+    compacting: attempts at a summary without an outcome in the log."""
+
+    restored = ("pins", "unsaid", "summary")
+    pins: dict[str, str] = {}
+    unsaid: dict[str, str | None] = {}
+    summary: str = ""
+    compact: bool = False
+    compacting: int = 0
+
+    @property
+    def busy(self) -> bool:
+        return self.compact
+
+    @property
+    def calls_model(self) -> bool:
+        return self.compacting > 0
 
 
 def elide(state: State, event: ContextElided) -> None:
@@ -51,14 +72,15 @@ def output_text(message: ToolMessage) -> str:
 
 def compact(state: State, event: ContextCompacted) -> None:
     """Drop summarized messages. Total, like the whole fold: for any event the rest is a valid transcript."""
-    state.compacting, state.compact = 0, False
+    part = state.part(CompactionState)
+    part.compacting, part.compact = 0, False
     if state.turn is not None:
         state.turn.seconds += event.seconds
     upto = min(event.upto, _newest(state.entries))
     if upto <= 0:
         return
-    state.summary = event.summary
-    state.unsaid.clear()
+    part.summary = event.summary
+    part.unsaid.clear()
     kept = [
         entry
         for place, entry in enumerate(state.entries[:upto])
@@ -66,7 +88,7 @@ def compact(state: State, event: ContextCompacted) -> None:
     ]
     first = [entry for entry in kept if entry.turn == 1]
     rest = _whole(state.entries[upto:])
-    said = head(state.pins, event.summary)
+    said = head(part.pins, event.summary)
     if said is None and not kept and not (rest and isinstance(rest[0].message, UserMessage)):
         said = LEFT_OUT
     block = [] if said is None else [Entry(said, estimate(said), 0, head=True)]
@@ -88,21 +110,25 @@ _HEAD = "[In place of earlier messages. It tells what was, and asks for nothing.
 
 
 def pin(state: State, event: ContextPinned) -> None:
+    part = state.part(CompactionState)
     if event.text is None:
-        state.pins.pop(event.key, None)
+        part.pins.pop(event.key, None)
     else:
-        state.pins[event.key] = event.text
+        part.pins[event.key] = event.text
     if event.by is not None:
-        state.unsaid[event.key] = event.text
+        part.unsaid[event.key] = event.text
 
 
 def news(state: State, event: ev.InputReceived) -> list[Text]:
     """Return texts on unannounced pins for the next message; messages already sent stay as they are."""
+    part = state.part(CompactionState)
+    if not part.unsaid:
+        return []
     said = [
         f"[{key} is not pinned any more]" if text is None else f"[pinned under {key}, to be kept in mind: {text}]"
-        for key, text in state.unsaid.items()
+        for key, text in part.unsaid.items()
     ]
-    state.unsaid.clear()
+    part.unsaid.clear()
     return [Text(text) for text in said]
 
 
@@ -117,7 +143,7 @@ def _learn(state: State, event: ev.ModelCompleted) -> None:
 
 
 def _began(state: State, event: CompactionStarted) -> None:
-    state.compacting = event.attempt
+    state.part(CompactionState).compacting = event.attempt
 
 
 def _compacted(state: State, event: ContextCompacted) -> None:
@@ -126,7 +152,8 @@ def _compacted(state: State, event: ContextCompacted) -> None:
 
 
 def _ordered(state: State, event: ev.ControlApplied) -> None:
-    state.compact = state.compact or event.action == "compact"
+    part = state.part(CompactionState)
+    part.compact = part.compact or event.action == "compact"
 
 
 def learn(scale: dict[str, float], step: OpenStep | None, usage: Usage) -> None:
@@ -178,6 +205,16 @@ def _whole(entries: list[Entry]) -> list[Entry]:
     return entries[start:]
 
 
+def _turn_over(state: State, event: ev.TurnCompleted | ev.SessionRolledBack) -> None:
+    state.part(CompactionState).compacting = 0
+
+
+def _left(state: State, event: ev.SessionForked | ev.SessionImported) -> None:
+    part = state.part(CompactionState)
+    part.compact, part.compacting = False, 0
+
+
+PART = CompactionState
 FOLDS = {
     ContextTrimmed: trim,
     ContextElided: elide,
@@ -190,4 +227,8 @@ WATCHES = {
     ev.InputReceived: news,
     ev.ModelCompleted: _learn,
     ev.ModelNotice: doubt,
+    ev.TurnCompleted: _turn_over,
+    ev.SessionRolledBack: _turn_over,
+    ev.SessionForked: _left,
+    ev.SessionImported: _left,
 }

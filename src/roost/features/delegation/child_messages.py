@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from roost.agent.session import Session
-from roost.agent.state import Call, Child, State
+from roost.agent.state import Call, State
 from roost.features.delegation.events import ChildEnded, ChildInput, ChildWaits, ChildWaitsInput
+from roost.features.delegation.state import Child, DelegationState
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserPart
 from roost.log.inputs import ControlInput, MessageInput
@@ -70,7 +71,7 @@ def take(session: Session, item: InboxItem) -> None:
 
 def _take_waiting(session: Session, item: InboxItem, news: ChildWaitsInput) -> None:
     """Note that a child waits for a person, and pass the news on to the parent."""
-    if news.child not in session.state.children:
+    if news.child not in session.state.part(DelegationState).children:
         session.drop(item)
         return
     family = session.state.family
@@ -84,7 +85,7 @@ def _take_waiting(session: Session, item: InboxItem, news: ChildWaitsInput) -> N
 
 def _sort_out(session: Session, item: InboxItem, end: ChildInput) -> None:
     """Take the end of a child that no call awaits. The agent gets a message if the child ran in the background."""
-    child = session.state.children.get(end.child)
+    child = session.state.part(DelegationState).children.get(end.child)
     if child is None:
         session.drop(item)
         return
@@ -125,14 +126,14 @@ def told_of(end: ChildInput) -> str:
 
 def abandon(session: Session, call: str) -> None:
     """End the wait of a call: cancel the child that it started."""
-    for name, child in list(session.state.children.items()):
+    for name, child in list(session.state.part(DelegationState).children.items()):
         if child.call == call and not child.background:
             note_end(session, child, ChildInput(name, "cancelled"), None, [order_to(name, "cancel", "given-up")])
 
 
 def detach_children(session: Session, outcome: ev.ChildOutcome) -> None:
     """End all children in the log without an order to them: the session stops, or its task was cancelled."""
-    for name, child in list(session.state.children.items()):
+    for name, child in list(session.state.part(DelegationState).children.items()):
         note_end(session, child, ChildInput(name, outcome), None, [])
 
 
@@ -155,7 +156,7 @@ async def load_children(session: Session) -> None:
 def cascade_order(session: Session, order: ControlInput, item: int) -> list[Delivery]:
     """Return the orders that pass a control on to children with open tasks and to sessions made earlier with ended
     ones. Cancelling a turn concerns only the children that it waits for (`abandon`)."""
-    state, children, action = session.state.state, session.state.children, order.action
+    state, children, action = session.state.state, session.state.part(DelegationState).children, order.action
     fits = {"pause": state in ("created", "running"), "resume": state in ("paused", "error")}
     if not _goes_down(order) or not fits.get(action, True):
         return []
@@ -171,8 +172,8 @@ def _goes_down(order: ControlInput) -> bool:
 async def reconcile_children(session: Session) -> None:
     """Reconcile children after wake: those deleted, stopped or failed without notice count as ended. Raises
     `StoreFailed`."""
-    if session.state.children and session.means.family is not None:
-        await session.means.family.look_after(session.id, list(session.state.children))
+    if session.state.part(DelegationState).children and session.means.family is not None:
+        await session.means.family.look_after(session.id, list(session.state.part(DelegationState).children))
 
 
 def cut(end: ChildInput) -> list[Delivery]:

@@ -15,10 +15,11 @@ from roost.agent.limits import nano
 from roost.agent.outcomes import end_call, skip_if_steered, with_changes
 from roost.agent.resources import ChildOrder, FamilyMeans
 from roost.agent.session import Interrupted, Session
-from roost.agent.state import Call, Child
+from roost.agent.state import Call
 from roost.errors import RoostError, StoreFailed
 from roost.features.delegation.child_messages import cut, due_timer, note_end, order_to, told_of
 from roost.features.delegation.events import ChildHeld, ChildInput, ChildStarted
+from roost.features.delegation.state import Child, DelegationState, DelegationTurn
 from roost.log import events as ev
 from roost.log.content import ResultPart, Text, ToolOutcome
 from roost.log.inputs import MessageInput
@@ -78,10 +79,10 @@ class CallAgents:
         return child
 
     def running(self) -> Sequence[Known]:
-        return [Known(name, child.agent) for name, child in self._session.state.children.items()]
+        return [Known(name, child.agent) for name, child in self._session.state.part(DelegationState).children.items()]
 
     def cancel(self, child: str) -> None:
-        if child not in self._session.state.children:
+        if child not in self._session.state.part(DelegationState).children:
             raise ToolError(f"no task of yours runs in a session {child!r}")
         self.said.append(order_to(child, "cancel", self._key))
 
@@ -94,7 +95,7 @@ class CallAgents:
             target = await self._family.reach(own or to, session.about.get("user"))
         except RoostError as error:
             raise ToolError(error.message) from None
-        kin = own is not None or target.id in session.state.children
+        kin = own is not None or target.id in session.state.part(DelegationState).children
         if not kin and (no := self._family.refusal(target.agent)) is not None:
             raise ToolError(no)
         if target.id == session.id:
@@ -161,7 +162,7 @@ async def run(session: Session, admitted: Sequence[AdmittedCall]) -> None:
 def _fits(session: Session, call: Call, more: int) -> bool:
     """Whether the limits allow one more child beside `more` others. If not, the call is deferred or gets an error."""
     limits, state = session.spec.children or Children(), session.state
-    begun = state.turn.children if state.turn is not None else 0
+    begun = state.turn.part(DelegationTurn).children if state.turn is not None else 0
     taken = begun + more + sum(one.held for one in state.calls if one is not call)
     if _levels(session) < 1:
         end_call(session, call.call.id, "error", "[not begun: no children may be below this session; do it yourself]")
@@ -170,7 +171,7 @@ def _fits(session: Session, call: Call, more: int) -> bool:
         most = f"a turn may begin {limits.breadth} children at most; do the rest yourself, or in a later turn"
         end_call(session, call.call.id, "error", f"[not begun: {most}]")
         return False
-    if len(state.children) + more >= limits.at_once:
+    if len(state.part(DelegationState).children) + more >= limits.at_once:
         if not call.held:
             session.note(ChildHeld(at=time.time(), call=call.call.id))
         return False
@@ -232,7 +233,7 @@ async def complete_delegated(session: Session) -> None:
     for item in list(session.inbox):
         if not isinstance(item.input, ChildInput):
             continue
-        child = session.state.children.get(item.input.child)
+        child = session.state.part(DelegationState).children.get(item.input.child)
         call = None if child is None else session.state.call(child.call)
         if child is None or child.background or call is None or call.status != "awaiting":
             continue

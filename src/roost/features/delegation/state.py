@@ -4,8 +4,39 @@ from __future__ import annotations
 
 from typing import TypeAlias, assert_never
 
-from roost.agent.state import Child, State
+import msgspec
+
+from roost.agent.state import State
+from roost.agent.state_parts import StatePart, TurnPart
 from roost.features.delegation.events import ChildEnded, ChildHeld, ChildStarted, ChildWaits
+from roost.log import events as ev
+
+
+class Child(msgspec.Struct):
+    """A session with an unfinished task of this one; fields as in `ChildStarted`. waits: for a person."""
+
+    agent: str
+    call: str
+    background: bool = False
+    due: float | None = None
+    waits: bool = False
+
+
+class DelegationState(StatePart):
+    """children: by id, those with an unfinished task of this session."""
+
+    children: dict[str, Child] = {}
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.children)
+
+
+class DelegationTurn(TurnPart):
+    """children: number that the turn has started."""
+
+    children: int = 0
+
 
 OfChildren: TypeAlias = ChildStarted | ChildHeld | ChildWaits | ChildEnded
 
@@ -19,19 +50,19 @@ def take_child(state: State, event: OfChildren) -> None:
             if call is not None and call.status in ("planned", "approved"):
                 call.held = True
         case ChildWaits():
-            if (child := state.children.get(event.child)) is not None:
+            if (child := state.part(DelegationState).children.get(event.child)) is not None:
                 child.waits = True
         case ChildEnded():
-            if state.children.pop(event.child, None) is not None:
+            if state.part(DelegationState).children.pop(event.child, None) is not None:
                 _free(state)
         case _:
             assert_never(event)
 
 
 def _begun(state: State, event: ChildStarted) -> None:
-    state.children[event.child] = Child(event.agent, event.call, event.background, event.due)
+    state.part(DelegationState).children[event.child] = Child(event.agent, event.call, event.background, event.due)
     if state.turn is not None:
-        state.turn.children += 1
+        state.turn.part(DelegationTurn).children += 1
     call = state.call(event.call)
     if call is not None and call.status != "done":
         call.status, call.held = "awaiting", False
@@ -45,4 +76,11 @@ def _free(state: State) -> None:
             return
 
 
+def _left(state: State, event: ev.SessionForked | ev.SessionImported) -> None:
+    state.part(DelegationState).children = {}
+
+
+PART = DelegationState
+TURN_PART = DelegationTurn
+WATCHES = {ev.SessionForked: _left, ev.SessionImported: _left}
 FOLDS = {ChildStarted: take_child, ChildHeld: take_child, ChildWaits: take_child, ChildEnded: take_child}

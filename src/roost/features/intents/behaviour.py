@@ -9,6 +9,7 @@ from roost.agent.feature import Draft, Feature
 from roost.agent.session import Session
 from roost.agent.state import unheard
 from roost.features.intents import choice
+from roost.features.intents.state import IntentTurn
 from roost.models.request import Intent
 from roost.tools.base import Toolbox
 
@@ -18,12 +19,12 @@ class Intents(Feature):
 
     def used(self, session: Session) -> bool:
         turn = session.state.turn
-        return bool(session.spec.intents) or (turn is not None and bool(turn.intent))
+        return bool(session.spec.intents) or (turn is not None and bool(turn.part(IntentTurn).intent))
 
     async def enter_turn(self, session: Session) -> None:
         rules, state = session.spec.intents, session.state
         turn = state.turn
-        if turn is None or turn.intent or turn.steps:
+        if turn is None or turn.part(IntentTurn).intent or turn.steps:
             return
         text = "\n".join(choice.said_in(entry.message.parts) for entry in unheard(state))
         chosen = choice.note_of(state, rules, session.means.tools, text)
@@ -36,14 +37,15 @@ class Intents(Feature):
 
     def tools(self, session: Session) -> Toolbox | None:
         turn, all_tools = session.state.turn, session.means.tools
-        if turn is None or turn.tools is None:
+        tools = None if turn is None else turn.part(IntentTurn).tools
+        if tools is None:
             return None
-        return {name: all_tools[name] for name in turn.tools if name in all_tools}
+        return {name: all_tools[name] for name in tools if name in all_tools}
 
     def shape(self, session: Session, draft: Draft) -> None:
         turn = session.state.turn
-        if turn is not None and turn.calls is not None:
-            draft.intent = cast("Intent", turn.calls)
+        if turn is not None and (calls := turn.part(IntentTurn).calls) is not None:
+            draft.intent = cast("Intent", calls)
 
 
 FEATURE = Intents()

@@ -8,6 +8,7 @@ from roost.agent.feature import CallEnd, Feature
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.features.jobs import tracking
+from roost.features.jobs.state import JobState
 from roost.log import events as ev
 from roost.tools.base import ToolContext
 
@@ -22,7 +23,7 @@ class Jobs(Feature):
         await tracking.reconcile_jobs(session)
 
     def due(self, session: Session) -> bool:
-        return bool(session.state.jobs or session.means.jobs.kept)
+        return bool(session.state.part(JobState).jobs or session.means.jobs.kept)
 
     async def between_steps(self, session: Session) -> None:
         await tracking.reconcile_jobs(session)
@@ -39,8 +40,8 @@ class Jobs(Feature):
 
     async def before_sleep(self, session: Session) -> None:
         """End the commands, which may have changed files since the last save."""
-        files, ended = session.means.files, bool(session.state.jobs)
-        if session.state.jobs:
+        files, ended = session.means.files, bool(session.state.part(JobState).jobs)
+        if session.state.part(JobState).jobs:
             await tracking.end_jobs(session, _AWAY)
         if closed := await session.means.jobs.close():
             reason = _ASLEEP.format("; ".join(closed))

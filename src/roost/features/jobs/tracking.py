@@ -12,6 +12,7 @@ import time
 
 from roost.agent.session import Session
 from roost.features.jobs.events import JobEnded, JobStarted
+from roost.features.jobs.state import JobState
 from roost.log import events as ev
 from roost.log.content import Text, ToolOutcome
 from roost.log.inputs import MessageInput
@@ -45,7 +46,7 @@ def _begun_or_told(session: Session, key: str, job: Job, call: str, outside: str
         session.note(began)
     if call not in job.told:
         return
-    if key in session.state.jobs:
+    if key in session.state.part(JobState).jobs:
         _note(session, key, job.ending, told=True)
     for item in list(session.inbox):
         if isinstance(item.input, MessageInput) and item.input.source == _source(key):
@@ -56,21 +57,21 @@ async def reconcile_jobs(session: Session) -> None:
     """Reconcile the log with the running jobs. Ends are not noted while the session is in state `error`, because it
     could take no message about them."""
     jobs, state = session.means.jobs, session.state
-    if not (jobs.kept or state.jobs):
+    if not (jobs.kept or state.part(JobState).jobs):
         return
     if state.state != "error":
-        for key in list(state.jobs):
+        for key in list(state.part(JobState).jobs):
             job = jobs.all().get(key)
             if job is None or not job.running:
                 _tell(session, key, _GONE if job is None else job.ending, job)
-    strays = [job for key, job in jobs.all().items() if job.running and key not in state.jobs]
+    strays = [job for key, job in jobs.all().items() if job.running and key not in state.part(JobState).jobs]
     await asyncio.gather(*(job.stop() for job in strays), return_exceptions=True)
     jobs.forget()
 
 
 async def end_jobs(session: Session, reason: str) -> None:
     """End all running jobs because the session leaves this node, and tell the agent."""
-    jobs = {key: job for key, job in session.means.jobs.all().items() if key in session.state.jobs}
+    jobs = {key: job for key, job in session.means.jobs.all().items() if key in session.state.part(JobState).jobs}
     running = [job for job in jobs.values() if job.running]
     await asyncio.gather(*(job.stop() for job in running), return_exceptions=True)
     for key, job in jobs.items():
@@ -80,7 +81,7 @@ async def end_jobs(session: Session, reason: str) -> None:
 
 def abandon_jobs(session: Session, reason: str) -> None:
     """End all jobs without telling the agent: a person ended them. `reconcile_jobs` stops their processes."""
-    for key in list(session.state.jobs):
+    for key in list(session.state.part(JobState).jobs):
         _note(session, key, Ending("stopped", reason=reason))
 
 
@@ -88,7 +89,7 @@ def _tell(session: Session, key: str, ending: Ending, job: Job | None) -> None:
     if session.state.state == "stopped":
         _note(session, key, ending)
         return
-    opened = session.state.jobs[key]
+    opened = session.state.part(JobState).jobs[key]
     command = " ".join(opened.command.split())
     command = command if len(command) <= _COMMAND else command[: _COMMAND - 1] + "…"
     after = "" if job is None else f" after {max(0.0, job.ended - opened.began):.0f} s"

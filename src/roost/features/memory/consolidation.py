@@ -23,6 +23,7 @@ from roost.features.compaction.model_summary import fits
 from roost.features.memory import consolidation_timer
 from roost.features.memory.events import TIMER, ConsolidationStarted, MemoryChanged, MemoryConsolidated
 from roost.features.memory.recall import rights_of
+from roost.features.memory.state import MemoryState
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
 from roost.log.facts import Category, NewFact, PutFact
@@ -72,7 +73,8 @@ async def consolidate_if_due(session: Session) -> None:
     if session.cause(message=True) is not None:
         return
     settings, search = consolidation_timer.settings_of(session), session.means.memory
-    fresh = state.state == "running" and state.turns > state.consolidated
+    part = state.part(MemoryState)
+    fresh = state.state == "running" and state.turns > part.consolidated
     if (
         settings is None
         or search is None
@@ -86,12 +88,13 @@ async def consolidate_if_due(session: Session) -> None:
         return
     request, model = _request(session), session.means.model
     taken = None if fired is None else fired.id
-    if state.consolidating >= TRIES or not fits(request, model, fixed=fixed_tokens(session), scale=1.0):
-        error = "it was cut off too often" if state.consolidating >= TRIES else "the conversation is too long to ask"
+    cut_off = part.consolidating >= TRIES
+    if cut_off or not fits(request, model, fixed=fixed_tokens(session), scale=1.0):
+        error = "it was cut off too often" if cut_off else "the conversation is too long to ask"
         session.note(MemoryConsolidated(at=time.time(), upto=state.turns, error=error), consume=taken)
         consolidation_timer.set_timer(session)
         return
-    attempt = state.consolidating + 1
+    attempt = part.consolidating + 1
     started = ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=attempt)
     session.note(started, consume=taken)
     consolidation_timer.arm(session, consolidation_timer.AGAIN_SECONDS)
@@ -113,7 +116,7 @@ async def _consolidate(session: Session, search: Search, settings: Consolidate, 
                 session.note(ev.ModelLost(at=time.time(), step=state.steps, attempt=1, usage=bill.usage))
             return
         told = _Told(error=f"cut off: {interrupted.cause}")
-        upto = state.consolidated if interrupted.cause in _LATER else upto
+        upto = state.part(MemoryState).consolidated if interrupted.cause in _LATER else upto
     except RoostError as error:
         told = _Told(error=str(error))
     finally:
@@ -147,7 +150,7 @@ async def _ask(
 def _request(session: Session) -> Request:
     """Build the request. It starts like every request of the session, so that a prompt cache serves most of it."""
     request = model_request.build(session, Bill())
-    ask = UserMessage((Text(_ASK.format(turn=session.state.consolidated + 1)),))
+    ask = UserMessage((Text(_ASK.format(turn=session.state.part(MemoryState).consolidated + 1)),))
     messages = (*request.messages, ask)
     return msgspec.structs.replace(request, messages=messages, since=len(request.messages), max_output=_OUTPUT)
 
@@ -197,7 +200,11 @@ async def _changes(session: Session, search: Search, settings: Consolidate, kept
             continue
         fact = NewFact(
             id=fact_id(
-                session.id, repr(session.born), str(session.state.turns), str(session.state.consolidating), str(place)
+                session.id,
+                repr(session.born),
+                str(session.state.turns),
+                str(session.state.part(MemoryState).consolidating),
+                str(place),
             ),
             space=space,
             text=text,

@@ -7,6 +7,7 @@ import time
 
 from roost.agent.session import Session
 from roost.features.memory.events import TIMER, ConsolidateInput
+from roost.features.memory.state import MemoryState
 from roost.log import events as ev
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.memory.rights import Consolidate
@@ -24,16 +25,16 @@ def settings_of(session: Session) -> Consolidate | None:
 def is_time(session: Session, settings: Consolidate) -> bool:
     """Whether to consolidate now without waiting for idle time: after every `turns` turns. Not after each later turn as
     well: in a quick exchange each attempt would be interrupted, and paid for."""
-    return (session.state.turns - session.state.consolidated) % settings.turns == 0
+    return (session.state.turns - session.state.part(MemoryState).consolidated) % settings.turns == 0
 
 
 def set_timer(session: Session, *, heartbeat: bool = False) -> None:
     """Set, move or clear the timer after a turn or a consolidation. heartbeat: the turn was a heartbeat, which does not
     end the idle time."""
     settings, state = settings_of(session), session.state
-    if settings is None or state.turns <= state.consolidated:
+    if settings is None or state.turns <= state.part(MemoryState).consolidated:
         disarm(session)
-    elif state.turns - state.consolidated >= settings.turns:
+    elif state.turns - state.part(MemoryState).consolidated >= settings.turns:
         arm(session, AGAIN_SECONDS)
     elif heartbeat:
         return

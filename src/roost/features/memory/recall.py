@@ -11,6 +11,7 @@ import msgspec
 from roost.agent.session import Session
 from roost.errors import Invalid, NotFound, RoostError
 from roost.features.memory.events import MemoryChanged, MemoryRecalled
+from roost.features.memory.state import MemoryTurn
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.log.fact_rows import no_session, session_of
@@ -154,7 +155,7 @@ class CallMemory:
         turn = self._session.state.turn
         if turn is None:
             return []
-        return [as_fact(fact, turn.started_at) for fact in turn.facts]
+        return [as_fact(fact, turn.started_at) for fact in turn.part(MemoryTurn).facts]
 
 
 async def recall_at_turn(session: Session) -> None:
@@ -164,7 +165,7 @@ async def recall_at_turn(session: Session) -> None:
     if settings is None or search is None or turn is None or settings.recall != "auto":
         return
     query = _asked(session)
-    if turn.recalled or turn.steps or not query:
+    if turn.part(MemoryTurn).recalled or turn.steps or not query:
         return
     try:
         spaces = await session.interruptible(lambda: readable(search, rights_of(session)), steer=False)

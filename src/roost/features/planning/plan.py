@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from roost.agent.session import Session
 from roost.features.compaction.events import ContextPinned
+from roost.features.compaction.state import CompactionState
 from roost.features.planning.events import PlanChanged
+from roost.features.planning.state import PlanState
 from roost.log import events as ev
 from roost.tools.errors import ToolError
 from roost.tools.pins import MOST, fits
@@ -24,16 +26,16 @@ class OwnPlans:
 
     async def set(self, goals: Sequence[ev.Goal], score: int | None, note: str) -> str:
         session, now = self._session, time.time()
-        if not fits(session.state.pins, _KEY, shown(goals)):
+        if not fits(session.state.part(CompactionState).pins, _KEY, shown(goals)):
             raise ToolError(f"the plan and what is pinned have at most {MOST} characters together; shorten one of them")
-        former = session.state.plan
+        former = session.state.part(PlanState).plan
         ended = sum(goal.state in ("done", "dropped") for goal in goals)
         eta = None if former is None else remaining(now - former.began, ended, len(goals))
         session.note(
             PlanChanged(at=now, goals=tuple(goals), score=score, note=note, ended=ended, eta=eta, call=self._call)
         )
-        text = None if session.state.plan is None else shown(goals)
-        if text is not None or _KEY in session.state.pins:
+        text = None if session.state.part(PlanState).plan is None else shown(goals)
+        if text is not None or _KEY in session.state.part(CompactionState).pins:
             session.note(ContextPinned(at=now, key=_KEY, text=text))
         await session.flush_shielded()
         left = "" if eta is None or ended == len(goals) else f"; about {_span(eta)} left at this pace"

@@ -8,7 +8,7 @@ import msgspec
 
 from roost.agent.state import Entry, State
 from roost.agent.state_parts import StatePart, TurnPart
-from roost.features.compaction.state import head
+from roost.features.compaction.state import CompactionState, head
 from roost.features.schedules.events import ContextCleared, ScheduleCleared, ScheduleFired, ScheduleSet
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Message, UserMessage
@@ -114,11 +114,12 @@ def set_aside(state: State, event: ev.InputReceived) -> None:
     part.clear = False
     if part.aside is not None:
         return
-    part.aside = Aside(state.entries, state.summary, dict(state.unsaid))
-    pinned = head(state.pins, "")
+    context = state.part(CompactionState)
+    part.aside = Aside(state.entries, context.summary, dict(context.unsaid))
+    pinned = head(context.pins, "")
     state.entries = [] if pinned is None else [Entry(pinned, estimate(pinned), 0, head=True)]
-    state.summary = ""
-    state.unsaid.clear()
+    context.summary = ""
+    context.unsaid.clear()
     _count(state)
 
 
@@ -147,8 +148,9 @@ def rejoin(state: State, *, answered: bool = False) -> None:
         own = [said[0], own[-1]]
     else:
         own = []
-    state.entries, state.summary = [*aside.entries, *own], aside.summary
-    state.unsaid = {**aside.unsaid, **state.unsaid}
+    context = state.part(CompactionState)
+    state.entries, context.summary = [*aside.entries, *own], aside.summary
+    context.unsaid = {**aside.unsaid, **context.unsaid}
     _count(state)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from roost.agent.feature import CallEnd, CallStart, Feature
 from roost.agent.session import Session
 from roost.features.snapshots import undo_points, workspace_saving
+from roost.features.snapshots.state import SnapshotState
+from roost.tools.base import Tool
 
 
 class Snapshots(Feature):
@@ -16,8 +18,11 @@ class Snapshots(Feature):
         await undo_points.at_turn(session)
 
     async def before_calls(self, session: Session) -> None:
-        if session.state.undo is not None or session.means.files is not None:
+        if session.state.part(SnapshotState).undo is not None or session.means.files is not None:
             await undo_points.undo_pending(session)
+
+    def judges(self, session: Session, tool: Tool) -> bool:
+        return session.state.part(SnapshotState).undo is not None
 
     async def before_call(self, session: Session, start: CallStart) -> None:
         if session.spec.points:

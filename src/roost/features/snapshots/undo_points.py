@@ -13,6 +13,7 @@ from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.errors import RoostError
 from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved
+from roost.features.snapshots.state import SnapshotState
 from roost.log.content import Text
 from roost.tools.base import Tool
 from roost.workspace.manifest import SnapshotDamaged
@@ -40,7 +41,7 @@ def note_saved(session: Session, saved: Saved) -> None:
         shown = "; ".join(saved.skipped[:5])
         log.warning("session %s: %d things in its folder are not saved: %s", session.id, len(saved.skipped), shown)
     home = session.means.files is not None and session.means.files.home
-    unsaved = not home and session.state.unsaved is not None
+    unsaved = not home and session.state.part(SnapshotState).unsaved is not None
     if saved.snapshot is not None and (saved.snapshot != _base(session) or unsaved):
         session.note(
             WorkspaceSaved(
@@ -85,32 +86,28 @@ async def take(session: Session, files: SyncedFolder) -> Before:
     return Before(saved.snapshot or "")
 
 
-def needless(session: Session, dropped: int) -> tuple[str, ...]:
-    """Return the points that nothing needs without the checkpoint at `dropped`: all that no other checkpoint names,
-    unless the agent keeps points of its own."""
-    state = session.state
-    if session.spec.points or state.points_in != "home":
+def needless(session: Session, named: set[str | None]) -> tuple[str, ...]:
+    """Return the points that nothing needs besides those that checkpoints name: none if the agent keeps points of its
+    own."""
+    part = session.state.part(SnapshotState)
+    if session.spec.points or part.points_in != "home":
         return ()
-    named = {one.files for one in state.checkpoints if one.seq != dropped}
-    return tuple(one for one in state.points if one not in named)
+    return tuple(one for one in part.points if one not in named)
 
 
 async def collect(session: Session, *, thorough: bool = False) -> None:
     """Remove the snapshots of this home that the session's state does not name. `thorough`: as `Snapshots.forget`."""
     files, state = session.means.files, session.state
     if files is not None and files.home:
-        undo = [one.undo for one in state.calls if one.undo]
-        kept = [one.files for one in state.checkpoints if one.files]
-        keep = {*state.points, *undo, *kept, *([state.undo] if state.undo else [])}
-        await files.forget(keep, thorough=thorough)
+        await files.forget({*state.snapshots}, thorough=thorough)
 
 
 def _base(session: Session) -> str | None:
     """Return the newest snapshot in the log that is stored where the next one goes."""
-    state = session.state
+    part = session.state.part(SnapshotState)
     if session.means.files is not None and session.means.files.home:
-        return state.points[-1] if state.points_in == "home" and state.points else None
-    return state.saved
+        return part.points[-1] if part.points_in == "home" and part.points else None
+    return part.saved
 
 
 async def roll_back(session: Session, files: SyncedFolder, call: Call, problem: str) -> tuple[Text, ...]:
@@ -131,7 +128,7 @@ async def undo_pending(session: Session) -> None:
     `ObjectsFailed`."""
     state, files = session.state, session.means.files
     cut = next((one for one in state.calls if one.status == "running" and one.undo is not None), None)
-    undo = state.undo if cut is None else cut.undo
+    undo = state.part(SnapshotState).undo if cut is None else cut.undo
     if undo is None or (files is not None and not files.ready):
         return
     call = cut.call.id if cut is not None else None
@@ -147,7 +144,7 @@ async def _go_back(session: Session, files: SyncedFolder, undo: str, call: str |
     """Restore a snapshot. Returns None, or why it can never be restored. Raises `ObjectsFailed`."""
     error = None
     try:
-        await files.go_back(undo or None, of=session.state.source)
+        await files.go_back(undo or None, of=session.state.part(SnapshotState).source)
     except SnapshotDamaged as damaged:
         error = str(damaged)[:500]
         log.error("session %s: its files cannot be put back: %s", session.id, error)

@@ -11,6 +11,7 @@ import time
 from roost.agent.session import Session
 from roost.errors import RoostError, TooLarge
 from roost.features.snapshots.events import WorkspaceUnsaved
+from roost.features.snapshots.state import SnapshotState
 from roost.features.snapshots.undo_points import note_saved, writable_files
 from roost.log.content import Text
 from roost.tools.base import Tool
@@ -32,15 +33,15 @@ async def restore_files(session: Session) -> None:
     files = session.means.files
     if files is None or files.ready:
         return
-    state = session.state
+    state, part = session.state, session.state.part(SnapshotState)
     lost = await session.interruptible(
-        lambda: files.wake(session.born, session.epoch, state.saved, unsaved=state.unsaved is not None), steer=False
+        lambda: files.wake(session.born, session.epoch, part.saved, unsaved=part.unsaved is not None), steer=False
     )
     if lost:
         log.error("session %s: files that could not be saved are lost: it goes on from its last snapshot", session.id)
         reason = "the machine that had them is not this one: the files are those of the last snapshot"
         session.note(WorkspaceUnsaved(at=time.time(), reason=reason, lost=True))
-    files.dirty = state.unsaved is not None or any(call.status == "running" for call in state.calls)
+    files.dirty = part.unsaved is not None or any(call.status == "running" for call in state.calls)
 
 
 async def _settle(session: Session) -> None:
@@ -67,9 +68,9 @@ def saves(session: Session, tool: Tool) -> SyncedFolder | None:
 async def save(session: Session, files: SyncedFolder) -> tuple[Text, ...]:
     """Save the files after a call, before its outcome is noted. Returns a text for the model, empty if all is saved. If
     cancelled, it leaves the files marked as unsaved."""
-    before = session.state.unsaved
+    before = session.state.part(SnapshotState).unsaved
     try:
-        saved = await files.save(session.state.saved, patient=before is None)
+        saved = await files.save(session.state.part(SnapshotState).saved, patient=before is None)
     except RoostError as error:
         _mark(session, str(error))
         with contextlib.suppress(ObjectsFailed):
@@ -91,18 +92,20 @@ async def save_before_sleep(session: Session) -> None:
         return
     if not files.ready:
         with contextlib.suppress(ObjectsFailed):  # the next wake restores the last snapshot
-            await files.rested(session.born, session.epoch, unsaved=session.state.unsaved is not None)
+            await files.rested(
+                session.born, session.epoch, unsaved=session.state.part(SnapshotState).unsaved is not None
+            )
         return
     if not files.dirty or files.home:
         return
     try:
         async with asyncio.timeout(_REST_SECONDS):
-            note_saved(session, await files.save(session.state.saved, patient=False))
+            note_saved(session, await files.save(session.state.part(SnapshotState).saved, patient=False))
     except (RoostError, TimeoutError) as error:
         _mark(session, str(error) or "the save took too long")
 
 
 def _mark(session: Session, reason: str) -> None:
-    if session.state.unsaved is None:
+    if session.state.part(SnapshotState).unsaved is None:
         log.error("session %s: its files are not saved: %s", session.id, reason)
         session.note(WorkspaceUnsaved(at=time.time(), reason=reason[:500]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from roost.agent.feature import Draft, Feature, TurnEnd
 from roost.agent.session import Session
 from roost.features.stalls import detection
+from roost.features.stalls.state import StallTurn
 from roost.models.request import Model
 
 
@@ -16,7 +17,7 @@ class Stalls(Feature):
 
     def model(self, session: Session) -> Model | None:
         turn = session.state.turn
-        return session.means.stronger if turn is not None and "model" in turn.trail.actions else None
+        return session.means.stronger if turn is not None and "model" in turn.part(StallTurn).trail.actions else None
 
     def shape(self, session: Session, draft: Draft) -> None:
         draft.effort = detection.effort(session)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from roost.agent.feature import TurnEnd
 from roost.agent.options import Action, Stall
 from roost.agent.session import Session
-from roost.agent.state import Trail
 from roost.features.stalls.events import LoopStalled
+from roost.features.stalls.state import StallTurn, Trail
 from roost.log import events as ev
 from roost.models.request import EFFORTS, Effort
 
@@ -44,9 +44,12 @@ def next_action(session: Session) -> TurnEnd | None:
     """Take the next action if the turn has stalled, before a model call. Returns how the turn ends, if it does."""
     state, stall = session.state, session.spec.stall
     turn = state.turn
-    if turn is None or state.open_step is not None or (what := found(turn.trail, stall)) is None:
+    if turn is None or state.open_step is not None:
         return None
-    action: Action | None = next((one for one in stall.actions[len(turn.trail.actions) :]), None)
+    trail = turn.part(StallTurn).trail
+    if (what := found(trail, stall)) is None:
+        return None
+    action: Action | None = next((one for one in stall.actions[len(trail.actions) :]), None)
     if action is None:
         return None
     hint = _hint(what) if action != "end" else ""
@@ -60,7 +63,7 @@ def next_action(session: Session) -> TurnEnd | None:
 def effort(session: Session) -> Effort | None:
     """Return the effort for the next model call: the agent's, or one level more after a stall."""
     turn, given = session.state.turn, session.spec.effort
-    if turn is None or "effort" not in turn.trail.actions:
+    if turn is None or "effort" not in turn.part(StallTurn).trail.actions:
         return given
     return EFFORTS[min(EFFORTS.index(given or "medium") + 1, len(EFFORTS) - 1)]
 

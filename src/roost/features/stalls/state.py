@@ -7,6 +7,7 @@ from zlib import crc32
 import msgspec
 
 from roost.agent.state import State
+from roost.agent.state_parts import TurnPart
 from roost.features.stalls.events import LoopStalled
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
@@ -16,11 +17,27 @@ _KEPT = 64
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class Trail(msgspec.Struct):
+    """Stall detection in one turn. steps: checksums of the newest steps. stale: newest steps in a row that each repeat
+    an earlier one. errors: newest steps in a row that only failed. poor: poor plan scores in a row. actions: taken so
+    far."""
+
+    steps: list[int] = []
+    stale: int = 0
+    errors: int = 0
+    poor: int = 0
+    actions: list[str] = []
+
+
+class StallTurn(TurnPart):
+    trail: Trail = msgspec.field(default_factory=Trail)
+
+
 def record_step(state: State, event: ev.ToolCompleted) -> None:
-    """Compare the finished step with the earlier ones of the turn. All its calls have outcomes."""
-    if state.turn is None or not state.calls:
+    """Compare the finished step with the earlier ones of the turn, once all its calls have outcomes."""
+    if state.turn is None or not state.calls or not state.all_done:
         return
-    trail = state.turn.trail
+    trail = state.turn.part(StallTurn).trail
     mark, failed = 0, True
     for call in state.calls:
         result = call.result
@@ -37,7 +54,7 @@ def take_stalled(state: State, event: LoopStalled) -> None:
     """Fold a reaction: counting starts again. A hint is appended to the newest result."""
     if state.turn is None:
         return
-    trail = state.turn.trail
+    trail = state.turn.part(StallTurn).trail
     trail.steps, trail.stale, trail.errors, trail.poor = [], 0, 0, 0
     trail.actions = [*trail.actions, event.action]
     entry = state.entries[-1] if state.entries else None
@@ -48,5 +65,6 @@ def take_stalled(state: State, event: LoopStalled) -> None:
         state.tokens += tokens
 
 
+TURN_PART = StallTurn
 FOLDS = {LoopStalled: take_stalled}
 WATCHES = {ev.ToolCompleted: record_step}

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from roost.errors import Conflict, NotFound
+from roost.features.snapshots.state import SnapshotState
 from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.workspace.snapshot_sync import SnapshotSync
@@ -23,9 +24,9 @@ async def take_files(node: Node, session: str, target: Path) -> int:
     if state.workspace is not None:
         folder = Path(state.workspace)
     elif carrier is not None:
-        if not state.saved:
+        if not (saved := state.part(SnapshotState).saved):
             raise NotFound(f"session {session!r} has no files", code="no_files")
-        return await asyncio.to_thread(_of_snapshot, carrier, state.saved, target)
+        return await asyncio.to_thread(_of_snapshot, carrier, saved, target)
     else:
         folder = node.resources.private(session)
     if not await asyncio.to_thread(folder.is_dir):
