@@ -129,6 +129,19 @@ def test_the_examples_of_the_client(tmp_path: Path, environment: dict[str, str])
     assert decided == "You said: Hello\n"
 
 
+@pytest.mark.usefixtures("daemon")
+def test_the_examples_for_openai_clients(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = "docs/guides/openai-clients.md"
+    (program,), (commands,) = blocks("python", page), blocks("sh", page)
+    code = [sys.executable, "-c", program]
+    done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "You said: Hello\nYou said: And again\n", done.stderr
+    commands = commands.replace("7667", environment["ROOST_PORT"])
+    done = subprocess.run(["sh", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
+    assert '"id":"assistant"' in done.stdout, done.stderr
+    assert '"content":"You said: Hello"' in done.stdout
+
+
 def test_the_commands(tmp_path: Path, environment: dict[str, str]) -> None:
     """Each line of "Use" but those that wait for a person at a terminal."""
     (example,) = [block for block in blocks("sh") if "roost chat" in block]
