@@ -156,7 +156,7 @@ class Follower:
                     event.call, event.name, event.arguments, event.reason, seq, event.dangers, event.prefixes
                 )
                 self._approve(self._with_files(waiting), signals)
-            case ev.Event(asks_elsewhere=True):
+            case ev.Event(question=ev.Question()):
                 self._approve_all(signals)
             case ev.TurnCompleted() if self._mine:
                 return self._done(event)

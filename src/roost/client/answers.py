@@ -58,7 +58,7 @@ class Answering:
                 )
             case ev.StateChanged(state="stopped" | "error", reason=reason):
                 self.answer = Answer(text=self._text, outcome="failed", reason=reason)
-            case ev.ApprovalRequested() | ev.Event(asks_elsewhere=True):
+            case ev.Event(question=ev.Question()):
                 return True
             case _:
                 pass

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
 
 from roost.errors import Conflict, NotFound, RoostError
-from roost.features.delegation.events import ChildWaits
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.protocols import Record
 from roost.log.session_info import Decision
 from roost.log.session_views import WaitingCall
 
-_ASKS = (b'{"type":"approval.requested"', b'{"type":"child.waits"')
 _SHOWN = 300
 
 
@@ -61,20 +60,15 @@ class Approvals:
     async def see(self, record: Record) -> None:
         """Answer the call that the log's next event says waits. Raises `ApprovalNeeded` when there is no `on_approval`
         and the call has no due time, after which it would end by itself."""
-        if not record.body.startswith(_ASKS):
+        question = record.event.question if record.body.startswith(_asking()) else None
+        if question is None:
             return
-        event = record.event
-        if isinstance(event, ev.ApprovalRequested):
-            session, due = self._session, event.due
-        else:
-            assert isinstance(event, ChildWaits)
-            session, due = event.session, None
-        waiting = await self._sessions.unanswered(session, event.call)
+        waiting = await self._sessions.unanswered(question.session or self._session, question.call)
         if waiting is None:
             return
         if self._answers is not None:
             await self._answer(waiting, self._answers)
-        elif due is None:  # with a due time it ends by itself
+        elif question.due is None:  # with a due time it ends by itself
             raise ApprovalNeeded(waiting, self._item)
 
     async def _answer(self, waiting: WaitingCall, answers: OnApproval) -> None:
@@ -93,3 +87,8 @@ class Approvals:
             await self._sessions.approve(
                 waiting.session, waiting.call, decision, note=said.note, arguments=arguments, asked=waiting.asked
             )
+
+
+@cache
+def _asking() -> tuple[bytes, ...]:
+    return tuple(map(ev.beginning_of, ev.declaring("question")))

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import cache
 
 from roost.errors import NotFound
-from roost.features.delegation.events import ChildStarted
 from roost.kernel.claims import HINTS_APART, Claims, ClaimsInFlight
 from roost.kernel.drivers import Drivers
 from roost.kernel.membership import Membership
 from roost.kernel.ownership import Slots
 from roost.kernel.signals import Signals
 from roost.kernel.timers import Timers
+from roost.log.events import beginning_of, declaring
 from roost.log.protocols import Change, Record, SessionQuery
 from roost.log.store import Store
 
 _READS_AT_ONCE = 32
 _ALL = 1_000_000
 _TIMER_SET = b'{"type":"timer.set"'
-_CHILD_STARTED = b'{"type":"child.started"'
 
 
 class CommitWatch:
@@ -48,8 +48,8 @@ class CommitWatch:
         for record in change.records:
             if record.body.startswith(_TIMER_SET):
                 self._timers.set(record)
-            elif self._membership.config.only is not None and record.body.startswith(_CHILD_STARTED):
-                self._take_child(change.session, record)
+            elif self._membership.config.only is not None and record.body.startswith(_starting()):
+                self._take_started(change.session, record)
         if change.inbox:
             live = self._slots.live.get(change.session)
             if live is not None:
@@ -84,11 +84,11 @@ class CommitWatch:
             if change.records is None and change.inbox is None:
                 self._claims.look_soon()
 
-    def _take_child(self, session: str, record: Record) -> None:
-        """Add a child to `only` when its parent is there, so that this node also runs it."""
-        only, event = self._membership.config.only, record.event
-        if only is not None and session in only and isinstance(event, ChildStarted):
-            only.add(event.child)
+    def _take_started(self, session: str, record: Record) -> None:
+        """Add a session that got work to `only` when the one that gave it is there, so that this node also runs it."""
+        only, started = self._membership.config.only, record.event.starts
+        if only is not None and session in only and started is not None:
+            only.add(started)
             self._signals.work.set()
 
     async def _look_at_all(self) -> None:
@@ -131,3 +131,8 @@ class CommitWatch:
         if lost or (info is not None and info.epoch == live.epoch and info.owner != self._membership.id):
             self._slots.move(session, "fence")
         live.offer(inbox)
+
+
+@cache
+def _starting() -> tuple[bytes, ...]:
+    return tuple(map(beginning_of, declaring("starts")))

@@ -6,24 +6,23 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Container, Sequence
-from typing import Literal, TypeAlias
+from functools import cache
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
-from roost.features.compaction.events import CompactionStarted, ContextCompacted
-from roost.features.hooks.events import PolicyDecided
-from roost.features.memory.events import MemoryConsolidated
 from roost.log.content import Usage
 from roost.log.events import (
     Event,
-    ModelCompleted,
-    ModelFailed,
     ModelLost,
     ModelNotice,
     ModelStarted,
     SessionForked,
     SessionImported,
+    Spent,
+    beginning_of,
+    declaring,
 )
 from roost.log.ledger import LostCall
 from roost.log.protocols import SessionQuery
@@ -42,15 +41,6 @@ _BEFORE = 100
 _UNKNOWN = "unknown"
 _AGAIN = frozenset(("retry", "fallback", "recovery", "repair", "restart"))
 """Model notices of a step that made more than one call."""
-_KINDS = (
-    b'{"type":"model.',
-    b'{"type":"policy.decided"',
-    b'{"type":"session.forked"',
-    b'{"type":"session.imported"',
-    b'{"type":"compaction.',
-    b'{"type":"context.compacted"',
-    b'{"type":"memory.consolidated"',
-)
 
 log = logging.getLogger("roost.costs")
 
@@ -115,14 +105,14 @@ async def costs(
         if calls is None:
             continue
         seen.add(info.id)
-        for event, model, _ in calls:
-            if model not in prices:
-                prices[model] = await asyncio.to_thread(price, model)
-            name = {"session": info.id, "agent": info.agent, "model": model, "day": _day(event.at)}[by]
+        for call in calls:
+            if call.model not in prices:
+                prices[call.model] = await asyncio.to_thread(price, call.model)
+            name = {"session": info.id, "agent": info.agent, "model": call.model, "day": _day(call.at)}[by]
             row = rows.setdefault(name, CostRow(name=name))
-            row.add(event.usage or Usage(cost=0), prices[model])
-            if isinstance(event, ModelLost):
-                row.lost += event.usage.cost or 0
+            row.add(call.spent.usage or Usage(cost=0), prices[call.model])
+            if call.lost and call.spent.usage is not None:
+                row.lost += call.spent.usage.cost or 0
     _add_lost(rows, by, lost, seen)
     ordered = sorted(rows.values(), key=lambda row: row.name if by == "day" else (-row.cost, row.name))
     return msgspec.structs.replace(found, rows=ordered)
@@ -143,23 +133,30 @@ def _add_lost(rows: dict[str, CostRow], by: By, lost: Sequence[LostCall], seen: 
             row.calls += told is None
 
 
-Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted | MemoryConsolidated
-_Call: TypeAlias = Spent | SessionForked | SessionImported
+class SpentCall(NamedTuple):
+    """The end of a model call at wall time `at`. model: its name, or the one that stands for it. once: it is one call
+    alone. lost: a crash cut it off."""
+
+    at: float
+    spent: Spent
+    model: str
+    once: bool
+    lost: bool
 
 
 async def spent_calls(
     store: Store, span: tuple[float, float]
-) -> AsyncIterator[tuple[SessionInfo, list[tuple[Spent, str, bool]] | None]]:
-    """Yield each session active in a span of wall time, with its own model calls that ended then: (event, model,
-    whether it is one call alone). Yields None for a log that cannot be read, and logs that."""
+) -> AsyncIterator[tuple[SessionInfo, list[SpentCall] | None]]:
+    """Yield each session active in a span of wall time, with its own model calls that ended then. Yields None for a log
+    that cannot be read, and logs that."""
     async for info in _sessions(store, span):
-        calls: list[tuple[Spent, str, bool]] = []
+        calls: list[SpentCall] = []
         try:
-            async for event, model, once in _calls(store, info, span):
-                if isinstance(event, SessionForked | SessionImported):
+            async for call in _calls(store, info, span):
+                if call is None:
                     calls.clear()  # earlier calls were paid by another session
                 else:
-                    calls.append((event, model, once))
+                    calls.append(call)
         except (NotFound, StoreCorrupt, UnknownEvent) as error:
             log.warning("session %s is left out of the costs, its log cannot be read: %s", info.id, error)
             yield info, None
@@ -177,28 +174,22 @@ async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[Se
         before = page[-1].id
 
 
-async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[tuple[_Call, str, bool]]:
-    """Yield the ends of model steps in the span, each with the model's name and whether it was one call alone, and the
-    policy's own model calls under the asking model's name."""
-    model = summarizer = _UNKNOWN
+async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[SpentCall | None]:
+    """Yield the ends of model calls in the span. Yields None where the session's own log begins."""
+    asked: dict[str, str] = {}
     once = True
     async for event in _events(store, info, span):
         if isinstance(event, SessionForked | SessionImported):
-            yield event, _UNKNOWN, True
-        elif isinstance(event, ModelStarted):
-            model, once = event.model, True
+            yield None
         elif isinstance(event, ModelNotice):
             once = once and event.kind not in _AGAIN
-        elif isinstance(event, ModelCompleted | ModelFailed | ModelLost) and event.at >= span[0]:
-            yield event, (event.model if isinstance(event, ModelCompleted) else None) or model, once
-        elif isinstance(event, CompactionStarted):
-            summarizer = event.model
-        elif isinstance(event, ContextCompacted) and event.usage is not None and event.at >= span[0]:
-            yield event, summarizer, True
-        elif isinstance(event, MemoryConsolidated) and event.usage != Usage() and event.at >= span[0]:
-            yield event, event.model or _UNKNOWN, True
-        elif isinstance(event, PolicyDecided) and event.usage is not None and event.at >= span[0]:
-            yield event, event.by, True
+        elif event.asks is not None:
+            asked[event.purpose] = event.asks
+            once = once or isinstance(event, ModelStarted)
+        elif (spent := event.spent) is not None and event.at >= span[0]:
+            model = spent.name or spent.model or asked.get(event.purpose, _UNKNOWN)
+            answer = event.purpose == ModelStarted.purpose
+            yield SpentCall(event.at, spent, model, once or not answer, isinstance(event, ModelLost))
 
 
 async def _events(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[Event]:
@@ -207,7 +198,7 @@ async def _events(store: Store, info: SessionInfo, span: tuple[float, float]) ->
     while records := await store.logs.read(info.id, after=after, limit=_PAGE):
         for record in records:
             after = record.seq
-            if not record.body.startswith(_KINDS):
+            if not record.body.startswith(_kinds()):
                 continue
             if record.event.at >= span[1]:
                 return
@@ -225,6 +216,12 @@ async def _first(store: Store, info: SessionInfo, start: float) -> int:
         else:
             high = middle
     return low
+
+
+@cache
+def _kinds() -> tuple[bytes, ...]:
+    told = (ModelNotice, SessionForked, SessionImported, *declaring("asks", "spent"))
+    return tuple(map(beginning_of, told))
 
 
 def _day(at: float) -> str:

@@ -10,17 +10,25 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TypeVar, get_args
 
 import msgspec
 
 from roost.errors import Fenced, RoostError
-from roost.features.compaction.events import ContextCompacted
-from roost.features.memory.events import MemoryConsolidated
 from roost.log.content import ToolOutcome, Usage
 from roost.log.dispatch import Backlog
-from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ToolCompleted, TurnCompleted, event_type
+from roost.log.events import (
+    Event,
+    ModelCompleted,
+    ModelFailed,
+    ModelLost,
+    ToolCompleted,
+    TurnCompleted,
+    declaring,
+    event_type,
+)
 from roost.log.inputs import input_type, input_types
 from roost.log.protocols import Append, Change, Claim
 from roost.log.session_info import TurnOutcome
@@ -105,6 +113,7 @@ class NodeMetrics:
         """Sessions that the kernel dropped because another node owns them, or may."""
         self.takeovers = 0
         self.load = Load()
+        self._counted = _counted()
 
         self._asked = float("-inf")
         self._asking: asyncio.Task[None] | None = None
@@ -153,7 +162,7 @@ class NodeMetrics:
 
     def _see(self, change: Change) -> None:
         for record in change.records or ():
-            count = _COUNTED.get(record.body[_KIND])
+            count = self._counted.get(record.body[_KIND])
             if count is not None:
                 count(self, change.session, record.body)
         for item in change.inbox or ():
@@ -226,7 +235,7 @@ def _model_failed(meters: NodeMetrics, session: str, body: bytes) -> None:
         agent.spend(failed.usage)
 
 
-def _model_lost(meters: NodeMetrics, session: str, body: bytes) -> None:
+def _spent(meters: NodeMetrics, session: str, body: bytes) -> None:
     lost = _read_failed(body)
     if lost.usage is not None:
         meters.of(session)[0].spend(lost.usage)
@@ -251,12 +260,17 @@ def _key(event: type[Event]) -> bytes:
     return f'{{"type":"{event_type(event)}","{event.__struct_encode_fields__[0]}'.encode()[_KIND]
 
 
-_COUNTED: dict[bytes, Callable[[NodeMetrics, str, bytes], None]] = {
-    _key(ModelCompleted): _model_completed,
-    _key(ModelFailed): _model_failed,
-    _key(ModelLost): _model_lost,
-    _key(ContextCompacted): _model_lost,
-    _key(MemoryConsolidated): _model_lost,
-    _key(ToolCompleted): _tool_completed,
-    _key(TurnCompleted): _turn_completed,
+_CORE: dict[type[Event], Callable[[NodeMetrics, str, bytes], None]] = {
+    ModelCompleted: _model_completed,
+    ModelFailed: _model_failed,
+    ModelLost: _spent,
+    ToolCompleted: _tool_completed,
+    TurnCompleted: _turn_completed,
 }
+
+
+@cache
+def _counted() -> Mapping[bytes, Callable[[NodeMetrics, str, bytes], None]]:
+    """Return the functions that count events, by the bytes of their kinds: the core's, and those of features that
+    cost money."""
+    return {_key(kind): count for kind, count in (dict.fromkeys(declaring("spent"), _spent) | _CORE).items()}

@@ -11,12 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from roost.errors import ConfigError, NotFound
-from roost.features.compaction.events import ContextCompacted
-from roost.features.hooks.events import PolicyDecided
-from roost.features.memory.events import MemoryConsolidated
-from roost.kernel.costs import Spent, spent_calls
+from roost.kernel.costs import SpentCall, spent_calls
 from roost.log.content import Usage
-from roost.log.events import ModelCompleted, ModelLost
 from roost.log.ledger import LostCall
 from roost.log.store import Store
 from roost.models.http import HttpClient
@@ -173,10 +169,10 @@ class Reconciler:
         begin = min(call.started for call in calls) - _DAY
         end = max(_ended(call) for call in calls) + _DAY
         self._spans, self._whole = [], True
-        async for _, events in spent_calls(self._store, (begin, end)):
-            self._whole = self._whole and events is not None
-            for event, model, once in events or ():
-                if (span := _span(event, model, once)) and (span.model is None or _account(span.model) == account):
+        async for _, ended in spent_calls(self._store, (begin, end)):
+            self._whole = self._whole and ended is not None
+            for call in ended or ():
+                if (span := _span(call)) and (span.model is None or _account(span.model) == account):
                     self._spans.append(span)
         asked = {call.id for call in calls}
         for call in self._lost:
@@ -306,18 +302,13 @@ def _shared(cost: int, calls: Sequence[LostCall]) -> list[int]:
     return parts
 
 
-def _span(event: Spent, model: str, once: bool) -> _Span | None:
-    usage = event.usage
-    if usage is None or not (usage.input or usage.output or usage.cost) or isinstance(event, ModelLost):
+def _span(call: SpentCall) -> _Span | None:
+    spent, usage = call.spent, call.spent.usage
+    if usage is None or not (usage.input or usage.output or usage.cost) or call.lost:
         return None
-    cost = usage.cost or 0
-    match event:
-        case ModelCompleted() | ContextCompacted() | MemoryConsolidated():
-            return _Span(event.at - event.seconds, event.at, model, usage if once else None, cost)
-        case PolicyDecided():  # logged under the asking model's name
-            return _Span(event.at - _VAGUE, event.at, None, None, cost)
-        case _:
-            return _Span(event.at - (event.seconds or _VAGUE), event.at, model, None, cost)
+    begin = call.at - (_VAGUE if spent.seconds is None else spent.seconds)
+    model = call.model if spent.name is None else None  # the log does not say which model it was
+    return _Span(begin, call.at, model, usage if spent.exact and call.once else None, usage.cost or 0)
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

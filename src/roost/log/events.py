@@ -8,7 +8,7 @@ bytes.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, ClassVar, Literal, TypeAlias, Union
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, Union
 
 import msgspec
 
@@ -44,21 +44,62 @@ StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors", "poor
 poor: a low score by the model's own judgement."""
 
 
+class Spent(NamedTuple):
+    """The cost of model calls. usage: None when they cannot have cost anything. seconds: how long they took; None: not
+    known. model: the one that answered; None: that of the newest intent of the same purpose. name: stands for the
+    model's where the log has none. exact: the usage is all that the provider counted for one answer."""
+
+    usage: Usage | None
+    seconds: float | None = None
+    model: str | None = None
+    name: str | None = None
+    exact: bool = True
+
+
+class Question(NamedTuple):
+    """A call that waits for a person. session: where it waits, if not in the session of the event. due: wall time at
+    which the wait ends by itself."""
+
+    call: str
+    session: str | None = None
+    due: float | None = None
+
+
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False):
     """Base of all events.
 
     margin: what stands before its `line` on a terminal.
-    asks_elsewhere: a call of a descendant waits for a person.
+    purpose: what the model calls are for that the event begins (`asks`) or ends (`spent`).
     """
 
     margin: ClassVar[str] = "  "
-    asks_elsewhere: ClassVar[bool] = False
+    purpose: ClassVar[str] = "answer"
     at: float
     """Wall clock, seconds since 1970. For information only: the sequence number defines the order."""
 
     @property
     def line(self) -> str | None:
         """What a terminal shows of the event; None: nothing, or by `roost.cli.renderer`, which knows the core's."""
+        return None
+
+    @property
+    def asks(self) -> str | None:
+        """The model that is about to be called; None for an event that is no such intent."""
+        return None
+
+    @property
+    def spent(self) -> Spent | None:
+        """What the model calls that ended with the event have cost; None for an event that ends none."""
+        return None
+
+    @property
+    def question(self) -> Question | None:
+        """The call that waits for a person since this event."""
+        return None
+
+    @property
+    def starts(self) -> str | None:
+        """Another session that has work since this event, of the one that the event is in."""
         return None
 
 
@@ -145,6 +186,10 @@ class ModelStarted(Event, frozen=True, tag="model.started"):
     attempt: int = 1
     context: int = 0
 
+    @property
+    def asks(self) -> str:
+        return self.model
+
 
 class ModelCompleted(Event, frozen=True, tag="model.completed"):
     """The answer of a model call. seconds: duration of the call and of the checks after it."""
@@ -156,6 +201,10 @@ class ModelCompleted(Event, frozen=True, tag="model.completed"):
     seconds: float = 0.0
     model: str | None = None
     """The model that answered, if it differs from that of `model.started`."""
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(self.usage, self.seconds, self.model)
 
 
 class ModelNotice(Event, frozen=True, tag="model.notice"):
@@ -175,6 +224,10 @@ class ModelLost(Event, frozen=True, tag="model.lost"):
     attempt: int
     usage: Usage = Usage()
 
+    @property
+    def spent(self) -> Spent:
+        return Spent(self.usage, exact=False)
+
 
 class ModelFailed(Event, frozen=True, tag="model.failed"):
     """The step produced no result after all retries and fallbacks. error.retryable: whether a later retry may help.
@@ -184,6 +237,10 @@ class ModelFailed(Event, frozen=True, tag="model.failed"):
     error: ErrorData
     seconds: float = 0.0
     usage: Usage | None = None
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(self.usage, self.seconds or None, exact=False)
 
 
 class ToolStarted(Event, frozen=True, tag="tool.started"):
@@ -244,6 +301,10 @@ class ApprovalRequested(Event, frozen=True, tag="approval.requested"):
     due: float | None = None
     dangers: tuple[Danger, ...] = ()
     prefixes: tuple[str, ...] = ()
+
+    @property
+    def question(self) -> Question:
+        return Question(self.call, due=self.due)
 
 
 class ApprovalResolved(Event, frozen=True, tag="approval.resolved"):
@@ -404,6 +465,19 @@ _encoder = msgspec.json.Encoder()
 def event_types() -> tuple[type[Event], ...]:
     """Return all kinds of events: those of the core and of every feature."""
     return (*CORE, *(kind for module in registry.load("events") for kind in module.EVENTS))
+
+
+@cache
+def declaring(*properties: str) -> tuple[type[Event], ...]:
+    """Return the kinds of events that override one of these properties of `Event`."""
+    return tuple(
+        kind for kind in event_types() if any(getattr(kind, name) is not getattr(Event, name) for name in properties)
+    )
+
+
+def beginning_of(kind: type[Event]) -> bytes:
+    """Return the prefix that every encoded event of this kind has, and no other event."""
+    return b'{"type":%b' % _encoder.encode(event_type(kind))
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from roost.log.content import ErrorData, Usage
-from roost.log.events import Event
+from roost.log.events import Event, Spent
 from roost.log.inputs import Input
 
 
@@ -44,10 +44,15 @@ class CompactionStarted(Event, frozen=True, tag="compaction.started"):
     """Intent: `model` is about to be asked for a summary of the oldest `messages`. attempt: from 1; a crash left the
     earlier attempts without an outcome in the log."""
 
+    purpose: ClassVar[str] = "compaction"
     model: str
     messages: int
     before: int
     attempt: int = 1
+
+    @property
+    def asks(self) -> str:
+        return self.model
 
 
 class ContextCompacted(Event, frozen=True, tag="context.compacted"):
@@ -57,6 +62,7 @@ class ContextCompacted(Event, frozen=True, tag="context.compacted"):
     counts are estimates."""
 
     margin: ClassVar[str] = ""
+    purpose: ClassVar[str] = "compaction"
     before: int
     after: int
     upto: int = 0
@@ -74,6 +80,10 @@ class ContextCompacted(Event, frozen=True, tag="context.compacted"):
             return None
         what = "were summarized" if self.by == "model" else "left the model's context"
         return f"{self.dropped} messages {what}: {self.before} → {self.after} tokens"
+
+    @property
+    def spent(self) -> Spent | None:
+        return None if self.usage is None else Spent(self.usage, self.seconds)
 
 
 class ContextPinned(Event, frozen=True, tag="context.pinned"):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from roost.ids import short
 from roost.log.content import Usage, UserPart
-from roost.log.events import ChildOutcome, Event
+from roost.log.events import ChildOutcome, Event, Question
 from roost.log.inputs import Input, InterruptCause, Urgency
 
 
@@ -19,6 +19,10 @@ class ChildStarted(Event, frozen=True, tag="child.started"):
     agent: str
     background: bool = False
     due: float | None = None
+
+    @property
+    def starts(self) -> str:
+        return self.child
 
     @property
     def line(self) -> str:
@@ -35,12 +39,15 @@ class ChildHeld(Event, frozen=True, tag="child.held"):
 class ChildWaits(Event, frozen=True, tag="child.waits"):
     """A call in `session`, which is the child or one of its descendants, waits for a person."""
 
-    asks_elsewhere: ClassVar[bool] = True
     child: str
     session: str
     call: str
     tool: str
     reason: str = ""
+
+    @property
+    def question(self) -> Question:
+        return Question(self.call, self.session)
 
     @property
     def line(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from roost.log.content import Usage
-from roost.log.events import Event
+from roost.log.events import Event, Spent
 
 
 class PolicyDecided(Event, frozen=True, tag="policy.decided"):
@@ -15,6 +15,7 @@ class PolicyDecided(Event, frozen=True, tag="policy.decided"):
     modifies. The text of a denied input is withheld from the model. usage: the cost of asking a model for the
     decision."""
 
+    purpose: ClassVar[str] = "policy"
     by: str
     on: str
     decision: Literal["allow", "ask", "deny", "modify", "passthrough"]
@@ -28,6 +29,10 @@ class PolicyDecided(Event, frozen=True, tag="policy.decided"):
         if self.decision not in ("deny", "modify"):
             return None
         return f"{self.by}: {self.decision}" + (f": {self.reason}" if self.reason else "")
+
+    @property
+    def spent(self) -> Spent | None:
+        return None if self.usage is None else Spent(self.usage, name=self.by, exact=False)
 
 
 EVENTS = (PolicyDecided,)

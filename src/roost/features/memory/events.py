@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from roost.log.content import Usage
-from roost.log.events import Event
+from roost.log.events import Event, Spent
 from roost.log.facts import NewFact, RecalledFact
 from roost.log.inputs import Input
 from roost.terminal_text import one_line
@@ -57,6 +57,7 @@ class MemoryConsolidated(Event, frozen=True, tag="memory.consolidated"):
     """A model was asked which facts of the turns up to and including `upto` are worth keeping; `memory.changed` in the
     same commit has the result. usage: the cost of asking. error: why there is no result."""
 
+    purpose: ClassVar[str] = "memory"
     upto: int
     facts: int = 0
     model: str | None = None
@@ -67,6 +68,10 @@ class MemoryConsolidated(Event, frozen=True, tag="memory.consolidated"):
     @property
     def line(self) -> str | None:
         return f"kept {_facts(self.facts)} of the last turns" if self.facts else None
+
+    @property
+    def spent(self) -> Spent | None:
+        return None if self.usage == Usage() else Spent(self.usage, self.seconds, self.model)
 
 
 class ConsolidateInput(Input, frozen=True, tag="consolidate"):
