@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 import msgspec
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roost.tools.delegation_ports import OwnAgents
 
 
+T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A tool name that every provider accepts."""
 
@@ -104,6 +105,14 @@ class ToolContext(msgspec.Struct, kw_only=True):
     plans: Plans | None = None
     memory: OwnMemory | None = None
     agents: OwnAgents | None = None
+    ports: dict[type, Any] = {}
+    """Ports of features by type, for `port`."""
+
+    def port(self, kind: type[T]) -> T:
+        """Return the port of a feature. Raises `ToolError` where it is missing."""
+        if kind not in self.ports:
+            raise ToolError(f"this needs {kind.__name__}, which is not available here")
+        return self.ports[kind]
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
