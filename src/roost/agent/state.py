@@ -11,6 +11,7 @@ import msgspec
 
 from roost.agent.state_parts import (
     Layout,
+    OpenJob,
     StatePart,
     TurnPart,
     new_state_parts,
@@ -193,9 +194,14 @@ class State(msgspec.Struct):
         return any(self.parts[kind].calls_model for kind in state_parts_with("calls_model"))
 
     @property
-    def in_background(self) -> bool:
-        """Whether commands of the session run in the background."""
-        return any(self.parts[kind].in_background for kind in state_parts_with("in_background"))
+    def background(self) -> dict[str, OpenJob]:
+        """Commands of the session that run in the background, by key."""
+        return {key: job for kind in state_parts_with("background") for key, job in self.parts[kind].background.items()}
+
+    @property
+    def pinned(self) -> dict[str, str]:
+        """Texts that stay in the context word for word, by key."""
+        return {key: text for kind in state_parts_with("pinned") for key, text in self.parts[kind].pinned.items()}
 
     @property
     def snapshots(self) -> list[str]:

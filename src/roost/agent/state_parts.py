@@ -18,6 +18,17 @@ from roost import registry
 from roost.log.schedule_events import TurnLimits
 
 
+class OpenJob(msgspec.Struct):
+    """A background command whose end is not in the log. call: the tool call that started it. due: when it is stopped.
+    outside: the source that makes its output untrusted."""
+
+    call: str
+    command: str
+    began: float
+    due: float
+    outside: str | None = None
+
+
 class StatePart(msgspec.Struct):
     """A feature's part of a session's state.
 
@@ -42,9 +53,14 @@ class StatePart(msgspec.Struct):
         return False
 
     @property
-    def in_background(self) -> bool:
-        """Whether commands of the session run in the background."""
-        return False
+    def background(self) -> Mapping[str, OpenJob]:
+        """Commands of the session that run in the background, by key."""
+        return {}
+
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        """Texts that stay in the context word for word, by key."""
+        return {}
 
     @property
     def snapshots(self) -> Sequence[str]:

@@ -13,7 +13,6 @@ import msgspec
 
 from roost.agent.session import Session
 from roost.errors import SandboxError
-from roost.features.jobs.state import JobState
 from roost.log import events as ev
 from roost.sandbox.backend import Backend, Guest, SandboxSpec
 from roost.sandbox.guest.linked_guest import LinkedGuest
@@ -47,7 +46,7 @@ class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def goes_on(self, live: Session, terminal: GuestTerminal) -> bool:
         """Attach the process to the session. Returns False when the session no longer knows it."""
-        jobs, opened = live.means.jobs, live.state.part(JobState).jobs.get(self.key)
+        jobs, opened = live.means.jobs, live.state.background.get(self.key)
         if self.nonce is not None:
             jobs.kept[self.key] = Interpreter(terminal, self.nonce, calls=self.calls)
         elif opened is not None:

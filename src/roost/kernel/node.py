@@ -105,7 +105,7 @@ class Node:
         to 10 seconds more, to end the commands and to log that. Reads and streams are served as before.
         """
         self.membership.draining = True
-        busy = {name for name, live in self.slots.live.items() if live.state.in_background}
+        busy = {name for name, live in self.slots.live.items() if live.state.background}
         with contextlib.suppress(StoreFailed):
             await self.membership.hand_over()
             await self.membership.renew()

@@ -14,8 +14,6 @@ from roost.agent.known_files import known_files
 from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.features.compaction.events import PinInput
-from roost.features.compaction.state import CompactionState
-from roost.features.jobs.state import JobState
 from roost.features.upgrades.events import MoveInput
 from roost.ids import is_id
 from roost.kernel.checkpoints import Travels
@@ -257,7 +255,7 @@ class Sessions(Travels):
         if text is not None and not text.strip():
             raise Invalid("the text is empty; take a pin away with None", code="empty_message")
         _, state = await self._state(session)
-        if text is not None and not fits(state.part(CompactionState).pins, key, text):
+        if text is not None and not fits(state.pinned, key, text):
             raise TooLarge(f"all pins together have at most {MOST} characters; take one away or shorten it")
         return await self._accept(session, PinInput(key, text, by), None)
 
@@ -295,11 +293,9 @@ class Sessions(Travels):
             context_tokens=state.tokens,
             approvals=tuple(map(_pending, state.asking)),
             timers=dict(state.timers),
-            pins=dict(state.part(CompactionState).pins),
+            pins=state.pinned,
             turn=None if state.turn is None else state.turn.number,
-            jobs=tuple(
-                RunningJob(key, one.command, one.began, one.due) for key, one in state.part(JobState).jobs.items()
-            ),
+            jobs=tuple(RunningJob(key, one.command, one.began, one.due) for key, one in state.background.items()),
             unknown=tuple(await self._node.membership.unknown_everywhere(info)),
         )
 

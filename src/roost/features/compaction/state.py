@@ -48,6 +48,10 @@ class CompactionState(StatePart):
     def calls_model(self) -> bool:
         return self.compacting > 0
 
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        return self.pins
+
 
 def elide(state: State, event: ContextElided) -> None:
     chosen = set(event.outputs)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Mapping
 
 from roost.agent.state import State
-from roost.agent.state_parts import StatePart
+from roost.agent.state_parts import OpenJob, StatePart
 from roost.features.jobs.events import JobEnded, JobStarted
 from roost.log import events as ev
-
-
-class OpenJob(msgspec.Struct):
-    """A background command whose end is not in the log; fields as in `JobStarted`."""
-
-    call: str
-    command: str
-    began: float
-    due: float
-    outside: str | None = None
 
 
 class JobState(StatePart):
@@ -30,8 +20,8 @@ class JobState(StatePart):
         return bool(self.jobs)
 
     @property
-    def in_background(self) -> bool:
-        return bool(self.jobs)
+    def background(self) -> Mapping[str, OpenJob]:
+        return self.jobs
 
 
 def _started(state: State, event: JobStarted) -> None:
