@@ -119,11 +119,21 @@ def _declared(name: str) -> Mapping[str, Any]:
 
 
 def new_state_parts() -> dict[type[StatePart], Any]:
-    return {kind: kind() for kind in state_parts().values()}
+    return {kind: kind() for kind in _state_kinds()}
 
 
 def new_turn_parts() -> dict[type[TurnPart], Any]:
-    return {kind: kind() for kind in turn_parts().values()}
+    return {kind: kind() for kind in _turn_kinds()}
+
+
+@cache
+def _state_kinds() -> tuple[type[StatePart], ...]:
+    return tuple(state_parts().values())
+
+
+@cache
+def _turn_kinds() -> tuple[type[TurnPart], ...]:
+    return tuple(turn_parts().values())
 
 
 @cache
