@@ -111,7 +111,7 @@ class NodeApi(Protocol):
 
     @GET("/health", (200, 503), status=_healthy, open=True)
     async def health(self) -> Health:
-        """Whether this node is to be sent requests."""
+        """Return 200 while this node accepts requests, else 503: the check of a load balancer."""
         ...
 
     @GET("/agents")

@@ -289,7 +289,7 @@ class SyncClient(SyncRooms):
 
         on_delta: gets the answer's text piece by piece.
         on_approval: decides about each call that waits for a person; None leaves it to others. Without it the answer
-            comes when somebody else has decided.
+            comes when another client has decided.
         """
         from roost.client.answers import Answering
 
@@ -316,7 +316,7 @@ class SyncClient(SyncRooms):
             try:
                 self.inputs.approve(waiting.session, waiting.call, decision, asked=waiting.asked)
             except ApiError as error:
-                if error.code != "not_waiting":  # somebody else was first
+                if error.code != "not_waiting":  # another client was first
                     raise
 
 

@@ -287,7 +287,7 @@ def _difference(
     if len(calls) > 1 and (price.tiers or len({call.lasting for call in calls}) > 1):
         return cost, f"{len(calls)} lost calls of different budgets or price tiers are in the same time"
     if cost > sum(call.reserved for call in calls):
-        return cost, "the report has more than was reserved: somebody else uses the account"
+        return cost, "the report has more than was reserved: another program uses the account"
     return cost, None
 
 

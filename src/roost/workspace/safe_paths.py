@@ -204,7 +204,7 @@ def checked(folder: int, entry: str, name: str, expected: str | None) -> int | N
             return None
         raise
     if current.digest != expected:
-        raise FileRefused(f"{name!r} was changed by somebody else; read it again")
+        raise FileRefused(f"{name!r} has changed since it was read; read it again")
     return current.mode
 
 

@@ -136,7 +136,7 @@ class SchedulesApi(Protocol):
     async def outbox(
         self, session: str, *, after: Position = 0, limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     ) -> Outbox:
-        """What the session has said without being asked, for whoever brings it to people.
+        """Return the answers that no person asked for, such as those of schedules, for a program that delivers them.
 
         `after`: the `next` of the former response.
         """

@@ -210,4 +210,4 @@ def _refuse_taken(connection: sqlite3.Connection, dump: SessionDump) -> None:
 
 def _refuse_replaced(connection: sqlite3.Connection, s: int, session: str) -> None:
     if not connection.execute("SELECT 1 FROM restores WHERE id = ? AND s = ?", (session, s)).fetchone():
-        raise Conflict(f"session {session!r} is being restored by somebody else", code="session_exists")
+        raise Conflict(f"session {session!r} is being restored by another request", code="session_exists")
