@@ -18,6 +18,7 @@ FEATURES = (
     "jobs",
     "snapshots",
     "delegation",
+    "client_tools",
     "schedules",
     "checkpoints",
     "compaction",

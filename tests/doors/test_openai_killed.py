@@ -27,6 +27,7 @@ SCRIPT = Script(
             when="mark",
             answers=(Reply(text="I mark.", calls=(Call("mark", {}),)), Reply(text=LONG, pace=0.02, piece=5)),
         ),
+        Rule(when="weather", answers=(Reply(calls=(Call("mark", {}), Call("weather", {}))), Reply(text="{result}"))),
         Rule(answers=(Reply(text="You said: {input}"),)),
     )
 )
@@ -126,3 +127,23 @@ def test_a_request_sent_again_gets_the_turn_that_a_kill_cut_off(node):
     ]
     assert sorted(one.count("turn.completed") for one in kinds) == [1, 2]
     assert sorted(one.count("input.received") for one in kinds) == [1, 2]
+
+
+def test_calls_of_a_client_wait_for_it_over_a_kill(node):
+    tool = {"type": "function", "function": {"name": "weather"}}
+    ask = {"model": "marker", "tools": [tool]}
+    messages = [{"role": "user", "content": "the weather?"}]
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{node.port}/v1", api_key=node.token) as client:
+        first = client.chat.completions.create(messages=messages, **ask).choices[0]
+        node.kill()
+        node.up()
+        assert client.chat.completions.create(messages=messages, **ask).choices[0].message == first.message
+        (call,) = first.message.tool_calls
+        messages += [first.message, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
+        done = client.chat.completions.create(messages=messages, **ask).choices[0]
+        assert (done.finish_reason, done.message.content) == ("stop", "rain")
+        node.kill()
+        node.up()
+        assert client.chat.completions.create(messages=messages, **ask).choices[0].message.content == "rain"
+    assert node.marks.read_text() == "x"
+    assert len(node.get("/sessions")["sessions"]) == 1

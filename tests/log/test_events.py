@@ -10,6 +10,13 @@ import pytest
 from roost.agent.state import STATE_VERSION, layout
 from roost.errors import UnknownEvent
 from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
+from roost.features.client_tools.events import (
+    ClientCalled,
+    ClientOffered,
+    ClientOfferInput,
+    ClientResultInput,
+    OfferedTool,
+)
 from roost.features.compaction.events import (
     CompactionStarted,
     ContextCompacted,
@@ -265,6 +272,11 @@ EVENTS: list[ev.Event] = [
     ev.ApprovalResolved(at=4.0, call="c1", decision="approve", always=("npm test",), scope="session"),
     ev.ToolCompleted(at=4.0, call="c1", outcome="ok", seen={"src/a.py": "5dc1", "gone": None}),
     ev.ToolCompleted(at=4.0, call="c1", outcome="ok", code=1),
+    ClientOffered(
+        at=4.0, tools=(OfferedTool("weather", "Ask for it.", {"type": "object"}),), answer={"type": "object"}
+    ),
+    ClientOffered(at=4.0),
+    ClientCalled(at=4.0, call="c1", name="weather", arguments='{"in":"Ghent"}'),
 ]
 
 INPUTS: list[Input] = [
@@ -299,6 +311,10 @@ INPUTS: list[Input] = [
     ControlInput("cancel", "task"),
     ControlInput("stop", "unused"),
     ApprovalInput("c1", "approve", None, "ann", None, ("npm test",), "session", 7),
+    ClientOfferInput((OfferedTool("weather", "Ask for it.", {"type": "object"}),), {"type": "object"}),
+    ClientOfferInput(),
+    ClientResultInput("c1", (Text("rain"),)),
+    ClientResultInput("c1", (Text("no such place"),), error=True),
 ]
 
 

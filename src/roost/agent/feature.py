@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -47,6 +47,7 @@ class Draft(msgspec.Struct):
     intent: Intent | None
     effort: Effort | None
     budgets: tuple[Budget, ...] = ()
+    output_schema: dict[str, Any] | None = None
 
 
 class CallStart(msgspec.Struct):

@@ -23,6 +23,7 @@ def build(session: Session, bill: Bill) -> Request:
         temperature=spec.temperature,
         intent=draft.intent,
         effort=draft.effort,
+        output_schema=draft.output_schema,
         constraints=spec.constraints,
         output_hint=spec.output_hint,
         knobs=spec.knobs,

@@ -8,7 +8,7 @@ from roost.agent.feature import asked
 from roost.agent.session import Session
 from roost.models.request import Model, ToolSpec
 from roost.models.tokens import estimate_text
-from roost.tools.base import Toolbox
+from roost.tools.base import Tool, Toolbox
 
 
 def model_of(session: Session) -> Model:
@@ -32,26 +32,27 @@ class _Fixed:
     and of `instruction`."""
 
     def __init__(self, session: Session) -> None:
-        self.named: tuple[str, ...] = tuple(session.means.tools)
+        self.tools: tuple[Tool, ...] = tuple(session.means.tools.values())
         self.specs = tuple(tool.spec for tool in session.means.tools.values())
         self.instruction: str | None = None
+        self.sized: Toolbox | None = None
         self.tokens = 0
 
 
 def tool_specs(session: Session) -> tuple[ToolSpec, ...]:
     """Return the specs of `tools_of`: the same object as long as the tools are the same."""
     known, tools = session.own(_Fixed), tools_of(session)
-    if len(known.named) != len(tools) or known.named != tuple(tools):
-        known.named, known.specs = tuple(tools), tuple(tool.spec for tool in tools.values())
+    if len(known.tools) != len(tools) or known.tools != tuple(tools.values()):
+        known.tools, known.specs = tuple(tools.values()), tuple(tool.spec for tool in tools.values())
     return known.specs
 
 
 def fixed_tokens(session: Session) -> int:
     """Return the tokens that every request begins with: instruction, rules and tools."""
     known, spec = session.own(_Fixed), session.spec
-    if known.instruction is not session.instruction:
+    if known.instruction is not session.instruction or known.sized is not session.means.tools:
         texts = (session.instruction, *spec.constraints, spec.output_hint or "")
-        known.instruction = session.instruction
+        known.instruction, known.sized = session.instruction, session.means.tools
         known.tokens = _size(session.means.tools) + sum(map(estimate_text, texts))
     return known.tokens
 

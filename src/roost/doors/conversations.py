@@ -23,6 +23,8 @@ import msgspec
 from roost.agent.definition import Agent
 from roost.doors.digests import ConversationReader, Exchange, answered, asked, beginning, told_before
 from roost.errors import Conflict, Invalid, NotFound
+from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
+from roost.features.client_tools.state import ClientToolsTurn
 from roost.ids import is_id
 from roost.kernel.sessions import Sessions, check_message
 from roost.kernel.turn_watch import find_turn
@@ -41,6 +43,7 @@ _CANDIDATES = 50
 _KEPT = 10_000
 _PAGE = 1000
 _COMPLETED = b'{"type":"turn.completed"'
+_OUTCOME = b'{"type":"tool.completed"'
 _RECEIVED = b'{"type":"input.received"'
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,7 +54,8 @@ class Talk(msgspec.Struct, kw_only=True):
 
     agent: a name. user: keeps the conversations of one end user apart from others'. before: the history that it
     resends. parts: the new message. instructions: added to the agent's. session: the session that it names. key: its
-    idempotency key. repeated: the client says that it sends the request again.
+    idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
+    and the form of the answer. results: of calls that it ran; then there is no new message.
     """
 
     agent: str
@@ -62,16 +66,20 @@ class Talk(msgspec.Struct, kw_only=True):
     session: str | None = None
     key: str | None = None
     repeated: bool = False
+    offer: ClientOfferInput = ClientOfferInput()
+    results: tuple[ClientResultInput, ...] = ()
 
 
 class Entered(NamedTuple):
     """An accepted message, and the follower of its session's log, which the caller closes. digest: of the conversation
-    up to this message; None in a named session."""
+    up to this message; None in a named session. said: what the agent said in its turn before the results of calls that
+    came now; None if they are not results."""
 
     session: str
     item: int
     follower: Follower
     digest: bytes | None
+    said: str | None = None
 
 
 class _Place(NamedTuple):
@@ -92,10 +100,13 @@ class Conversations:
         self._places = _Recent[bytes, _Place]()
         self._seats = _Recent[str, int]()
         self._delivered = _Recent[tuple[str, int], bool]()
+        self._offers = _Recent[str, ClientOfferInput]()
         self._variants = _Recent[tuple[str, str, str], Agent]()
 
     async def enter(self, talk: Talk) -> Entered:
         """Put the message of a request into the inbox of its session. Raises `RoostError`."""
+        if talk.results:
+            return await self._resume(talk)
         check_message(talk.parts)  # before a session is made for it
         if talk.session is not None:
             return await self._named(talk, talk.session)
@@ -107,7 +118,7 @@ class Conversations:
     def ended(self, entered: Entered, answer: str, end: int, *, failed: bool) -> None:
         """Note that the turn of a message has ended, at position `end` of the log."""
         if entered.digest is not None and not failed:
-            self._places[answered(entered.digest, answer)] = _Place(entered.session, end)
+            self._places[answered(entered.digest, (entered.said or "") + answer)] = _Place(entered.session, end)
 
     def delivered(self, entered: Entered) -> None:
         """Note that the client has got the whole answer."""
@@ -177,6 +188,7 @@ class Conversations:
         """Put a message into an inbox. Returns whether it was there before."""
         sessions = self._sessions
         await sessions.demand_parts(session)  # else no event would ever come
+        await self._offer(session, talk)
         follower = sessions.listen(session)
         try:
             source = source or (self._name if talk.key is None else f"{self._name}#{_short(talk.key)}")
@@ -186,6 +198,67 @@ class Conversations:
             follower.close()
             raise
         return Entered(session, accepted.id, follower, None), accepted.duplicate
+
+    async def _offer(self, session: str, talk: Talk) -> None:
+        """Offer the client's tools in the session, unless they are known to be."""
+        offer, known = talk.offer, self._offers.get(session)
+        if offer != (known or ClientOfferInput()) or (known is None and (offer.tools or offer.answer)):
+            await self._sessions.put(session, offer)
+        if offer.tools or offer.answer or known is not None:
+            self._offers[session] = offer
+
+    async def _resume(self, talk: Talk) -> Entered:
+        """Give the session of these calls their results. Raises `Invalid` when they do not wait for them."""
+        places = {tuple(result.call.split("/", 2)[:2]) for result in talk.results}
+        session, item = next(iter(places))[0], next(iter(places))[-1]
+        if len(places) != 1 or not item.isdigit() or any(one.call.count("/") < 2 for one in talk.results):
+            raise Invalid("messages: these results are not of calls that one answer of an agent here asked for")
+        follower = self._sessions.listen(session)
+        try:
+            await self._put_results(session, int(item), talk, follower)
+        except BaseException:
+            follower.close()
+            raise
+        before, _ = self._digests(msgspec.structs.replace(talk, before=talk.before[:-1]))
+        now = talk.before[-1]
+        return Entered(
+            session, int(item), follower, asked(before, now.parts, self._sessions.scrubbed), now.answer + "\n"
+        )
+
+    async def _put_results(self, session: str, item: int, talk: Talk, follower: Follower) -> None:
+        calls = {one.call.split("/", 2)[2]: one for one in talk.results}
+        try:
+            info, state = await self._sessions.state(session)
+        except NotFound:
+            raise Invalid(f"messages: the session of these calls, {session!r}, is gone") from None
+        if info.agent != talk.agent:
+            raise Invalid(f"messages: these calls are of the agent {info.agent!r}, not of {talk.agent!r}")
+        waiting = {one.call.id for one in state.calls if one.status == "awaiting"}
+        handed = set(state.turn.part(ClientToolsTurn).called) if state.turn is not None else set[str]()
+        waiting &= handed
+        if waiting & calls.keys():
+            if missing := waiting - calls.keys():
+                raise Invalid(f"messages: the results of {', '.join(sorted(missing))} are missing")
+            follower.after = info.head
+        else:  # they came before, or are of no call here
+            follower.after = await self._results_before(session, item, set(calls))
+        follower.behind = True
+        await self._offer(session, talk)
+        for call, result in calls.items():
+            given = msgspec.structs.replace(result, call=call)
+            await self._sessions.put(session, given, key=f"{self._name}:result:{item}:{call}"[:255])
+
+    async def _results_before(self, session: str, item: int, calls: set[str]) -> int:
+        """Return the position before the outcomes of calls. Raises `Invalid` when there are none."""
+        after = await find_turn(self._sessions, session, item)
+        while after is not None and (page := await self._sessions.history(session, after=after, limit=_PAGE)):
+            for record in page:
+                if record.body.startswith(_OUTCOME):
+                    event = record.event
+                    if isinstance(event, ev.ToolCompleted) and event.call in calls:
+                        return record.seq - 1
+            after = page[-1].seq
+        raise Invalid("messages: no call waits for these results")
 
     async def _aim(self, follower: Follower, session: str, accepted: Accepted) -> None:
         """Set the follower to the position before the message's turn."""
@@ -327,6 +400,11 @@ class _Recent(OrderedDict[K, V], Generic[K, V]):
         super().__setitem__(key, value)
         if len(self) > _KEPT:
             self.popitem(last=False)
+
+
+def call_id(session: str, item: int, call: str) -> str:
+    """Return the id of a call for its client: it comes back with the result."""
+    return f"{session}/{item}/{call}"
 
 
 def _short(key: str) -> str:

@@ -7,16 +7,19 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from roost.doors.digests import joined, text_of
+from roost.features.client_tools.events import ClientCalled
 from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import Halted, TurnWatch
 from roost.log import events as ev
-from roost.log.content import Thinking, Usage
+from roost.log.content import Thinking, ToolCall, Usage
 from roost.log.frames import Delta, Frame
 from roost.log.session_info import TurnOutcome
 
 _DELTA = b'{"type":"delta"'
 _RECEIVED = b'{"type":"input.received"'
 _COMPLETED = b'{"type":"model.completed"'
+_CALLED = b'{"type":"client.called"'
+_OUTCOME = b'{"type":"tool.completed"'
 _NOTICE = b'{"type":"model.notice"'
 Kind: TypeAlias = Literal["text", "thinking"]
 _delta = msgspec.json.Decoder(Delta)
@@ -41,7 +44,17 @@ class TurnEnd(NamedTuple):
     end: int
 
 
-Read: TypeAlias = Piece | TurnEnd | Halted
+class CallsWait(NamedTuple):
+    """The turn goes on once the client has run these calls. answer, thinking: what was said so far. usage: of the
+    model calls that were read."""
+
+    calls: tuple[ClientCalled, ...]
+    answer: str
+    thinking: str
+    usage: Usage
+
+
+Read: TypeAlias = Piece | TurnEnd | CallsWait | Halted
 
 
 class _Sent:
@@ -54,12 +67,17 @@ class _Sent:
 
 class TurnReader:
     """Turn frames into pieces, each piece once, and the end. Texts of several model calls are separated by a blank
-    line. A model call that begins again, after a part of it was sent, is sent whole once it is complete."""
+    line. A model call that begins again, after a part of it was sent, is sent whole once it is complete. resumed: read
+    the part of a turn that follows the results of calls, from their position on."""
 
-    def __init__(self, sessions: Sessions, session: str, item: int) -> None:
-        self._watch = TurnWatch(sessions, session, item)
+    def __init__(self, sessions: Sessions, session: str, item: int, *, resumed: bool = False) -> None:
+        self._watch = TurnWatch(sessions, session, item, received=resumed)
         self._item = item
-        self._received: int | None = None
+        self._resumed = resumed
+        self._received: int | None = 0 if resumed else None
+        self._usage = Usage(cost=0)
+        self._open: set[str] = set()
+        self._called: dict[str, ClientCalled] = {}
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._stop = "end"
@@ -79,6 +97,10 @@ class TurnReader:
                 found.append(self._end(seq, body) if end == "completed" else end)
                 break
             self._note(seq, body, found)
+            if self._called and self._open == self._called.keys():
+                calls = tuple(self._called.values())
+                found.append(CallsWait(calls, joined(self._texts), joined(self._thoughts), self._usage))
+                break
         return found
 
     def _note(self, seq: int, body: bytes, found: list[Read]) -> None:
@@ -91,6 +113,15 @@ class TurnReader:
             event = ev.decode_event(body)
             assert isinstance(event, ev.ModelCompleted)
             self._complete(event, found)
+        elif body.startswith(_CALLED):
+            event = ev.decode_event(body)
+            assert isinstance(event, ClientCalled)
+            self._called[event.call] = event
+        elif self._open and body.startswith(_OUTCOME):
+            event = ev.decode_event(body)
+            assert isinstance(event, ev.ToolCompleted)
+            self._open.discard(event.call)
+            self._called.pop(event.call, None)
         elif body.startswith(_NOTICE) and b'"kind":"restart"' in body[:64]:
             self._held = bool(self._sent)
 
@@ -112,6 +143,8 @@ class TurnReader:
         self._rest("text", text_of(event), found)
         self._thoughts.append(thought)
         self._texts.append(text_of(event))
+        self._open, self._called = {part.id for part in event.parts if isinstance(part, ToolCall)}, {}
+        self._usage += event.usage
         self._stop, self._step, self._sent, self._held = event.stop, 0, {}, False
 
     def _rest(self, kind: Kind, whole: str, found: list[Read]) -> None:
@@ -135,4 +168,12 @@ class TurnReader:
         event = ev.decode_event(body)
         assert isinstance(event, ev.TurnCompleted)
         answer, thinking = joined(self._texts), joined(self._thoughts)
-        return TurnEnd(event.outcome, event.reason, answer, thinking, self._stop, event.usage, seq)
+        return TurnEnd(
+            event.outcome,
+            event.reason,
+            answer,
+            thinking,
+            self._stop,
+            self._usage if self._resumed else event.usage,
+            seq,
+        )

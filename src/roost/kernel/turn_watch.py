@@ -26,13 +26,14 @@ class Halted(NamedTuple):
 
 class TurnWatch:
     """Find the end of the turn that takes `item` in: the first `turn.completed` after its `input.received`, whether the
-    input began the turn or was delivered into it."""
+    input began the turn or was delivered into it. received: `input.received` came before the first event that it is
+    shown."""
 
-    def __init__(self, sessions: Sessions, session: str, item: int) -> None:
+    def __init__(self, sessions: Sessions, session: str, item: int, *, received: bool = False) -> None:
         self._sessions = sessions
         self._session = session
         self._item = item
-        self._received = False
+        self._received = received
 
     async def see(self, body: bytes) -> Literal["completed"] | Halted | None:
         """Check whether the log's next event ends the turn, or the session with it. Decodes only the few events that

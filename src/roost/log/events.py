@@ -26,7 +26,7 @@ from roost.log.content import (
 )
 from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, SessionState, TurnOutcome
 
-FORMAT = 4
+FORMAT = 5
 """Raise this with every event kind, or field that the fold needs, that an older version cannot read. A node runs only
 sessions whose log was written in its own format or an older one, so versions may be mixed during a cluster upgrade."""
 

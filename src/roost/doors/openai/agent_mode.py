@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import cast
+from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
 
-from roost.doors.conversations import Conversations, Entered
+from roost.doors.conversations import Conversations, Entered, call_id
 from roost.doors.openai import chat_chunks
 from roost.doors.openai.chat_chunks import DONE, Chunks, FinishReason
 from roost.doors.openai.errors import error_of, of_turn, refusal
-from roost.doors.turn_reader import Piece, Read, TurnEnd, TurnReader
+from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
 from roost.doors.whole_reply import WholeReply
 from roost.kernel.turn_watch import Halted
+from roost.log.content import ToolCall
 from roost.log.frames import Frame
 from roost.server.app_state import Api
 from roost.server.problems import Problem, session_gone, session_halted, shutting_down
@@ -43,7 +44,7 @@ class Turn:
     async def read(self, *, deltas: bool) -> AsyncIterator[list[Read]]:
         """Yield what the turn says, until its end. An empty batch is a sign of life. Raises `RoostError`."""
         sessions, entered = self.api.sessions, self.entered
-        reader = TurnReader(sessions, entered.session, entered.item)
+        reader = TurnReader(sessions, entered.session, entered.item, resumed=entered.said is not None)
         stream = sessions.stream(entered.session, after=entered.follower, deltas=deltas, idle=PING_SECONDS)
         async with contextlib.aclosing(cast("AsyncGenerator[list[Frame], None]", stream)) as batches:
             async for frames in batches:
@@ -55,19 +56,29 @@ class Turn:
                         self._conversations.ended(entered, last.answer, last.end, failed=failed)
                     return
 
-    def problem(self, end: TurnEnd | Halted | None) -> Problem | None:
+    def problem(self, end: TurnEnd | CallsWait | Halted | None) -> Problem | None:
         """Return why there is no answer. None for `end`: the log ended."""
         if end is None:
             return shutting_down() if self.api.stopping else session_gone(self.entered.session)
         if isinstance(end, Halted):
             return session_halted(self.entered.session, end.state, end.reason)
+        if isinstance(end, CallsWait):
+            return None
         return None if end.outcome in ("answered", "limit") else of_turn(end.outcome, end.reason)
 
     def delivered(self) -> None:
         self._conversations.delivered(self.entered)
 
+    def calls(self, end: TurnEnd | CallsWait) -> list[dict[str, Any]]:
+        """Return the calls that the client is to run. Their ids name the session, so that the results find it."""
+        calls = end.calls if isinstance(end, CallsWait) else ()
+        ids = [call_id(self.entered.session, self.entered.item, one.call) for one in calls]
+        return [chat_chunks.call(ToolCall(id, one.name, one.arguments)) for id, one in zip(ids, calls, strict=True)]
 
-def finish_of(end: TurnEnd) -> FinishReason:
+
+def finish_of(end: TurnEnd | CallsWait) -> FinishReason:
+    if isinstance(end, CallsWait):
+        return "tool_calls"
     return "length" if end.outcome == "limit" else STOPS.get(end.stop, "stop")
 
 
@@ -97,7 +108,9 @@ class TurnStream(Stream):
             ]
             if batch and not isinstance(batch[-1], Piece):
                 end = batch[-1]
-            if isinstance(end, TurnEnd) and self._turn.problem(end) is None:
+            if isinstance(end, TurnEnd | CallsWait) and self._turn.problem(end) is None:
+                if calls := self._turn.calls(end):
+                    pieces.append(chunks.delta({"tool_calls": [{"index": n, **one} for n, one in enumerate(calls)]}))
                 pieces.append(chunks.end(finish_of(end), end.usage))
             await self.give(send, b"".join(pieces) or PING)
         self._turn.delivered()
@@ -123,9 +136,11 @@ async def _whole(turn: Turn) -> Reply:
     async for batch in turn.read(deltas=False):
         if batch and not isinstance(batch[-1], Piece):
             end = batch[-1]
-    if (problem := turn.problem(end)) is not None or not isinstance(end, TurnEnd):
+    if (problem := turn.problem(end)) is not None or not isinstance(end, TurnEnd | CallsWait):
         return refusal(problem or shutting_down(), turn.headers)
-    message = {"content": end.answer, "refusal": None}
+    message: dict[str, Any] = {"content": end.answer, "refusal": None}
+    if calls := turn.calls(end):
+        message |= {"content": end.answer or None, "tool_calls": calls}
     if end.thinking:
         message["reasoning_content"] = end.thinking
     body = chat_chunks.whole(turn.id, turn.model, message, finish_of(end), end.usage)

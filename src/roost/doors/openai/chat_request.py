@@ -48,17 +48,20 @@ class ChatRequest(msgspec.Struct):
 
 
 class Dialogue(msgspec.Struct):
-    """The messages of a request: what was said before, the new message, and the texts for the system."""
+    """The messages of a request: what was said before, the new message, and the texts for the system. results: of calls
+    of the client's tools, by call id, when the messages end with them; then there is no new message."""
 
     before: list[Exchange]
     parts: tuple[UserPart, ...]
     instructions: str | None
+    results: dict[str, str]
 
 
 def dialogue(messages: list[ChatMessage]) -> Dialogue:
-    """Divide messages into exchanges and the new message. Results of tools count as what came before the answer. Raises
+    """Divide messages into exchanges and the new message. Earlier results of tools are no part of what was said. Raises
     `Invalid`."""
     before: list[Exchange] = []
+    results: dict[str, str] = {}
     system: list[str] = []
     parts: list[UserPart] = []
     for at, message in enumerate(messages):
@@ -71,12 +74,15 @@ def dialogue(messages: list[ChatMessage]) -> Dialogue:
                 before.append(Exchange(tuple(parts), text_of(message, at)))
             else:
                 before[-1] = Exchange(before[-1].parts, before[-1].answer + "\n" + text_of(message, at))
-            parts = []
-        elif message.role not in ("tool", "function"):
+            parts, results = [], {}
+        elif message.role == "tool":
+            results[message.tool_call_id or ""] = text_of(message, at)
+        else:
             raise Invalid(f"messages[{at}].role: {message.role!r} is none of system, developer, user, assistant, tool")
-    if not parts:
+    if not parts and not (results and before):
         raise Invalid("messages: the last message must be the user's, and must not be empty")
-    return Dialogue(before, tuple(parts), "\n\n".join(text for text in system if text.strip()) or None)
+    instructions = "\n\n".join(text for text in system if text.strip()) or None
+    return Dialogue(before, tuple(parts), instructions, {} if parts else results)
 
 
 def text_of(message: ChatMessage, at: int) -> str:

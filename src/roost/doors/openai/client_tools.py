@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from roost.errors import Invalid
 from roost.models.request import ToolSpec
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class _Function(msgspec.Struct):
@@ -30,6 +33,8 @@ def tool_specs(given: list[dict[str, Any]] | None) -> tuple[ToolSpec, ...]:
             function = msgspec.convert(one.get("function"), _Function)
         except msgspec.ValidationError as error:
             raise Invalid(f"tools[{at}].function: {error}") from None
+        if not _NAME.fullmatch(function.name):
+            raise Invalid(f"tools[{at}].function.name: use letters, digits, _ and - (at most 64)")
         if function.name in found:
             raise Invalid(f"tools[{at}].function: two tools are called {function.name!r}")
         schema = function.parameters or {"type": "object", "properties": {}}

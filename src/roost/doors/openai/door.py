@@ -16,6 +16,8 @@ from roost.doors.openai.chat_request import ChatRequest, dialogue
 from roost.doors.openai.client_tools import response_schema, tool_specs
 from roost.doors.openai.errors import refusal
 from roost.errors import Invalid, NotFound, RoostError
+from roost.features.client_tools.events import ClientOfferInput, ClientResultInput, OfferedTool
+from roost.log.content import Text
 from roost.models.request import Model
 from roost.server.app_state import Api
 from roost.server.door import Door, Methods
@@ -101,12 +103,9 @@ class _Service:
             ) from None
 
     async def _agent_mode(self, request: ChatRequest, scope: Scope) -> ReplyCall:
-        if tool_specs(request.tools) or response_schema(request.response_format) is not None:
-            raise Invalid(
-                "an agent has its own tools and form of answers: leave `tools` and `response_format` out, or ask a"
-                " model in gateway mode (`model`: `account/name`)",
-                code="unsupported",
-            )
+        own = self._agents.get(request.model).spec.tools
+        if both := [tool.name for tool in tool_specs(request.tools) if tool.name in own]:
+            raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
         entered = await self._conversations.enter(_talk(request, scope))
         turn = Turn(self._api, self._conversations, entered, request.model)
         return TurnStream(turn, usage=request.wants_usage) if request.stream else whole_turn(turn)
@@ -126,8 +125,16 @@ def _talk(request: ChatRequest, scope: Scope) -> Talk:
         instructions=said.instructions,
         session=named,
         key=key,
+        offer=_offer(request),
+        results=tuple(ClientResultInput(call, (Text(text),)) for call, text in said.results.items()),
         repeated=(header(scope, b"x-stainless-retry-count") or "0") != "0",
     )
+
+
+def _offer(request: ChatRequest) -> ClientOfferInput:
+    tools = () if request.tool_choice == "none" else tool_specs(request.tools)
+    offered = tuple(OfferedTool(tool.name, tool.description, tool.schema) for tool in tools)
+    return ClientOfferInput(offered, response_schema(request.response_format))
 
 
 def _entry(name: str, owner: str) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""Offer the tools of a client to the model, hand calls over to the client, and take their results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from roost.agent.call_context import context_of, key_of
+from roost.agent.feature import AdmittedCall, CallEnd, Draft, Feature, RunCalls, asked
+from roost.agent.outcomes import skip_if_steered, with_changes
+from roost.agent.session import Session
+from roost.agent.state import Call
+from roost.features.client_tools.events import ClientCalled, ClientOffered, ClientOfferInput, ClientResultInput
+from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
+from roost.log import events as ev
+from roost.log.protocols import InboxItem
+from roost.tools.base import Tool, ToolContext, ToolResult
+
+
+class ClientTool(Tool, frozen=True, kw_only=True):
+    """A tool that the client runs."""
+
+
+class _AgentTools:
+    """The tools that the session has without a client."""
+
+    def __init__(self, session: Session) -> None:
+        self.tools = session.means.tools
+
+
+async def _elsewhere(context: ToolContext, arguments: dict[str, Any]) -> ToolResult:
+    raise AssertionError("the client runs this tool")
+
+
+def _equip(session: Session) -> None:
+    own = session.own(_AgentTools).tools
+    offered = session.state.part(ClientToolsState).tools
+    if not offered:
+        session.means.tools = own
+        return
+    theirs = {
+        one.name: ClientTool(
+            name=one.name,
+            description=one.description,
+            schema=one.schema or {"type": "object", "properties": {}},
+            run=_elsewhere,
+            replay="safe",
+            safety="read_only",
+            files=False,
+            early=False,
+        )
+        for one in offered
+        if one.name not in own
+    }
+    session.means.tools = {**own, **theirs}
+
+
+def _offer(session: Session, item: InboxItem) -> None:
+    offer, part = item.input, session.state.part(ClientToolsState)
+    assert isinstance(offer, ClientOfferInput)
+    if (offer.tools, offer.answer) == (part.tools, part.answer):
+        session.drop(item)
+        return
+    session.note(ClientOffered(at=time.time(), tools=offer.tools, answer=offer.answer), consume=item.id)
+    _equip(session)
+
+
+def _take_result(session: Session, item: InboxItem) -> None:
+    """Drop the result of a call that does not wait; `_complete` takes the others."""
+    if _waiting(session, item) is None:
+        session.drop(item)
+
+
+def _waiting(session: Session, item: InboxItem) -> Call | None:
+    """Return the call that a result is for, if it waits for the client."""
+    result, turn = item.input, session.state.turn
+    if not isinstance(result, ClientResultInput) or turn is None:
+        return None
+    call = session.state.call(result.call)
+    known = call is not None and call.status == "awaiting" and result.call in turn.part(ClientToolsTurn).called
+    return call if known else None
+
+
+async def _complete(session: Session) -> None:
+    """Give the calls of this turn the results that have come. Features judge them as those of other calls. Raises
+    `Interrupted`; remaining results stay in the inbox."""
+    for item in list(session.inbox):
+        call, result = _waiting(session, item), item.input
+        if call is None or not isinstance(result, ClientResultInput):
+            continue
+        outcome, parts = "error" if result.error else "ok", result.parts
+        tool = session.means.tools.get(call.call.name)
+        if tool is not None:  # else it is no longer offered
+            context = context_of(session, call, tool, key_of(session, call))
+            end = CallEnd(call, tool, context, not result.error, outcome, parts, None)
+            if asked(session, "judges"):
+                await session.interruptible(lambda end=end: _judge(session, end), steer=False)
+            outcome, parts = end.outcome, end.parts
+        parts = with_changes(call, parts) + session.take_remarks()
+        session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts), consume=item.id)
+
+
+async def _judge(session: Session, end: CallEnd) -> None:
+    for feature in asked(session, "judges"):
+        await feature.after_call(session, end)
+
+
+async def _hand_over(session: Session, admitted: Sequence[AdmittedCall]) -> None:
+    """Let calls wait for the client."""
+    for call, why, tool in admitted:
+        if skip_if_steered(session, call):
+            continue
+        now, id = time.time(), call.call.id
+        key, attempt = key_of(session, call), call.attempt + 1
+        session.note(ev.ToolStarted(at=now, call=id, name=tool.name, replay="safe", key=key, attempt=attempt, why=why))
+        session.note(ClientCalled(at=now, call=id, name=tool.name, arguments=call.arguments))
+    await session.flush()
+
+
+class ClientTools(Feature):
+    """Add the client's tools to the agent's, and let their calls wait for the client."""
+
+    takes = {ClientOfferInput: _offer, ClientResultInput: _take_result}
+
+    async def wake(self, session: Session) -> None:
+        _equip(session)
+
+    async def before_calls(self, session: Session) -> None:
+        if session.inbox:
+            await _complete(session)
+
+    def shape(self, session: Session, draft: Draft) -> None:
+        draft.output_schema = session.state.part(ClientToolsState).answer
+
+    def runs(self, tool: Tool) -> RunCalls | None:
+        return _hand_over if isinstance(tool, ClientTool) else None
+
+
+FEATURE = ClientTools()

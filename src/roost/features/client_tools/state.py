@@ -1,0 +1,39 @@
+"""Fold the offers and calls of a client into a session's state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roost.agent.state import State
+from roost.agent.state_parts import StatePart, TurnPart
+from roost.features.client_tools.events import ClientCalled, ClientOffered, OfferedTool
+
+
+class ClientToolsState(StatePart):
+    """What the client offers, as in `ClientOffered`. A rollback and a fork keep it."""
+
+    tools: tuple[OfferedTool, ...] = ()
+    answer: dict[str, Any] | None = None
+
+
+class ClientToolsTurn(TurnPart):
+    """called: ids of the calls that were handed to the client."""
+
+    called: list[str] = []
+
+
+def _offered(state: State, event: ClientOffered) -> None:
+    part = state.part(ClientToolsState)
+    part.tools, part.answer = event.tools, event.answer
+
+
+def _called(state: State, event: ClientCalled) -> None:
+    call = state.call(event.call)
+    if call is not None and call.status != "done" and state.turn is not None:
+        call.status = "awaiting"
+        state.turn.part(ClientToolsTurn).called.append(event.call)
+
+
+PART = ClientToolsState
+TURN_PART = ClientToolsTurn
+FOLDS = {ClientOffered: _offered, ClientCalled: _called}

@@ -1,0 +1,161 @@
+"""Tools that the client runs, beside the agent's own, and structured output: in agent mode, by the official library."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pydantic
+import pytest
+from tests.server.conftest import look
+
+from roost.agent.definition import Agent
+from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Ask for the weather.",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}}},
+    },
+}
+USER = {"role": "user", "content": "what is the weather?"}
+
+
+def results(request):
+    return [part.text for m in request.messages if hasattr(m, "call") for part in m.parts]
+
+
+def forecaster(request):
+    """Look and ask the client at once; then ask again; then say all results."""
+    got = results(request)
+    if not got:
+        calls = (
+            Call("look", {"what": "up"}),
+            Call("weather", {"place": "Ghent"}),
+            Call("weather", {"place": "Bruges"}),
+        )
+        return Answer(text="I ask.", calls=calls)
+    if len(got) == 3:
+        return Answer(text="Once more.", calls=(Call("weather", {"place": "Ypres"}),))
+    return Answer(text=" ".join(got))
+
+
+def ask(client, messages, **more):
+    return client.chat.completions.create(model="clerk", messages=messages, tools=[TOOL], **more)
+
+
+def ran(message):
+    """The messages of a client that has run the calls."""
+    places = {call.id: json.loads(call.function.arguments)["place"] for call in message.tool_calls}
+    return [message, *({"role": "tool", "tool_call_id": id, "content": f"rain in {p}"} for id, p in places.items())]
+
+
+def only_session(served):
+    (info,) = served.get("/sessions")["sessions"]
+    return info
+
+
+def test_calls_of_the_clients_tools_end_the_answer_and_results_go_on(serve, client):
+    served = serve(ScriptedModel(forecaster))
+    c = client(served)
+    first = ask(c, [USER]).choices[0]
+    assert (first.finish_reason, first.message.content) == ("tool_calls", "I ask.")
+    assert [call.function.name for call in first.message.tool_calls] == ["weather", "weather"]
+    assert only_session(served)["phase"] == "waiting"
+    messages = [USER, *ran(first.message)]
+    second = ask(c, messages).choices[0]
+    assert (second.finish_reason, second.message.content) == ("tool_calls", "Once more.")
+    messages += ran(second.message)
+    third = ask(c, messages)
+    assert third.choices[0].message.content == "seen up rain in Ghent rain in Bruges rain in Ypres"
+    assert third.choices[0].finish_reason == "stop"
+    kinds = [e["event"]["type"] for e in served.history(only_session(served)["id"])]
+    assert (kinds.count("turn.completed"), kinds.count("client.called"), kinds.count("client.offered")) == (1, 3, 1)
+    again = ask(c, messages)  # sent again: the same part of the same turn
+    assert again.choices[0].message.content == third.choices[0].message.content
+    messages += [third.choices[0].message, {"role": "user", "content": "thanks"}]
+    ask(c, messages)
+    assert only_session(served)["pending"] == 0
+
+
+def test_streamed_and_after_a_restart(serve, client):
+    def stream(served, messages):
+        with client(served).chat.completions.stream(model="clerk", messages=messages, tools=[TOOL]) as events:
+            return events.get_final_completion().choices[0]
+
+    served = serve(ScriptedModel(forecaster, deltas=True))
+    first = stream(served, [USER])
+    assert (first.finish_reason, first.message.content) == ("tool_calls", "I ask.")
+    served.stop()
+    served = serve(ScriptedModel(forecaster, deltas=True))
+    messages = [USER, *ran(first.message)]
+    second = stream(served, messages)
+    assert second.message.content == "Once more."
+    repeated = stream(served, messages)
+    assert [call.id for call in repeated.message.tool_calls] == [call.id for call in second.message.tool_calls]
+    served.stop()
+    served = serve(ScriptedModel(forecaster, deltas=True))
+    third = stream(served, [*messages, *ran(second.message)])
+    assert third.message.content == "seen up rain in Ghent rain in Bruges rain in Ypres"
+    more = [*messages, *ran(second.message), third.message, {"role": "user", "content": "thanks"}]
+    served.stop()
+    served = serve(ScriptedModel(forecaster))
+    stream(served, more)
+    only_session(served)
+
+
+def test_results_that_no_call_waits_for(serve, client):
+    served = serve(ScriptedModel(forecaster))
+    c = client(served)
+    first = ask(c, [USER]).choices[0].message
+    some = ran(first)
+    other = {"role": "tool", "tool_call_id": "call_1", "content": "x"}
+    for messages in ([USER, *some[:-1]], [USER, first, other], [USER, *some, other]):
+        with pytest.raises(openai.BadRequestError):
+            ask(c, messages)
+    gone = {**some[1], "tool_call_id": some[1]["tool_call_id"].replace("chat_", "other_")}
+    with pytest.raises(openai.BadRequestError):
+        ask(c, [USER, first, gone])
+    assert ask(c, [USER, *some]).choices[0].message.content == "Once more."
+    changed = [USER, first, {**some[1], "content": "sun"}, some[2]]
+    with pytest.raises(openai.ConflictError):
+        ask(c, changed)
+
+
+def test_a_tool_that_the_agent_has_itself_is_refused(serve, client):
+    served = serve(ScriptedModel(lambda _: "yes"))
+    tool = {"type": "function", "function": {"name": "look"}}
+    with pytest.raises(openai.BadRequestError):
+        client(served).chat.completions.create(model="clerk", messages=[USER], tools=[tool])
+    tool = {"type": "function", "function": {"name": "no good name"}}
+    with pytest.raises(openai.BadRequestError):
+        client(served).chat.completions.create(model="clerk", messages=[USER], tools=[tool])
+
+
+def test_a_cancelled_turn_closes_the_clients_calls(serve, client, wait):
+    served = serve(ScriptedModel(forecaster))
+    c = client(served)
+    first = ask(c, [USER]).choices[0].message
+    session = only_session(served)["id"]
+    served.post(f"/sessions/{session}/cancel")
+    wait(lambda: only_session(served)["phase"] == "idle")
+    with pytest.raises(openai.ConflictError):
+        ask(c, [USER, *ran(first)])
+
+
+def test_structured_output(serve, client):
+    class City(pydantic.BaseModel):
+        city: str
+
+    model = ScriptedModel(by_step(['{"city": "Ghent"}']))
+    served = serve(agents=[Agent("clerk", model=model, tools=[look])])
+    c = client(served)
+    done = c.chat.completions.parse(model="clerk", messages=[USER], response_format=City)
+    assert done.choices[0].message.parsed == City(city="Ghent")
+    assert model.requests[-1].output_schema["required"] == ["city"]
+    text = done.choices[0].message.content
+    more = [USER, {"role": "assistant", "content": text}, {"role": "user", "content": "in words"}]
+    c.chat.completions.create(model="clerk", messages=more)
+    assert model.requests[-1].output_schema is None
