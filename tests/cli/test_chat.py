@@ -62,7 +62,7 @@ def test_ctrl_c_cancels_and_the_conversation_goes_on(anywhere: Machine) -> None:
     chat.type("words again\n")
     chat.expect("w1 ")
     chat.type("/pause\n")
-    chat.expect("paused; /resume goes on")
+    chat.expect("paused; /resume continues")
     chat.expect("> ")
     chat.type("/resume\n")
     chat.expect("w39")

@@ -167,7 +167,7 @@ def test_calls_of_unknown_price_are_counted_as_such(roost: Machine) -> None:
     roost("run", "hello").ok()
     shown = roost("costs", "--by", "agent").ok()
     assert shown.out.splitlines()[3].split() == ["assistant", "1", "100", "0", "20", "unknown", "-"]
-    assert "of 1 call the price is not known" in shown.err
+    assert "the price of 1 call is not known" in shown.err
     wrong = roost("costs", "--month", "2026-13")
     assert wrong.code == 2
     assert "2026-11" in wrong.err

@@ -41,7 +41,7 @@ def test_without_a_daemon_and_with_one(roost: Machine) -> None:
     theirs = json.loads(file.read_text().splitlines()[0])
     theirs["labels"] = {"user": "ann"}
     (roost.work / "theirs.jsonl").write_text("\n".join([json.dumps(theirs), *file.read_text().splitlines()[1:], ""]))
-    assert "whose memory it has" in roost("import", "theirs.jsonl").ok().err
+    assert "whose memory the session has" in roost("import", "theirs.jsonl").ok().err
     named = roost("import", "theirs.jsonl", "--again", "--user", "bob", "--json").ok().json
     assert (named["session"]["labels"], named["report"]["left_out"]) == ({"user": "bob"}, {})
     roost("import", "talk.jsonl", "--as", "mine", "--agent", "assistant").ok()

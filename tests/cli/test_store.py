@@ -64,7 +64,7 @@ def test_a_life_moves_and_goes_on(roost: Machine, target: str) -> None:
     assert "all as it should be" in checked.out
     copied = roost("store", "copy", old, target).ok()
     assert copied.out.startswith("copied 1 sessions (")
-    assert f"go on with it: roost up --store {target}" in copied.err
+    assert f"continue with it: roost up --store {target}" in copied.err
     again = roost("store", "copy", "--json", old, target).ok().json
     assert (again["copied"], again["same"], again["problems"], again["extra"]) == (0, 1, [], [])
     assert asyncio.run(sums(old)) == asyncio.run(sums(target))
@@ -95,7 +95,7 @@ def test_a_copy_that_is_interrupted_says_so(roost: Machine, tmp_path: Path) -> N
     strike(process, lambda: count(new) >= 10, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted: what is copied" in said
+    assert "interrupted: the copied sessions" in said
     assert "Traceback" not in said
     roost("store", "copy", old, new).ok()
 

@@ -62,7 +62,7 @@ class Approver:
             case "reject":
                 if not self._told:
                     self._told = True
-                    note("  nobody can be asked (no terminal): calls that need a yes are rejected", "yellow")
+                    note("  there is no terminal to ask in: Roost rejects calls that need an approval", "yellow")
                     note("  run it in a terminal to be asked, or with --yes to approve all", "yellow")
                 return Answered("reject", _NOBODY)
             case "leave":
@@ -78,7 +78,7 @@ class Approver:
         note(f"? Allow {styled(visible(waiting.tool), 'cyan', to=sys.stderr)}: {visible(waiting.reason)}", None)
         _show(question.page())
         if settle():
-            note("  (what you typed before this question was discarded)", "yellow")
+            note("  (Roost discarded what you typed before this question)", "yellow")
         while True:
             sys.stderr.write(f"  {_choices(waiting, question.left)}: ")
             sys.stderr.flush()
@@ -94,7 +94,7 @@ class Approver:
         word = answer.lower()
         if word in ("m", "more", "all") or (word in ("y", "yes", "a", "always") and question.left):
             if word not in ("m", "more", "all"):
-                note("  it goes on; read the rest before you allow it", "yellow")
+                note("  the call is longer; read the rest before you allow it", "yellow")
             _show(question.page(all=word == "all"))
             return None
         first, _, reason = answer.partition(" ")
@@ -113,7 +113,7 @@ class Approver:
             case "?" | "help":
                 note(_HELP, None)
             case "a" | "always":
-                note("  this call has no [a]lways: a danger or a rule demands a question each time", "yellow")
+                note("  [a]lways is not possible for this call: a danger or a rule asks each time", "yellow")
             case _:
                 note(f"  {answer!r} is no answer, so nothing was decided; to reject it and say why: n REASON", "yellow")
         return None

@@ -67,7 +67,7 @@ def _print(done: Refreshed) -> None:
     for change in done.changes[:_SHOWN]:
         say(f"  {_line(change)}")
     if len(done.changes) > _SHOWN:
-        note(f"{len(done.changes) - _SHOWN} more changed: --json lists them all")
+        note(f"{len(done.changes) - _SHOWN} more prices changed: --json lists them all")
     if done.notes:
         note(f"the sources disagree or say nothing in {len(done.notes)} places: --json lists them")
 

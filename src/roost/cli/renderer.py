@@ -93,7 +93,7 @@ class Renderer:
             case ev.Emitted():
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
             case ev.SessionTainted():
-                self.note(f"  {event.by} brought in what strangers wrote; `roost trust` when it is harmless")
+                self.note(f"  {event.by} brought in text of strangers; after you have checked it: `roost trust`")
             case ev.ApprovalResolved():
                 self._resolved(event)
             case ev.SandboxChosen() if event.why is not None:
@@ -104,11 +104,11 @@ class Renderer:
                 more = f", and with it {event.background} programs in the background" if event.background else ""
                 self.note(f"  the sandbox ended: {event.reason}{more}")
             case ev.SessionRolledBack():
-                self.note(f"  gone back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
+                self.note(f"  rolled back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
             case ev.SessionForked():
                 self.note(f"  forked from {short(event.source)} at event {event.position}" + _why(event.why_no_files))
             case ev.SessionImported():
-                self.note(f"  up to here it came from elsewhere: session {short(event.source)} of {event.format}")
+                self.note(f"  imported up to here: session {short(event.source)} of {event.format}")
             case _:
                 if event.line is not None:
                     self.note(event.margin + event.line)

@@ -93,7 +93,7 @@ async def resume_guest(live: Session, backend: Backend, spec: SandboxSpec, notes
     try:
         if live.epoch != about.epoch + 1:
             await asyncio.to_thread(shutil.rmtree, notes / _IMAGE, ignore_errors=True)
-            raise SandboxError("the session has been elsewhere meanwhile")
+            raise SandboxError("the session ran elsewhere meanwhile")
         guest = await backend.resume(spec, notes / _IMAGE)
     except SandboxError as error:
         reason = f"its sleeping sandbox cannot be taken up: {error}"

@@ -253,10 +253,10 @@ class Sessions(Travels):
         if not is_id(key):
             raise Invalid(f"{key!r} cannot name a pin: use letters, digits and ._:- (at most 128)")
         if text is not None and not text.strip():
-            raise Invalid("the text is empty; take a pin away with None", code="empty_message")
+            raise Invalid("the text is empty; remove a pin with None", code="empty_message")
         _, state = await self._state(session)
         if text is not None and not fits(state.pinned, key, text):
-            raise TooLarge(f"all pins together have at most {MOST} characters; take one away or shorten it")
+            raise TooLarge(f"all pins together have at most {MOST} characters; remove a pin or shorten one")
         return await self._accept(session, PinInput(key, text, by), None)
 
     async def get(self, session: str) -> SessionInfo:
@@ -396,7 +396,7 @@ def _granted(
     """Check an answer's grant against the question's offer. Raises `Invalid`."""
     if not always:
         if scope is not None:
-            raise Invalid("`scope` says for whom `always` counts; name the prefixes in `always`")
+            raise Invalid("`scope` says where `always` applies; name the prefixes in `always`")
         return (), None
     if decision != "approve":
         raise Invalid("`always` belongs to the decision 'approve', and to no other")

@@ -177,7 +177,7 @@ class Record:
             if kept is not None and _decoded(kept).id == mine:
                 self._newest = made
                 return made
-        raise Busy("others change the configuration all the time: try again")
+        raise Busy("too many concurrent changes of the configuration: try again")
 
     async def history(self, *, before: int | None = None, limit: int = 50) -> list[Revision]:
         """List revisions, the newest first, those below the number `before`."""

@@ -161,7 +161,7 @@ class Reloading:
     async def _read_policy(self) -> bool:
         read = await asyncio.to_thread(load_policy, self._home / POLICY)
         if read.sandbox != self._policy.sandbox:
-            raise ConfigError("[sandbox] holds from a start on: start the node again for it, or undo that change")
+            raise ConfigError("[sandbox] takes effect at the next start: restart the node, or undo the change")
         await self._take_policy(_policy(read, self.record.newest.values))
         self._policy = read
         return True

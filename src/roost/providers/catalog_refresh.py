@@ -169,7 +169,7 @@ async def _fetched(client: HttpClient, url: str) -> tuple[bytes, str | None]:
     if status != 200:
         raise RefreshFailed(f"{shown} answered {status}; fetch the file elsewhere and give it with --from FILE")
     if len(body) > _MOST_BYTES:
-        raise RefreshFailed(f"{shown}: more than {_MOST_BYTES // 1024**2} MB, which is no list of prices")
+        raise RefreshFailed(f"{shown}: more than {_MOST_BYTES // 1024**2} MB, which is too large for a list of prices")
     try:
         return body, parsedate_to_datetime(changed).date().isoformat() if changed else None
     except ValueError:
@@ -184,7 +184,7 @@ def _file(path: Path) -> tuple[bytes, str]:
     except OSError as error:
         raise RefreshFailed(f"cannot read {path}: {error.strerror}") from error
     if len(body) > _MOST_BYTES:
-        raise RefreshFailed(f"{path}: more than {_MOST_BYTES // 1024**2} MB, which is no list of prices")
+        raise RefreshFailed(f"{path}: more than {_MOST_BYTES // 1024**2} MB, which is too large for a list of prices")
     return body, datetime.datetime.fromtimestamp(changed, datetime.UTC).date().isoformat()
 
 

@@ -144,7 +144,7 @@ class Reports:
             async with self._client.stream("GET", url, _headers(source), **options) as response:
                 status, body = response.status, await response.read_all(_MOST_BYTES)
         except HttpFailed as error:
-            raise ReportFailed(f"{where} cannot be had: {source.endpoint.hide(error.message)}") from error
+            raise ReportFailed(f"{where} cannot be fetched: {source.endpoint.hide(error.message)}") from error
         if status == 404 and missing:
             return None
         if status in (401, 403):

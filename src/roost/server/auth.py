@@ -47,7 +47,7 @@ class Guard:
         """Check a request. key_headers: headers that may carry the token as they are. Raises `Refused`, and
         `StoreFailed` when the cluster's secret is needed and cannot be read."""
         if sum(key == b"host" for key, _ in scope["headers"]) > 1:
-            raise Refused(400, "two_hosts", "send one `Host` header: it says who is asked")
+            raise Refused(400, "two_hosts", "send one `Host` header: it names the server")
         if scope["path"].startswith(_INTERNAL):
             await self._check_node(scope)
         else:
@@ -73,9 +73,9 @@ class Guard:
         secret = await self._secret.value()
         found = verify(secret, self._node, scope["method"], scope["path"], given, time.time())
         if found == "stale":
-            raise Refused(401, "stale_signature", "this was signed at another time than it is by this node's clock")
+            raise Refused(401, "stale_signature", "the signature is too old or too new by this node's clock")
         if found == "wrong":
-            raise Refused(401, "unauthorized", "only the nodes of this cluster may ask this")
+            raise Refused(401, "unauthorized", "only nodes of this cluster may make this request")
 
     def _own(self, origin: str, host: str) -> bool:
         try:

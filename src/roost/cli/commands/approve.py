@@ -94,7 +94,7 @@ def approve(
         arguments = _changed(waiting, *changes) if changes else None
         prefixes = waiting.prefixes if always else ()
         if always and not prefixes:
-            raise Conflict("no beginning of this command can be allowed from now on; approve it without --always")
+            raise Conflict("Roost offers no prefix of this command to allow; approve it without --always")
         if not as_json:
             _show(waiting, arguments)
         node.inputs.approve(

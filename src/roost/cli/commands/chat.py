@@ -168,7 +168,7 @@ class _Chat:
     def _say(self, text: str) -> None:
         assert self.session is not None
         if not text.strip():
-            note("say what, as in: /steer look at the tests first", "yellow")
+            note("give a message, as in: /steer look at the tests first", "yellow")
             return
         self._queue.append(self._node.send(self.session, text).input)
         while self._queue:
@@ -180,7 +180,7 @@ class _Chat:
         """Follow the turn. Returns whether it ended."""
         turn = self._follower.follow(after=self._follower.seq, until=number)
         if turn.outcome == "paused":
-            note("paused; /resume goes on")
+            note("paused; /resume continues")
         if turn.outcome == "left":
             raise click.exceptions.Exit(0)
         return turn.outcome in ("answered", "cancelled", "limit", "failed")

@@ -119,7 +119,7 @@ def reload(app: App, as_json: bool) -> int:
     """
     node = app.daemon()
     if node is None:
-        note("no daemon is running; whatever is started next reads its files anyway")
+        note("no daemon is running; the next one reads its files when it starts")
         return 0
     try:
         done = node.configuration.reload()

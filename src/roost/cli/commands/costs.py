@@ -190,7 +190,7 @@ def _share(share: Share, unit: Unit) -> tuple[str, ...]:
 
 def _rows(by: str, rows: Sequence[CostRow], unit: Unit) -> None:
     if not rows:
-        note("no log of this month tells of a model call")
+        note("no log of this month has a model call")
         return
     say()
     lost = any(row.lost for row in rows)
@@ -214,7 +214,7 @@ def _rows(by: str, rows: Sequence[CostRow], unit: Unit) -> None:
     unpriced = sum(row.unpriced for row in rows)
     if unpriced:
         calls = "1 call" if unpriced == 1 else f"{unpriced} calls"
-        note(f"of {calls} the price is not known: put it into models.toml", "yellow")
+        note(f"the price of {calls} is not known: put it into models.toml", "yellow")
 
 
 def _cost(row: CostRow, unit: Unit) -> str:

@@ -132,7 +132,7 @@ def import_(
     report = brought.report
     note(f"{report.events} events of {report.format}, agent {clean(brought.session.agent)}")
     if report.left_out.pop("label user", 0):
-        note("whose memory it has is not for a file to say: name a --user", "yellow")
+        note("the file does not decide whose memory the session has: name a --user", "yellow")
     _account(report, "in")
     return 0
 
@@ -140,9 +140,9 @@ def import_(
 def _account(report: Report, way: Literal["in", "out"]) -> None:
     """Report the content that only one of the two formats has."""
     if report.kept:
-        note(f"kept, and only said in {report.format}: {_counts(report.kept)}")
+        note(f"kept, but only an export to {report.format} shows them: {_counts(report.kept)}")
     if report.mirrors:
-        note(f"{report.mirrors} lines said again what others say")
+        note(f"{report.mirrors} lines repeated others and were left out")
     if report.left_out:
         style = "yellow" if way == "in" else "dim"
         note(

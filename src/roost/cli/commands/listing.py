@@ -72,7 +72,7 @@ def ps(
     if len(found) > limit:
         note(f"only the newest {limit}; more with --limit")
     if not node.daemon and any(info.phase == "working" or info.pending for info in found[:limit]):
-        note("no daemon runs: `roost up` goes on with unfinished work")
+        note("no daemon runs: `roost up` resumes unfinished work")
     return 0
 
 

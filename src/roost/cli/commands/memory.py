@@ -119,7 +119,7 @@ def show(app: App, fact: str, as_json: bool) -> int:
     for name, value in rows:
         say(f"  {name:<12}{clean(value)}")
     if found.tainted:
-        note("learned while strangers' words were in the conversation", "yellow")
+        note("learned while untrusted content was in the conversation", "yellow")
     return 0
 
 
@@ -255,7 +255,7 @@ def review(
                 note("nothing waits for an answer")
             return 0
         if fact is None:
-            raise click.UsageError("say which: a FACT, or all")
+            raise click.UsageError("name a FACT, or `all`")
         for id in [one.id for one in waiting] if fact == "all" else [fact]:
             done = known.reject(id) if answer == "reject" else known.accept(id, text=text)
             say_json(done, lines=True) if as_json else note(f"{answer or 'accept'}: {clean(done.text)}")
@@ -276,7 +276,7 @@ def undo(app: App, session: str, since: int, until: int | None) -> int:
                 raise
             found = session
         changed = node.memory.undo(found, since, until).changed
-    note(f"{changed} {'fact' if changed == 1 else 'facts'} came or went")
+    note(f"{changed} {'fact' if changed == 1 else 'facts'} added or ended")
     return 0
 
 

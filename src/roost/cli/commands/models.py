@@ -118,7 +118,7 @@ def list_command(
 def _explain(catalog: Catalog, found: list[Card], shown: list[Card], text: str | None) -> None:
     if not found:
         also = f"; an account takes any model that its provider has, as in {text}" if text and "/" in text else ""
-        note(f"no known model is like that{also}")
+        note(f"no known model matches{also}")
     elif len(shown) < len(found):
         note(f"{len(found) - len(shown)} more are known whose accounts have no key here: `roost models --all`")
     if shown:
@@ -128,7 +128,7 @@ def _explain(catalog: Catalog, found: list[Card], shown: list[Card], text: str |
         origin = "from " + ", ".join(source.partition(", sha256 ")[0] for source in catalog.sources)
         whose = f"refreshed {origin}" if catalog.refreshed else "which came with this version"
         note(f"prices of {catalog.dated}, {whose}, for a million tokens; ? is unknown{said}")
-        note("`roost models show NAME` says more, `roost models refresh` takes newer prices")
+        note("`roost models show NAME` shows all facts, `roost models refresh` fetches newer prices")
 
 
 @command("show")
@@ -140,7 +140,7 @@ def show_command(app: App, name: str, as_json: bool) -> int:
     NAME is account/model, an account for its default model, or http://host:port/v1#model.
     """
     if name.partition("/")[0] == "auto":
-        raise click.UsageError(f"{name!r} picks a model for every request: `roost models use` shows which there are")
+        raise click.UsageError(f"{name!r} chooses a model for every request: `roost models use` lists them")
     known = Models.at_home(app.home)
     card = known.card(name)
     if as_json:

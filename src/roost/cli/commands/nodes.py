@@ -93,11 +93,11 @@ def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -
     if as_json:
         say_json({"node": health.node, "drained": not health.live, "live": health.live, "waiting": waiting})
     elif health.live:
-        note(f"{health.live} sessions are left; it goes on", "yellow")
+        note(f"{health.live} sessions are left; the drain continues", "yellow")
     else:
         say("drained: `roost down` stops it")
     if waiting and not as_json:
-        note(f"{waiting} sessions wait for a node that can run them: `roost nodes` lists what there is", "yellow")
+        note(f"{waiting} sessions wait for a node that can run them: `roost nodes` lists the nodes", "yellow")
     return 1 if health.live else 0
 
 

@@ -80,7 +80,7 @@ def copy_command(app: App, source: str, target: str, online: bool, replace: bool
     try:
         done = asyncio.run(_copy(source, target, online=online, replace=replace))
     except KeyboardInterrupt:
-        note("interrupted: what is copied is whole and stays; the same command goes on with the rest", "yellow")
+        note("interrupted: the copied sessions are complete and stay; repeat the command to copy the rest", "yellow")
         return 130
     if as_json:
         say_json(done)
@@ -211,7 +211,7 @@ def _print_copied(done: Copied, target: str, *, online: bool) -> None:
     if online:
         note("FROM was in use: stop its daemons, then copy again with --replace")
     elif not done.problems:
-        note(f"go on with it: roost up --store {target}")
+        note(f"continue with it: roost up --store {target}")
 
 
 def _print_checked(done: Checked, store: str) -> None:
@@ -227,7 +227,7 @@ def _print_checked(done: Checked, store: str) -> None:
 
 def _more(count: int, what: str) -> None:
     if count > _SHOWN:
-        note(f"{count - _SHOWN} more {what}; --json says all")
+        note(f"{count - _SHOWN} more {what}; --json lists all")
 
 
 def _from(before: Layout) -> str:

@@ -85,7 +85,7 @@ def checkpoints(app: App, session: str | None, as_json: bool) -> int:
         if as_json:
             say_json(there)
         elif not there:
-            note("there is none; `roost checkpoint` makes one")
+            note("there is no checkpoint; `roost checkpoint` makes one")
         else:
             rows = [
                 (str(one.seq), ago(one.made_at), one.cause, "yes" if one.files else "no", one.label or "")
@@ -165,7 +165,7 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
             what = f"{clean(done.label)} (event {done.to})" if done.label else f"event {done.to}"
             say(f"{short(found)} is again as it was at {what}" + (", with its files" if done.files else ""))
             say_files(done)
-            note(f"`roost rollback {short(found)} --undo` takes it back")
+            note(f"`roost rollback {short(found)} --undo` undoes it")
     return 0
 
 
@@ -187,7 +187,7 @@ def fork(app: App, session: str | None, at: str | None, title: str | None, as_js
             say_json({**msgspec.to_builtins(made), "why_no_files": why})
         else:
             say(made.id)
-            note(f"`roost send {short(made.id)} …` goes on with it")
+            note(f"`roost send {short(made.id)} …` continues it")
     return 0
 
 

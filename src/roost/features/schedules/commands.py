@@ -189,7 +189,7 @@ def run(app: App, name: str, session: str | None, as_json: bool) -> int:
         if as_json:
             say_json({"session": of, "input": accepted})
         else:
-            note(f"accepted by {short(of)}; `roost attach {short(of)}` shows what comes of it")
+            note(f"accepted by {short(of)}; `roost attach {short(of)}` shows the turn")
             _need_daemon(node, pending=False)
     return 0
 
@@ -201,13 +201,13 @@ def delete(app: App, name: str, session: str | None) -> int:
     """Delete a schedule. Its session stays."""
     with _node(app) as node:
         done = node.schedules.delete(_named(node, name, session).session, name).status == "done"
-        note(f"deleted: {name}" if done else f"accepted: {name} goes as soon as its session's step has ended")
+        note(f"deleted: {name}" if done else f"accepted: {name} is deleted as soon as its session's step has ended")
     return 0
 
 
 def _spec(text: str, given: dict[str, Any]) -> ScheduleSpec:
     if sum(given[way] is not None for way in ("cron", "every", "at", "later")) != 1:
-        raise click.UsageError("say when, with one of --cron, --every, --at and --in")
+        raise click.UsageError("give a time, with one of --cron, --every, --at and --in")
     zone = given["zone"] or local_zone()
     once = None if given["at"] is None else moment_of(given["at"], zone)
     if given["later"] is not None:
@@ -246,7 +246,7 @@ def _named(node: Node, name: str, session: str | None) -> ScheduleView:
         return node.schedules.get(session_id(node, session), name)
     found = [one for one in _all(node) if one.name == name]
     if not found:
-        raise NotFound(f"there is no schedule {name!r}; `roost schedule list` shows what there is")
+        raise NotFound(f"there is no schedule {name!r}; `roost schedule list` lists the schedules")
     if len(found) > 1:
         some = ", ".join(short(one.session) for one in found)
         detail = f"{len(found)} sessions have a schedule {name!r}: {some}; say which with --session"
@@ -259,7 +259,7 @@ def _namesakes(node: Node, name: str, session: str) -> None:
     others = [one.session for one in _all(node) if one.name == name and one.session != session]
     if others:
         some = ", ".join(short(one) for one in others)
-        note(f"there is a schedule {name!r} of session {some} too: say which you mean with --session", "yellow")
+        note(f"there is a schedule {name!r} of session {some} too: name the session with --session", "yellow")
 
 
 def _told(node: Node, found: ScheduleView | None, as_json: bool) -> int:

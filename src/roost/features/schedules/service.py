@@ -53,7 +53,7 @@ class Schedules(SchedulesApi):
         for one in (await self.of(session)).schedules:
             if one.name == name:
                 return one
-        raise NotFound(f"session {session!r} has no schedule {name!r}; `roost schedule list` shows what there is")
+        raise NotFound(f"session {session!r} has no schedule {name!r}; `roost schedule list` lists the schedules")
 
     async def set(
         self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float | None = None

@@ -280,7 +280,7 @@ async def _known(node: Node, session: str, create_key: str | None, asked: _Asked
     if create_key is None or dump.create_key is None or not dump.create_key.startswith("import:"):
         raise Conflict(f"there is already a session {session!r}", code="session_exists")
     if dump.create_key != create_key:
-        raise Conflict(f"the key has brought in another file, as {session!r}", code="idempotency_mismatch")
+        raise Conflict(f"the key was used to import another file, as session {session!r}", code="idempotency_mismatch")
     if unmet := asked.unmet(dump.info):
         raise Conflict(
             f"this file is the session {session!r} already, which has {unmet}: leave that out to have this session, or"
