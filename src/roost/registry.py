@@ -27,6 +27,7 @@ FEATURES = (
     "planning",
     "upgrades",
     "budgets",
+    "exchange",
 )
 """All features, in the order in which each seam of the loop asks them. `tests/agent/test_features.py` lists the pairs
 whose order matters, and why."""

@@ -12,20 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import msgspec
-
 from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
 from roost.errors import RoostError
-from roost.features.memory.duties import MemoryDuties
 from roost.ids import new_id
 from roost.kernel.ask import Approvals, OnApproval
 from roost.kernel.config import KernelConfig
-from roost.kernel.costs import By, Costs, costs
 from roost.kernel.delta_relay import Links
-from roost.kernel.exchange.conversation_items import Brought, Format, Report
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
-from roost.kernel.memory import Memories
 from roost.kernel.node import Node
 from roost.kernel.orphan_processes import marker_of, reap
 from roost.kernel.peers import HttpPeers, Secret
@@ -42,12 +36,10 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, UserPart
 from roost.log.dispatch import Dispatcher
 from roost.log.event_bus import Bus
-from roost.log.ledger import LostCall
 from roost.log.protocols import Accepted, Record
 from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, SessionInfo
 from roost.log.session_views import SessionView
 from roost.log.store import Durability, Store
-from roost.models.profile import Price
 from roost.policy.loading import FILE, Policy, load_policy
 from roost.policy.vault import Vault
 from roost.providers.accounts import Models
@@ -68,7 +60,7 @@ from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.store import ObjectSnapshots
 
 if TYPE_CHECKING:
-    from roost.kernel.reconcile import Reconciled
+    pass
 
 S = TypeVar("S")
 _MODEL_COMPLETED = b'{"type":"model.completed"'
@@ -213,7 +205,6 @@ class Runtime(RuntimeServices):
         self.node.hub.audience = self.links
         self.sessions = Sessions(self.node)
         await self._keep_files(store, floor)
-        self.memories = Memories(store, self.node.feature(MemoryDuties).search, self.vault, home=self.node.place.home)
         dead = await self._refuse_copy()
         self._opened.push_async_callback(self.links.close)
         self._opened.push_async_callback(self.configuration.close)
@@ -252,12 +243,8 @@ class Runtime(RuntimeServices):
             models=self._models is None,
             policy=policy,
             policy_file=self._policy is None,
-            take_policy=self._renew_policy,
+            take_policy=self._take_policy,
         )
-
-    async def _renew_policy(self, policy: Policy) -> None:
-        await self._take_policy(policy)
-        self.memories.vault = self.vault
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """Stop gracefully: steps in progress get `grace` seconds. Accepted inputs stay accepted. After a failed start,
@@ -289,45 +276,6 @@ class Runtime(RuntimeServices):
     def open(self, session: str) -> SessionHandle:
         """Return a handle on an existing session, without checking that it exists."""
         return SessionHandle(self, session)
-
-    async def export_session(self, session: str, target: Path, *, format: Format = "roost") -> Report:
-        """Write a session's present state to a file; it may run on meanwhile. Its files are not included. The report
-        counts what a foreign `format` cannot express. Raises `NotFound`."""
-        from roost.kernel.exchange.export_session import take
-
-        return await take(self.node, session, format, target)
-
-    async def import_session(self, path: Path, **options: Any) -> Brought:
-        """Create a session from a file. Options as of `roost.kernel.exchange.import_session.bring`."""
-        from roost.kernel.exchange.import_session import bring
-
-        return await bring(self.node, path, **options)
-
-    async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
-        """Return the costs of a month (`2026-11`; None: the current one), with `by` grouped by purpose."""
-        await self.node.duties.charge_dead()
-        found = await costs(self.node.store, self.node.model_pool.ledger, self._price, by=by, month=month)
-        unit = msgspec.structs.replace(found.month.unit, of=self.node.model_pool.rate_of())
-        return msgspec.structs.replace(found, month=msgspec.structs.replace(found.month, unit=unit))
-
-    async def settle_lost(self, call: str, cost: int) -> LostCall:
-        """Set the cost of a call that a crash cut off, in nano-dollars. Raises `NotFound`."""
-        return await self.node.model_pool.ledger.correct(call, cost)
-
-    async def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
-        """Settle lost calls of a month (`2026-11`), or all, by their providers' usage reports. `ours`: Roost alone uses
-        the account. Raises `ReportFailed` and `ConfigError`."""
-        from roost.kernel.reconcile import Reconciler
-
-        await self.node.duties.charge_dead()
-        model_pool = self.node.model_pool
-        return await Reconciler(self.node.store, model_pool.ledger, self.models, model_pool.rate, ours=ours).run(month)
-
-    def _price(self, model: str) -> Price | None:
-        try:
-            return self.models.card(model).profile.price
-        except RoostError:  # a model that is no longer configured
-            return None
 
     async def _place(self, store: Store) -> NodeLocation:
         return NodeLocation(

@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from roost.features.budgets.service import CostService
+    from roost.features.exchange.service import ExchangeService
+    from roost.features.memory.service import Memory
     from roost.features.schedules.service import Schedules
 
 
@@ -16,6 +19,18 @@ class RuntimeServices:
 
     def _service(self, module: str) -> Any:
         raise NotImplementedError
+
+    @property
+    def costs(self) -> CostService:
+        return self._service("roost.features.budgets.service")
+
+    @property
+    def exchange(self) -> ExchangeService:
+        return self._service("roost.features.exchange.service")
+
+    @property
+    def memory(self) -> Memory:
+        return self._service("roost.features.memory.service")
 
     @property
     def schedules(self) -> Schedules:

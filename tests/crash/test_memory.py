@@ -218,7 +218,7 @@ async def main():
     runtime = Runtime(Path(sys.argv[1]), agents=team())
     await runtime.start()
     runtime.node.feature(MemoryDuties).index._embedder = Slow
-    await runtime.memories.add("user:x", "something to compare with")
+    await runtime.memory.add("user:x", "something to compare with")
     session = await runtime.session("a", id="s")
     await session.send("go")
     await session.bus.wait_for(ev.ToolStarted, after=0, timeout=20)
@@ -250,11 +250,11 @@ def team() -> list[Agent]:
 async def test_kill_9_between_intent_and_outcome(tmp_path: Path) -> None:
     await begun_and_killed(_CHILD, tmp_path)
     async with Runtime(tmp_path, agents=team(), config=CONFIG) as runtime:
-        assert await runtime.memories.list(["agent:a"]) == []
+        assert (await runtime.memory.list(space="agent:a")).facts == []
         session = runtime.open("s")
         await session.bus.wait_for(ev.TurnCompleted, after=0, timeout=20)
         log = [record.event for record in await runtime.sessions.history("s")]
         assert [event.attempt for event in log if isinstance(event, ev.ToolStarted)] == [1, 2]
         assert [event.outcome for event in log if isinstance(event, ev.ToolCompleted)] == ["ok"]
-        (fact,) = await runtime.memories.list(["agent:a"], ended=True)
+        (fact,) = (await runtime.memory.list(space="agent:a", ended=True)).facts
         assert fact.text == "The port is 8080"

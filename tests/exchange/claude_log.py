@@ -1,6 +1,6 @@
 """A session log as Claude Code writes it, of any length: what is in it is known beside it.
 
-Shapes as public readers document them (`roost.kernel.exchange.claude_reader` names these).
+Shapes as public readers document them (`roost.features.exchange.claude_reader` names these).
 """
 
 from __future__ import annotations

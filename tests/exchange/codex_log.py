@@ -1,6 +1,6 @@
 """A session log ("rollout") as Codex writes it, of any length: what is in it is known beside it.
 
-Shapes as of Codex's own types (`roost.kernel.exchange.codex_reader` names these).
+Shapes as of Codex's own types (`roost.features.exchange.codex_reader` names these).
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ class House:
 
     async def through(self, path: Path, out: str) -> tuple[list[dict[str, Any]], Any, Any]:
         """In, and out again in the format `out`: the lines, and both reports."""
-        brought = await self.runtime.import_session(path)
+        brought = await self.runtime.exchange.read(path)
         target = self.folder / f"{path.stem}.{out}.jsonl"
-        report = await self.runtime.export_session(brought.session.id, target, format=out)  # type: ignore[arg-type]
+        report = await self.runtime.exchange.write(brought.session.id, target, format=out)  # type: ignore[arg-type]
         return lines_of(target), brought, report
 
 

@@ -79,7 +79,7 @@ async def test_a_second_trip_changes_nothing(house: House, tmp_path: Path) -> No
 
 async def test_it_goes_on_with_all_that_was_said(house: House, tmp_path: Path) -> None:
     log = ClaudeLog(3).session(6)
-    brought = await house.runtime.import_session(log.write(tmp_path / "claude.jsonl"))
+    brought = await house.runtime.exchange.read(log.write(tmp_path / "claude.jsonl"))
     session = house.runtime.open(brought.session.id)
     assert await session.ask("go on") == "I go on."
     (request,) = house.model.requests
@@ -90,7 +90,7 @@ async def test_it_goes_on_with_all_that_was_said(house: House, tmp_path: Path) -
     thoughts = [part for message in request.messages for part in message.parts if isinstance(part, Thinking)]
     assert {part.origin for part in thoughts} == {"claude-code"}  # no provider is sent what it may not have signed
     target = tmp_path / "after.jsonl"
-    await house.runtime.export_session(session.id, target, format="claude-code")
+    await house.runtime.exchange.write(session.id, target, format="claude-code")
     assert [block["text"] for _, block in said_in(lines_of(target))[-2:]] == ["go on", "I go on."]
     assert (await session.inspect()).info.state == "running"
 
@@ -123,7 +123,7 @@ async def test_branches_sidechains_and_parallel_calls(house: House, tmp_path: Pa
         _answer("a3", "r2", _text("done"), id="msg_2"),
         _answer("a4", "a3", _text("API Error"), id="msg_3", isApiErrorMessage=True),
     ]
-    brought = await house.runtime.import_session(write(tmp_path / "x.jsonl", lines))
+    brought = await house.runtime.exchange.read(write(tmp_path / "x.jsonl", lines))
     hello, both, one, two, done = await house.runtime.sessions.transcript(brought.session.id)
     assert isinstance(hello, UserMessage)
     assert isinstance(both, AssistantMessage)
@@ -146,7 +146,7 @@ async def test_lines_without_parents_are_all_the_conversation(house: House, tmp_
         _user("u2", None, "and now?"),
         _answer("a3", None, _text("nothing"), id="msg_3"),
     ]
-    brought = await house.runtime.import_session(write(tmp_path / "x.jsonl", lines))
+    brought = await house.runtime.exchange.read(write(tmp_path / "x.jsonl", lines))
     found = await house.runtime.sessions.transcript(brought.session.id)
     assert [type(one) for one in found] == [
         UserMessage,
@@ -171,7 +171,7 @@ async def test_what_ends_in_the_middle(house: House, tmp_path: Path) -> None:
     )
     with path.open("ab") as file:
         file.write(b'{"type":"user","uuid":"u9","message":{"ro')
-    brought = await house.runtime.import_session(path)
+    brought = await house.runtime.exchange.read(path)
     log = [record.event for record in await house.runtime.sessions.history(brought.session.id)]
     outcomes = [(event.call, event.outcome) for event in log if isinstance(event, ev.ToolCompleted)]
     assert outcomes == [("t1", "ok"), ("t1-2", "interrupted"), ("call-2", "interrupted")]
@@ -197,7 +197,7 @@ async def test_a_compaction_leaves_the_summary_in_the_context(house: House, tmp_
         _user("u2", "c1", [_text("what was")], isCompactSummary=True),
         _user("u3", "u2", "now"),
     ]
-    brought = await house.runtime.import_session(write(tmp_path / "x.jsonl", lines))
+    brought = await house.runtime.exchange.read(write(tmp_path / "x.jsonl", lines))
     said = str(await house.runtime.sessions.transcript(brought.session.id))
     assert "what was" in said
     assert "long ago" not in said
@@ -215,15 +215,15 @@ async def test_what_it_has_cost_was_paid_elsewhere(house: House, tmp_path: Path)
     answer = _answer("a1", "u1", _text("done"), timestamp=stamp)
     answer["message"]["usage"] = {"input_tokens": 1000, "output_tokens": 10, "cache_read_input_tokens": 500}
     path = write(tmp_path / "x.jsonl", [_user("u1", None, "hello", timestamp=stamp), answer])
-    brought = await house.runtime.import_session(path)
+    brought = await house.runtime.exchange.read(path)
     log = [record.event for record in await house.runtime.sessions.history(brought.session.id)]
     (usage,) = [event.usage for event in log if isinstance(event, ev.ModelCompleted)]
     assert (usage.input, usage.cached, usage.output, usage.cost) == (1500, 500, 10, None)
     view = await house.runtime.sessions.inspect(brought.session.id)
     assert (view.usage.input, view.usage.cost) == (0, 0)
-    assert (await house.runtime.costs(by="session")).rows == []
+    assert (await house.runtime.costs.get(by="session")).rows == []
     await house.runtime.open(brought.session.id).ask("more")
-    (row,) = (await house.runtime.costs(by="session")).rows
+    (row,) = (await house.runtime.costs.get(by="session")).rows
     assert (row.name, row.calls) == (brought.session.id, 1)
 
 
@@ -262,7 +262,7 @@ async def test_what_is_wrong_is_named(house: House, tmp_path: Path, content: byt
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
     with pytest.raises(Invalid) as refused:
-        await house.runtime.import_session(path)
+        await house.runtime.exchange.read(path)
     assert words in str(refused.value)
 
 

@@ -63,7 +63,7 @@ async def test_a_second_trip_changes_nothing(house: House, tmp_path: Path) -> No
 
 
 async def test_it_goes_on_with_all_that_was_said(house: House, tmp_path: Path) -> None:
-    brought = await house.runtime.import_session(CodexLog(3).session(12).write(tmp_path / "rollout.jsonl"))
+    brought = await house.runtime.exchange.read(CodexLog(3).session(12).write(tmp_path / "rollout.jsonl"))
     assert await house.runtime.open(brought.session.id).ask("go on") == "I go on."
     (request,) = house.model.requests
     calls = [call.id for message in request.messages if isinstance(message, AssistantMessage) for call in message.calls]
@@ -103,7 +103,7 @@ async def test_what_ends_in_the_middle(house: House, tmp_path: Path) -> None:
         _line("event_msg", type="turn_aborted", reason="interrupted"),
         _line("world_state", full=True, state={}),
     ]
-    brought = await house.runtime.import_session(write(tmp_path / "x.jsonl", lines))
+    brought = await house.runtime.exchange.read(write(tmp_path / "x.jsonl", lines))
     log = [record.event for record in await house.runtime.sessions.history(brought.session.id)]
     outcomes = [(event.call, event.outcome) for event in log if isinstance(event, ev.ToolCompleted)]
     assert outcomes == [("c1", "error"), ("c2", "interrupted")]
@@ -136,12 +136,12 @@ async def test_a_session_of_roost_becomes_a_log_of_both(house: House, tmp_path: 
     await session.ask("hello")
     for format in ("claude-code", "codex"):
         target = tmp_path / f"{format}.jsonl"
-        await house.runtime.export_session(session.id, target, format=format)  # type: ignore[arg-type]
-        brought = await house.runtime.import_session(target)
+        await house.runtime.exchange.write(session.id, target, format=format)  # type: ignore[arg-type]
+        brought = await house.runtime.exchange.read(target)
         assert brought.report.format == format
         messages = await house.runtime.sessions.transcript(brought.session.id)
         assert [message.parts for message in messages] == [(Text("hello"),), (Text("I go on."),)]
-    await house.runtime.export_session(session.id, tmp_path / "x.md", format="transcript")
+    await house.runtime.exchange.write(session.id, tmp_path / "x.md", format="transcript")
     text = (tmp_path / "x.md").read_text()
     assert text.index("hello") < text.index("I go on.")
 
@@ -152,7 +152,7 @@ async def test_a_session_of_roost_becomes_a_log_of_both(house: House, tmp_path: 
 )
 async def test_what_is_wrong_is_named(house: House, tmp_path: Path, lines: list[Any], words: str) -> None:
     with pytest.raises(Invalid, match=words):
-        await house.runtime.import_session(write(tmp_path / "x.jsonl", lines))
+        await house.runtime.exchange.read(write(tmp_path / "x.jsonl", lines))
 
 
 def _is_count(line: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from roost.errors import Invalid, RoostError, TooLarge
-from roost.kernel.exchange.conversation_items import LINE_BYTES
+from roost.features.exchange.conversation_items import LINE_BYTES
 from roost.log.content import AssistantMessage, ToolMessage, UserMessage
 
 from .claude_log import ClaudeLog
@@ -45,7 +45,7 @@ async def test_whatever_is_in_a_line(house: House, tmp_path: Path, kind: Any) ->
         path = tmp_path / f"{seed}.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         try:
-            brought = await house.runtime.import_session(path, format=kind)
+            brought = await house.runtime.exchange.read(path, format=kind)
         except RoostError:
             continue
         came += 1
@@ -53,9 +53,9 @@ async def test_whatever_is_in_a_line(house: House, tmp_path: Path, kind: Any) ->
         _is_accepted(messages)
         for out in ("roost", "claude-code", "codex", "transcript"):
             target = tmp_path / f"{seed}.{out}"
-            await house.runtime.export_session(brought.session.id, target, format=out)  # type: ignore[arg-type]
+            await house.runtime.exchange.write(brought.session.id, target, format=out)  # type: ignore[arg-type]
             if out != "transcript":
-                again = await house.runtime.import_session(target)
+                again = await house.runtime.exchange.read(target)
                 _is_accepted(await house.runtime.sessions.transcript(again.session.id))
     assert came > 5
 
@@ -68,7 +68,7 @@ async def test_a_line_without_end(house: House, tmp_path: Path) -> None:
             file.write(b"x" * 1_000_000)
         file.write(b'"}}\n')
     with pytest.raises(TooLarge, match="line 1 has more than"):
-        await house.runtime.import_session(path)
+        await house.runtime.exchange.read(path)
 
 
 async def test_a_line_without_bottom(house: House, tmp_path: Path) -> None:
@@ -76,15 +76,15 @@ async def test_a_line_without_bottom(house: House, tmp_path: Path) -> None:
     first = '{"type":"user","uuid":"u","message":{"content":"x"}}\n'
     path.write_text(first + '{"type":"user","x":' + "[" * 200_000 + "]" * 200_000 + "}\n")
     with pytest.raises(Invalid, match="line 2 is nested too deeply"):
-        await house.runtime.import_session(path)
+        await house.runtime.exchange.read(path)
     session = await house.runtime.session("assistant")
-    await house.runtime.export_session(session.id, path)
+    await house.runtime.exchange.write(session.id, path)
     lines = path.read_text().splitlines()
     deep = '"x":' + "[" * 200_000 + "]" * 200_000 + "}"
     for number, said in ((1, lines[0]), (2, lines[1])):
         path.write_text("\n".join([*lines[: number - 1], said[:-1] + "," + deep, *lines[number:]]) + "\n")
         with pytest.raises(Invalid, match=f"line {number} is n"):
-            await house.runtime.import_session(path)
+            await house.runtime.exchange.read(path)
 
 
 def _is_accepted(messages: Any) -> None:

@@ -34,5 +34,5 @@ async def test_it_goes_on_at_every_provider(tmp_path: Path, log: Any) -> None:
             tmp_path / "home", agents=agents, models=Models(environ={}, config=config), config=settings
         ) as runtime:
             for wire in WIRES:
-                brought = await runtime.import_session(path, agent=wire)
+                brought = await runtime.exchange.read(path, agent=wire)
                 assert await runtime.open(brought.session.id).ask("go on") == "I go on.", wire

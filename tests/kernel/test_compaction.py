@@ -237,7 +237,7 @@ async def test_another_model_may_write_it(tmp_path: Path) -> None:
         assert [event.model for event in log if isinstance(event, CompactionStarted)] == ["other/small"]
         assert (clerk.summaries, other.calls, outcome(log).by) == (0, 1, "model")
         spent = await balanced(runtime, session)
-        rows = {row.name: row for row in (await runtime.costs(by="model")).rows}
+        rows = {row.name: row for row in (await runtime.costs.get(by="model")).rows}
         assert rows["other/small"].calls == 1
         assert sum(row.cost for row in rows.values()) == spent
     finally:

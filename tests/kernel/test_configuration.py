@@ -93,10 +93,10 @@ async def test_changes_at_the_same_moment_are_made_one_upon_the_other(tmp_path: 
 async def test_a_budget_and_a_model_are_in_force_at_once(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.configuration.patch({"budget.month": 12.5, "model": "openai/gpt-5-mini"}, by="ann")
-        assert (await runtime.costs()).month.limit == 12_500_000_000
+        assert (await runtime.costs.get()).month.limit == 12_500_000_000
         assert runtime.models.config.default == "openai/gpt-5-mini"
         await runtime.configuration.patch({"budget.month": None}, by="ann")
-        assert (await runtime.costs()).month.limit is None
+        assert (await runtime.costs.get()).month.limit is None
 
 
 def home(tmp_path: Path, **files: str) -> AgentFiles:
@@ -189,7 +189,7 @@ async def test_models_and_the_policy_are_read_again(tmp_path: Path) -> None:
         models.write_text("[budget]\nmonth = 50\nallow_unknown = true\n")
         policy.write_text('[[rules]]\neffect = "deny"\ntool = "safe"\nreason = "not today"\n')
         assert (await runtime.configuration.reload()).files == ("models.toml", "policy.toml")
-        assert (await runtime.costs()).month.limit == 50_000_000_000
+        assert (await runtime.costs.get()).month.limit == 50_000_000_000
         traces.gate.set()
         assert await asked == "done"  # what was under way goes on
         assert traces.done == ["safe"]
@@ -198,7 +198,7 @@ async def test_models_and_the_policy_are_read_again(tmp_path: Path) -> None:
         models.write_text("[budget]\nmonth = 'much'\n")
         faults = (await runtime.configuration.reload()).faults
         assert "budget" in faults[str(models)]
-        assert (await runtime.costs()).month.limit == 50_000_000_000
+        assert (await runtime.costs.get()).month.limit == 50_000_000_000
         policy.write_text("")
         await runtime.configuration.reload(ordered=False)
         assert "roost reload" in runtime.configuration.faults[str(policy)]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from roost.features.budgets.cost_report import By, CostRow, costs
 from roost.features.hooks.events import PolicyDecided
 from roost.features.memory.events import MemoryConsolidated
 from roost.kernel.config import KernelConfig
-from roost.kernel.costs import By, CostRow, costs
 from roost.log.content import ErrorData, Text, Usage
 from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ModelStarted, encode_event
 from roost.log.ledger import Balance, LostCall

@@ -13,8 +13,8 @@ from roost.agent.definition import Agent
 from roost.agent.fold import apply
 from roost.agent.state import State
 from roost.errors import Conflict, Invalid, NotFound, RoostError
+from roost.features.exchange.files_archive import take_files
 from roost.kernel.check import check
-from roost.kernel.exchange.files_archive import take_files
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
@@ -38,7 +38,7 @@ async def _talk(home: Path, path: Path) -> tuple[str, list[bytes]]:
         assert await session.ask("first") == "one"
         assert await session.ask("second") == "two"
         await asleep(runtime, session)
-        report = await runtime.export_session(session.id, path)
+        report = await runtime.exchange.write(session.id, path)
         log = [record.body for record in await runtime.sessions.history(session.id)]
         assert report.events == len(log)
         return session.id, log
@@ -54,7 +54,7 @@ async def test_what_goes_out_comes_in_and_goes_on(tmp_path: Path) -> None:
 
     model = ScriptedModel(["three"])
     async with running(tmp_path / "two", Agent("other", model=model)) as runtime:
-        brought = await runtime.import_session(file, id="ses_in", agent="other")
+        brought = await runtime.exchange.read(file, id="ses_in", agent="other")
         assert (brought.session.id, brought.session.title, brought.session.agent) == ("ses_in", "talk", "other")
         assert brought.report.events == len(log)
         session = runtime.open("ses_in")
@@ -81,26 +81,26 @@ async def test_whose_it_is_is_not_for_the_file_to_say(tmp_path: Path) -> None:
     async with running(tmp_path / "one", agent(["one"])) as runtime:
         session = await runtime.session("a", labels={"user": "ann", "k": "v"})
         assert await session.ask("first") == "one"
-        await runtime.export_session(session.id, file)
+        await runtime.exchange.write(session.id, file)
     async with running(tmp_path / "two", agent(["two"])) as runtime:
-        brought = await runtime.import_session(file, agent="a", key="x")
+        brought = await runtime.exchange.read(file, agent="a", key="x")
         assert (brought.session.labels, brought.report.left_out) == ({"k": "v"}, {"label user": 1})
         created = (await runtime.sessions.history(brought.session.id))[0].event
         assert isinstance(created, ev.SessionCreated)
         assert created.labels == {"k": "v"}
-        named = await runtime.import_session(file, agent="a", user="bob")
+        named = await runtime.exchange.read(file, agent="a", user="bob")
         assert (named.session.labels, named.report.left_out) == ({"k": "v", "user": "bob"}, {})
         with pytest.raises(Conflict, match="the user None and not 'bob'"):
-            await runtime.import_session(file, agent="a", user="bob", key="x")
+            await runtime.exchange.read(file, agent="a", user="bob", key="x")
 
 
 async def test_a_file_brings_its_own_definition(tmp_path: Path) -> None:
     file = tmp_path / "talk.jsonl"
     async with running(tmp_path / "one", Agent("clerk", instructions="Be a clerk.", tools=["read_file"])) as runtime:
         info = await runtime.sessions.create("clerk")
-        await runtime.export_session(info.id, file)
+        await runtime.exchange.write(info.id, file)
     async with running(tmp_path / "two") as runtime:
-        brought = await runtime.import_session(file)
+        brought = await runtime.exchange.read(file)
         assert brought.session.agent == "clerk"
         created = (await runtime.sessions.history(brought.session.id))[0].event
         assert isinstance(created, ev.SessionCreated)
@@ -115,13 +115,13 @@ async def test_what_was_running_is_over_and_runs_not_again(tmp_path: Path) -> No
         await runtime.sessions.set_timer(session.id, "t", 4e9, "wake")
         await traces.started.wait()
         await until(session, ev.TimerSet)
-        await runtime.export_session(session.id, file)
+        await runtime.exchange.write(session.id, file)
         traces.gate.set()
         await until(session, ev.TurnCompleted)
     before = list(traces.began)
     clerk = agent(["again"], traces.tools())
     async with running(tmp_path / "two", clerk) as runtime:
-        brought = await runtime.import_session(file, agent="a")
+        brought = await runtime.exchange.read(file, agent="a")
         session = runtime.open(brought.session.id)
         await asyncio.sleep(0.4)
         log = [record.event for record in await runtime.sessions.history(session.id)]
@@ -139,24 +139,24 @@ async def test_once_for_a_key_and_not_over_another(tmp_path: Path) -> None:
     await _talk(tmp_path / "one", file)
     other.write_bytes(file.read_bytes().replace(b"second", b"zweite"))
     async with running(tmp_path / "two", agent(["x"])) as runtime:
-        both = await asyncio.gather(*(runtime.import_session(file, agent="a", key="k") for _ in range(2)))
+        both = await asyncio.gather(*(runtime.exchange.read(file, agent="a", key="k") for _ in range(2)))
         first = both[0].session.id
         assert {one.session.id for one in both} == {first}
-        again = await runtime.import_session(file, agent="a", key="k")
+        again = await runtime.exchange.read(file, agent="a", key="k")
         assert (again.session.id, again.duplicate) == (first, True)
-        assert (await runtime.import_session(file, title="talk", key="k")).duplicate  # as the file says itself
-        assert (await runtime.import_session(file, title="", key="k")).duplicate
+        assert (await runtime.exchange.read(file, title="talk", key="k")).duplicate  # as the file says itself
+        assert (await runtime.exchange.read(file, title="", key="k")).duplicate
         for given in ({"agent": "b"}, {"title": "other"}, {"workspace": str(tmp_path)}):
             with pytest.raises(Conflict, match=f"the {next(iter(given))} .* and not") as refused:
-                await runtime.import_session(file, key="k", **given)
+                await runtime.exchange.read(file, key="k", **given)
             assert refused.value.code == "idempotency_mismatch"
         with pytest.raises(Conflict) as refused:
-            await runtime.import_session(other, agent="a", key="k")
+            await runtime.exchange.read(other, agent="a", key="k")
         assert refused.value.code == "idempotency_mismatch"
         with pytest.raises(Conflict) as refused:
-            await runtime.import_session(other, agent="a", id=first)
+            await runtime.exchange.read(other, agent="a", id=first)
         assert refused.value.code == "session_exists"
-        assert (await runtime.import_session(file, agent="a")).session.id != first
+        assert (await runtime.exchange.read(file, agent="a")).session.id != first
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -208,12 +208,12 @@ async def test_what_is_wrong_is_named_by_its_line_and_leaves_nothing(tmp_path: P
         for content, words in cases:
             wrong.write_bytes(b"".join(content))
             with pytest.raises(Invalid) as refused:
-                await runtime.import_session(wrong, agent="a", id="ses_wrong")
+                await runtime.exchange.read(wrong, agent="a", id="ses_wrong")
             assert words in str(refused.value), words
             assert "msgspec" not in str(refused.value)
         with pytest.raises(RoostError):
             await runtime.sessions.get("ses_wrong")
-        assert (await runtime.import_session(file, agent="a", id="ses_wrong")).session.id == "ses_wrong"
+        assert (await runtime.exchange.read(file, agent="a", id="ses_wrong")).session.id == "ses_wrong"
 
 
 async def test_cut_off_there_is_nothing_and_the_next_try_takes_its_place(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ async def test_cut_off_there_is_nothing_and_the_next_try_takes_its_place(tmp_pat
     file.write_bytes(b"".join([header, *lines[1:], *(more % number for number in range(count + 1, 5000))]))
     async with running(tmp_path / "two", agent(["x"])) as runtime:
         for moment in (0.02, 0.15, 0.3):
-            task = asyncio.create_task(runtime.import_session(file, id="ses_cut", agent="a", key="k"))
+            task = asyncio.create_task(runtime.exchange.read(file, id="ses_cut", agent="a", key="k"))
             await asyncio.sleep(moment)
             task.cancel()
             await asyncio.wait([task])
@@ -234,7 +234,7 @@ async def test_cut_off_there_is_nothing_and_the_next_try_takes_its_place(tmp_pat
                 break
             with pytest.raises(RoostError):
                 await runtime.sessions.get("ses_cut")
-        brought = await runtime.import_session(file, id="ses_cut", agent="a", key="k")
+        brought = await runtime.exchange.read(file, id="ses_cut", agent="a", key="k")
         assert brought.session.head > 4999
         session = runtime.open("ses_cut")
         assert await session.ask("go on") == "x"
@@ -253,9 +253,9 @@ async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) ->
         await session.ask("third")
         await asleep(runtime, session)
         there = [str(message.parts) for message in await runtime.sessions.transcript(session.id)]
-        await runtime.export_session(session.id, file)
+        await runtime.exchange.write(session.id, file)
     async with running(tmp_path / "two", agent(["four", "five"])) as runtime:
-        brought = await runtime.import_session(file, agent="a")
+        brought = await runtime.exchange.read(file, agent="a")
         here = [str(message.parts) for message in await runtime.sessions.transcript(brought.session.id)]
         assert here == there
         assert not any("second" in text for text in here)
@@ -296,9 +296,9 @@ async def test_what_a_person_allowed_there_is_asked_about_here(tmp_path: Path) -
         assert await session.answer(accepted.id) == "one"
         await asleep(runtime, session)
         assert (await load_state(runtime.node.store, session.id)).grants == ["python3 -m this"]
-        await runtime.export_session(session.id, file)
+        await runtime.exchange.write(session.id, file)
     async with running(tmp_path / "two", clerk) as runtime:
-        brought = await runtime.import_session(file, agent="a")
+        brought = await runtime.exchange.read(file, agent="a")
         assert (await load_state(runtime.node.store, brought.session.id)).grants == []
 
 

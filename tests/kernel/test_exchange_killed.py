@@ -33,7 +33,7 @@ async def file(tmp_path: Path) -> Path:
     async with runtime:
         session = await runtime.session("a")
         assert await session.ask("first") == "one"
-        await runtime.export_session(session.id, path)
+        await runtime.exchange.write(session.id, path)
     header, *events = path.read_bytes().splitlines(keepends=True)
     header = header.replace(b'"events":%d' % len(events), b'"events":%d' % _EVENTS)
     more = b'{"seq":%d,"event":{"type":"emitted","name":"x","data":"y","at":2.0}}\n'
@@ -48,7 +48,7 @@ async def test_cut_off_at_every_commit(tmp_path: Path, file: Path) -> None:
         journal = KillingStore(store, at=at, when=when, session=f"ses_{at}_{when}", how="fail")
         with contextlib.suppress(StoreFailed):
             async with Runtime(tmp_path, agents=[agent(["x"])], config=FAST, store=journal) as runtime:
-                await runtime.import_session(file, id=f"ses_{at}_{when}", agent="a", key=f"{at}{when}")
+                await runtime.exchange.read(file, id=f"ses_{at}_{when}", agent="a", key=f"{at}{when}")
         assert journal.dead, (at, when)
     await _complete(tmp_path, file)
 
@@ -69,7 +69,7 @@ async def _complete(home: Path, file: Path, strikes: list[tuple[int, When]] = _S
         for at, when in strikes:
             id = f"ses_{at}_{when}"
             assert await _is_there(runtime, id) == (when == "after"), id
-            brought = await runtime.import_session(file, id=id, agent="a", key=f"{at}{when}")
+            brought = await runtime.exchange.read(file, id=id, agent="a", key=f"{at}{when}")
             assert (brought.session.id, brought.duplicate) == (id, when == "after")
             log = await runtime.sessions.history(id, limit=10_000)
             assert [record.seq for record in log] == list(range(1, brought.session.head + 1)), id
@@ -91,7 +91,7 @@ async def _main(home: str, url: str, path: str, at: str, when: str) -> None:
     moment: When = "before" if when == "before" else "after"
     journal = KillingStore(await open_store(url), at=int(at), when=moment, session=id)
     async with Runtime(Path(home), agents=[agent(["x"])], config=FAST, store=journal) as runtime:
-        await runtime.import_session(Path(path), id=id, agent="a", key=f"{at}{when}")
+        await runtime.exchange.read(Path(path), id=id, agent="a", key=f"{at}{when}")
 
 
 if __name__ == "__main__":

@@ -175,8 +175,8 @@ async def test_a_copy_says_nothing_again_of_what_its_source_said(tmp_path: Path)
         clerk.says = "news"
         await beat(runtime, session, clock)
         file = tmp_path / "talk.jsonl"
-        await runtime.export_session(session.id, file)
-        brought = await runtime.import_session(file, id="copy")
+        await runtime.exchange.write(session.id, file)
+        brought = await runtime.exchange.read(file, id="copy")
         for copy in ((await runtime.sessions.fork(session.id)).id, brought.session.id):
             found = await outbox(runtime.sessions, copy, limit=1)
             assert (found.messages, found.next >= await runtime.sessions.base(copy) > 3) == ((), True)

@@ -388,8 +388,8 @@ async def test_a_fork_and_a_copy_have_none_of_them(tmp_path: Path) -> None:
         session = await runtime.session("a")
         await session.ask("go")
         fork = runtime.open((await runtime.sessions.fork(session.id)).id)
-        await runtime.export_session(session.id, tmp_path / "file")
-        copy = runtime.open((await runtime.import_session(tmp_path / "file", agent="a")).session.id)
+        await runtime.exchange.write(session.id, tmp_path / "file")
+        copy = runtime.open((await runtime.exchange.read(tmp_path / "file", agent="a")).session.id)
         for other in (fork, copy):
             assert (await other.inspect()).jobs == ()
             assert (await runtime.sessions.get(other.id)).phase == "idle"

@@ -57,13 +57,13 @@ async def test_what_a_file_brings(tmp_path: Path) -> None:
         session = await runtime.session("a", title="talk", labels={"team": "x"})
         await session.ask("go")
         file = tmp_path / "talk.jsonl"
-        await runtime.export_session(session.id, file)
+        await runtime.exchange.write(session.id, file)
         lines = file.read_bytes().splitlines(keepends=True)
         header = msgspec.json.decode(lines[0])
 
         async def bring(**changed: object) -> str | None:
             file.write_bytes(msgspec.json.encode(header | changed) + b"\n" + b"".join(lines[1:]))
-            return (await runtime.import_session(file)).session.title
+            return (await runtime.exchange.read(file)).session.title
 
         assert await bring(title="\x1b[31mre\nd " + "x" * 5000) == ("[31mre d " + "x" * 5000)[:TITLE]
         assert await bring(title="\u2028") is None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from roost.errors import ConfigError
-from roost.kernel.reconcile import Reconciled, Reconciler
+from roost.features.budgets.reconcile import Reconciled, Reconciler
 from roost.log.content import ErrorData, Usage
 from roost.log.events import Event, ModelFailed, ModelNotice, ModelStarted
 from roost.log.ledger import LostCall

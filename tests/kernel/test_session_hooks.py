@@ -140,9 +140,9 @@ async def test_a_fork_and_an_import_begin_once_too(tmp_path: Path) -> None:
     async with running(tmp_path, clerk(told(heard))) as runtime:
         session = await runtime.session("a", id="one")
         await session.ask("hello")
-        await runtime.export_session("one", tmp_path / "one.jsonl")
+        await runtime.exchange.write("one", tmp_path / "one.jsonl")
         await runtime.sessions.fork("one", id="two")
-        await runtime.import_session(tmp_path / "one.jsonl", id="three", agent="a")
+        await runtime.exchange.read(tmp_path / "one.jsonl", id="three", agent="a")
         for id in ("two", "three"):
             for text in ("hello", "again"):
                 await runtime.open(id).ask(text)

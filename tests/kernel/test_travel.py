@@ -405,7 +405,7 @@ async def test_what_it_remembers_goes_back(tmp_path: Path) -> None:
     async with running(tmp_path, clerk) as runtime:
 
         async def known() -> set[str]:
-            return {fact.text for fact in await runtime.memories.list(["agent:clerk"])}
+            return {fact.text for fact in (await runtime.memory.list(space="agent:clerk")).facts}
 
         session, sessions = await runtime.session("clerk"), runtime.sessions
         await session.ask("first")
@@ -453,5 +453,5 @@ async def test_a_fork_is_charged_for_its_own(tmp_path: Path) -> None:
         first = await fork.ask("two", key="k")
         assert await fork.ask("two", key="k") == first
         assert (await fork.inspect()).usage.cost == 700
-        found = await runtime.costs(by="session")
+        found = await runtime.costs.get(by="session")
         assert {row.name: row.cost for row in found.rows} == {session.id: 700, fork.id: 700}

@@ -171,17 +171,17 @@ async def memorable(where: str, home: Path) -> str:
         await gone.ask("a door is shut")
         await gone.delete()
         await (await runtime.session("a", id="again")).ask("a door is open")
-        added = await runtime.memories.add("agent:a", "a person says so")
-        await runtime.memories.update(added.fact.id, "a person says other")
-        await runtime.memories.undo(fork.id, 0)
+        added = await runtime.memory.add("agent:a", "a person says so")
+        await runtime.memory.update(added.fact.id, "a person says other")
+        await runtime.memory.undo(fork.id, 0)
         file = home / "out.jsonl"
-        await runtime.export_session(one.id, file)
-        await runtime.import_session(file, agent="a")
+        await runtime.exchange.write(one.id, file)
+        await runtime.exchange.read(file, agent="a")
         store = runtime.node.store
         proposals = [NewFact(id=f"fct_p{n}", space="agent:a", text=f"proposed {n}", proposed=True) for n in range(3)]
         await store.facts.change([PutFact(fact) for fact in proposals], by="x")
-        await runtime.memories.accept("fct_p0")
-        await runtime.memories.reject("fct_p1")
+        await runtime.memory.accept("fct_p0")
+        await runtime.memory.reject("fct_p1")
         return one.id
 
 

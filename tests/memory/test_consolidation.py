@@ -74,7 +74,7 @@ async def test_after_so_many_turns_facts_are_kept(tmp_path: Path) -> None:
     asked: list[str] = []
     async with running(tmp_path, clerk(asked=asked)) as runtime:
         session = await two_turns(runtime)
-        found = await runtime.memories.list(["user:ann"])
+        found = (await runtime.memory.list(space="user:ann")).facts
         assert sorted(fact.text for fact in found) == ["Ann drinks oolong", "The office is in Oslo"]
         log = await events(session, runtime)
         (done,) = [event for event in log if isinstance(event, MemoryConsolidated)]
@@ -89,41 +89,41 @@ async def test_after_so_many_turns_facts_are_kept(tmp_path: Path) -> None:
         await asleep(runtime, session)
         assert len(asked) == 2
         assert "since turn 3" in asked[1]
-        assert len(await runtime.memories.list(["user:ann"])) == 2, "what is known is not kept twice"
+        assert len((await runtime.memory.list(space="user:ann")).facts) == 2, "what is known is not kept twice"
 
 
 async def test_it_is_undone_by_its_events(tmp_path: Path) -> None:
     async with running(tmp_path, clerk()) as runtime:
-        await runtime.memories.add("user:ann", "Ann drinks mate", key="drink")
+        await runtime.memory.add("user:ann", "Ann drinks mate", key="drink")
         session = await two_turns(runtime)
         log = await events(session, runtime)
         first = next(place for place, event in enumerate(log) if isinstance(event, ConsolidationStarted))
-        assert await runtime.memories.undo(session.id, first) == 3
-        assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks mate"]
-        assert await runtime.memories.undo(session.id, first) == 0
+        assert (await runtime.memory.undo(session.id, first)).changed == 3
+        assert [fact.text for fact in (await runtime.memory.list(space="user:ann")).facts] == ["Ann drinks mate"]
+        assert (await runtime.memory.undo(session.id, first)).changed == 0
 
 
 async def test_what_a_deleted_session_did_is_undone_by_its_whole_id(tmp_path: Path) -> None:
     async with running(tmp_path, clerk()) as runtime:
         session = await two_turns(runtime)
         await session.delete()
-        assert await runtime.memories.undo(session.id, 0) == 2
-        assert await runtime.memories.list(["user:ann"]) == []
+        assert (await runtime.memory.undo(session.id, 0)).changed == 2
+        assert (await runtime.memory.list(space="user:ann")).facts == []
         with pytest.raises(NotFound, match="no session"):
-            await runtime.memories.undo(session.id[-8:], 0)
+            await runtime.memory.undo(session.id[-8:], 0)
 
 
 async def test_with_review_a_person_decides(tmp_path: Path) -> None:
     async with running(tmp_path, clerk(review=True)) as runtime:
-        await runtime.memories.add("user:ann", "Ann drinks mate", key="drink")
+        await runtime.memory.add("user:ann", "Ann drinks mate", key="drink")
         await two_turns(runtime)
-        assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks mate"]
-        waiting = {fact.text: fact.id for fact in await runtime.memories.review()}
+        assert [fact.text for fact in (await runtime.memory.list(space="user:ann")).facts] == ["Ann drinks mate"]
+        waiting = {fact.text: fact.id for fact in (await runtime.memory.list(proposed=True)).facts}
         assert len(waiting) == 2
-        await runtime.memories.accept(waiting["Ann drinks oolong"])
-        await runtime.memories.reject(waiting["The office is in Oslo"])
-        assert await runtime.memories.review() == []
-        assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks oolong"]
+        await runtime.memory.accept(waiting["Ann drinks oolong"])
+        await runtime.memory.reject(waiting["The office is in Oslo"])
+        assert (await runtime.memory.list(proposed=True)).facts == []
+        assert [fact.text for fact in (await runtime.memory.list(space="user:ann")).facts] == ["Ann drinks oolong"]
 
 
 async def test_what_waits_for_an_answer_is_not_proposed_again(tmp_path: Path) -> None:
@@ -132,23 +132,23 @@ async def test_what_waits_for_an_answer_is_not_proposed_again(tmp_path: Path) ->
     said = [json.dumps([dog, colour]), json.dumps([colour, dog]), json.dumps(newer), json.dumps([*newer, dog])]
     async with running(tmp_path, clerk(said, turns=1, review=True)) as runtime:
         with_meanings(runtime, Concepts())
-        old = (await runtime.memories.add("user:ann", "Ann drinks oolong drink")).fact
+        old = (await runtime.memory.add("user:ann", "Ann drinks oolong drink")).fact
         session = await runtime.session("a", labels={"user": "ann"})
         waiting: list[set[str]] = []
         for turn in range(1, 5):
             await session.ask("go on")
             done = await consolidated(session, runtime, turn)
-            waiting.append({fact.id for fact in await runtime.memories.review()})
+            waiting.append({fact.id for fact in (await runtime.memory.list(proposed=True)).facts})
             assert len(waiting[-1]) == 2, done
         assert waiting[0] == waiting[1], "they are known"
         assert waiting[1].isdisjoint(waiting[2]), "they give way to newer ones"
-        texts = {fact.text: fact.id for fact in await runtime.memories.review()}
+        texts = {fact.text: fact.id for fact in (await runtime.memory.list(proposed=True)).facts}
         assert sorted(texts) == ["Ann drinks oolong tea", "Her colour is blue"]
-        await runtime.memories.accept(texts["Ann drinks oolong tea"])
-        assert (await runtime.memories.get(old.id)).ended is not None
+        await runtime.memory.accept(texts["Ann drinks oolong tea"])
+        assert (await runtime.memory.get(old.id)).ended is not None
         (first, *_) = waiting[0]
         with pytest.raises(Conflict, match="newer"):
-            await runtime.memories.accept(first)
+            await runtime.memory.accept(first)
 
 
 async def test_a_useless_answer_changes_nothing_and_is_told(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ async def test_a_useless_answer_changes_nothing_and_is_told(tmp_path: Path) -> N
         (done,) = [event for event in await events(session, runtime) if isinstance(event, MemoryConsolidated)]
         assert done.error == "the model did not answer with a list"
         assert await session.ask("go on") == "yes"
-        assert await runtime.memories.list() == []
+        assert (await runtime.memory.list()).facts == []
 
 
 async def consolidated(
@@ -352,7 +352,7 @@ async def test_a_fact_whose_key_no_store_can_keep_is_left_out(tmp_path: Path) ->
     said = json.dumps([{"text": "odd", "key": "nul\0"}, {"text": "Ann drinks oolong"}])
     async with running(tmp_path, clerk(said)) as runtime:
         session = await two_turns(runtime)
-        assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks oolong"]
+        assert [fact.text for fact in (await runtime.memory.list(space="user:ann")).facts] == ["Ann drinks oolong"]
         assert await session.ask("and now?") == "yes"
 
 
@@ -367,11 +367,11 @@ async def test_facts_of_one_answer_see_each_other(tmp_path: Path) -> None:
     ]
     async with running(tmp_path, clerk(json.dumps(said))) as runtime:
         with_meanings(runtime, Concepts())
-        await runtime.memories.add("user:ann", "Ann drinks oolong drink")
+        await runtime.memory.add("user:ann", "Ann drinks oolong drink")
         session = await two_turns(runtime)
-        current = {fact.text: fact for fact in await runtime.memories.list(["user:ann"])}
+        current = {fact.text: fact for fact in (await runtime.memory.list(space="user:ann")).facts}
         assert sorted(current) == ["Ann drinks oolong brew", "Ann has a dog", "Bob is in Bergen"]
-        every = {fact.text: fact for fact in await runtime.memories.list(["user:ann"], ended=True)}
+        every = {fact.text: fact for fact in (await runtime.memory.list(space="user:ann", ended=True)).facts}
         assert len(every) == 6, "what is superseded stays readable"
         assert current["Bob is in Bergen"].supersedes == (every["Bob is in Oslo"].id,)
         changed: list[MemoryChanged] = of(MemoryChanged, await events(session, runtime))
@@ -386,7 +386,7 @@ async def test_calls_of_one_answer_see_each_other(tmp_path: Path) -> None:
         with_meanings(runtime, Concepts())
         session = await runtime.session("a", labels={"user": "ann"})
         await session.ask("go")
-        (fact,) = await runtime.memories.list(["user:ann"])
+        (fact,) = (await runtime.memory.list(space="user:ann")).facts
         assert fact.text == "Ann drinks oolong brew"
 
 

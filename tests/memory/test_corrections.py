@@ -65,12 +65,12 @@ def _embedder(model: str, monkeypatch: pytest.MonkeyPatch) -> Embedder | None:
 
 async def _problem(runtime: Runtime, kind: str, older: str, newer: str) -> str:
     """What went wrong, or nothing."""
-    memories = runtime.memories
+    memories = runtime.memory
     first = (await memories.add("user:ann", older)).fact
     learned = await memories.add("user:ann", newer)
-    current = {fact.text for fact in await memories.list(["user:ann"])}
+    current = {fact.text for fact in (await memories.list(space="user:ann")).facts}
     named = {fact.text for fact in (*learned.former, *learned.unsure)}
-    for fact in await memories.list(["user:ann"]):
+    for fact in (await memories.list(space="user:ann")).facts:
         await memories.remove(fact.id)
     if kind == "same":
         return "" if learned.op == "known" and learned.former[0].id == first.id else "it is not known"
@@ -93,7 +93,7 @@ async def test_what_is_kept_beside_another_fact_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, keeper) as runtime:
         one = await session(runtime)
         await one.ask("go")
-        facts = {fact.text: fact.id for fact in await runtime.memories.list()}
+        facts = {fact.text: fact.id for fact in (await runtime.memory.list()).facts}
         assert set(facts) == {"Dan loves Eve", "Eve does not love Dan"}
         said = await told(runtime, one)
         assert f"Kept beside it: 'Dan loves Eve' [{facts['Dan loves Eve']}]" in said[1]
@@ -102,7 +102,7 @@ async def test_what_is_kept_beside_another_fact_is_told(tmp_path: Path) -> None:
 
 async def test_a_negation_of_a_keyed_fact_or_of_another_category_stands_beside_it(tmp_path: Path) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
-        memories = runtime.memories
+        memories = runtime.memory
         await memories.add("user:ann", "Ann lives in Paris", key="home")
         await memories.add("user:ann", "Ann drinks tea", category="preference")
         for text, older in (
@@ -111,6 +111,6 @@ async def test_a_negation_of_a_keyed_fact_or_of_another_category_stands_beside_i
         ):
             learned = await memories.add("user:ann", text)
             assert (learned.op, [fact.text for fact in learned.unsure]) == ("add", [older])
-        assert len(await memories.list(["user:ann"])) == 4
+        assert len((await memories.list(space="user:ann")).facts) == 4
         learned = await memories.add("user:ann", "Ann does not live in Paris", key="home")
         assert (learned.op, learned.former[0].text) == ("update", "Ann lives in Paris")

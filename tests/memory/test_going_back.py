@@ -34,7 +34,7 @@ def keeper(name: str) -> Agent:
 
 
 async def facts(runtime: Runtime) -> list[str]:
-    return sorted(fact.text for fact in await runtime.memories.list([TEAM]))
+    return sorted(fact.text for fact in (await runtime.memory.list(space=TEAM)).facts)
 
 
 async def test_a_rollback_undoes_what_the_session_wrote_and_nothing_of_others(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ LATE = (
     "xllamacpp", "rich", "keyring", "dbos", "asyncpg", "obstore", "trafilatura", "http.client", "tarfile", "html",
     "tomllib", "importlib.metadata", "importlib.resources", "encodings.idna", "starlette.routing", "anyio",
     "roost.testing", "roost.agent.loop", "roost.cli.node", "roost.client.sync_client",
-    "roost.kernel.exchange.import_session", "roost.kernel.exchange.export_session", "roost.providers.embedders",
+    "roost.features.exchange.import_session", "roost.features.exchange.export_session", "roost.providers.embedders",
     "roost.local.model", "roost.policy.command.analysis", "roost.sandbox.containers", "roost.machines",
     "roost.tools.git", "roost.tools.shell", "roost.tools.web",
 )  # fmt: skip

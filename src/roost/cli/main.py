@@ -39,8 +39,6 @@ GROUPS: dict[str, dict[str, str]] = {
         "rollback": "Roll a session back to a checkpoint.",
         "fork": "Make a new session that begins like another one.",
         "rm": "Delete sessions, their logs and private files.",
-        "export": "Write a session to a file.",
-        "import": "Make a session from a file.",
     },
     "The daemon": {
         "up": "Start the daemon.",
@@ -53,11 +51,9 @@ GROUPS: dict[str, dict[str, str]] = {
     "This machine": {
         "agents": "List the agents.",
         "models": "List models, what they cost, and whether they can be used here.",
-        "costs": "Show the costs of a month: limits, users, agents, models.",
         "pull": "Fetch the weights of a local model.",
         "serve-model": "Serve a local model by the OpenAI protocol.",
         "doctor": "Check what this machine can do.",
-        "memory": "Show and change what agents remember.",
         "policy": "Show what agents may do, and which rule says so.",
         "audit": "Look for keys where they do not belong.",
         "store": "Maintain the store: migrate, copy, check, sweep.",
@@ -73,7 +69,6 @@ _MODULES = {
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
     "trust": "control", "compact": "control",
     "checkpoint": "travel", "checkpoints": "travel", "diff": "travel", "rollback": "travel", "fork": "travel",
-    "export": "exchange", "import": "exchange",
     "rm": "control", "drain": "nodes", "ps": "listing", "version": "listing", "reload": "config",
     "serve-model": "serve_model",
 }  # fmt: skip

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from roost.client.sync_client import BlockingTransport, SyncClient, SyncTransport
 from roost.errors import Invalid, RoostError
@@ -16,14 +15,12 @@ if TYPE_CHECKING:
     from roost.api.shapes import AcceptedInput
     from roost.cli.event_queue import EventQueue
     from roost.client.daemon_address import Endpoint, Locate
-    from roost.kernel.exchange.conversation_items import Brought
     from roost.log.content import UserPart
     from roost.log.session_info import ControlAction, InputMode, SessionInfo
 
 Content: TypeAlias = "str | list[UserPart]"
 """The content of a message: text, or parts, some of which may be media."""
 _PATIENCE = 24 * 3600.0
-_CHUNK = 256 * 1024
 
 
 class Node(SyncClient):
@@ -117,13 +114,3 @@ class Node(SyncClient):
 
         threading.Thread(target=pump, name="roost-stream", daemon=True).start()
         return client.close
-
-    def load(self, path: Path, **options: Any) -> Brought:
-        """Import a session from a file, with the options of `ExchangeApi.load`."""
-        with path.open("rb") as file:
-            return self.exchange.load(_chunks(file), **options)
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
-        yield chunk

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roost.api.checkpoints import CheckpointsApi
     from roost.api.configuration import ConfigurationApi
-    from roost.api.costs import CostsApi
-    from roost.api.exchange import ExchangeApi
     from roost.api.inputs import InputsApi
-    from roost.api.memory import MemoryApi
     from roost.api.models import ModelsApi
     from roost.api.node import NodeApi
     from roost.api.sessions import SessionsApi
+    from roost.features.budgets.api import CostsApi
+    from roost.features.exchange.api import ExchangeApi
+    from roost.features.memory.api import MemoryApi
     from roost.features.schedules.api import SchedulesApi
 
 
@@ -37,11 +37,11 @@ class Rooms:
 
     @cached_property
     def costs(self) -> CostsApi:
-        return self._room("roost.api.costs", "CostsApi")
+        return self._room("roost.features.budgets.api", "CostsApi")
 
     @cached_property
     def exchange(self) -> ExchangeApi:
-        return self._room("roost.api.exchange", "ExchangeApi")
+        return self._room("roost.features.exchange.api", "ExchangeApi")
 
     @cached_property
     def inputs(self) -> InputsApi:
@@ -49,7 +49,7 @@ class Rooms:
 
     @cached_property
     def memory(self) -> MemoryApi:
-        return self._room("roost.api.memory", "MemoryApi")
+        return self._room("roost.features.memory.api", "MemoryApi")
 
     @cached_property
     def models(self) -> ModelsApi:

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
     from roost.api.checkpoints import Checkpoints
     from roost.api.configuration import Configuration, History
-    from roost.api.memory import FactPage, SpaceList, Undone
     from roost.api.models import ModelList
     from roost.api.node import AgentList, Draining, Health, Life, NodeList, Stopping
     from roost.api.session_contents import EventPage, Transcript, WaitingCalls
     from roost.api.sessions import SessionPage, SessionTree
     from roost.api.shapes import AcceptedInput
+    from roost.features.budgets.cost_report import By, Costs
+    from roost.features.budgets.reconcile import Reconciled
+    from roost.features.exchange.conversation_items import Brought, Format, Source
+    from roost.features.memory.api import FactPage, SpaceList, Undone
     from roost.features.schedules.api import Ordered, Outbox, ScheduleList, ScheduleView
     from roost.kernel.checkpoint_views import FilesDiff, Travelled
     from roost.kernel.compaction_result import Compacted
-    from roost.kernel.costs import By, Costs
-    from roost.kernel.exchange.conversation_items import Brought, Format, Source
-    from roost.kernel.reconcile import Reconciled
     from roost.kernel.settings import Reloaded, Revision, Value
     from roost.log.content import UserPart
     from roost.log.facts import Category, Fact, Purged
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
         ) -> SessionInfo: ...
 
     class SyncCosts(Protocol):
-        """`roost.api.costs.CostsApi`."""
+        """`roost.features.budgets.api.CostsApi`."""
 
         def get(self, *, by: By | None = None, month: str | None = None) -> Costs: ...
 
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
         def reconcile(self, *, month: str | None = None, ours: bool = False) -> Reconciled: ...
 
     class SyncExchange(Protocol):
-        """`roost.api.exchange.ExchangeApi`."""
+        """`roost.features.exchange.api.ExchangeApi`."""
 
         def export(self, session: str, *, format: Format = "roost") -> Download[Iterator[bytes]]: ...
 
@@ -166,7 +166,7 @@ if TYPE_CHECKING:
         def clear_timer(self, session: str, timer: str) -> AcceptedInput: ...
 
     class SyncMemory(Protocol):
-        """`roost.api.memory.MemoryApi`."""
+        """`roost.features.memory.api.MemoryApi`."""
 
         def add(
             self,
@@ -324,11 +324,11 @@ class SyncRooms:
 
     @cached_property
     def costs(self) -> SyncCosts:
-        return self._room("roost.api.costs", "CostsApi")
+        return self._room("roost.features.budgets.api", "CostsApi")
 
     @cached_property
     def exchange(self) -> SyncExchange:
-        return self._room("roost.api.exchange", "ExchangeApi")
+        return self._room("roost.features.exchange.api", "ExchangeApi")
 
     @cached_property
     def inputs(self) -> SyncInputs:
@@ -336,7 +336,7 @@ class SyncRooms:
 
     @cached_property
     def memory(self) -> SyncMemory:
-        return self._room("roost.api.memory", "MemoryApi")
+        return self._room("roost.features.memory.api", "MemoryApi")
 
     @cached_property
     def models(self) -> SyncModels:

@@ -16,11 +16,8 @@ from roost.server.app_state import Api
 from roost.server.auth import Guard
 from roost.server.checkpoints import CheckpointService
 from roost.server.configuration import ConfigurationService
-from roost.server.costs import CostService
 from roost.server.door import Doors
-from roost.server.exchange import ExchangeService
 from roost.server.inputs import InputService
-from roost.server.memory import MemoryService
 from roost.server.models import ModelService
 from roost.server.node import NodeService
 from roost.server.request_body import answered
@@ -56,13 +53,10 @@ def table(api: Api) -> list[Endpoint]:
     services = (
         NodeService(api),
         ModelService(runtime),
-        CostService(runtime),
         ConfigurationService(runtime),
         SessionService(api),
         InputService(api),
         CheckpointService(api.sessions),
-        ExchangeService(runtime),
-        MemoryService(runtime),
         *(runtime.service(module.SERVICE) for module in registry.load("service")),
     )
     document.table = found = [

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 
 from msgspec import Meta
 
-from roost.kernel.exchange.conversation_items import Brought, Format, Source
+from roost.features.exchange.conversation_items import Brought, Format, Source
 from roost.operation import GET, POST, Download
 
 LINES, MARKDOWN, TAR = "application/x-ndjson", "text/markdown", "application/x-tar"

@@ -12,11 +12,11 @@ import msgspec
 
 from roost.agent.state import State
 from roost.errors import Invalid
-from roost.kernel.exchange import claude_writer, codex_writer, native_format
-from roost.kernel.exchange.conversation_items import Format, Report
-from roost.kernel.exchange.events_to_items import Decomposer
-from roost.kernel.exchange.json_lines import encoded
-from roost.kernel.exchange.markdown import Transcript
+from roost.features.exchange import claude_writer, codex_writer, native_format
+from roost.features.exchange.conversation_items import Format, Report
+from roost.features.exchange.events_to_items import Decomposer
+from roost.features.exchange.json_lines import encoded
+from roost.features.exchange.markdown import Transcript
 from roost.kernel.node import Node
 from roost.kernel.state_loader import load_state
 from roost.log import events as ev

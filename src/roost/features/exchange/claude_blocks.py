@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from roost.kernel.exchange.conversation_items import Report, Result
-from roost.kernel.exchange.json_lines import dicts, is_base64, mapping, words
+from roost.features.exchange.conversation_items import Report, Result
+from roost.features.exchange.json_lines import dicts, is_base64, mapping, words
 from roost.log.content import AssistantPart, File, Image, Text, Thinking, ToolCall, UserPart
 from roost.models.wire_body import call_id, json_object, tool_name
 

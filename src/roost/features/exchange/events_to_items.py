@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from roost.features.compaction.events import ContextCompacted
+from roost.features.exchange.conversation_items import Answer, Foreign, Item, Line, Report, Result, Said, Shortened
+from roost.features.exchange.items_to_events import META
+from roost.features.exchange.json_lines import mapping
 from roost.features.hooks.events import PolicyDecided
-from roost.kernel.exchange.conversation_items import Answer, Foreign, Item, Line, Report, Result, Said, Shortened
-from roost.kernel.exchange.items_to_events import META
-from roost.kernel.exchange.json_lines import mapping
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall
 

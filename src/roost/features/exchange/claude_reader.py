@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from roost.kernel.exchange import claude_blocks as blocks
-from roost.kernel.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
-from roost.kernel.exchange.json_lines import count, dicts, mapping, objects, seconds, words
+from roost.features.exchange import claude_blocks as blocks
+from roost.features.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
+from roost.features.exchange.json_lines import count, dicts, mapping, objects, seconds, words
 from roost.log.content import AssistantPart, StopReason, ToolCall, Usage
 
 _ABOUT = ("sessionId", "cwd", "version", "gitBranch")

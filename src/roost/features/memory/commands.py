@@ -309,3 +309,6 @@ def _text(fact: Fact) -> str:
 
 for one in (list_, spaces, show, add, update, remove, purge, search, review, undo, export):
     memory.add_command(one)
+
+
+COMMANDS = {"This machine": (memory,)}

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from roost.kernel.exchange.conversation_items import Report
-from roost.kernel.exchange.json_lines import dicts, mapping, of_data_url, words
+from roost.features.exchange.conversation_items import Report
+from roost.features.exchange.json_lines import dicts, mapping, of_data_url, words
 from roost.log.content import File, Image, ResultPart, Text, Thinking, ToolCall, UserPart
 from roost.models.wire_body import call_id, tool_name
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from roost.errors import TooLarge
-from roost.kernel.exchange.conversation_items import LINE_BYTES, Report
-from roost.kernel.exchange.line_errors import wrong_line
+from roost.features.exchange.conversation_items import LINE_BYTES, Report
+from roost.features.exchange.line_errors import wrong_line
 
 OBJECT = "one JSON object a line"
 CUT_OFF = "a last line that is cut off"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from roost.agent.state import result_text
 from roost.features.compaction.events import ContextCompacted
-from roost.kernel.exchange.conversation_items import Report
-from roost.kernel.exchange.json_lines import stamp
+from roost.features.exchange.conversation_items import Report
+from roost.features.exchange.json_lines import stamp
 from roost.log import events as ev
 from roost.log.content import AssistantPart, Text, Thinking, ToolCall
 from roost.log.session_info import SessionInfo

@@ -10,15 +10,15 @@ from roost.api.shapes import MonthName
 from roost.operation import GET, POST
 
 if TYPE_CHECKING:
-    from roost.kernel.costs import By, Costs
-    from roost.kernel.reconcile import Reconciled
+    from roost.features.budgets.cost_report import By, Costs
+    from roost.features.budgets.reconcile import Reconciled
     from roost.log.ledger import LostCall
 
 LATER = {
-    "By": "roost.kernel.costs",
-    "Costs": "roost.kernel.costs",
+    "By": "roost.features.budgets.cost_report",
+    "Costs": "roost.features.budgets.cost_report",
     "LostCall": "roost.log.ledger",
-    "Reconciled": "roost.kernel.reconcile",
+    "Reconciled": "roost.features.budgets.reconcile",
 }
 
 

@@ -15,8 +15,8 @@ from roost.cli.output import note, say, say_json, table
 from roost.terminal_text import clean
 
 if TYPE_CHECKING:
-    from roost.kernel.costs import By, CostRow, Costs
-    from roost.kernel.reconcile import Compared
+    from roost.features.budgets.cost_report import By, CostRow, Costs
+    from roost.features.budgets.reconcile import Compared
     from roost.log.ledger import LostCall
     from roost.money.budgets import Month, Share, Unit
 
@@ -221,3 +221,6 @@ def _cost(row: CostRow, unit: Unit) -> str:
     if row.calls == row.unpriced:
         return "unknown"
     return f"{unit.show(row.cost)}{' + ?' if row.unpriced else ''}"
+
+
+COMMANDS = {"This machine": (costs,)}

@@ -17,13 +17,13 @@ import msgspec
 from roost.agent.definition import Agent, decode_spec, encode_spec
 from roost.agent.state import STATE_VERSION, encode_state
 from roost.errors import Conflict, Invalid, NotFound
+from roost.features.exchange import native_format
+from roost.features.exchange.close_imported import IMPORT, Folded, closing
+from roost.features.exchange.conversation_items import Brought, Report, Source
+from roost.features.exchange.convert import convert, format_of
 from roost.features.upgrades.events import SessionMoved
 from roost.ids import is_id, new_id
 from roost.kernel.allowed_folders import check_folder
-from roost.kernel.exchange import native_format
-from roost.kernel.exchange.close_imported import IMPORT, Folded, closing
-from roost.kernel.exchange.conversation_items import Brought, Report, Source
-from roost.kernel.exchange.convert import convert, format_of
 from roost.kernel.labels import fold, masked_names
 from roost.kernel.node import Node
 from roost.kernel.placement import needs

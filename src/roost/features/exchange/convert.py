@@ -9,11 +9,11 @@ import msgspec
 
 from roost.agent.definition import AgentSpec, encode_spec
 from roost.errors import Invalid
-from roost.kernel.exchange import claude_reader, codex_reader, native_format
-from roost.kernel.exchange.conversation_items import Foreign, Report, Source
-from roost.kernel.exchange.items_to_events import Composer
-from roost.kernel.exchange.json_lines import OBJECT, decoded, mapping, raw_lines, words
-from roost.kernel.exchange.line_errors import fields_of, wrong_line
+from roost.features.exchange import claude_reader, codex_reader, native_format
+from roost.features.exchange.conversation_items import Foreign, Report, Source
+from roost.features.exchange.items_to_events import Composer
+from roost.features.exchange.json_lines import OBJECT, decoded, mapping, raw_lines, words
+from roost.features.exchange.line_errors import fields_of, wrong_line
 from roost.log import events as ev
 
 _CODEX = ("session_meta", "response_item", "event_msg", "turn_context", "compacted")

@@ -7,8 +7,8 @@ from typing import assert_never
 
 from roost.agent.outcomes import UNKNOWN_EFFECT
 from roost.features.compaction.events import ContextCompacted
-from roost.kernel.exchange.conversation_items import Answer, Foreign, Item, Line, Report, Result, Said, Shortened
-from roost.kernel.exchange.json_lines import mapping
+from roost.features.exchange.conversation_items import Answer, Foreign, Item, Line, Report, Result, Said, Shortened
+from roost.features.exchange.json_lines import mapping
 from roost.log import events as ev
 from roost.log.content import AssistantPart, Text, ToolCall
 

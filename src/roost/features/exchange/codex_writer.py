@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
-from roost.kernel.exchange import codex_items as codex
-from roost.kernel.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
-from roost.kernel.exchange.json_lines import mapping, stamp, words
+from roost.features.exchange import codex_items as codex
+from roost.features.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
+from roost.features.exchange.json_lines import mapping, stamp, words
 from roost.log.content import Text, Thinking, ToolCall, Usage, UserPart
 
 VERSION = "0.149.0"

@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, assert_never
 
-from roost.kernel.exchange import claude_blocks as blocks
-from roost.kernel.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
-from roost.kernel.exchange.json_lines import stamp, words
+from roost.features.exchange import claude_blocks as blocks
+from roost.features.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
+from roost.features.exchange.json_lines import stamp, words
 from roost.log.content import StopReason, Text, ToolCall, Usage
 
 VERSION = "2.1.259"

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from roost.api.exchange import LINES, MARKDOWN, TAR, ExchangeApi
 from roost.errors import Busy
-from roost.kernel.exchange.conversation_items import Brought, Format, Source
+from roost.features.exchange.api import LINES, MARKDOWN, TAR, ExchangeApi
+from roost.features.exchange.conversation_items import Brought, Format, Report, Source
+from roost.kernel.service_host import ServiceHost
 from roost.operation import Download
-from roost.runtime import Runtime
 
 AT_ONCE = 8
 """Most concurrent imports: each file is read several times."""
@@ -20,21 +20,32 @@ _CHUNK = 256 * 1024
 
 
 class ExchangeService(ExchangeApi):
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, host: ServiceHost) -> None:
+        self._node = host.node
         self._coming = 0
+
+    async def write(self, session: str, target: Path, *, format: Format = "roost") -> Report:
+        """Write a session's present state to a file; it may run on meanwhile. Its files are not included. The report
+        counts what a foreign `format` cannot express. Raises `NotFound`."""
+        from roost.features.exchange.export_session import take
+
+        return await take(self._node, session, format, target)
+
+    async def read(self, path: Path, **options: Any) -> Brought:
+        """Create a session from a file. Options as of `roost.features.exchange.import_session.bring`."""
+        from roost.features.exchange.import_session import bring
+
+        return await bring(self._node, path, **options)
 
     async def export(self, session: str, *, format: Format = "roost") -> Download[AsyncIterator[bytes]]:
         kind = MARKDOWN if format == "transcript" else LINES
-        return await _download(
-            f"{kind}; charset=utf-8", lambda path: self._runtime.export_session(session, path, format=format)
-        )
+        return await _download(f"{kind}; charset=utf-8", lambda path: self.write(session, path, format=format))
 
     async def files(self, session: str) -> Download[AsyncIterator[bytes]]:
-        from roost.kernel.exchange.files_archive import take_files
+        from roost.features.exchange.files_archive import take_files
 
         async def take(path: Path) -> dict[str, int]:
-            return {"files": await take_files(self._runtime.node, session, path)}
+            return {"files": await take_files(self._node, session, path)}
 
         return await _download(TAR, take)
 
@@ -59,7 +70,7 @@ class ExchangeService(ExchangeApi):
                 with path.open("wb") as file:
                     async for chunk in content:
                         await asyncio.to_thread(file.write, chunk)
-                return await self._runtime.import_session(
+                return await self.read(
                     path, format=format, id=id, agent=agent, title=title, workspace=workspace, user=user, key=key
                 )
         finally:
@@ -81,3 +92,6 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while chunk := await asyncio.to_thread(file.read, _CHUNK):
             yield chunk
+
+
+SERVICE = ExchangeService

@@ -18,8 +18,8 @@ from typing import Literal
 import msgspec
 
 from roost.errors import Invalid, UnknownEvent
-from roost.kernel.exchange.json_lines import decoded, mapping, raw_lines
-from roost.kernel.exchange.line_errors import wrong_line
+from roost.features.exchange.json_lines import decoded, mapping, raw_lines
+from roost.features.exchange.line_errors import wrong_line
 from roost.log import events as ev
 
 VERSION = 1

@@ -20,9 +20,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from roost.kernel.exchange import codex_items as codex
-from roost.kernel.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
-from roost.kernel.exchange.json_lines import count, dicts, mapping, objects, seconds, words
+from roost.features.exchange import codex_items as codex
+from roost.features.exchange.conversation_items import Answer, Item, Line, Report, Result, Said, Shortened
+from roost.features.exchange.json_lines import count, dicts, mapping, objects, seconds, words
 from roost.log.content import AssistantPart, ResultPart, Text, Thinking, ToolCall, Usage
 
 _MIRRORS = {"user_message": "message", "agent_message": "message", "agent_reasoning": "text"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from roost.errors import ConfigError, NotFound
-from roost.kernel.costs import SpentCall, spent_calls
+from roost.features.budgets.cost_report import SpentCall, spent_calls
 from roost.log.content import Usage
 from roost.log.ledger import LostCall
 from roost.log.store import Store

@@ -18,11 +18,12 @@ from roost.cli.atomic_file import write_whole
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.output import note, say, say_json
 from roost.cli.session_ids import session_id
+from roost.features.exchange.conversation_items import FORMATS, Format, Report, Source
 from roost.ids import new_id, short
-from roost.kernel.exchange.conversation_items import FORMATS, Format, Report, Source
 from roost.operation import Download
 from roost.terminal_text import clean
 
+_CHUNK = 256 * 1024
 _SHOWN = 12
 """Kinds that are listed by name; --json has all."""
 
@@ -117,9 +118,11 @@ def import_(
             path = _spooled(Path(room)) if str(file) == "-" else file
             key = new_id("key") if again else f"{_digest(path)}:{id or ''}"
             place = None if workspace is None else folder(workspace)
-            brought = node.load(
-                path, format=format, id=id, agent=agent, title=title, workspace=place, user=user, key=key
-            )
+            with path.open("rb") as content:
+                brought = node.exchange.load(
+                    _chunks(content),
+                    format=format, id=id, agent=agent, title=title, workspace=place, user=user, key=key,
+                )  # fmt: skip
     finally:
         node.close()
     if as_json:
@@ -171,9 +174,22 @@ def _spooled(folder: Path) -> Path:
     return path
 
 
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
 def _digest(path: Path) -> str:
     found = blake2b(digest_size=16)
     with path.open("rb") as file:
         while chunk := file.read(1024 * 1024):
             found.update(chunk)
     return found.hexdigest()
+
+
+COMMANDS = {
+    "Sessions": (
+        export,
+        import_,
+    )
+}

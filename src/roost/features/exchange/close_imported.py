@@ -11,8 +11,8 @@ from roost.agent.outcomes import UNKNOWN_EFFECT
 from roost.agent.rewind import Folding
 from roost.agent.state import Call, State, encode_state
 from roost.errors import Invalid
-from roost.kernel.exchange import native_format
-from roost.kernel.exchange.conversation_items import Source
+from roost.features.exchange import native_format
+from roost.features.exchange.conversation_items import Source
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text
 
