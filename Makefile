@@ -16,13 +16,12 @@ run: $(READY)   ## set up, fetch the local model once, and ask an agent about a 
 chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
-LONG := soak or long or daemon or engines or postgres or crash or cluster or local or bench or deploy or matrix
 WORKERS ?= 4
 # Most of a test is waiting for processes and disks, so four share two processors. A file stays in one process.
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 
 test: $(READY)  ## set up and pass the tests that a contributor needs, in minutes; skips are listed with reasons
-	$(PYTEST) $(addprefix --ignore=tests/,bench cluster crash deploy local) -m "not ($(LONG))"
+	$(PYTEST) --quick
 
 test-all: $(READY) ## all tests: PostgreSQL, crashes, clusters, the local model, every sandbox that this machine has
 	$(PYTEST) -m "not soak"

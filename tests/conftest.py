@@ -8,8 +8,10 @@ import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from roost.testing.clock import MovedClock
 from tests.harness.postgres.server import PostgresServer
@@ -48,6 +50,20 @@ _TIERS = {
     "tests/server/test_daemon.py": "daemon",
     "tests/server/test_nodes.py": "daemon",
     "tests/log/test_dbos.py": "postgres",
+    "tests/models/test_anthropic.py::test_the_official_sdk": "matrix",  # importing a provider's library takes seconds
+    "tests/models/test_gemini.py::test_the_official_sdk": "matrix",
+    "tests/models/test_minimax.py::test_the_official_sdk": "matrix",
+    "tests/models/test_openai_responses.py::test_the_official_sdk": "matrix",
+    "tests/models/test_provider.py::test_the_official_sdk": "matrix",
+    "tests/agent/test_schedule_times.py::test_what_has_a_star": "long",
+    "tests/kernel/test_backoff.py::test_a_lone_node_tries_again_after_seconds": "long",
+    "tests/kernel/test_jobs.py::test_a_sandbox_that_does_not_answer": "long",
+    "tests/kernel/test_workspaces.py::test_many_sessions_at_once": "long",
+    "tests/models/embed/test_http_embedder.py::test_many_jobs_share_the_connections": "long",
+    "tests/models/media/test_fitting.py::test_a_picture_that_is_too_heavy": "long",
+    "tests/models/media/test_fitting.py::test_scaling_does_not_hold_up_the_event_loop": "long",
+    "tests/models/test_openai_chat.py::test_many_calls_in_parallel": "long",
+    "tests/models/test_provider.py::test_faults_by_chance": "long",
     "tests/kernel/test_compaction_storm.py": "long",
     "tests/kernel/test_long_session.py": "long",
     "tests/kernel/test_schedules_year.py": "long",
@@ -55,6 +71,7 @@ _TIERS = {
     "tests/sandbox/test_bombs.py": "long",
     "tests/sandbox/test_bwrap.py::TestBackend::test_a_gigabyte": "long",
     "tests/sandbox/test_chaos.py": "long",
+    "tests/sandbox/test_recall.py": "long",
     "tests/sandbox/test_cut_off.py": "long",
     "tests/sandbox/test_firecracker": "engines",
     "tests/sandbox/test_gvisor.py": "engines",
@@ -68,7 +85,29 @@ _FIRST = ("cluster", "crash", "local", "bench", "deploy", "long", "daemon")
 """Files with tests that take long come first: at the end of a run each of its processes has something to do."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+_EXAMPLES = 30
+"""Of a property test without a number of its own, in a quick run; 100 else."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out the tests of all tiers, as `make test` does")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.quick:
+        settings.register_profile("quick", max_examples=_EXAMPLES)
+        settings.load_profile("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import files that a quick run leaves out as a whole."""
+    if not config.option.quick:
+        return None
+    path = collection_path.relative_to(config.rootpath).as_posix() + ("/" if collection_path.is_dir() else "")
+    return True if any("::" not in start and path.startswith(start) for start in _TIERS) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test with its tier, and put the long ones first."""
     for item in items:
         path = item.nodeid.partition("::")[0]  # where it runs; `location` is where an inherited test is written
@@ -80,6 +119,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _needs_postgres(item):
             item.add_marker("postgres")
     items[:] = _one_on_postgres(items)
+    if config.option.quick:
+        left = {"soak", "postgres", "crash", *_TIERS.values()}
+        out = [item for item in items if any(mark.name in left for mark in item.iter_markers())]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in {*out}]
     first = {item.nodeid.partition("::")[0] for item in items if any(item.get_closest_marker(name) for name in _FIRST)}
     items.sort(key=lambda item: item.nodeid.partition("::")[0] not in first)
 
