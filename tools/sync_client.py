@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import indent
 from typing import NamedTuple
@@ -96,7 +97,8 @@ def _every_room() -> tuple[Room, ...]:
 
 
 def _path(module: str) -> Path:
-    return SRC.parent / f"{module.replace('.', '/')}.py"
+    spec = find_spec(module)
+    return Path(spec.origin) if spec and spec.origin else SRC / "nowhere"
 
 
 def _tree(module: str) -> ast.Module:
