@@ -27,7 +27,7 @@ from roost.log.session_info import SessionState
 def has_control(session: Session) -> bool:
     """Whether an input is waiting that the session takes in its present state."""
     least = admits(session.state.state, session.state.phase)
-    return not session.stopping and any(item.input.urgency >= least for item in session.inbox)
+    return not session.interrupts.stopping and any(item.input.urgency >= least for item in session.inbox)
 
 
 def take_in(session: Session) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 from roost.agent import inputs, limits, model_step, tool_calls
 from roost.agent.approvals import turn_approved, turn_rejected
 from roost.agent.feature import asked
+from roost.agent.interrupts import Interrupted
 from roost.agent.outcomes import close_calls, end_turn, fail_step
-from roost.agent.session import Interrupted, Session
+from roost.agent.session import Session
 from roost.agent.speculation import Speculation
 from roost.log.session_info import TurnOutcome
 
@@ -27,7 +28,7 @@ async def drive(session: Session) -> None:
         inputs.take_in(session)
         for feature in asked(session, "between_turns"):
             await feature.between_turns(session)
-        works = session.state.state == "running" and not session.stopping
+        works = session.state.state == "running" and not session.interrupts.stopping
         if works := works and (session.state.turn is not None or inputs.begin_turn(session)):
             await run_turn(session)
             if session.state.turn is None:
@@ -53,7 +54,7 @@ async def run_turn(session: Session) -> None:
     try:
         for feature in asked(session, "enter_turn"):
             await feature.enter_turn(session)
-        while session.state.turn is not None and session.cause() is None:
+        while session.state.turn is not None and session.interrupts.cause() is None:
             if _is_due(session) and not await _goes_on(session):
                 return
             if session.state.calls:

@@ -6,9 +6,10 @@ import time
 
 from roost.agent import model_request
 from roost.agent.feature import TurnEnd, asked
+from roost.agent.interrupts import Interrupted
 from roost.agent.outcomes import fail_step
 from roost.agent.request_plan import fixed_tokens, model_of
-from roost.agent.session import Interrupted, Session
+from roost.agent.session import Session
 from roost.agent.speculation import Speculation
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
@@ -41,7 +42,7 @@ async def run(session: Session) -> TurnEnd | None:
     call = _Call(session, step)
     began = time.monotonic()
     try:
-        outcome = await session.interruptible(call.answer, steer=True)
+        outcome = await session.interrupts.interruptible(call.answer, steer=True)
         for feature in asked(session, "after_model"):
             outcome = await feature.after_model(session, outcome)
     except Interrupted as interrupted:

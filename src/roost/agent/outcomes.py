@@ -74,7 +74,7 @@ def skipped_text(call: Call, why: str) -> str:
 
 def skip_if_steered(session: Session, call: Call) -> bool:
     """Skip a call not yet started once a steering message arrived. Returns whether it was skipped."""
-    if session.cause(steer=True) != "steer":
+    if session.interrupts.cause(steer=True) != "steer":
         return False
     end_call(session, call.call.id, "skipped", skipped_text(call, "the user said something new first"))
     return True

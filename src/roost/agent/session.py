@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
+from roost.agent.inbox import Inbox
+from roost.agent.interrupts import Interrupts
 from roost.agent.log_buffer import Appends, LogBuffer
 from roost.agent.resources import Resources
 from roost.agent.state import State, decode_state
@@ -17,27 +18,14 @@ from roost.agent.turn_clock import Clock
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.facts import FactChange
-from roost.log.inputs import InterruptCause
 from roost.log.protocols import Append, Claim, Delivery, InboxItem, Record, Snapshot, TimerSpec
 from roost.log.session_info import SessionInfo
-from roost.scope import Scope
 
 T = TypeVar("T")
 
-_REMEMBERED = 4096
-"""Ids of the newest inputs that are remembered to detect duplicates: far more than an inbox holds."""
-
-
-class Interrupted(Exception):
-    """The running step was cut off. cause: the input, time limit or shutdown that cut it."""
-
-    def __init__(self, cause: InterruptCause) -> None:
-        super().__init__(cause)
-        self.cause: InterruptCause = cause
-
 
 class Session:
-    """Hold the state of one session and interrupt its running step when an input asks for it.
+    """Hold the state of one session, its log buffer, its inbox, its interrupts and its resources.
 
     Only the task that drives the session calls its methods. Exceptions: any callback of the event loop may call
     `offer`, `shut_down` and `fence`; tools of the running step may call `emit`. `held` returns whether the node still
@@ -59,7 +47,7 @@ class Session:
         """System prompt of the next model call: the agent's, unless a hook replaced it."""
         self.means = means
         self.state = state
-        self.inbox: list[InboxItem] = list(claim.inbox)
+        self.inbox = Inbox(claim.inbox)
         self.woken = asyncio.Event()
         means.jobs.over = self.woken.set
         self._held = held
@@ -69,11 +57,7 @@ class Session:
         self._outdated = False
         self.log = LogBuffer(journal, claim, state, stopped=self._stopped)
         self._remarks: list[Text] = []
-        self._known = dict.fromkeys(item.id for item in claim.inbox)
-        self._newest = max(self._known, default=0)
         self._own: dict[object, Any] = {}
-        self._scope: Scope | None = None
-        self._steerable = self._yields = False
         self.call_ids = {
             part.id
             for entry in state.entries
@@ -81,9 +65,8 @@ class Session:
             for part in entry.message.parts
             if isinstance(part, ToolCall)
         }
-        self.clock = Clock(state, spec.limits, self._interrupt)
-        self.detached = False
-        """True while work outside a turn runs: it has its own deadline, and a rollback does not interrupt it."""
+        self.interrupts = Interrupts(self.inbox, self._check_lease, self._stopped)
+        self.clock = self.interrupts.clock = Clock(state, spec.limits, self.interrupts.cut)
 
     @property
     def epoch(self) -> int:
@@ -98,10 +81,6 @@ class Session:
     def refused(self) -> Append | None:
         """The append that the store refused, if any; nothing is written after it."""
         return self.log.refused
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopped.is_set()
 
     def own(self, kind: Callable[[Session], T]) -> T:
         """Return what `kind` keeps in memory for this session while it is awake; made by `kind(session)` at the first
@@ -191,36 +170,18 @@ class Session:
 
     # Inbox
 
-    def follow(self, items: Sequence[InboxItem]) -> bool:
-        """Whether no input is missing before `items`. Inputs committed by another node arrive late; taking these first
-        would reverse the order in which their senders got their replies."""
-        newest = self._newest
-        for item in items:
-            if item.id > newest + 1:
-                return False
-            newest = max(newest, item.id)
-        return True
-
     def offer(self, items: Sequence[InboxItem]) -> None:
-        """Add committed inputs to the inbox and interrupt the running step if one of them demands it. Known inputs are
-        skipped: those of another process arrive later than ours."""
+        """Add committed inputs to the inbox and interrupt the running step if one of them demands it."""
         for item in items:
-            if item.id in self._known:
-                continue
-            self._known[item.id] = None
-            self._newest = max(self._newest, item.id)
-            if len(self._known) > _REMEMBERED:
-                del self._known[next(iter(self._known))]
-            insort(self.inbox, item, key=lambda one: one.id)
-            if self._cuts(item.input.interrupts):
-                self._interrupt()
+            if self.inbox.offer(item):
+                self.interrupts.hear(item)
         self.woken.set()
 
     def shut_down(self, *, cut: bool) -> None:
         """Stop after the running step. cut: interrupt it instead, and leave it open as a crash would."""
         self._stopped.set()
         if cut:
-            self._interrupt()
+            self.interrupts.cut()
         self.woken.set()
 
     def fence(self) -> None:
@@ -228,67 +189,15 @@ class Session:
         self.log.fence()
         self.shut_down(cut=True)
 
-    def cause(self, *, steer: bool = False, message: bool = False) -> InterruptCause | None:
-        """Return what interrupts the running or next step, if anything. steer: steering messages count. message: every
-        message counts."""
-        if self._stopped.is_set():
-            return "shutdown"
-        if not self.inbox:
-            return None
-        causes = [item.input.interrupts for item in self.inbox]
-        for cause in ("stop", "cancel", "pause"):
-            if cause in causes:
-                return cause
-        if "rollback" in causes and not self.detached:
-            return "rollback"
-        if steer and "steer" in causes:
-            return "steer"
-        return "message" if message and not {"steer", "message"}.isdisjoint(causes) else None
-
-    async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool, message: bool = False) -> T:
-        """Await `work()` until an interrupting input or the turn's time limit cuts it off. steer: steering messages cut
-        too. message: every message cuts. Raises `Interrupted`."""
-        if not self._held():
-            self.fence()
-        cause = self.cause(steer=steer, message=message)
-        if cause is not None:
-            raise Interrupted(cause)
-        if not self.detached and self.clock.late:
-            raise Interrupted("deadline")
-        scope = Scope()
-        self._scope, self._steerable, self._yields = scope, steer, message
-        try:
-            return await work()
-        except asyncio.CancelledError:
-            if not scope.leave():
-                raise
-            raise Interrupted(self.cause(steer=steer, message=message) or "deadline") from None
-        finally:
-            scope.leave()
-            self._scope, self._steerable, self._yields = None, False, False
-
     # Helpers
 
     def _take(self, item: int) -> None:
         self.log.consume(item)
-        self.inbox = [one for one in self.inbox if one.id != item]
+        self.inbox.take(item)
 
-    def _cuts(self, cause: InterruptCause | None) -> bool:
-        match cause:
-            case None:
-                return False
-            case "steer":
-                return self._steerable or self._yields
-            case "message":
-                return self._yields
-            case "rollback":
-                return not self.detached
-            case _:
-                return True
-
-    def _interrupt(self) -> None:
-        if self._scope is not None:
-            self._scope.cut()
+    def _check_lease(self) -> None:
+        if not self._held():
+            self.fence()
 
 
 def wake(snapshot: Snapshot | None, tail: Sequence[Record]) -> State:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from roost.agent.approvals import ask_person
 from roost.agent.call_context import context_of, gate_call, key_of, outside_source
 from roost.agent.feature import AdmittedCall, CallEnd, CallStart, RunCalls, asked
+from roost.agent.interrupts import Interrupted
 from roost.agent.known_files import learned
 from roost.agent.outcomes import UNDONE, UNKNOWN_EFFECT, end_call, skip_if_steered, skipped_text, with_changes
 from roost.agent.request_plan import tools_of
-from roost.agent.session import Interrupted, Session
+from roost.agent.session import Session
 from roost.agent.speculation import READERS_AT_ONCE, Speculation, SpeculativeCall
 from roost.agent.state import PERSON, Call
 from roost.log import events as ev
@@ -154,7 +155,7 @@ def _obeyed(session: Session, call: Call, verdict: Verdict) -> Verdict | None:
 
 async def _batch(session: Session, batch: Sequence[AdmittedCall]) -> None:
     """Commit the intents, then run the calls in parallel and note each outcome as it comes."""
-    cause = session.cause()
+    cause = session.interrupts.cause()
     if cause is not None:
         raise Interrupted(cause)
     starts: list[CallStart] = []
@@ -182,7 +183,7 @@ async def _batch(session: Session, batch: Sequence[AdmittedCall]) -> None:
     if not _over(session, batch):
         await session.flush()
     work = partial(_run, session, starts[0]) if len(starts) == 1 else partial(_together, session, starts)
-    await session.interruptible(work, steer=False)
+    await session.interrupts.interruptible(work, steer=False)
 
 
 async def _together(session: Session, starts: Sequence[CallStart]) -> None:

@@ -79,7 +79,7 @@ class Drivers:
     def offer(self, live: Session, items: Sequence[InboxItem]) -> None:
         """Offer inputs to a session in memory. If earlier inputs came through another node and are not known here, read
         the inbox."""
-        if live.follow(items):
+        if live.inbox.follow(items):
             live.offer(items)
         else:
             self._signals.look_again(live.id)
@@ -155,7 +155,7 @@ class Drivers:
         while True:
             live.woken.clear()
             await drive(live)
-            if live.stopping or not await self._linger(live):
+            if live.interrupts.stopping or not await self._linger(live):
                 await self._sandboxes.suspend(live)
                 await prepare_sleep(live)
                 await self._sandboxes.rest(live)

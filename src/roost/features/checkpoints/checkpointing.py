@@ -11,8 +11,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from roost.agent import inputs
+from roost.agent.interrupts import Interrupted
 from roost.agent.rewind import rewind
-from roost.agent.session import Interrupted, Session
+from roost.agent.session import Session
 from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import RoostError
 from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
@@ -40,7 +41,7 @@ def waits(session: Session) -> bool:
 async def settle(session: Session) -> None:
     """Apply waiting checkpoint and rollback inputs, in order. One that a control interrupts is started again after the
     control. Raises `ObjectsFailed`."""
-    detached, session.detached = session.detached, True
+    detached, session.interrupts.detached = session.interrupts.detached, True
     try:
         for item in list(session.inbox):
             match item.input:
@@ -55,14 +56,14 @@ async def settle(session: Session) -> None:
     except Interrupted:
         return
     finally:
-        session.detached = detached
+        session.interrupts.detached = detached
 
 
 async def at_rest(session: Session) -> None:
     """Make a checkpoint of a paused or stopped session, unless nothing happened since the last one."""
     policy, state = session.spec.checkpoints, session.state
     wanted = (state.state == "paused" and policy.at_pause) or (state.state == "stopped" and policy.at_stop)
-    if not wanted or not _moved(state) or session.stopping or state.part(SnapshotState).undo is not None:
+    if not wanted or not _moved(state) or session.interrupts.stopping or state.part(SnapshotState).undo is not None:
         return
     await session.flush()  # followers must see the pause before the files are saved
     await _automatic(session, "pause" if state.state == "paused" else "stop")
@@ -97,13 +98,13 @@ async def before_risk(session: Session) -> None:
 async def finish_undo(session: Session) -> None:
     """Put the files back as a rollback, a fork or a failed call demands, before anything else uses them. Raises
     `ObjectsFailed`."""
-    detached, session.detached = session.detached, True
+    detached, session.interrupts.detached = session.interrupts.detached, True
     try:
         await _put_back(session)
     except Interrupted:
         return
     finally:
-        session.detached = detached
+        session.interrupts.detached = detached
 
 
 async def _put_back(session: Session) -> None:
@@ -147,13 +148,13 @@ def _row(state: State, kept: Kept) -> CheckpointRow:
 
 
 async def _automatic(session: Session, cause: ev.CheckpointCause) -> None:
-    detached, session.detached = session.detached, True
+    detached, session.interrupts.detached = session.interrupts.detached, True
     try:
         await keep(session, cause)
     except Interrupted:
         return
     finally:
-        session.detached = detached
+        session.interrupts.detached = detached
 
 
 def _moved(state: State) -> bool:

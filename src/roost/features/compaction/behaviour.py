@@ -28,12 +28,12 @@ class Compaction(Feature):
     takes = {PinInput: _pin}
 
     async def between_turns(self, session: Session) -> None:
-        if session.state.part(CompactionState).compact and not session.stopping:
+        if session.state.part(CompactionState).compact and not session.interrupts.stopping:
             await compact.compact_now(session)
 
     async def before_model(self, session: Session) -> Literal["again"] | None:
         modelled = await compact.compact_if_full(session)
-        return "again" if modelled and session.cause(steer=True) is not None else None
+        return "again" if modelled and session.interrupts.cause(steer=True) is not None else None
 
     def overflowed(self, session: Session) -> bool:
         return compact.shorten(session)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from roost.agent.context_size import Size, measure
+from roost.agent.interrupts import Interrupted
 from roost.agent.options import By
-from roost.agent.session import Interrupted, Session
+from roost.agent.session import Session
 from roost.features.budgets import charging
 from roost.features.compaction.events import CompactionStarted, ContextCompacted, ContextElided
 from roost.features.compaction.extractive_summary import extract
@@ -202,7 +203,9 @@ async def _summarize(session: Session, goal: _Goal) -> bool:
     await session.flush()
     bill, seconds = request.bill or Bill(), session.spec.compaction.seconds
     try:
-        said = await session.interruptible(lambda: told(model, request, cap=goal.cap, seconds=seconds), steer=False)
+        said = await session.interrupts.interruptible(
+            lambda: told(model, request, cap=goal.cap, seconds=seconds), steer=False
+        )
     except Interrupted as interrupted:
         _cut_off(session, interrupted, _spent(session, bill), time.monotonic() - began)
         raise

@@ -11,10 +11,11 @@ from roost.agent.call_context import context_of, key_of
 from roost.agent.definition import Children
 from roost.agent.feature import AdmittedCall, CallEnd, asked
 from roost.agent.inputs import taint
+from roost.agent.interrupts import Interrupted
 from roost.agent.limits import nano
 from roost.agent.outcomes import end_call, skip_if_steered, with_changes
 from roost.agent.resources import ChildOrder, FamilyMeans
-from roost.agent.session import Interrupted, Session
+from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.errors import RoostError, StoreFailed
 from roost.features.delegation.child_messages import cut, due_timer, note_end, order_to, told_of
@@ -134,7 +135,7 @@ async def run(session: Session, admitted: Sequence[AdmittedCall]) -> None:
     """Start the tasks of these calls, within the limits. Raises `Interrupted`; calls then stay running, and a retry
     finds the same children."""
     waiting = [one for one in admitted if not skip_if_steered(session, one.call)]
-    if (cause := session.cause()) is not None:
+    if (cause := session.interrupts.cause()) is not None:
         raise Interrupted(cause)
     begun: list[_Delegated] = []
     for call, why, tool in waiting:
@@ -155,7 +156,7 @@ async def run(session: Session, admitted: Sequence[AdmittedCall]) -> None:
         )
     if begun:
         await session.flush()
-        await session.interruptible(lambda: _give(session, begun), steer=False)
+        await session.interrupts.interruptible(lambda: _give(session, begun), steer=False)
         await session.flush()
 
 
@@ -247,7 +248,7 @@ async def complete_delegated(session: Session) -> None:
         context = context_of(session, call, tool, key_of(session, call))
         over = CallEnd(call, tool, context, end.outcome == "answered", *_result(end), None)
         if asked(session, "judges"):
-            await session.interruptible(lambda over=over: _judge(session, over), steer=False)
+            await session.interrupts.interruptible(lambda over=over: _judge(session, over), steer=False)
         taint(session, _tainted_by(child, end))
         note_end(session, child, end, item, cut(end))
         _complete(session, over, 0.0)

@@ -42,7 +42,7 @@ async def note_at_turn(session: Session) -> None:
     lines = [f"{ENVIRONMENT}: {told(time.time())}" if "clock" in wanted else ENVIRONMENT]
     if "files" in wanted:
         workspace = session.means.workspace
-        names = await session.interruptible(lambda: asyncio.to_thread(listing, workspace), steer=False)
+        names = await session.interrupts.interruptible(lambda: asyncio.to_thread(listing, workspace), steer=False)
         lines.append(FILES + names)
     session.note(EnvironmentNoted(at=time.time(), turn=turn.number, text="\n".join(lines) + "]"))
 

@@ -37,7 +37,7 @@ async def before_call(session: Session, checks: Checks, call: Call, tool: Tool) 
     if isinstance(given, str):
         return True  # the tool reports the invalid arguments itself
     moment = _moment(session, "pre_tool", tool=tool.name, call=call.call.id, arguments=_shown(session, given))
-    answer = await session.interruptible(lambda: _hooks(session, checks, moment), steer=False)
+    answer = await session.interrupts.interruptible(lambda: _hooks(session, checks, moment), steer=False)
     if answer.decision == "deny":
         end_call(session, call.call.id, "denied", f"[denied: {answer.reason}]", why=f"hook: {answer.reason}")
     return answer.decision != "deny"
@@ -58,7 +58,7 @@ async def consult(session: Session, checks: Checks, call: GateCall, verdict: Ver
     charged = charging.budgets(session)
     said = Verdict("ask", "the classifier was cut off", "classifier")
     try:
-        said = await session.interruptible(
+        said = await session.interrupts.interruptible(
             lambda: classifier.judge(call, bill=bill, budgets=charged, meta=dict(session.about)), steer=False
         )
     finally:  # its cost counts even if it is cut off
@@ -108,12 +108,12 @@ async def before_model(session: Session, checks: Checks) -> TurnEnd | None:
     """Return the end of the turn if the model must not be called. The checks run again at each attempt."""
     session.instruction = session.spec.instructions
     said = unheard(session.state)
-    if said and (reason := await session.interruptible(lambda: _new_input(session, checks), steer=False)):
+    if said and (reason := await session.interrupts.interruptible(lambda: _new_input(session, checks), steer=False)):
         return TurnEnd("failed", reason)
     if "pre_model" not in checks.hooks:
         return None
     moment = _moment(session, "pre_model", text=session.scrubbed(session.instruction))
-    answer = await session.interruptible(lambda: _hooks(session, checks, moment), steer=False)
+    answer = await session.interrupts.interruptible(lambda: _hooks(session, checks, moment), steer=False)
     if answer.decision == "modify":
         session.instruction = answer.text or ""
     return TurnEnd("failed", f"denied: {answer.reason}") if answer.decision == "deny" else None
@@ -123,7 +123,7 @@ async def after_model(session: Session, checks: Checks, outcome: Completed | Fai
     """Return the answer as guardrails and hooks leave it."""
     if not isinstance(outcome, Completed) or not checks.judges_answers:
         return outcome
-    return await session.interruptible(lambda: _answer(session, checks, outcome), steer=False)
+    return await session.interrupts.interruptible(lambda: _answer(session, checks, outcome), steer=False)
 
 
 async def _answer(session: Session, checks: Checks, outcome: Completed) -> Completed | Failed:

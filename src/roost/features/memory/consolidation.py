@@ -16,7 +16,8 @@ import msgspec
 
 from roost.agent import model_request
 from roost.agent.context_size import fixed_tokens
-from roost.agent.session import Interrupted, Session
+from roost.agent.interrupts import Interrupted
+from roost.agent.session import Session
 from roost.errors import Invalid, RoostError, TooLarge
 from roost.features.budgets import charging
 from roost.features.compaction.model_summary import fits
@@ -67,10 +68,10 @@ class _Told(NamedTuple):
 async def consolidate_if_due(session: Session) -> None:
     """Consolidate if enough turns have ended or the session was idle long enough. Raises `StoreFailed`."""
     state = session.state
-    if state.turn is not None or session.stopping or state.state not in ("created", "running"):
+    if state.turn is not None or session.interrupts.stopping or state.state not in ("created", "running"):
         return
     fired = consolidation_timer.came(session)
-    if session.cause(message=True) is not None:
+    if session.interrupts.cause(message=True) is not None:
         return
     settings, search = consolidation_timer.settings_of(session), session.means.memory
     part = state.part(MemoryState)
@@ -107,7 +108,7 @@ async def _consolidate(session: Session, search: Search, settings: Consolidate, 
     upto, changes = state.turns, list[_Change]()
     session.clock.start()
     try:
-        told, changes = await session.interruptible(
+        told, changes = await session.interrupts.interruptible(
             lambda: _ask(session, search, settings, request), steer=False, message=True
         )
     except Interrupted as interrupted:

@@ -168,10 +168,10 @@ async def recall_at_turn(session: Session) -> None:
     if turn.part(MemoryTurn).recalled or turn.steps or not query:
         return
     try:
-        spaces = await session.interruptible(lambda: readable(search, rights_of(session)), steer=False)
+        spaces = await session.interrupts.interruptible(lambda: readable(search, rights_of(session)), steer=False)
         if not spaces:
             return
-        found = await session.interruptible(
+        found = await session.interrupts.interruptible(
             lambda: search.find(spaces, query, limit=4 * settings.limit, meta=session.about), steer=False
         )
     except RoostError as error:

@@ -76,7 +76,7 @@ async def take(session: Session, files: SyncedFolder) -> Before:
     """Take a snapshot of the files as an undo point. Raises `Interrupted`."""
     base = _base(session)
     try:
-        saved = await session.interruptible(lambda: files.save(base, patient=False), steer=False)
+        saved = await session.interrupts.interruptible(lambda: files.save(base, patient=False), steer=False)
     except RoostError as error:
         log.warning("session %s: its files cannot be kept to go back to: %s", session.id, error)
         return Before(None, str(error))

@@ -34,7 +34,7 @@ async def restore_files(session: Session) -> None:
     if files is None or files.ready:
         return
     state, part = session.state, session.state.part(SnapshotState)
-    lost = await session.interruptible(
+    lost = await session.interrupts.interruptible(
         lambda: files.wake(session.born, session.epoch, part.saved, unsaved=part.unsaved is not None), steer=False
     )
     if lost:
