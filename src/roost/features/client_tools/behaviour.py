@@ -95,7 +95,7 @@ async def _complete(session: Session) -> None:
             context = context_of(session, call, tool, key_of(session, call))
             end = CallEnd(call, tool, context, not result.error, outcome, parts, None)
             if asked(session, "judges"):
-                await session.interruptible(lambda end=end: _judge(session, end), steer=False)
+                await session.interrupts.interruptible(lambda end=end: _judge(session, end), steer=False)
             outcome, parts = end.outcome, end.parts
         parts = with_changes(call, parts) + session.take_remarks()
         session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts), consume=item.id)
