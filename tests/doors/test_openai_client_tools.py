@@ -159,3 +159,22 @@ def test_structured_output(serve, client):
     more = [USER, {"role": "assistant", "content": text}, {"role": "user", "content": "in words"}]
     c.chat.completions.create(model="clerk", messages=more)
     assert model.requests[-1].output_schema is None
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_tools_are_gone_once_a_client_does_not_offer_them(serve, client, edited):
+    def names(request):
+        return " ".join(tool.name for tool in request.tools)
+
+    served = serve(ScriptedModel(names))
+    first = ask(client(served), [USER]).choices[0].message
+    assert first.content == "look strike weather"
+    messages = [USER, first, {"role": "user", "content": "and then?"}]
+    if edited:
+        ask(client(served), messages)
+        messages[-1] = {"role": "user", "content": "something else"}
+    served.stop()
+    served = serve(ScriptedModel(names))
+    more = client(served).chat.completions.create(model="clerk", messages=messages)
+    assert more.choices[0].message.content == "look strike"
+    assert len(served.get("/sessions")["sessions"]) == 1 + edited

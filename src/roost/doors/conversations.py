@@ -24,7 +24,7 @@ from roost.agent.definition import Agent
 from roost.doors.digests import ConversationReader, Exchange, answered, asked, beginning, told_before
 from roost.errors import Conflict, Invalid, NotFound
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
-from roost.features.client_tools.state import ClientToolsTurn
+from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
 from roost.ids import is_id
 from roost.kernel.sessions import Sessions, check_message
 from roost.kernel.turn_watch import find_turn
@@ -200,12 +200,14 @@ class Conversations:
         return Entered(session, accepted.id, follower, None), accepted.duplicate
 
     async def _offer(self, session: str, talk: Talk) -> None:
-        """Offer the client's tools in the session, unless they are known to be."""
-        offer, known = talk.offer, self._offers.get(session)
-        if offer != (known or ClientOfferInput()) or (known is None and (offer.tools or offer.answer)):
-            await self._sessions.put(session, offer)
-        if offer.tools or offer.answer or known is not None:
-            self._offers[session] = offer
+        """Offer the client's tools in the session instead of those that are offered there."""
+        known = self._offers.get(session)
+        if known is None:  # another node, or an earlier process, may have offered some
+            part = (await self._sessions.state(session))[1].part(ClientToolsState)
+            known = ClientOfferInput(part.tools, part.answer)
+        if talk.offer != known:
+            await self._sessions.put(session, talk.offer)
+        self._offers[session] = talk.offer
 
     async def _resume(self, talk: Talk) -> Entered:
         """Give the session of these calls their results. Raises `Invalid` when they do not wait for them."""
@@ -321,6 +323,7 @@ class Conversations:
             await self._sessions.fork(place.session, place.end, id=session, labels=labels)
         else:
             await self._sessions.create(self._agent(talk), id=session, labels=labels)
+            self._offers[session] = ClientOfferInput()
 
     async def _seat(self, asks: bytes, talk: Talk) -> tuple[str | None, str | None]:
         """Return the newest session that this request has made, if it may still be it, and the id for a new one. With
