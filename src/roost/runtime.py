@@ -328,7 +328,7 @@ class SessionHandle:
 
     def __init__(self, runtime: Runtime, session: str) -> None:
         self.id = session
-        self._sessions = runtime.sessions
+        self._sessions, self._compaction = runtime.sessions, runtime.compaction
         self.bus = Bus(runtime.node.store, session, self._sessions.emit)
 
     async def send(
@@ -374,6 +374,8 @@ class SessionHandle:
             yield record.event
 
     async def control(self, action: ControlAction) -> SessionInfo:
+        if action == "compact":
+            return await self._compaction.compact(self.id)
         return await self._sessions.control(self.id, action)
 
     async def approve(

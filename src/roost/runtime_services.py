@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from roost.features.budgets.service import CostService
+    from roost.features.compaction.service import CompactionService
     from roost.features.exchange.service import ExchangeService
     from roost.features.memory.service import Memory
     from roost.features.schedules.service import Schedules
+    from roost.features.upgrades.service import UpgradesService
 
 
 class RuntimeServices:
@@ -19,6 +21,10 @@ class RuntimeServices:
 
     def _service(self, module: str) -> Any:
         raise NotImplementedError
+
+    @property
+    def compaction(self) -> CompactionService:
+        return self._service("roost.features.compaction.service")
 
     @property
     def costs(self) -> CostService:
@@ -35,3 +41,7 @@ class RuntimeServices:
     @property
     def schedules(self) -> Schedules:
         return self._service("roost.features.schedules.service")
+
+    @property
+    def upgrades(self) -> UpgradesService:
+        return self._service("roost.features.upgrades.service")

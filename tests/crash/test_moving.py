@@ -83,7 +83,7 @@ async def _crash(begun: Path, home: Path, at: int, when: When) -> str | None:
 
 
 async def _work(runtime: Runtime) -> None:
-    await runtime.sessions.move("s", key="move")
+    await runtime.upgrades.move_to("s", key="move")
     async for record in runtime.sessions.tail("s"):
         if isinstance(record.event, SessionMoved):
             break

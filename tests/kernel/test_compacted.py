@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from roost.features.compaction.api import Compacted, Compaction
 from roost.features.compaction.events import CompactionStarted, ContextCompacted
-from roost.kernel.compaction_result import Compaction
 from roost.log.content import ErrorData, Text, UserMessage
 from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, ScriptedModel
@@ -38,17 +38,17 @@ async def test_it_says_how_much_smaller_by_whom_and_the_same_when_asked_again(tm
         for _ in range(4):
             await session.ask(LONG)
         before = (await session.inspect()).context_tokens
-        done = await runtime.sessions.compact(session.id, key="once")
+        done = await runtime.compaction.compact(session.id, key="once")
         came, now = done.compaction, await session.inspect()
         assert (came.outcome, came.by, came.why, came.outputs) == ("smaller", "model", None, 0)
         assert (came.before, came.after) == (before, now.context_tokens)
         assert came.messages > 0
         assert done.head == now.info.head
-        assert (await runtime.sessions.compact(session.id, key="once")).compaction == came
-        control = await runtime.sessions.control(session.id, "compact", key="once")
-        assert getattr(control, "compaction", None) == came
+        assert (await runtime.compaction.compact(session.id, key="once")).compaction == came
+        assert (await runtime.sessions.control(session.id, "compact", key="once")).head == now.info.head
         log = await events(session, runtime)
         assert sum(isinstance(event, ContextCompacted) for event in log) == 1
+        assert isinstance(await session.control("compact"), Compacted)
 
 
 async def test_by_rule_it_says_why_not_by_the_model(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ async def test_by_rule_it_says_why_not_by_the_model(tmp_path: Path) -> None:
             session = await runtime.session("a")
             for _ in range(4):
                 await session.ask(LONG)
-            came = (await runtime.sessions.compact(session.id)).compaction
+            came = (await runtime.compaction.compact(session.id)).compaction
             assert (came.outcome, came.by) == ("smaller", "plain")
             assert came.why == ("no room at the provider" if which == "a broken" else None)
 
@@ -69,16 +69,16 @@ async def test_by_rule_it_says_why_not_by_the_model(tmp_path: Path) -> None:
 async def test_nothing_to_compact_and_nothing_gained_are_told_apart(tmp_path: Path) -> None:
     async with running(tmp_path, talker(Answer(text=LONG * 4), *[Answer(text="yes")] * 4)) as runtime:
         session = await runtime.session("a")
-        assert (await runtime.sessions.compact(session.id)).compaction == Compaction(
+        assert (await runtime.compaction.compact(session.id)).compaction == Compaction(
             outcome="nothing", before=0, after=0
         )
         await session.ask("hello")
         tokens = (await session.inspect()).context_tokens
-        alone = (await runtime.sessions.compact(session.id)).compaction
+        alone = (await runtime.compaction.compact(session.id)).compaction
         assert alone == Compaction(outcome="nothing", before=tokens, after=tokens)
         for _ in range(3):
             await session.ask("and?")
-        came = (await runtime.sessions.compact(session.id)).compaction
+        came = (await runtime.compaction.compact(session.id)).compaction
         assert (came.outcome, came.by, came.messages) == ("no_gain", None, 0)
         assert came.before == came.after == (await session.inspect()).context_tokens
         assert came.why == "the summary made it no smaller"
@@ -89,7 +89,7 @@ async def test_by_rule_too_nothing_gained_is_said(tmp_path: Path) -> None:
         session = await runtime.session("a")
         for _ in range(4):
             await session.ask("and?")
-        came = (await runtime.sessions.compact(session.id)).compaction
+        came = (await runtime.compaction.compact(session.id)).compaction
         assert (came.outcome, came.why) == ("no_gain", "the summary made it no smaller")
 
 
@@ -102,11 +102,11 @@ async def test_it_waits_for_the_open_turn_and_says_so(tmp_path: Path) -> None:
             await session.ask(LONG)
         await session.send("hold")
         await traces.started.wait()
-        waits = (await runtime.sessions.compact(session.id, key="once", wait=0.2)).compaction
+        waits = (await runtime.compaction.compact(session.id, key="once", wait=0.2)).compaction
         assert (waits.outcome, waits.before) == ("waits", waits.after)
         assert waits.why == "it waits for the next step of the turn that is open"
         traces.gate.set()
-        done = (await runtime.sessions.compact(session.id, key="once")).compaction
+        done = (await runtime.compaction.compact(session.id, key="once")).compaction
         assert (done.outcome, done.by) == ("smaller", "model")
 
 
@@ -115,7 +115,7 @@ async def test_what_a_stop_cuts_off_is_told(tmp_path: Path) -> None:
         session = await runtime.session("a")
         for _ in range(3):
             await session.ask(LONG)
-        asked = asyncio.create_task(runtime.sessions.compact(session.id))
+        asked = asyncio.create_task(runtime.compaction.compact(session.id))
         await until(session, CompactionStarted)
         await session.control("stop")
         done = await asked

@@ -510,7 +510,7 @@ async def test_a_person_pins_and_the_model_hears_of_it_with_the_next_message(tmp
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
         await session.ask(TASK)
-        await runtime.sessions.pin(session.id, "rule", "no swallows")
+        await runtime.compaction.pin(session.id, "rule", "no swallows")
         await until(session, ContextPinned)
         assert (await session.inspect()).pins == {"rule": "no swallows"}
         await session.ask("go on")
@@ -518,14 +518,14 @@ async def test_a_person_pins_and_the_model_hears_of_it_with_the_next_message(tmp
         await session.ask("and on")
         assert text_of(clerk.requests[-1].messages[-1]) == "and on"
         assert clerk.requests[-1].messages[: len(clerk.requests[-2].messages)] == clerk.requests[-2].messages
-        await runtime.sessions.pin(session.id, "rule", None)
+        await runtime.compaction.unpin(session.id, "rule")
         await session.ask("further")
         assert "rule is not pinned any more" in text_of(clerk.requests[-1].messages[-1])
         for key, text in (("a b", "x"), ("ok", " ")):
             with pytest.raises(Invalid):
-                await runtime.sessions.pin(session.id, key, text)
+                await runtime.compaction.pin(session.id, key, text)
         with pytest.raises(TooLarge):
-            await runtime.sessions.pin(session.id, "big", "x" * 9_000)
+            await runtime.compaction.pin(session.id, "big", "x" * 9_000)
 
 
 async def test_the_estimate_learns_from_the_provider(tmp_path: Path) -> None:

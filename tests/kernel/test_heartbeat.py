@@ -99,7 +99,7 @@ async def test_a_fresh_turn_sees_what_is_pinned_and_leaves_its_answer(tmp_path: 
         session = await runtime.session("a")
         for number in range(3):
             await session.ask(f"message {number}")
-        await runtime.sessions.pin(session.id, "rule", "never after ten")
+        await runtime.compaction.pin(session.id, "rule", "never after ten")
         await runtime.schedules.set(session.id, "beat", hourly("the report", fresh=True))
         clerk.says = "all is well"
         await beat(runtime, session, clock)

@@ -29,14 +29,14 @@ async def test_a_sleeping_session_moves_when_it_is_told_and_not_before(tmp_path:
         runtime.agents.add(told("two"))
         assert "one" in await session.ask("hi")
         await asleep(runtime, session)
-        await runtime.sessions.move(session.id, by="ann")
+        await runtime.upgrades.move_to(session.id, by="ann")
         moved = await until(session, SessionMoved)
         assert (moved.source, moved.version) == ("ann", told("two").spec.version)
         assert "two" in await session.ask("hi")
         info = (await session.inspect()).info
         assert info.version == moved.version != first
         await asleep(runtime, session)
-        assert await runtime.sessions.move(session.id) is None  # it is that already
+        assert await runtime.upgrades.move_to(session.id) is None  # it is that already
         assert kinds(await events(session, runtime)).count("session.moved") == 1
     async with running(tmp_path, told("three")) as runtime:  # and after a restart
         assert "two" in await runtime.open(session.id).ask("hi")
@@ -49,9 +49,9 @@ async def test_a_turn_ends_in_the_version_it_began_in(tmp_path: Path) -> None:
         asked = asyncio.create_task(session.ask("hi"))
         await traces.started.wait()
         runtime.agents.add(told("two"))
-        await runtime.sessions.move(session.id)
-        await runtime.sessions.move(session.id, key="again")
-        await runtime.sessions.move(session.id, key="again")
+        await runtime.upgrades.move_to(session.id)
+        await runtime.upgrades.move_to(session.id, key="again")
+        await runtime.upgrades.move_to(session.id, key="again")
         later = asyncio.create_task(session.ask("more"))
         await asyncio.sleep(0.1)
         assert "session.moved" not in kinds(await events(session, runtime))
@@ -67,10 +67,10 @@ async def test_what_it_cannot_move_to(tmp_path: Path) -> None:
     async with running(tmp_path, told("one"), Agent("b", model=ScriptedModel(lambda request: "b"))) as runtime:
         session = await runtime.session("a")
         with pytest.raises(Invalid, match="of the agent 'a'"):
-            await runtime.sessions.move(session.id, runtime.agents.get("b"))
+            await runtime.upgrades.move_to(session.id, runtime.agents.get("b"))
         await session.control("stop")
         with pytest.raises(Conflict, match="start it"):
-            await runtime.sessions.move(session.id)
+            await runtime.upgrades.move_to(session.id)
 
 
 async def test_a_session_that_waits_or_is_paused_moves_afterwards(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ async def test_a_session_that_waits_or_is_paused_moves_afterwards(tmp_path: Path
         await session.send("hi")
         await session.control("pause")
         runtime.agents.add(told("two"))
-        await runtime.sessions.move(session.id)
+        await runtime.upgrades.move_to(session.id)
         await asleep(runtime, session)
         await asyncio.sleep(0.3)
         info = await runtime.sessions.get(session.id)
@@ -98,7 +98,7 @@ async def test_every_node_runs_what_one_node_was_told(tmp_path: Path) -> None:
         session = await here.session("a")
         await session.ask("hi")
         here.agents.add(told("two"))
-        await here.sessions.move(session.id)
+        await here.upgrades.move_to(session.id)
         await until(session, SessionMoved)
         answers = [await node.open(session.id).ask("hi") for node in (there, here, there)]
         assert all("two" in answer for answer in answers)

@@ -31,7 +31,7 @@ def clerk(*answers: Answer | str) -> Agent:
 async def test_a_plan_and_the_pins_have_one_bound(tmp_path: Path) -> None:
     async with running(tmp_path, clerk(planned(*["todo"] * 20), "end")) as runtime:
         session = await runtime.session("a")
-        await runtime.sessions.pin(session.id, "rule", "x" * 7900)
+        await runtime.compaction.pin(session.id, "rule", "x" * 7900)
         assert await session.ask("go") == "end"
         log = await events(session, runtime)
         assert (list((await session.inspect()).pins), found(log, PlanChanged)) == (["rule"], [])

@@ -111,7 +111,7 @@ async def test_an_error_is_of_the_class_and_the_code_of_the_daemons_own(client):
 async def test_every_room_answers(client):
     session = (await client.sessions.create("echo", id="a:b")).id
     await client.inputs.set_timer(session, "tea", "drink", in_=3600)
-    await client.inputs.pin(session, "rule", "be brief")
+    await client.compaction.pin(session, "rule", "be brief")
     for _ in range(200):
         view = await client.sessions.inspect(session)
         if view.pins:

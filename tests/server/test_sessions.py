@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roost.client.sync_client import SyncClient
-from roost.kernel.compaction_result import Compaction
+from roost.features.compaction.api import Compaction
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 
@@ -50,7 +50,7 @@ def test_what_the_model_sees_is_made_smaller_on_demand(serve, wait):
     assert after < before
     client = SyncClient.at(served.url, token=served.token)
     served.session(id="empty")
-    assert client.sessions.compact("empty").compaction == Compaction(outcome="nothing", before=0, after=0)
+    assert client.compaction.compact("empty").compaction == Compaction(outcome="nothing", before=0, after=0)
     client.close()
     events = [one["event"] for one in served.get("/sessions/one/events")["events"]]
     (compacted,) = [event for event in events if event["type"] == "context.compacted"]

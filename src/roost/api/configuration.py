@@ -7,9 +7,8 @@ from typing import Annotated, Protocol
 
 from msgspec import Meta
 
-from roost.api.shapes import Answer, ModelName
+from roost.api.shapes import Answer
 from roost.kernel.settings import Reloaded, Revision, Setting, Value
-from roost.log.session_info import SessionInfo
 from roost.operation import GET, PATCH, POST
 
 _Who = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -62,14 +61,4 @@ class ConfigurationApi(Protocol):
     @POST("/reload", repeatable=True)
     async def reload(self) -> Reloaded:
         """Read this node's files again: agents, models.toml, policy.toml."""
-        ...
-
-    @POST("/sessions/{session}/move", 202, body="MoveBody", errors=(404, 409), keyed=True, adopts="idle")
-    async def move(
-        self, session: str, *, model: ModelName | None = None, by: _Who = "HTTP", key: str | None = None
-    ) -> SessionInfo:
-        """Let a session go on, from its next turn on, as its agent is now; nothing happens if it does already.
-
-        `model`: replaces the agent's own.
-        """
         ...

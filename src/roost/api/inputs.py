@@ -1,4 +1,4 @@
-"""Inputs of a session: messages, answers to approvals, a program's events, timers, pins."""
+"""Inputs of a session: messages, answers to approvals, a program's events, timers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ MEDIA_BYTES = 32 * 1024 * 1024
 """Most bytes of a message, which may hold pictures."""
 _Text = Annotated[str, Meta(min_length=1)]
 _TIMER = "/sessions/{session}/timers/{timer}"
-_PIN = "/sessions/{session}/pins/{key}"
 
 
 class InputsApi(Protocol):
@@ -88,16 +87,6 @@ class InputsApi(Protocol):
 
         Either `due` (seconds since 1970) or `in` (seconds from now).
         """
-        ...
-
-    @PUT(_PIN, 202, body="PinBody", errors=(404,))
-    async def pin(self, session: str, key: str, text: _Text) -> AcceptedInput:
-        """Keep a text word for word, whatever leaves the model's context."""
-        ...
-
-    @DELETE(_PIN, 202, errors=(404,))
-    async def unpin(self, session: str, key: str) -> AcceptedInput:
-        """Take a pin away."""
         ...
 
     @DELETE(_TIMER, 202, errors=(404,))

@@ -15,12 +15,10 @@ from roost.operation import DELETE, GET, POST
 if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
     from roost.api.session_contents import EventPage, Transcript, WaitingCalls
-    from roost.kernel.compaction_result import Compacted
     from roost.log.session_views import SessionView
 
 LATER = {
     "AgentSpec": "roost.agent.definition",
-    "Compacted": "roost.kernel.compaction_result",
     "Event": "roost.log.events",
     "EventPage": "roost.api.session_contents",
     "SessionView": "roost.log.session_views",
@@ -56,10 +54,6 @@ def _controlled(info: SessionInfo, given: Mapping[str, Any]) -> int:
     action = given["action"]
     reached = info.phase == "idle" if action == "cancel" else info.state == _AIM.get(action)
     return 200 if reached or not info.pending else 202
-
-
-def _compacted(done: Compacted, given: Mapping[str, Any]) -> int:
-    return 202 if done.compaction.outcome == "waits" else 200
 
 
 class SessionsApi(Protocol):
@@ -135,11 +129,6 @@ class SessionsApi(Protocol):
     @GET("/sessions/{session}/approvals", errors=(404,))
     async def approvals(self, session: str) -> WaitingCalls:
         """Calls that wait for a person, in the session and in all that come from it."""
-        ...
-
-    @POST("/sessions/{session}/compact", (200, 202), status=_compacted, errors=(404, 409), keyed=True, adopts="always")
-    async def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted:
-        """Make what the model sees smaller: a summary takes the place of earlier messages. 202: it waits."""
         ...
 
     @POST(

@@ -10,6 +10,7 @@ FEATURE_COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "costs": ("budgets", "Show the costs of a month: limits, users, agents, models."),
     },
     "Sessions": {
+        "compact": ("compaction", "Make the context of sessions smaller."),
         "export": ("exchange", "Write a session to a file; by default the newest session."),
         "import": ("exchange", "Make a session from a file that Roost, Claude Code or Codex wrote."),
     },

@@ -32,7 +32,6 @@ GROUPS: dict[str, dict[str, str]] = {
         "stop": "Stop sessions; they take no more messages.",
         "start": "Start stopped sessions again.",
         "trust": "Clear the untrusted-content mark of sessions.",
-        "compact": "Make the context of sessions smaller.",
         "checkpoint": "Save a session as a checkpoint.",
         "checkpoints": "List a session's checkpoints.",
         "diff": "Show what changed in a session's files since a checkpoint, or between two.",
@@ -67,7 +66,7 @@ _FEATURES = {name: feature for commands in FEATURE_COMMANDS.values() for name, (
 _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
-    "trust": "control", "compact": "control",
+    "trust": "control",
     "checkpoint": "travel", "checkpoints": "travel", "diff": "travel", "rollback": "travel", "fork": "travel",
     "rm": "control", "drain": "nodes", "ps": "listing", "version": "listing", "reload": "config",
     "serve-model": "serve_model",

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from roost.api.node import NodeApi
     from roost.api.sessions import SessionsApi
     from roost.features.budgets.api import CostsApi
+    from roost.features.compaction.api import CompactionApi
     from roost.features.exchange.api import ExchangeApi
     from roost.features.memory.api import MemoryApi
     from roost.features.schedules.api import SchedulesApi
+    from roost.features.upgrades.api import UpgradesApi
 
 
 class Rooms:
@@ -30,6 +32,10 @@ class Rooms:
     @cached_property
     def checkpoints(self) -> CheckpointsApi:
         return self._room("roost.api.checkpoints", "CheckpointsApi")
+
+    @cached_property
+    def compaction(self) -> CompactionApi:
+        return self._room("roost.features.compaction.api", "CompactionApi")
 
     @cached_property
     def configuration(self) -> ConfigurationApi:
@@ -66,3 +72,7 @@ class Rooms:
     @cached_property
     def sessions(self) -> SessionsApi:
         return self._room("roost.api.sessions", "SessionsApi")
+
+    @cached_property
+    def upgrades(self) -> UpgradesApi:
+        return self._room("roost.features.upgrades.api", "UpgradesApi")

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from roost.api.shapes import AcceptedInput
     from roost.features.budgets.cost_report import By, Costs
     from roost.features.budgets.reconcile import Reconciled
+    from roost.features.compaction.api import Compacted
     from roost.features.exchange.conversation_items import Brought, Format, Source
     from roost.features.memory.api import FactPage, SpaceList, Undone
     from roost.features.schedules.api import Ordered, Outbox, ScheduleList, ScheduleView
     from roost.kernel.checkpoint_views import FilesDiff, Travelled
-    from roost.kernel.compaction_result import Compacted
     from roost.kernel.settings import Reloaded, Revision, Value
     from roost.log.content import UserPart
     from roost.log.facts import Category, Fact, Purged
@@ -74,6 +74,15 @@ if TYPE_CHECKING:
             key: str | None = None,
         ) -> SessionInfo: ...
 
+    class SyncCompaction(Protocol):
+        """`roost.features.compaction.api.CompactionApi`."""
+
+        def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted: ...
+
+        def pin(self, session: str, key: str, text: str) -> AcceptedInput: ...
+
+        def unpin(self, session: str, key: str) -> AcceptedInput: ...
+
     class SyncConfiguration(Protocol):
         """`roost.api.configuration.ConfigurationApi`."""
 
@@ -84,10 +93,6 @@ if TYPE_CHECKING:
         def history(self, *, before: int | None = None, limit: int = 50) -> History: ...
 
         def reload(self) -> Reloaded: ...
-
-        def move(
-            self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
-        ) -> SessionInfo: ...
 
     class SyncCosts(Protocol):
         """`roost.features.budgets.api.CostsApi`."""
@@ -158,10 +163,6 @@ if TYPE_CHECKING:
             in_: float | None = None,
             key: str | None = None,
         ) -> AcceptedInput: ...
-
-        def pin(self, session: str, key: str, text: str) -> AcceptedInput: ...
-
-        def unpin(self, session: str, key: str) -> AcceptedInput: ...
 
         def clear_timer(self, session: str, timer: str) -> AcceptedInput: ...
 
@@ -301,10 +302,15 @@ if TYPE_CHECKING:
 
         def approvals(self, session: str) -> WaitingCalls: ...
 
-        def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted: ...
-
         def control(
             self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
+        ) -> SessionInfo: ...
+
+    class SyncUpgrades(Protocol):
+        """`roost.features.upgrades.api.UpgradesApi`."""
+
+        def move(
+            self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
         ) -> SessionInfo: ...
 
 
@@ -317,6 +323,10 @@ class SyncRooms:
     @cached_property
     def checkpoints(self) -> SyncCheckpoints:
         return self._room("roost.api.checkpoints", "CheckpointsApi")
+
+    @cached_property
+    def compaction(self) -> SyncCompaction:
+        return self._room("roost.features.compaction.api", "CompactionApi")
 
     @cached_property
     def configuration(self) -> SyncConfiguration:
@@ -353,3 +363,7 @@ class SyncRooms:
     @cached_property
     def sessions(self) -> SyncSessions:
         return self._room("roost.api.sessions", "SessionsApi")
+
+    @cached_property
+    def upgrades(self) -> SyncUpgrades:
+        return self._room("roost.features.upgrades.api", "UpgradesApi")

@@ -26,12 +26,13 @@ from roost.errors import Conflict, Invalid, NotFound
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
 from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
 from roost.ids import is_id
-from roost.kernel.sessions import Sessions, check_message
+from roost.kernel.sessions import check_message
 from roost.kernel.turn_watch import find_turn
 from roost.log import events as ev
 from roost.log.content import UserPart
 from roost.log.protocols import Accepted, SessionQuery
 from roost.log.tail import Follower
+from roost.runtime import Runtime
 
 REPEAT_SECONDS = 120.0
 """A request that is sent again within this time after its turn ended gets the same turn, unless this process has
@@ -95,8 +96,9 @@ class Conversations:
 
     What it remembers of earlier requests only saves reading the store: all of it may be lost at any time."""
 
-    def __init__(self, name: str, sessions: Sessions, agents: Callable[[str], Agent]) -> None:
-        self._name, self._sessions, self._agents = name, sessions, agents
+    def __init__(self, name: str, runtime: Runtime, agents: Callable[[str], Agent]) -> None:
+        self._name, self._agents = name, agents
+        self._sessions, self._upgrades = runtime.sessions, runtime.upgrades
         self._places = _Recent[bytes, _Place]()
         self._seats = _Recent[str, int]()
         self._delivered = _Recent[tuple[str, int], bool]()
@@ -393,7 +395,7 @@ class Conversations:
         """Let the session go on with the instructions of the request, if it has others."""
         agent = self._agent(talk)
         if (await self._sessions.get(session)).version != agent.version:
-            await self._sessions.move(session, agent, by=self._name)
+            await self._upgrades.move_to(session, agent, by=self._name)
 
 
 class _Recent(OrderedDict[K, V], Generic[K, V]):

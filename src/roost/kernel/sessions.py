@@ -9,18 +9,15 @@ from typing import Any
 
 import msgspec
 
-from roost.agent.definition import Agent, AgentSpec, encode_spec
+from roost.agent.definition import Agent, AgentSpec
 from roost.agent.known_files import known_files
 from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
-from roost.features.compaction.events import PinInput
-from roost.features.upgrades.events import MoveInput
 from roost.ids import is_id
 from roost.kernel.checkpoints import Travels
-from roost.kernel.compaction_result import Compacted, until_compacted, waiting
 from roost.kernel.lineage import below
 from roost.kernel.node import Node
-from roost.kernel.placement import PartsUnknown, needs
+from roost.kernel.placement import PartsUnknown
 from roost.kernel.state_loader import load_state
 from roost.kernel.stream import frames
 from roost.kernel.timer_names import check_timer
@@ -43,7 +40,6 @@ from roost.log.session_views import FileDiff, PendingApproval, RunningJob, Sessi
 from roost.log.tail import Follower, follow
 from roost.models.tool_arguments import misfit
 from roost.policy.vault import Vault
-from roost.tools.pins import MOST, fits
 from roost.validated import WrongValue
 
 TEXT_BYTES = 1024 * 1024
@@ -51,8 +47,6 @@ TEXT_BYTES = 1024 * 1024
 _ENDED = b'{"type":"turn.completed"'
 _LOOKED = 64
 """Events at a log's end that are searched for the end of the last turn."""
-_PLACES = ("home:", "folder:")
-"""Needs that name the location of a session's files: these do not change."""
 _APPLIED = b'{"type":"control.applied"'
 
 
@@ -109,24 +103,12 @@ class Sessions(Travels):
         self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
     ) -> SessionInfo:
         """Start, pause, resume, cancel, stop, trust or `compact`. Returns when the order took effect, or after `wait`
-        seconds (10, for a compaction 45) with the order accepted and still pending."""
-        if action == "compact":
-            return await self.compact(session, key=key, wait=45.0 if wait is None else wait)
+        seconds (10) with the order accepted and still pending. A compaction has begun then, and not ended."""
         head = (await self._store.sessions.get(session)).head
         accepted = await self._accept(session, ControlInput(action), key)
         if not accepted.duplicate and (wait is None or wait > 0):
             await self._until(session, _APPLIED, accepted, head, 10.0 if wait is None else wait)
         return await self._store.sessions.get(session)
-
-    async def compact(self, session: str, *, key: str | None = None, wait: float = 45.0) -> Compacted:
-        """Compact the model's context and return the result; after `wait` seconds, report it as pending."""
-        info, state = await self._state(session)
-        accepted = await self._accept(session, ControlInput("compact"), key)
-        after = state.base if accepted.duplicate else info.head
-        done = await until_compacted(self._store, session, accepted.id, after, wait) if wait > 0 else None
-        info, state = await self._state(session)
-        came = done or waiting(state.tokens, turn=state.turn is not None)
-        return Compacted(**msgspec.structs.asdict(info), compaction=came)
 
     async def approve(
         self,
@@ -215,28 +197,6 @@ class Sessions(Travels):
         """Put a program's own event into the session's log."""
         return await self._accept(session, EmitInput(name, data), key)
 
-    async def move(
-        self, session: str, agent: Agent | None = None, *, key: str | None = None, by: str | None = None
-    ) -> Accepted | None:
-        """Move the session to its agent's present definition on this node, or to a `variant` of it, from its next turn
-        on. A paused session moves when it is resumed. Returns None when it has that definition already and no input
-        waits. Raises `Invalid` for another agent or one not known here, `Conflict` when the session is stopped or
-        failed, `NotFound`, `IsolationUnavailable`."""
-        info = await self._store.sessions.get(session)
-        chosen = agent or self._node.agents.get(info.agent)
-        if chosen.name != info.agent:
-            raise Invalid(f"session {session!r} is of the agent {info.agent!r} and cannot become one of another")
-        await self._node.sandboxes.demand(chosen.spec.isolation, self._node.membership.offered)
-        wanted = needs(chosen, info.workspace, self._node.place, self._node.membership.offered)
-        if stays := tuple(tag for tag in info.needs if tag.startswith(_PLACES)):
-            wanted = (*(tag for tag in wanted if not tag.startswith(_PLACES)), *stays)
-        there = info.version == chosen.spec.version and set(info.needs) == set(wanted) and not info.pending
-        if there and info.state not in ("stopped", "error"):
-            return None
-        await self._node.membership.announce(wanted)
-        order = MoveInput(chosen.spec.version, msgspec.Raw(encode_spec(chosen.spec)), wanted, by)
-        return await self._accept(session, order, key)
-
     async def set_timer(self, session: str, timer: str, due: float, text: str, *, key: str | None = None) -> Accepted:
         """Send `text` to the agent at wall time `due` (seconds since 1970), exactly once, also after crashes."""
         check_timer(timer)
@@ -245,19 +205,6 @@ class Sessions(Travels):
     async def clear_timer(self, session: str, timer: str) -> Accepted:
         check_timer(timer)
         return await self._accept(session, SetTimerInput(timer, None), None)
-
-    async def pin(self, session: str, key: str, text: str | None, *, by: str = "a person") -> Accepted:
-        """Pin `text` under `key`, so that it stays in the model's context word for word; None removes the pin. The
-        model sees the change with the next message. The key `task` replaces the session's first message. Raises
-        `Invalid`, `NotFound`, `TooLarge`."""
-        if not is_id(key):
-            raise Invalid(f"{key!r} cannot name a pin: use letters, digits and ._:- (at most 128)")
-        if text is not None and not text.strip():
-            raise Invalid("the text is empty; remove a pin with None", code="empty_message")
-        _, state = await self._state(session)
-        if text is not None and not fits(state.pinned, key, text):
-            raise TooLarge(f"all pins together have at most {MOST} characters; remove a pin or shorten one")
-        return await self._accept(session, PinInput(key, text, by), None)
 
     async def get(self, session: str) -> SessionInfo:
         return await self._store.sessions.get(session)

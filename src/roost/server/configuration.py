@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from roost.api.configuration import Configuration, ConfigurationApi, History
 from roost.kernel.settings import Reloaded, Revision, Value
-from roost.log.session_info import SessionInfo
 from roost.runtime import Runtime
 
 
@@ -28,11 +27,3 @@ class ConfigurationService(ConfigurationApi):
 
     async def reload(self) -> Reloaded:
         return await self._runtime.configuration.reload()
-
-    async def move(
-        self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
-    ) -> SessionInfo:
-        sessions = self._runtime.sessions
-        agent = sessions.variant((await sessions.get(session)).agent, model=model)
-        await sessions.move(session, agent, key=key, by=by)
-        return await sessions.get(session)

@@ -116,12 +116,6 @@ class InputService(InputsApi):
         _check_timer(timer)
         return _accepted(await self._sessions.clear_timer(session, timer))
 
-    async def pin(self, session: str, key: str, text: str) -> AcceptedInput:
-        return _accepted(await self._sessions.pin(session, key, text))
-
-    async def unpin(self, session: str, key: str) -> AcceptedInput:
-        return _accepted(await self._sessions.pin(session, key, None))
-
 
 def _accepted(accepted: Accepted) -> AcceptedInput:
     return AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=accepted.head)

@@ -10,7 +10,6 @@ import msgspec
 from roost.api.session_contents import Entry, EventPage, Transcript, WaitingCalls
 from roost.api.sessions import SessionPage, SessionsApi, SessionTree
 from roost.errors import Busy, Conflict, Invalid
-from roost.kernel.compaction_result import Compacted
 from roost.log.frames import Frame
 from roost.log.protocols import SessionQuery
 from roost.log.session_info import ControlAction, SessionInfo, SessionState
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 STREAMS = 1000
 """Most streams open at once. A reader that reads nothing holds up to a megabyte until it is disconnected."""
-_COMPACTS = 45.0
 
 
 class SessionService(SessionsApi):
@@ -113,9 +111,6 @@ class SessionService(SessionsApi):
 
     async def approvals(self, session: str) -> WaitingCalls:
         return WaitingCalls(approvals=await self._sessions.approvals(session))
-
-    async def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted:
-        return await self._sessions.compact(session, key=key, wait=_COMPACTS if wait is None else wait)
 
     async def control(
         self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None

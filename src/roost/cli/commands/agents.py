@@ -121,7 +121,7 @@ def _moved(node: Node, session: str) -> tuple[_End, str]:
     present = _present(node, info.agent)
     if info.version == present and not info.pending:
         return "already", f"is already at version {present} of its agent"
-    node.configuration.move(session, by=who())
+    node.upgrades.move(session, by=who())
     deadline = time.monotonic() + (_PATIENCE if info.state == "running" and info.phase == "idle" else 0.0)
     while (info := node.info(session)).version != present and time.monotonic() < deadline:
         time.sleep(0.05)

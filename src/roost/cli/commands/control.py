@@ -1,9 +1,9 @@
-"""`roost pause`, `resume`, `cancel`, `stop`, `start`, `trust`, `compact` and `rm`."""
+"""`roost pause`, `resume`, `cancel`, `stop`, `start`, `trust` and `rm`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,16 +18,13 @@ from roost.log.session_info import ControlAction, SessionInfo
 from roost.terminal_text import clean
 
 if TYPE_CHECKING:
-    from roost.agent.options import By
     from roost.cli.node import Node
     from roost.kernel.checkpoint_views import Travelled
-    from roost.kernel.compaction_result import Compacted, Compaction
 
-_BY: dict[By, str] = {"model": "the model", "plain": "rule"}
 _AIMS: dict[ControlAction, str] = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
 
 
-def _each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], object], *, as_json: bool) -> int:
+def for_each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], object], *, as_json: bool) -> int:
     """Apply `work` to each session; an error of one does not stop the others."""
     node = app.node()
     failed = 0
@@ -56,7 +53,7 @@ def _control(app: App, sessions: tuple[str, ...], action: ControlAction, *, as_j
             say(f"{short(session)} {_now(info, action, daemon=node.daemon, busy=busy)}")
         return info
 
-    return _each(app, sessions, one, as_json=as_json)
+    return for_each(app, sessions, one, as_json=as_json)
 
 
 def _now(info: SessionInfo, action: ControlAction, *, daemon: bool, busy: bool) -> str:
@@ -116,7 +113,7 @@ def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool
             say_files(done)
         return done
 
-    return _each(app, sessions, one, as_json=as_json)
+    return for_each(app, sessions, one, as_json=as_json)
 
 
 cancel = _command(
@@ -142,45 +139,6 @@ trust = _command(
 )
 
 
-@command("compact")
-@sessions_argument
-@as_json
-def compact(app: App, sessions: tuple[str, ...], as_json: bool) -> int:
-    """Make the context of sessions smaller.
-
-    A summary replaces the earlier messages that the model sees; the log keeps them. Roost also does this when the
-    model's window fills up.
-    """
-
-    def one(node: Node, session: str) -> Compacted:
-        done = node.sessions.compact(session)
-        if not as_json:
-            say(f"{short(session)} {_came(done.compaction)}")
-        return done
-
-    return _each(app, sessions, one, as_json=as_json)
-
-
-def _came(done: Compaction) -> str:
-    there, why = f"about {done.before} tokens of messages", clean(done.why or "")
-    match done.outcome:
-        case "smaller":
-            by = f"; {done.messages} messages became a summary by {_BY[done.by or 'plain']}" if done.messages else ""
-            outputs = f"; {done.outputs} outputs of tools were left out" if done.outputs else ""
-            other = f" (not the model's: {why})" if why and done.messages else ""
-            return f"from about {done.before} to {done.after} tokens of messages{by}{other}{outputs}"
-        case "nothing":
-            return f"{there}: nothing to compact, all of them stay word for word"
-        case "no_gain":
-            return f"{there}: not compacted: {why}"
-        case "cut_off":
-            return f"{there}: not compacted: {why}; ask again"
-        case "waits":
-            return f"{there}: not compacted yet: {why}"
-        case _:
-            assert_never(done.outcome)
-
-
 @command("rm")
 @sessions_argument
 @click.option("--force", "-f", is_flag=True, help="Do not ask.")
@@ -201,4 +159,4 @@ def rm(app: App, sessions: tuple[str, ...], force: bool, as_json: bool) -> int:
             say(f"{short(session)} deleted")
         return {"session": session, "deleted": True}
 
-    return _each(app, sessions, one, as_json=as_json)
+    return for_each(app, sessions, one, as_json=as_json)

@@ -62,7 +62,7 @@ class _Service:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._agents = api.runtime.agents
-        self._conversations = Conversations(DOOR.name, api.sessions, self._agents.get)
+        self._conversations = Conversations(DOOR.name, api.runtime, self._agents.get)
 
     async def models(self, scope: Scope, receive: Receive) -> ReplyCall:
         return json(200, {"object": "list", "data": await self._listed()})
