@@ -33,12 +33,10 @@ class Renderer:
         silent: bool = False,
         inputs: bool = False,
         spin: bool = False,
-        results: bool = True,
     ) -> None:
         self._quiet = quiet or silent
         self._silent = silent
         self._inputs = inputs
-        self._results = results
         self._spin = spin and sys.stderr.isatty() and not self._quiet
         self._working = Working()
         self._shown = 0
@@ -208,7 +206,7 @@ class Renderer:
 
     def _outcome(self, event: ev.ToolCompleted) -> None:
         self._working.end()
-        if self._results and not self._quiet and event.outcome != "denied":
+        if not self._quiet and event.outcome != "denied":
             self.fresh_line()
             name = f"{self._calls[event.call][0]}: " if len(self._calls) > 1 and event.call in self._calls else ""
             note(result_lines(event.parts, prefix=_MARKS.get(event.outcome, "") + name))

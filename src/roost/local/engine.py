@@ -90,10 +90,9 @@ class Engine:
     that it had not begun to answer is made again.
     """
 
-    def __init__(self, locate: Locate, settings: Settings, *, report: cache.Report | None = None) -> None:
+    def __init__(self, locate: Locate, settings: Settings) -> None:
         self._locate = locate
         self._settings = settings
-        self._report = report
         self._reset()
 
     def _reset(self) -> None:
@@ -323,8 +322,6 @@ class Engine:
                 raise _Abandoned
             if progress.stage != "checking":
                 job.deliver(Progress("fetching", progress.done, progress.total))
-            if self._report is not None:
-                self._report(progress)
 
         source = self._locate(report)
         settings = applied(self._settings, source.tuned)

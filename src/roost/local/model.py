@@ -36,8 +36,8 @@ _RETRYABLE = frozenset({"busy", "deadline", "weights_missing", "out_of_memory", 
 
 class LocalModel:
     """`name`: a model of the catalog, the path of a `.gguf` file, or None for the default (`resolve` has the rules).
-    Settings not given come from the environment. Nothing is fetched or loaded before the first call; `report` hears of
-    the fetching, from another thread. Raises `NotFound`, `ConfigError`."""
+    Settings not given come from the environment. Nothing is fetched or loaded before the first call.
+    Raises `NotFound`, `ConfigError`."""
 
     def __init__(
         self,
@@ -47,7 +47,6 @@ class LocalModel:
         context: int | None = None,
         deadline: float | None = None,
         idle: float | None = None,
-        report: Report | None = None,
     ) -> None:
         self._weights = resolve(name)
         if isinstance(self._weights, Weights) and self._weights.kind != "chat":
@@ -55,7 +54,6 @@ class LocalModel:
         chosen = from_environment(threads=threads, context=context, deadline=deadline, idle=idle)
         window = min(chosen.context, self._weights.window) if isinstance(self._weights, Weights) else chosen.context
         self._settings: Settings = msgspec.structs.replace(chosen, context=window)
-        self._report = report
         self._engine: Engine | None = None
 
     @property
@@ -142,7 +140,7 @@ class LocalModel:
 
     def _acquire(self) -> Engine:
         if self._engine is None:
-            self._engine = shared.acquire(self._key, lambda: Engine(self._locate, self._settings, report=self._report))
+            self._engine = shared.acquire(self._key, lambda: Engine(self._locate, self._settings))
         return self._engine
 
     def _locate(self, report: Report) -> Source:

@@ -35,18 +35,17 @@ class Plan(NamedTuple):
 
 
 class Underway:
-    """A call in flight. Call `touch` whenever a part of its answer arrives. `now`: a monotonic clock. `provider_id`:
-    the provider's id of the answer, once known."""
+    """A call in flight. Call `touch` whenever a part of its answer arrives. `provider_id`: the provider's id of the
+    answer, once known."""
 
-    def __init__(self, plan: Plan, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._now = now
-        self._last = now()
+        self._last = time.monotonic()
         self._silent = 0.0
         self.provider_id: str | None = None
 
     def touch(self) -> None:
-        self._silent, self._last = self._silence(), self._now()
+        self._silent, self._last = self._silence(), time.monotonic()
 
     def cost(self) -> int:
         """Return the highest cost until now: its input, the received output, and what the model may have written in
@@ -56,7 +55,7 @@ class Underway:
         return min(plan.most, plan.base + math.ceil(tokens * plan.token))
 
     def _silence(self) -> float:
-        gap = self._now() - self._last
+        gap = time.monotonic() - self._last
         return self._silent + (gap if gap > _SILENCE else 0.0)
 
 

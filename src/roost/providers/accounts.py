@@ -75,9 +75,9 @@ class Models:
         """Servers named by a `.env` file that the operator was warned of."""
 
     @classmethod
-    def at_home(cls, home: Path | None, *, wrap: Wrap | None = None) -> Models:
+    def at_home(cls, home: Path | None) -> Models:
         """Read the environment, and the `models.toml` of this home and of `ROOST_MODELS`. Raises `ConfigError`."""
-        return cls(config=load_config(home, os.environ), wrap=wrap)
+        return cls(config=load_config(home, os.environ))
 
     @property
     def catalog(self) -> Catalog:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -41,15 +41,12 @@ class Routed(Whole):
         here: ProcessModels,
         profiles: Profiles,
         profile: str | None = None,
-        *,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         if profile is not None:
             profiles.get(profile)
         self._here = here
         self._profiles = profiles
         self._fixed = profile
-        self._now = now
         self._union: tuple[str, float, Profile] | None = None
 
     @property
@@ -58,7 +55,7 @@ class Routed(Whole):
 
     @property
     def profile(self) -> Profile:
-        now, name = self._now(), self._fixed or self._profiles.name
+        now, name = time.monotonic(), self._fixed or self._profiles.name
         if self._union is None or self._union[0] != name or now >= self._union[1]:
             self._union = (name, now + FRESH, self._joined(self._profiles.get(name)))
         return self._union[2]

@@ -33,11 +33,10 @@ class ProcessSandbox:
     Each command has a thread while it runs and costs about 4 ms; between commands nothing is held.
     """
 
-    def __init__(self, *, marker: str, quota: Quota | None = None, memory_bytes: int | None = None) -> None:
+    def __init__(self, *, marker: str, memory_bytes: int | None = None) -> None:
         """`memory_bytes`: of one command with all its processes; by default three quarters of the machine's."""
         self._marker = marker
         self._memory = machine_memory()[0] * 3 // 4 or None if memory_bytes is None else memory_bytes
-        self._quota = quota or Quota()
         self._running: dict[Command, Future[ExecResult]] = {}
         self._closed = threading.Event()
         self._user: tuple[User, Path] | None = None
@@ -71,7 +70,7 @@ class ProcessSandbox:
         if not argv:
             raise SandboxError("exec needs at least the name of a program in `argv`")
         command = Command(
-            argv, cwd, env, stdin, quota or self._quota, self._marker, memory=self._memory, before=self._before(cwd)
+            argv, cwd, env, stdin, quota or Quota(), self._marker, memory=self._memory, before=self._before(cwd)
         )
         done = self._start(command)
         if stop is not None:

@@ -32,14 +32,12 @@ class SnapshotSync:
     to this home alone, for rollbacks, and the files never move to another node. `owners`: the users of workspaces,
     where the daemon is root. `close` stops all running work; the next owner of a session repeats it."""
 
-    def __init__(
-        self, snapshots: Snapshots, *, patience: float = 8.0, home: bool = False, owners: Owners | None = None
-    ) -> None:
+    def __init__(self, snapshots: Snapshots, *, home: bool = False, owners: Owners | None = None) -> None:
         self.snapshots = snapshots
         self.home = home
         self.owners = owners
         self.prepares = not isinstance(snapshots, PortableSnapshots)
-        self.patience = patience
+        self.patience = 8.0
         self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
         self.stops: set[Event] = set()
 

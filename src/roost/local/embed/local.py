@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from roost.errors import RoostError
-from roost.local.cache import Progress, Report
+from roost.local.cache import Progress
 from roost.local.catalog import EMBEDDING, Weights, lookup
 from roost.local.embed.base import Embedding, EmbedFailed, Vector
 from roost.log.content import ErrorData, Usage
@@ -33,12 +33,11 @@ _TOKENS = 1_024
 
 
 class LocalEmbedder:
-    """Keeps the contract of `Embedder`. Nothing is fetched or loaded before the first text; `report` hears of the
-    fetching, from another thread. The weights are mapped from their file and shared by all processes."""
+    """Keeps the contract of `Embedder`. Nothing is fetched or loaded before the first text. The weights are mapped from
+    their file and shared by all processes."""
 
-    def __init__(self, weights: Weights | None = None, *, report: Report | None = None) -> None:
+    def __init__(self, weights: Weights | None = None) -> None:
         self._weights = weights or lookup(EMBEDDING)
-        self._report = report
         self._loaded: _Loaded | None = None
         self._loading: _Loading | None = None
 
@@ -95,8 +94,6 @@ class LocalEmbedder:
         def report(progress: Progress) -> None:
             if gone.is_set():
                 raise _Abandoned
-            if self._report is not None:
-                self._report(progress)
 
         return MiniLM.load(ensure(self._weights, progress=report)), WordPiece.load()
 

@@ -23,6 +23,7 @@ from roost.models.profile import MediaKind, MediaLimit
 from roost.models.wire_body import kind_of
 
 _SCHEMES = frozenset({"http", "https", "gs"})
+_ENTRIES = 4_096
 _LOOSE: frozenset[MediaKind] = frozenset({"audio", "video", "file"})
 """Kinds with formats that the first bytes do not identify."""
 
@@ -46,11 +47,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 class Verdicts:
     """Cache of verdicts by content, so that a picture in a long conversation is checked and scaled once. Thread safe.
-    Keeps the newest entries, up to `most` bytes of converted media."""
+    Keeps the newest `_ENTRIES`, up to `most` bytes of converted media."""
 
-    def __init__(self, most: int = 64 * 1024 * 1024, entries: int = 4_096) -> None:
+    def __init__(self, most: int = 64 * 1024 * 1024) -> None:
         self._most = most
-        self._entries = entries
         self._size = 0
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._lock = threading.Lock()
@@ -75,7 +75,7 @@ class Verdicts:
                 return
             self._known[key] = verdict
             self._size += _weight(verdict)
-            while self._size > self._most or len(self._known) > self._entries:
+            while self._size > self._most or len(self._known) > _ENTRIES:
                 _, old = self._known.popitem(last=False)
                 self._size -= _weight(old)
 

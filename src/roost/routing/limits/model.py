@@ -70,19 +70,11 @@ class Limited(ModelWrapper):
     `ELSEWHERE` when another model may be asked (`meta["others"]`), fails as `rate_limited` with `retry_after`, before
     anything is sent. A call that is not sent for another reason is given back. This layer is outside `Charging` and
     inside retry: every attempt is a call, and nothing is reserved while it waits.
-    estimate: returns a request's tokens, input and answer; the usage replaces it once known.
     """
 
-    def __init__(
-        self,
-        inner: Model,
-        limiters: Sequence[Limiter],
-        *,
-        estimate: Callable[[Request, Profile], float] | None = None,
-    ) -> None:
+    def __init__(self, inner: Model, limiters: Sequence[Limiter]) -> None:
         super().__init__(inner)
         self._limiters = tuple(limiters)
-        self._estimate = estimate or estimate_tokens
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         permits: list[Permit] = []
@@ -114,7 +106,7 @@ class Limited(ModelWrapper):
     async def _acquire(self, request: Request, permits: list[Permit]) -> Failed | None:
         if not self._limiters:
             return None
-        tokens = self._estimate(request, self.profile)
+        tokens = estimate_tokens(request, self.profile)
         patience = ELSEWHERE if "others" in request.meta else None
         try:
             for limiter in self._limiters:

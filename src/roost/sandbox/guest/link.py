@@ -95,10 +95,10 @@ class Job:
     def resize(self, columns: int, rows: int) -> None:
         self._link.send("resize", self.id, size=(columns, rows))
 
-    def grant(self, count: int, fd: int = 1) -> None:
-        """Allow `count` more bytes of output."""
-        self._may[fd] = (self._may[fd] or 0) + count
-        self._link.send("credit", self.id, fd=fd, n=count)
+    def grant(self, count: int) -> None:
+        """Allow `count` more bytes of standard output."""
+        self._may[1] = (self._may[1] or 0) + count
+        self._link.send("credit", self.id, fd=1, n=count)
 
     def heard(self, head: _Head, body: bytes) -> None:
         match head.t:
