@@ -364,7 +364,7 @@ async def test_an_event_of_a_program_waits_until_the_call_is_known(tmp_path: Pat
 async def test_what_cuts_the_model_off_ends_them(tmp_path: Path, how: str) -> None:
     eyes, never = Eyes(), asyncio.Event()
     model = Told([piece(0, LOOK, "look"), never], END)
-    limits = Limits(seconds=0.3) if how == "deadline" else None
+    limits = Limits(seconds=0.3) if how == "deadline" else Limits()
     async with running(tmp_path, agent(model, eyes.tools(), limits=limits)) as runtime:
         session = await runtime.session("a")
         await session.send("go")
