@@ -88,7 +88,7 @@ class Travels(Ground):
     def compact(self, which: int, strike: Strike) -> None:
         session, _ = self.one(which)
 
-        order = lambda: self.runtime.sessions.control(session, "compact")  # noqa: E731
+        order = lambda: self.runtime.compaction.compact(session)  # noqa: E731
         self.act(session, order, _compacted, Model.compact, strike=strike, sure=False)
         self.happened["by a model"] += self.count_of(session, _by_model)
 

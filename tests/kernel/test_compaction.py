@@ -190,7 +190,7 @@ async def test_a_summary_that_saves_nothing_is_refused(tmp_path: Path) -> None:
         for number in range(3):
             await session.ask(f"{number}?")
         before = await runtime.sessions.transcript(session.id)
-        await runtime.sessions.control(session.id, "compact")
+        await runtime.compaction.compact(session.id)
         done = outcome(await events(session, runtime))
         assert clerk.summaries == 1
         assert (done.upto, done.by, done.before) == (0, None, done.after)
@@ -324,7 +324,7 @@ async def test_two_orders_at_once_are_two_compactions_after_each_other(tmp_path:
         await session.ask(TASK)
         for number in range(4):
             await session.ask(f"question {number} {LONG}")
-        await asyncio.gather(*(runtime.sessions.control(session.id, "compact") for _ in range(4)))
+        await asyncio.gather(*(runtime.compaction.compact(session.id) for _ in range(4)))
         log = kinds(await events(session, runtime))
         steps = [kind for kind in log if kind.startswith(("compaction.", "context."))]
         assert steps[:2] == ["compaction.started", "context.compacted"]
@@ -341,7 +341,7 @@ async def test_it_is_made_whatever_the_session_s_state(tmp_path: Path, action: A
         for number in range(4):
             await session.ask(f"question {number} {LONG}")
         state = (await runtime.sessions.control(session.id, action)).state
-        info = await runtime.sessions.control(session.id, "compact")
+        info = await runtime.compaction.compact(session.id)
         assert info.state == state
         assert outcome(await events(session, runtime)).by == "model"
 
@@ -433,14 +433,14 @@ async def test_a_person_may_ask_for_it(tmp_path: Path) -> None:
     clerk = Clerk(Answer(text="we spoke of birds"))
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
-        await runtime.sessions.control(session.id, "compact")
+        await runtime.compaction.compact(session.id)
         assert outcome(await events(session, runtime)).upto == 0, "there was nothing to make smaller"
         await session.ask(TASK)
         for number in range(4):
             await session.ask(f"question {number} {LONG}")
         before = (await session.inspect()).context_tokens
         head = (await runtime.sessions.get(session.id)).head
-        await runtime.sessions.control(session.id, "compact")
+        await runtime.compaction.compact(session.id)
         assert (await session.inspect()).context_tokens < before * 0.7
         assert clerk.summaries == 1
         await session.ask("go on")
@@ -468,7 +468,7 @@ async def test_it_is_made_smaller_while_a_call_waits_for_a_person(tmp_path: Path
             await session.ask(f"question {number} {LONG}")
         await session.send("act")
         waiting = await until(session, ev.ApprovalRequested)
-        await runtime.sessions.control(session.id, "compact")
+        await runtime.compaction.compact(session.id)
         await runtime.sessions.approve(session.id, waiting.call, "approve")
         await until(session, ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head - 1)
         log = await events(session, runtime)
@@ -498,7 +498,7 @@ async def test_what_is_pinned_stays_word_for_word(tmp_path: Path) -> None:
         assert f"- rule: {rule}" in block
         assert "pin rule" not in [text_of(one) for one in clerk.requests[-1].messages], "another task is pinned"
         await session.ask("unpin rule")
-        await runtime.sessions.control(session.id, "compact")
+        await runtime.compaction.compact(session.id)
         await session.ask("go on")
         block = next(text for text in map(text_of, clerk.requests[-1].messages) if "in short" in text)
         assert "- rule:" not in block

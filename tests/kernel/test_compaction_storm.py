@@ -119,12 +119,12 @@ async def test_any_order_of_things(tmp_path: Path, seed: int) -> None:
             if order == "restart":
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(talk.chance.random() * 0.05):
-                        await runtime.sessions.control("s", "compact", wait=5.0)
+                        await runtime.compaction.compact("s", wait=5.0)
                 await runtime.stop(grace=0.0)
                 runtime = await _up(tmp_path, clerk)
                 session = runtime.open("s")
             elif order == "compact":
-                await runtime.sessions.control("s", "compact")
+                await runtime.compaction.compact("s")
             else:
                 with contextlib.suppress(TurnFailed):
                     await session.ask(order)
