@@ -44,6 +44,13 @@ def load(part: str) -> tuple[ModuleType, ...]:
     return tuple(import_module(name) for name in names if find_spec(name) is not None)
 
 
+def tools() -> dict[str, str]:
+    """Return the names of all tools of features, each with the module that has it. A feature names its tools in `TOOLS`
+    of its `__init__.py`, so that no tool is imported before it is used."""
+    packages = [import_module(f"roost.features.{feature}") for feature in FEATURES]
+    return {name: f"{one.__name__}.tools" for one in packages for name in getattr(one, "TOOLS", ())}
+
+
 def doors() -> list[Any]:
     """Import all doors and return their instances of `roost.server.door.Door`, in order."""
     return [import_module(f"roost.doors.{name}.door").DOOR for name in DOORS]

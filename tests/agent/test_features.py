@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from roost.agent import feature, fold
 from roost.agent.state import State
 from roost.log import events as ev
 from roost.log import inputs
+from roost.tools.builtin import builtin_tool
 
 ORDER = {
     ("intents", "snapshots"): "a person may reject a turn before its files are restored",
@@ -62,3 +65,18 @@ def test_a_feature_overrides_only_seams() -> None:
     for one in feature.all_features():
         own = {name for name in vars(type(one)) if not name.startswith("_")}
         assert own <= seams | {"used", "takes", "begins"}, type(one)
+
+
+def test_the_tools_of_features_are_found_by_name() -> None:
+    found = {name: builtin_tool(name) for name in registry.tools()}
+    assert {"plan", "remember", "task", "pin", "read_history", "shell_start"} <= set(found)
+    assert all(tool is not None and tool.name == name for name, tool in found.items())
+
+
+def test_no_tool_of_a_feature_is_imported_before_it_is_used() -> None:
+    code = (
+        "import sys, roost.tools.builtin as builtin\n"
+        "assert 'plan' in builtin.BUILTIN\n"
+        "assert not [name for name in sys.modules if name.startswith('roost.features.') and name.count('.') > 2]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,6 +10,7 @@ import pytest
 from roost.agent.definition import Agent
 from roost.features.memory.duties import MemoryDuties
 from roost.features.memory.events import MemoryChanged, MemoryRecalled
+from roost.features.memory.recall import CallMemory
 from roost.kernel.check import check
 from roost.local.embed.base import Embedder
 from roost.log import events as ev
@@ -265,9 +266,9 @@ async def test_what_others_did_meanwhile_keeps_no_session_from_going_on(tmp_path
         @tool(safety="safe_write", inside=True)
         async def slowly(context: ToolContext) -> str:
             """Change two facts, slowly."""
-            assert context.memory is not None
-            one = await context.memory.update(boat, "The boat is blue", None)
-            two = await context.memory.remember("There is a cat", None, "fact", None, 1.0)
+            memory = context.port(CallMemory)
+            one = await memory.update(boat, "The boat is blue", None)
+            two = await memory.remember("There is a cat", None, "fact", None, 1.0)
             await runtime.memory.update(boat, "The boat is green")
             await runtime.memory.add("user:ann", "There is a cat")
             return f"{one.fact.id} {two.fact.id}"

@@ -49,8 +49,8 @@ class Stall(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unk
     repeats: the same calls with the same results. cycles: repetitions of a sequence of two to four steps. errors: steps
     in a row without a successful call (a command with a nonzero exit code is none). stale: steps in a row that each
     repeat an earlier one, in any order. poor: scores of 2 or less in a row that the model gave its own work
-    (`roost.tools.plan`). actions: taken one by one, each when the turn has stalled again: a hint to the model, more
-    effort, the stronger `model`, the end of the turn."""
+    (the tool `plan`). actions: taken one by one, each when the turn has stalled again: a hint, more effort, the
+    stronger `model`, the end of the turn."""
 
     repeats: _Most | None = 5
     cycles: _Most | None = 4

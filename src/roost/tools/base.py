@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import msgspec
 
 from roost.errors import ConfigError
 from roost.log.content import Replay, ResultPart, Text
-from roost.log.events import Goal
-from roost.log.protocols import Record
 from roost.models.request import ToolSpec
 from roost.policy.gate import Safety
 from roost.policy.touched_paths import Reach
@@ -20,12 +18,10 @@ from roost.tools.errors import ToolError
 from roost.workspace.files import Workspace
 
 if TYPE_CHECKING:
-    from roost.memory.ports import OwnMemory
     from roost.tools.background_jobs import Jobs
-    from roost.tools.delegation_ports import OwnAgents
 
+_P = TypeVar("_P")
 
-T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A tool name that every provider accepts."""
 
@@ -45,35 +41,6 @@ def _no_secret(name: str) -> str:
 
 def _confirmed() -> None:
     pass
-
-
-class History(Protocol):
-    """A session's own log. `head`: position of its last committed record."""
-
-    @property
-    def head(self) -> int: ...
-
-    async def read(self, after: int, limit: int) -> list[Record]:
-        """Return records as `Logs.read` does."""
-        ...
-
-
-class Pins(Protocol):
-    """The session's pins: texts kept word for word, by key."""
-
-    def all(self) -> Mapping[str, str]: ...
-
-    async def set(self, key: str, text: str | None) -> None:
-        """Set a pin, or remove it with None. Returns when it is committed."""
-        ...
-
-
-class Plans(Protocol):
-    """The sub-goals of the session's task."""
-
-    async def set(self, goals: Sequence[Goal], score: int | None, note: str) -> str:
-        """Set the plan. Returns the progress, for the model, when it is committed."""
-        ...
 
 
 class ToolContext(msgspec.Struct, kw_only=True):
@@ -100,19 +67,24 @@ class ToolContext(msgspec.Struct, kw_only=True):
     is masked; any other use of the value is the tool's responsibility."""
     jobs: Jobs | None = None
     """Programs of the session that run between its calls."""
-    history: History | None = None
-    pins: Pins | None = None
-    plans: Plans | None = None
-    memory: OwnMemory | None = None
-    agents: OwnAgents | None = None
     ports: dict[type, Any] = {}
-    """Ports of features by type, for `port`."""
+    """What the features of the session give to this call, by type."""
 
-    def port(self, kind: type[T]) -> T:
-        """Return the port of a feature. Raises `ToolError` where it is missing."""
-        if kind not in self.ports:
-            raise ToolError(f"this needs {kind.__name__}, which is not available here")
-        return self.ports[kind]
+    def give(self, port: object) -> None:
+        """Add a port. Features do so at the seam `equip`."""
+        self.ports[type(port)] = port
+
+    def find(self, kind: type[_P]) -> _P | None:
+        """Return the port of a type, or None if the session has none."""
+        return self.ports.get(kind)
+
+    def port(self, kind: type[_P], missing: str = "") -> _P:
+        """Return the port of a type. Raises `ToolError`, with the text `missing` if there is one, where it is not
+        available."""
+        found = self.find(kind)
+        if found is None:
+            raise ToolError(missing or f"this needs {kind.__name__}, which is not available here")
+        return found
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +113,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """Allow speculative calls: a tool that only reads, is local and is safe to repeat may start before the answer ends,
     in vain if the finished answer lacks the call. False for a tool that returns each thing only once."""
     delegates: bool = False
-    """It delegates tasks to other agents (`roost.tools.agents`): its call has the outcome of the task."""
+    """It delegates tasks to other agents (`roost.features.delegation.tools`): its call has the outcome of the task."""
 
     function: Callable[..., Any] | None = None
     """The function of a tool made by `@tool`; calling the tool calls it."""

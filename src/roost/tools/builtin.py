@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
+from roost import registry
 from roost.tools.base import Tool
 
 _MODULES = {
     "shell": ("shell",),
-    "shell_jobs": ("shell_start", "shell_output", "shell_stop"),
     "python": ("python",),
     "read": ("read_file",),
     "write": ("write_file",),
@@ -21,17 +21,12 @@ _MODULES = {
     "git": ("git_read", "git_write"),
     "web.fetch": ("web_fetch",),
     "web.search": ("web_search",),
-    "history": ("read_history",),
-    "pins": ("pin", "unpin"),
-    "plan": ("plan",),
     "calculate": ("calculate",),
-    "memory": ("remember", "recall", "update_memory", "forget"),
-    "agents": ("task", "cancel_task", "list_agents", "message_agent"),
 }
 """Maps modules of `roost.tools` to the tools that they define."""
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_HOMES = {name: f"roost.tools.{module}" for module, names in _MODULES.items() for name in names} | registry.tools()
 BUILTIN = tuple(_HOMES)
-"""The names of the built-in tools."""
+"""The names of the built-in tools, those of features last."""
 
 
 @cache
@@ -39,7 +34,7 @@ def builtin_tool(name: str) -> Tool | None:
     """Return a built-in tool, None for an unknown name. Imports it at first use: an agent without it does not pay."""
     if name not in _HOMES:
         return None
-    found: Tool = getattr(importlib.import_module(f"roost.tools.{_HOMES[name]}"), name)
+    found: Tool = getattr(importlib.import_module(_HOMES[name]), name)
     return found
 
 

@@ -39,7 +39,8 @@ class Compaction(Feature):
         return compact.shorten(session)
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:
-        context.history, context.pins = OwnLog(session), OwnPins(session, context)
+        context.give(OwnLog(session))
+        context.give(OwnPins(session, context))
 
 
 FEATURE = Compaction()

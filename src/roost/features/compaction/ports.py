@@ -13,7 +13,7 @@ from roost.tools.base import ToolContext
 
 
 class OwnLog:
-    """Implements `roost.tools.base.History`."""
+    """Read the session's own log. head: position of its last record."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -23,12 +23,13 @@ class OwnLog:
         return self._session.head
 
     async def read(self, after: int, limit: int) -> list[Record]:
+        """Return records as `Logs.read` does."""
         read = self._session.means.read
         return [] if read is None else await read(self._session.id, after=after, limit=limit)
 
 
 class OwnPins:
-    """Implements `roost.tools.base.Pins`."""
+    """The session's pins: texts kept word for word, by key."""
 
     def __init__(self, session: Session, context: ToolContext) -> None:
         self._session, self._context = session, context
@@ -37,6 +38,7 @@ class OwnPins:
         return self._session.state.part(CompactionState).pins
 
     async def set(self, key: str, text: str | None) -> None:
+        """Set a pin, or remove it with None. Returns when it is committed."""
         self._context.confirm()
         self._session.note(ContextPinned(at=time.time(), key=key, text=text))
         await self._session.flush_shielded()

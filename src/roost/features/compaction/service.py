@@ -11,13 +11,13 @@ from roost.api.shapes import AcceptedInput
 from roost.errors import Invalid, TooLarge
 from roost.features.compaction.api import Came, Compacted, Compaction, CompactionApi
 from roost.features.compaction.events import ContextCompacted, ContextElided, PinInput
+from roost.features.compaction.tools import MOST, fits
 from roost.ids import is_id
 from roost.kernel.service_host import ServiceHost
 from roost.log import events as ev
 from roost.log.inputs import ControlInput
 from roost.log.store import Store
 from roost.log.tail import follow
-from roost.tools.pins import MOST, fits
 
 _APPLIED, _COMPACTED = b'{"type":"control.applied"', b'{"type":"context.compacted"'
 _ELIDED = 2

@@ -49,7 +49,8 @@ class Delegation(Feature):
         return delegated_calls.run if tool.delegates else None
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:
-        context.agents = delegated_calls.call_agents(session, context.key)
+        if (family := session.means.family) is not None:
+            context.give(delegated_calls.CallAgents(session, family, context.key))
 
     def call_ends(self, session: Session, end: CallEnd) -> None:
         if end.worked:

@@ -51,8 +51,8 @@ class _Delegated(NamedTuple):
 
 
 class CallAgents:
-    """Implements `roost.tools.delegation_ports.OwnAgents` for one call. begun: the task that it delegated. said: its
-    messages to other sessions. Both enter the log when the call ends."""
+    """The other agents, for one call. begun: the task that it delegated. said: its messages to other sessions. Both
+    enter the log when the call ends. All methods raise `ToolError`, in words for the model."""
 
     def __init__(self, session: Session, family: FamilyMeans, key: str) -> None:
         self._session, self._family, self._key = session, family, key
@@ -121,14 +121,10 @@ class CallAgents:
         raise AssertionError
 
 
-def call_agents(session: Session, key: str) -> CallAgents | None:
-    family = session.means.family
-    return None if family is None else CallAgents(session, family, key)
-
-
 def messages_of(context: ToolContext) -> list[Delivery]:
     """Return the messages to other sessions that the call sends when it ends."""
-    return context.agents.said if isinstance(context.agents, CallAgents) else []
+    agents = context.find(CallAgents)
+    return [] if agents is None else agents.said
 
 
 async def run(session: Session, admitted: Sequence[AdmittedCall]) -> None:
@@ -200,7 +196,8 @@ async def _run(session: Session, call: Call, context: ToolContext) -> None:
     began = time.monotonic()
     tool = session.means.tools[call.call.name]
     outcome, parts = await run_tool(tool, context, call.arguments)
-    begun = context.agents.begun if isinstance(context.agents, CallAgents) else None
+    agents = context.find(CallAgents)
+    begun = None if agents is None else agents.begun
     if begun is None or outcome != "ok":
         end = CallEnd(call, tool, context, outcome == "ok", outcome, parts, None)
         await _judge(session, end)

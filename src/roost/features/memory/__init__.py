@@ -1,1 +1,3 @@
 """Memory: recall at the start of a turn, changes by tools, consolidation."""
+
+TOOLS = ("remember", "recall", "update_memory", "forget")

@@ -22,11 +22,11 @@ class Memory(Feature):
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:
         if (search := session.means.memory) is not None:
-            context.memory = CallMemory(session, search, context)
+            context.give(CallMemory(session, search, context))
 
     def call_ends(self, session: Session, end: CallEnd) -> None:
-        if isinstance(end.context.memory, CallMemory):
-            end.context.memory.settle(ok=end.outcome == "ok")
+        if (memory := end.context.find(CallMemory)) is not None:
+            memory.settle(ok=end.outcome == "ok")
 
     def ended(self, session: Session, turn: Turn) -> None:
         firing = turn.part(ScheduledTurn).firing

@@ -32,8 +32,11 @@ _SPACES = 64
 
 
 class CallMemory:
-    """Memory of one call; implements `roost.memory.ports.OwnMemory`. tainted: a recalled fact may be untrusted
-    content."""
+    """Memory of one call. tainted: a recalled fact may be untrusted content.
+
+    Changes take effect if the call succeeds, in the commit of its outcome. Scopes are `turn`, `session`, `agent`,
+    `user`, or a full space name that the agent has a right to. All methods raise `Invalid` and `NotFound` with messages
+    for the model, and `StoreFailed`."""
 
     def __init__(self, session: Session, search: Search, context: ToolContext) -> None:
         self._session, self._search, self._context = session, search, context
@@ -43,6 +46,7 @@ class CallMemory:
     async def remember(
         self, text: str, scope: str | None, category: Category, key: str | None, confidence: float
     ) -> Learned:
+        """Store a fact. Without a scope it goes to the user's space, or to the agent's if there is no user."""
         fact = NewFact(
             id=self._new_id(),
             space=self._space(scope),

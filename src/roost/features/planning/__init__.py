@@ -1,1 +1,3 @@
 """The plan of a long task."""
+
+TOOLS = ("plan",)

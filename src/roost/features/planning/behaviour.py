@@ -13,7 +13,7 @@ class Planning(Feature):
     """Give tools the port to the plan."""
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:
-        context.plans = OwnPlans(session, call.call.id)
+        context.give(OwnPlans(session, call.call.id))
 
 
 FEATURE = Planning()

@@ -8,23 +8,24 @@ from collections.abc import Sequence
 from roost.agent.session import Session
 from roost.features.compaction.events import ContextPinned
 from roost.features.compaction.state import CompactionState
+from roost.features.compaction.tools import MOST, fits
 from roost.features.planning.events import PlanChanged
 from roost.features.planning.state import PlanState
 from roost.log import events as ev
 from roost.tools.errors import ToolError
-from roost.tools.pins import MOST, fits
 
 _KEY = "plan"
 _MARKS = {"todo": " ", "doing": ">", "done": "x", "dropped": "-"}
 
 
 class OwnPlans:
-    """Implements `roost.tools.base.Plans`. call: the tool call that sets the plan."""
+    """The sub-goals of the session's task. call: the tool call that sets the plan."""
 
     def __init__(self, session: Session, call: str) -> None:
         self._session, self._call = session, call
 
     async def set(self, goals: Sequence[ev.Goal], score: int | None, note: str) -> str:
+        """Set the plan. Returns the progress, for the model, when it is committed."""
         session, now = self._session, time.time()
         if not fits(session.state.part(CompactionState).pins, _KEY, shown(goals)):
             raise ToolError(f"the plan and what is pinned have at most {MOST} characters together; shorten one of them")

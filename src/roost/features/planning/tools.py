@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from roost.features.planning.plan import OwnPlans
 from roost.log.events import Goal
 from roost.tools.base import ToolContext
 from roost.tools.errors import ToolError
@@ -26,8 +27,6 @@ async def plan(
 ) -> str:
     """Keep the plan of a long task: its sub-goals and how far each is. Call it at the start, whenever one is done, and
     when the plan changes. It stays in mind however long the conversation becomes."""
-    if context.plans is None:
-        raise ToolError("there are no plans here")
     if len(goals) > MOST or any(not goal.text.strip() or len(goal.text) > _LONGEST for goal in goals):
         raise ToolError(f"a plan has at most {MOST} sub-goals, each of 1 to {_LONGEST} characters")
-    return await context.plans.set(goals, score, note)
+    return await context.port(OwnPlans).set(goals, score, note)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from roost.features.delegation.delegated_calls import CallAgents
 from roost.policy.rules import Touches
 from roost.tools.base import ToolContext
-from roost.tools.delegation_ports import OwnAgents
 from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
@@ -75,10 +75,8 @@ def _fits(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _agents(context: ToolContext) -> OwnAgents:
-    if context.agents is None:
-        raise ToolError("no other agent can be reached from here")
-    return context.agents
+def _agents(context: ToolContext) -> CallAgents:
+    return context.port(CallAgents, "no other agent can be reached from here")
 
 
 task = msgspec.structs.replace(task, delegates=True)

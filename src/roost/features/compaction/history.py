@@ -9,11 +9,12 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
+from roost.features.compaction.ports import OwnLog
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, UserPart
 from roost.log.protocols import Record
 from roost.log.search_terms import weight, words
-from roost.tools.base import History, ToolContext
+from roost.tools.base import ToolContext
 from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
@@ -53,18 +54,17 @@ async def read_history(
 ) -> str:
     """Read what was said and done earlier in this conversation, also what you do not see any more: by query (the
     best first), turn or seq, one of them."""
-    if context.history is None:
-        raise ToolError("there is no history here")
     if sum(one is not None for one in (query, turn, seq)) != 1:
         raise ToolError("give one of query, turn and seq")
+    history = context.port(OwnLog)
     if seq is not None:
-        return await _at(context.history, seq, offset)
+        return await _at(history, seq, offset)
     if turn is not None:
-        return await _turn(context.history, turn, offset)
-    return await _search(context.history, query or "", before, limit, offset)
+        return await _turn(history, turn, offset)
+    return await _search(history, query or "", before, limit, offset)
 
 
-async def _at(history: History, seq: int, offset: int) -> str:
+async def _at(history: OwnLog, seq: int, offset: int) -> str:
     found = await history.read(seq - 1, 1)
     line = _line(found[0]) if found else None
     if line is None:
@@ -72,7 +72,7 @@ async def _at(history: History, seq: int, offset: int) -> str:
     return _part(f"seq {line.seq}, {line.who}", line.text, offset)
 
 
-async def _turn(history: History, turn: int, offset: int) -> str:
+async def _turn(history: OwnLog, turn: int, offset: int) -> str:
     start = await _find(history, turn)
     lines: list[str] = []
     after = max(0, start - 2)  # its input comes one record before
@@ -91,7 +91,7 @@ async def _turn(history: History, turn: int, offset: int) -> str:
     return _part(f"turn {turn}", "\n".join(lines), offset)
 
 
-async def _find(history: History, turn: int) -> int:
+async def _find(history: OwnLog, turn: int) -> int:
     """Return the position of the turn's `turn.started`, by bisection: turn numbers grow with the log."""
     low, high = 0, history.head  # invariant: low < position <= high
     last = 0
@@ -107,7 +107,7 @@ async def _find(history: History, turn: int) -> int:
     raise ToolError(f"there is no turn {turn}; the last before it is {last}" if last else "there is no turn yet")
 
 
-async def _next_turn(history: History, after: int, upto: int) -> tuple[int, int]:
+async def _next_turn(history: OwnLog, after: int, upto: int) -> tuple[int, int]:
     """Return number and position of the first turn that begins in the range; zeros where none does."""
     while after < upto and (page := await history.read(after, min(_PAGE, upto - after))):
         for record in page:
@@ -118,7 +118,7 @@ async def _next_turn(history: History, after: int, upto: int) -> tuple[int, int]
     return 0, 0
 
 
-async def _search(history: History, query: str, before: int | None, limit: int, offset: int) -> str:
+async def _search(history: OwnLog, query: str, before: int | None, limit: int, offset: int) -> str:
     """Find the places that contain the whole query or most of its words; rare words count more. Of equal scores the
     newest comes first."""
     phrase = " ".join(query.casefold().split())
@@ -155,7 +155,7 @@ async def _search(history: History, query: str, before: int | None, limit: int, 
     return _part(f"{len(best)} of {len(places)} places with {phrase!r}, the best first{note}", text, offset)
 
 
-async def _window(history: History, after: int, upto: int) -> list[Record]:
+async def _window(history: OwnLog, after: int, upto: int) -> list[Record]:
     found: list[Record] = []
     while after < upto and (page := await history.read(after, upto - after)):
         found += page

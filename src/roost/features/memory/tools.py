@@ -7,12 +7,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from roost.features.memory.recall import CallMemory
 from roost.log.facts import Category
-from roost.memory.ports import OwnMemory
 from roost.memory.quoting import quoted
 from roost.memory.search import FoundFact
 from roost.tools.base import ToolContext
-from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 _Scope = Annotated[
@@ -23,10 +22,8 @@ _Id = Annotated[str, Meta(description="The fact's id, as recall shows it.")]
 _MOST = 50
 
 
-def _memory(context: ToolContext) -> OwnMemory:
-    if context.memory is None:
-        raise ToolError("there is no memory here")
-    return context.memory
+def _memory(context: ToolContext) -> CallMemory:
+    return context.port(CallMemory, "there is no memory here")
 
 
 @tool(replay="safe", safety="safe_write", inside=True, files=False)

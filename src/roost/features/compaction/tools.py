@@ -1,4 +1,4 @@
-"""`pin` and `unpin`: keep texts word for word, however long the conversation becomes.
+"""`read_history`, and `pin` and `unpin`: keep texts word for word, however long the conversation becomes.
 
 They count as reading, because they change nothing but the conversation."""
 
@@ -9,6 +9,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from roost.features.compaction.history import read_history as read_history
+from roost.features.compaction.ports import OwnPins
 from roost.ids import is_id
 from roost.tools.base import ToolContext
 from roost.tools.errors import ToolError
@@ -24,15 +26,14 @@ _Key = Annotated[str, Meta(description="A short name for it, as in deploy-rule; 
 async def pin(context: ToolContext, key: _Key, text: Annotated[str, "What to keep, word for word."]) -> str:
     """Keep a fact or a rule word for word for the rest of the conversation, also when earlier messages are
     summarized. A second pin of the same key replaces the first."""
-    if context.pins is None:
-        raise ToolError("nothing can be pinned here")
     if not is_id(key):
         raise ToolError(f"{key!r} cannot be a key: use letters, digits and ._:- (at most 128)")
     if not text.strip():
         raise ToolError("the text is empty; unpin takes a pin away")
-    if not fits(context.pins.all(), key, text):
-        raise ToolError(f"all pins together have at most {MOST} characters; unpin or shorten one of: {_names(context)}")
-    await context.pins.set(key, text)
+    pins = context.port(OwnPins)
+    if not fits(pins.all(), key, text):
+        raise ToolError(f"all pins together have at most {MOST} characters; unpin or shorten one of: {_names(pins)}")
+    await pins.set(key, text)
     return f"pinned under {key}"
 
 
@@ -44,11 +45,12 @@ def fits(pins: Mapping[str, str], key: str, text: str) -> bool:
 @tool(replay="safe", safety="read_only", inside=True, files=False)
 async def unpin(context: ToolContext, key: Annotated[str, "Its name."]) -> str:
     """Take a pin away."""
-    if context.pins is None or key not in context.pins.all():
-        raise ToolError(f"nothing is pinned under {key!r}; the pins are: {_names(context)}")
-    await context.pins.set(key, None)
+    pins = context.port(OwnPins)
+    if key not in pins.all():
+        raise ToolError(f"nothing is pinned under {key!r}; the pins are: {_names(pins)}")
+    await pins.set(key, None)
     return f"{key} is not pinned any more"
 
 
-def _names(context: ToolContext) -> str:
-    return ", ".join(context.pins.all() if context.pins is not None else ()) or "none"
+def _names(pins: OwnPins) -> str:
+    return ", ".join(pins.all()) or "none"
