@@ -146,7 +146,7 @@ class Runtime(RuntimeServices):
         self._nodes = Locks(self.home / "run")
         self._opened, self._grace, self._stopping = contextlib.AsyncExitStack(), 0.0, asyncio.Lock()
         """What `stop` closes, newest first."""
-        self._services: dict[type, object] = {}
+        self._services: dict[type, object]
 
     async def start(self) -> None:
         """Open the store and begin to run sessions. Ends commands that a crashed runtime of this home left running.
@@ -203,7 +203,7 @@ class Runtime(RuntimeServices):
         self.configuration = self._reloading(policy)
         self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.slots.live)
         self.node.hub.audience = self.links
-        self.sessions = Sessions(self.node)
+        self.sessions, self._services = Sessions(self.node), {}
         await self._keep_files(store, floor)
         dead = await self._refuse_copy()
         self._opened.push_async_callback(self.links.close)

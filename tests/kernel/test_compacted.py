@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from roost.features.client_tools.events import ClientOfferInput
 from roost.features.compaction.api import Compacted, Compaction
 from roost.features.compaction.events import CompactionStarted, ContextCompacted
 from roost.log.content import ErrorData, Text, UserMessage
@@ -49,6 +50,25 @@ async def test_it_says_how_much_smaller_by_whom_and_the_same_when_asked_again(tm
         log = await events(session, runtime)
         assert sum(isinstance(event, ContextCompacted) for event in log) == 1
         assert isinstance(await session.control("compact"), Compacted)
+
+
+async def test_a_summary_has_not_the_form_that_a_client_wants_of_answers(tmp_path: Path) -> None:
+    asked: list[Request] = []
+
+    def say(request: Request) -> Answer:
+        asked.append(request)
+        return Answer(text=LONG)
+
+    form = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    async with running(tmp_path, Agent("a", model=ScriptedModel(say))) as runtime:
+        session = await runtime.session("a")
+        await runtime.sessions.put(session.id, ClientOfferInput((), form))
+        for _ in range(4):
+            await session.ask(LONG)
+        await runtime.compaction.compact(session.id)
+    *turns, summary = asked
+    assert [one.output_schema for one in turns] == [form] * 4
+    assert summary.output_schema is None
 
 
 async def test_by_rule_it_says_why_not_by_the_model(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ async def test_an_idle_session_is_not_in_memory(tmp_path: Path) -> None:
         assert await sessions[7].ask("again") == "x"
 
 
+async def test_a_runtime_that_is_started_again_serves_from_its_new_node(tmp_path: Path) -> None:
+    runtime = Runtime(tmp_path, agents=[agent(["x"])])
+    for _ in range(2):
+        async with runtime:
+            assert (await runtime.memory.list()).facts == []
+            assert (await runtime.schedules.list()).schedules == []
+
+
 async def test_the_collector_looks_less_often_unless_the_program_says_otherwise(tmp_path: Path) -> None:
     before = gc.get_threshold()
     try:

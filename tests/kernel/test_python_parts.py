@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.definition import Agent
+from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.placement import PartsUnknown, needs
 from roost.log import events as ev
 from roost.policy.guardrails import LengthGuard
 from roost.policy.hooks import Moment, PythonHook
 from roost.runtime import Runtime
-from roost.testing.scripted import ScriptedModel, by_step
+from roost.testing.scripted import Answer, ScriptedModel, by_step
 
 from .policies import Notes, found
 from .support import FAST, asleep, calling, events, place
@@ -103,3 +103,12 @@ async def test_every_copy_of_an_agent_keeps_its_checks(tmp_path: Path) -> None:
         session = await runtime.session("a")
         fork = await runtime.sessions.fork(session.id)
         assert {"check:a/no", "check:a/short"} <= set(fork.needs)
+
+
+async def test_a_definition_that_names_the_python_model_runs_where_it_is_known(tmp_path: Path) -> None:
+    agent = Agent("a", model=ScriptedModel(lambda _: Answer(text="x"), name="mine"))
+    async with node(tmp_path / "home", agent) as runtime:
+        for definition, model in ((AgentSpec(name="a"), "mine"), (AgentSpec(name="a", model="mine"), None)):
+            variant = runtime.sessions.variant("a", definition=definition, model=model)
+            assert variant.python.model is agent.python.model
+            assert needs(variant, None, runtime.node.place, runtime.node.membership.offered)

@@ -4,7 +4,7 @@ only Python can say: `PythonParts`."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import InitVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
@@ -295,11 +295,11 @@ def _tool_name(shown: str, tool: object) -> str:
 
 
 def _items(shown: str, field: str, values: Any, *must: str) -> Sequence[Any]:
-    """Return the values of an option as they are. Raises `WrongValue` unless they are a sequence of objects that have
-    the attributes `must`."""
-    if not isinstance(values, Sequence) or isinstance(values, str):
+    """Return the values of an option as they are. Raises `WrongValue` unless they are several objects that have the
+    attributes `must`."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
         raise WrongValue(shown, f"{field}={values!r}: expected a list", field=field)
-    found = cast("Sequence[Any]", values)
+    found = tuple(cast("Iterable[Any]", values))
     for value in found:
         missing = [name for name in must if not hasattr(value, name)]
         if missing:

@@ -194,11 +194,11 @@ class Speculation:
 
 
 def _may(session: Session, tool: Tool) -> bool:
-    """Whether a call of this tool may start early: read-only, safe to repeat, subject to the gate alone. A call that
-    reaches another host never qualifies: it must be in the log first."""
+    """Whether a call of this tool may start early: read-only, safe to repeat, subject to the gate alone, and on files
+    that need not be restored first. A call that reaches another host never qualifies: it must be in the log first."""
     reads = tool.early and tool.safety == "read_only" and tool.replay == "safe" and not tool.taints
     judged = any(feature.judges(session, tool) for feature in asked(session, "judges"))
-    return reads and not judged
+    return reads and not judged and not session.state.files_to_restore
 
 
 def _same(session: Session, begun: SpeculativeCall, call: ToolCall) -> bool:

@@ -88,7 +88,8 @@ class NodeFeature:
         """Put the feature's ports into the resources of a session that wakes."""
 
     def refusal(self, caller: AgentSpec, callee: str) -> str | None:
-        """Return why the agent `caller` may not call the agent `callee`, for its model; None when it may."""
+        """Return why the agent `caller` may not call the agent `callee`, for its model; empty when it may. None leaves
+        it to the other features; if all do, it may not."""
 
     # A session fails
 

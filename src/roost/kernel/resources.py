@@ -19,7 +19,7 @@ from roost.log.content import ErrorData
 from roost.models.request import Failed, Model, ModelEvent, Profile, Request
 from roost.policy.checks import Checks, checks_of
 from roost.policy.classifier import ModelClassifier
-from roost.policy.gate import Layer, LayeredGate, hidden_at
+from roost.policy.gate import Layer, LayeredGate, hidden_at, nobody
 from roost.policy.loading import Policy, load_project
 from roost.policy.patterns import Patterns
 from roost.policy.rules import Rule
@@ -296,7 +296,10 @@ class ResourceFactory:
         )
 
     def _refusal(self, caller: AgentSpec, callee: str) -> str | None:
-        return next((no for one in self.features if (no := one.refusal(caller, callee)) is not None), None)
+        said = [one.refusal(caller, callee) for one in self.features]
+        if all(one is None for one in said):
+            return nobody(callee)
+        return next((one for one in said if one), None)
 
     def checks(self, agent: str) -> Checks | None:
         """Return the hooks, guardrails and classifier for an agent's sessions; None without any."""

@@ -78,11 +78,12 @@ class Sessions(Travels):
             return known if model is None else known.replace(model=model)
         if definition.name != name or not is_id(name):
             raise Invalid(f"the definition is of {definition.name!r}, not of an agent {name!r}")
+        if model is not None:  # first, so that a Python model of this name is kept
+            definition = msgspec.structs.replace(definition, model=model)
         try:
-            given = Agent.of(definition, self._node.agents.python(name))
+            return Agent.of(definition, self._node.agents.python(name))
         except WrongValue as error:
             raise Invalid(f"{error}; this node knows no other") from error
-        return given if model is None else given.replace(model=model)
 
     async def send(
         self,

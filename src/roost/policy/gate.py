@@ -156,7 +156,7 @@ class LayeredGate:
     ) -> None:
         self._level = Level(mode)
         self._wary = mode != "all"
-        self._refusal = refusal or _nobody
+        self._refusal = refusal or nobody
         self._hidden = tuple(path if isinstance(path, str) else hidden_at(path) for path in hidden)
         given = rules or {}
         self._layers = [_laid(layer, given[layer]) for layer in LAYERS if given.get(layer)]
@@ -242,7 +242,8 @@ class LayeredGate:
         return Verdict("ask", reason, verdict.layer, verdict.rule)
 
 
-def _nobody(agent: str) -> str:
+def nobody(agent: str) -> str:
+    """Return the refusal where no agent may be called."""
     return f"this agent may not call {agent!r}, nor any other"
 
 

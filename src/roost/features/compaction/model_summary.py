@@ -54,6 +54,7 @@ def asked(session: Session, entries: Sequence[Entry], *, cap: int) -> Request:
         request,
         messages=(*(entry.message for entry in entries), UserMessage((Text(ask),))),
         since=len(entries),
+        output_schema=None,  # that of the user's answer
         max_output=min(most, max(_FACTOR * cap, _LEAST)),
     )
 

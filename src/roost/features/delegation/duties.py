@@ -22,7 +22,7 @@ class DelegationDuties(NodeFeature):
         resources.family = self._children(spec)
 
     def refusal(self, caller: AgentSpec, callee: str) -> str | None:
-        return self._children(caller).refusal(callee)
+        return self._children(caller).refusal(callee) or ""
 
     def failed(self, session: Session, reason: str) -> Sequence[Delivery]:
         return report_to_parent(session, "error", reason)

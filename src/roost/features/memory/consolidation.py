@@ -153,7 +153,13 @@ def _request(session: Session) -> Request:
     request = model_request.build(session, Bill())
     ask = UserMessage((Text(_ASK.format(turn=session.state.part(MemoryState).consolidated + 1)),))
     messages = (*request.messages, ask)
-    return msgspec.structs.replace(request, messages=messages, since=len(request.messages), max_output=_OUTPUT)
+    return msgspec.structs.replace(
+        request,
+        messages=messages,
+        since=len(request.messages),
+        max_output=_OUTPUT,
+        output_schema=None,  # that of the user's answer
+    )
 
 
 async def _told(model: Model, request: Request) -> _Told:

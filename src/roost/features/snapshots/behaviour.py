@@ -6,7 +6,6 @@ from roost.agent.feature import CallEnd, CallStart, Feature
 from roost.agent.session import Session
 from roost.features.snapshots import undo_points, workspace_saving
 from roost.features.snapshots.state import SnapshotState
-from roost.tools.base import Tool
 
 
 class Snapshots(Feature):
@@ -20,9 +19,6 @@ class Snapshots(Feature):
     async def before_calls(self, session: Session) -> None:
         if session.state.part(SnapshotState).undo is not None or session.means.files is not None:
             await undo_points.undo_pending(session)
-
-    def judges(self, session: Session, tool: Tool) -> bool:
-        return session.state.part(SnapshotState).undo is not None
 
     async def before_call(self, session: Session, start: CallStart) -> None:
         if session.spec.points:
