@@ -266,6 +266,15 @@ def test_a_limit_ends_the_answer_as_length(serve, client):
     assert text(done) == "so far\n\nso far"
 
 
+@pytest.mark.parametrize("name", [5, {"a": 1}])
+def test_a_file_name_that_is_no_text_is_refused(serve, client, name):
+    served = serve()
+    file = {"type": "file", "file": {"file_data": "data:text/plain;base64,aGVsbG8=", "filename": name}}
+    with pytest.raises(openai.BadRequestError, match="filename"):
+        client(served).chat.completions.create(model="clerk", messages=[{"role": "user", "content": [file]}])
+    assert sessions(served) == []
+
+
 def test_a_call_that_waits_for_a_person_goes_on_once_it_is_answered(serve, client, wait):
     model = ScriptedModel(by_step([Answer(text="", calls=(Call("strike", {"what": "it"}, id="c1"),)), "done"]))
     served = serve(agents=[Agent("clerk", model=model, tools=[strike], permissions="workspace")])

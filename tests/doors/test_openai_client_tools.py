@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import openai
 import pydantic
 import pytest
 from tests.server.conftest import look
 
 from roost.agent.definition import Agent
+from roost.agent.fold import apply
+from roost.agent.state import State
+from roost.features.client_tools.events import ClientOffered, OfferedTool
+from roost.features.client_tools.state import ClientToolsState
+from roost.log import events as ev
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 TOOL = {
@@ -178,3 +184,17 @@ def test_tools_are_gone_once_a_client_does_not_offer_them(serve, client, edited)
     more = client(served).chat.completions.create(model="clerk", messages=messages)
     assert more.choices[0].message.content == "look strike"
     assert len(served.get("/sessions")["sessions"]) == 1 + edited
+
+
+@pytest.mark.parametrize(
+    "left",
+    [ev.SessionForked(at=2, source="s", position=2), ev.SessionImported(at=2, source="s", format="roost")],
+    ids=["fork", "import"],
+)
+def test_a_fork_and_an_import_have_no_client_that_offers_tools(left):
+    offered = ClientOffered(at=1, tools=(OfferedTool("weather"),), answer={"type": "object"})
+    state = State()
+    for event in (ev.SessionCreated(at=0, agent="clerk", version="1", spec=msgspec.Raw(b"{}")), offered, left):
+        apply(state, event)
+    part = state.part(ClientToolsState)
+    assert (part.tools, part.answer) == ((), None)

@@ -8,6 +8,7 @@ import openai
 import pytest
 from tests.server.conftest import Served
 
+from roost.agent.definition import Agent
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call
@@ -51,7 +52,7 @@ def served(serve, tmp_path, monkeypatch):
 
 def ask(client, text, **more):
     messages = more.pop("messages", [{"role": "user", "content": text}])
-    return client.chat.completions.create(model="one/m", messages=messages, **more)
+    return client.chat.completions.create(model=more.pop("model", "one/m"), messages=messages, **more)
 
 
 def test_a_model_is_called_and_charged_without_a_session(served: Served, client):
@@ -117,3 +118,47 @@ def test_a_failing_provider_is_an_error_in_the_protocols_shape(serve, client, tm
         ask(c, "hi")
     with pytest.raises(openai.APIError):
         list(ask(c, "hi", stream=True))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("tokens", [0, -1_000_000_000, 10**400])
+def test_an_answer_of_less_than_a_token_or_of_endless_ones_is_refused(served: Served, client, stream, field, tokens):
+    with pytest.raises(openai.BadRequestError, match="max_output"):
+        ask(client(served, max_retries=0), "hi", stream=stream, **{field: tokens})
+    assert served.get("/costs")["month"]["spent"] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("choice", [{"function": "x"}, {"function": [1]}, {}, {"function": {"name": 5}}])
+def test_a_tool_choice_of_another_shape_is_refused(served: Served, client, stream, choice):
+    with pytest.raises(openai.BadRequestError, match="tool_choice"):
+        ask(client(served, max_retries=0), "hi", tools=[TOOL], tool_choice=choice, stream=stream)
+
+
+def test_a_budget_that_is_spent_is_an_error_in_both_modes(serve, client, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONE_KEY", "k")
+    with ProviderServer(SCRIPT) as stub:
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "models.toml").write_text(TOML.format(url=stub.url) + "[budget]\nmonth = 0.000001\n")
+        served = serve(agents=[Agent("clerk", model="one/m")])
+        for stream in (False, True):
+            with pytest.raises(openai.RateLimitError) as refused:
+                ask(client(served, max_retries=0), "hi", stream=stream)
+            assert refused.value.code == "insufficient_quota"
+            with pytest.raises(openai.APIError) as refused:
+                list(ask(client(served, max_retries=0), "hi", stream=stream, model="clerk"))
+            assert refused.value.code == "insufficient_quota"
+
+
+def test_a_defect_in_a_stream_is_an_error_frame(served: Served, client, monkeypatch):
+    monkeypatch.setattr("roost.doors.openai.chat_chunks.Chunks.text", lambda *_: 1 // 0)
+    with pytest.raises(openai.APIError) as refused:
+        list(ask(client(served, max_retries=0), "hi", stream=True))
+    assert refused.value.code == "internal"
+
+
+def test_a_long_name_of_a_model_is_not_kept(served: Served, client):
+    with pytest.raises(openai.NotFoundError) as refused:
+        client(served).chat.completions.create(model="one/" + "x" * 300, messages=[{"role": "user", "content": "hi"}])
+    assert len(str(refused.value)) < 1000

@@ -245,3 +245,13 @@ async def test_close_closes_what_was_made() -> None:
     found.resolve("mine")
     await found.close()
     assert model.closed == 1
+
+
+def test_names_that_clients_choose_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roost.providers.accounts._KEPT", 20)
+    found = models(OPENAI_API_KEY="k")
+    first = found.resolve("openai/m0")
+    for number in range(100):
+        found.resolve(f"openai/m{number}")
+    assert len(found._cache) <= 20
+    assert found.resolve("openai/m0") is not first

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from tests.harness.wrapping import each_method
 
-from roost.errors import ConfigError, StoreUnreachable
+from roost.errors import ConfigError, Invalid, StoreUnreachable
 from roost.log.content import ErrorData, Text, Usage
 from roost.log.ledger import Balance
 from roost.log.store import Store
@@ -24,7 +24,7 @@ from roost.models.request import Bill, Budget, Completed, Failed, Model, ModelEv
 from roost.models.tokens import estimate_request, margin
 from roost.models.wire import Endpoint
 from roost.models.wires import wire
-from roost.money.budgets import NANO, BudgetEntry
+from roost.money.budgets import NANO, BudgetEntry, Spender
 from roost.money.charging_model import Charging
 from roost.money.ledger import Ledger
 from roost.providers.model_stack import Parts, stacked
@@ -475,3 +475,15 @@ async def test_the_name_and_the_answer_are_the_models_own(store: Store) -> None:
     assert (it.name, it.profile) == ("scripted", PROFILE)
     assert (await completed(it, ask())).parts == (Text("hello"),)
     await it.close()
+
+
+@pytest.mark.parametrize("tokens", [0, -1, -1_000_000_000, 2**31, 10**400])
+def test_no_request_has_an_answer_below_one_token(tokens: int) -> None:
+    with pytest.raises(Invalid, match="max_output"):
+        ask(max_output=tokens)
+
+
+async def test_nothing_negative_is_reserved(store: Store) -> None:
+    book = ledger(store, month=1_000)
+    with pytest.raises(ValueError, match="cannot be reserved"):
+        await book.reserve(-1, Spender(model="m"))

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from roost.errors import Invalid
 from roost.log.content import AssistantPart, ErrorData, Message, StopReason, Usage
 from roost.log.frames import Stage
 from roost.models.profile import Price, Profile
@@ -58,6 +59,8 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 _NOTHING = Usage(cost=0)
+MOST_OUTPUT = 2**31 - 1
+"""Largest `max_output` of a request."""
 
 
 class Bill:
@@ -117,6 +120,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     since: int = 0
     """Index of the first message of the present turn. Earlier media may become a note even without an answer in
     between, i.e. after a failed turn."""
+
+    def __post_init__(self) -> None:
+        """Check what money is reserved by. Raises `Invalid`."""
+        if self.max_output is not None and not 1 <= self.max_output <= MOST_OUTPUT:
+            raise Invalid(f"max_output: an answer has 1 to {MOST_OUTPUT} tokens, not {_shown(self.max_output)}")
+
+
+def _shown(number: int) -> str:
+    return str(number) if abs(number) < 10**20 else "a longer number"
 
 
 class TextDelta(msgspec.Struct, frozen=True):

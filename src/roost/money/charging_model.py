@@ -116,7 +116,7 @@ class Charging(ModelWrapper):
 
     def _room(self, request: Request, tokens: int, *, limited: bool) -> int:
         """Return the most output tokens of an answer to an input of `tokens`."""
-        most = request.max_output or self.profile.max_output
+        most = request.max_output or max(1, self.profile.max_output)
         if request.max_output or not limited:
             return most
         # Strict servers refuse a maximum that does not fit into the window.

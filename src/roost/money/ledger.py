@@ -126,7 +126,10 @@ class Ledger:
 
     async def reserve(self, amount: int, who: Spender, plan: Plan | None = None) -> Held | Refused:
         """Reserve `amount` in all budgets or in none. After cancellation or an error nothing stays reserved. `plan`
-        bounds the cost of the call if this process dies; without it the bound is `amount`."""
+        bounds the cost of the call if this process dies; without it the bound is `amount`. Raises `ValueError` for an
+        amount below 0, which would free what others reserved."""
+        if amount < 0:
+            raise ValueError(f"{amount} nano-dollars cannot be reserved")
         budgets = self._terms.budgets(who, self._month())
         plan = plan or Plan(amount, amount)
         names = tuple(budget.name for budget in budgets)

@@ -37,6 +37,8 @@ log = logging.getLogger("roost.models")
 Factory: TypeAlias = Callable[[str | None], Model]
 """Makes the model of `prefix/rest`; takes the rest, or None where the name is the prefix alone."""
 Wrap: TypeAlias = Callable[[Model, Card], Model]
+_KEPT = 1000
+"""Most models that are kept for their names."""
 
 
 class Models:
@@ -132,7 +134,15 @@ class Models:
                 full = name or self._default(env)
                 model = self._cache.get(full) or self._make(full, env)
                 self._cache[full] = self._cache[name or ""] = model
+                self._trim()
             return model
+
+    def _trim(self) -> None:
+        """Keep the newest models of accounts: clients choose their names. Registered ones stay, which may be loaded."""
+        if len(self._cache) > _KEPT:
+            names = [name for name in self._cache if name and name.partition("/")[0] not in self._factories]
+            for name in names[: max(0, len(names) - _KEPT // 2)]:
+                del self._cache[name]
 
     def default(self) -> str:
         """Return the default name: `ROOST_MODEL`, else the configured one, else the first account that has a key, else

@@ -11,12 +11,11 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from roost.errors import RoostError
 from roost.log.frames import Frame
 from roost.log.tail import Follower
 from roost.server.app_state import Api, Endable
 from roost.server.problems import Problem, problem_of, session_gone, shutting_down
-from roost.server.responses import Header, encode
+from roost.server.responses import Header, Reply, encode
 
 log = logging.getLogger("roost.server")
 PING_SECONDS = 15.0
@@ -44,6 +43,8 @@ class Stream(ABC):
 
     headers: Sequence[Header] = ()
     patience = 60.0
+    late = False
+    """The head is sent with the first chunk. A problem before it is a response of its own: `refused`."""
 
     def __init__(self, api: Api, session: str, among: set[Endable]) -> None:
         self.api = api
@@ -52,6 +53,7 @@ class Stream(ABC):
         self._scope: asyncio.Timeout | None = None
         self._ended = False
         self._stalled = False
+        self._begun = False
         self._giving: float | None = None
         self._looking: asyncio.TimerHandle | None = None
 
@@ -63,6 +65,10 @@ class Stream(ABC):
     def last(self, problem: Problem | None) -> bytes:
         """Return the last bytes of the body."""
 
+    def refused(self, problem: Problem) -> Reply:
+        """Return the response for a problem before the head."""
+        raise NotImplementedError
+
     def end(self) -> None:
         """End the stream from outside."""
         self._ended = True
@@ -72,6 +78,7 @@ class Stream(ABC):
 
     async def give(self, send: Send, chunk: bytes) -> None:
         self._giving = self._loop.time()
+        await self._begin(send)
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
         self._giving = None
 
@@ -81,8 +88,9 @@ class Stream(ABC):
         self._among.add(self)
         self._look()
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.headers})
-            await self._run(scope, send, gone)
+            if not self.late:
+                await self._begin(send)
+            await self._run(scope, receive, send, gone)
         except TimeoutError:
             log.warning("session %s: a reader that took nothing for %g s was cut off", self.session, self.patience)
             _abort(send)
@@ -92,6 +100,11 @@ class Stream(ABC):
             gone.cancel()
             if self._looking is not None:
                 self._looking.cancel()
+
+    async def _begin(self, send: Send) -> None:
+        if not self._begun:
+            self._begun = True
+            await send({"type": "http.response.start", "status": 200, "headers": self.headers})
 
     def _look(self) -> None:
         """Disconnect a client that has not read the present chunk for `patience` seconds. There is one timer per
@@ -104,7 +117,7 @@ class Stream(ABC):
         else:
             self._looking = self._loop.call_at(since + self.patience, self._look)
 
-    async def _run(self, scope: Scope, send: Send, gone: asyncio.Task[None]) -> None:
+    async def _run(self, scope: Scope, receive: Receive, send: Send, gone: asyncio.Task[None]) -> None:
         cut = asyncio.timeout(0 if self._ended else None)
         try:
             async with cut:
@@ -114,11 +127,15 @@ class Stream(ABC):
             if self._stalled or not cut.expired():
                 raise
             problem = shutting_down()
-        except RoostError as error:
+        except Exception as error:  # a defect too ends the stream as its protocol says it
             problem = problem_of(error, f"{scope['method']} {scope['path']}")
         if gone.done():
             return
         async with asyncio.timeout(1.0):
+            if problem is not None and not self._begun:
+                await self.refused(problem)(scope, receive, send)
+                return
+            await self._begin(send)
             await send({"type": "http.response.body", "body": self.last(problem)})
 
     async def _until_gone(self, receive: Receive) -> None:

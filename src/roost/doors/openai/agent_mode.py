@@ -64,7 +64,8 @@ class Turn:
             return session_halted(self.entered.session, end.state, end.reason)
         if isinstance(end, CallsWait):
             return None
-        return None if end.outcome in ("answered", "limit") else of_turn(end.outcome, end.reason)
+        said = end.outcome == "answered" or (end.outcome == "limit" and end.answer)
+        return None if said else of_turn(end.outcome, end.reason)
 
     def delivered(self) -> None:
         self._conversations.delivered(self.entered)

@@ -118,7 +118,9 @@ def _part(part: dict[str, Any], where: str) -> UserPart:
             return Audio(f"audio/{given['format']}", _base64(given.get("data"), where))
         if kind == "file" and isinstance(data := given.get("file_data"), str):
             media_type, content = _data_url(data) or ("application/pdf", data)
-            return File(media_type, _base64(content, where), name=given.get("filename"))
+            if not isinstance(name := given.get("filename"), str | None):
+                raise Invalid(f"{where}: filename is text")
+            return File(media_type, _base64(content, where), name=name)
     raise Invalid(f"{where}: a part of type {kind!r} cannot be read here")
 
 

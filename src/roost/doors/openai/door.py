@@ -31,6 +31,8 @@ BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request: clients send the whole history, with its images, each time."""
 _ROOT = "/v1/"
 _SESSION = "roost-session"
+_NAME = 256
+"""Most characters of a model's name."""
 _decoder = msgspec.json.Decoder(ChatRequest)
 
 
@@ -93,7 +95,7 @@ class _Service:
 
     async def _model(self, name: str) -> Model:
         """Return a model that this node's configuration knows. Raises `NotFound`."""
-        if not name or "://" in name:  # a client chooses no addresses
+        if not name or len(name) > _NAME or "://" in name:  # a client chooses no addresses
             raise _unknown(name)
         try:
             return await asyncio.to_thread(self._api.runtime.models.resolve, name)
@@ -142,4 +144,4 @@ def _entry(name: str, owner: str) -> dict[str, Any]:
 
 
 def _unknown(name: str) -> NotFound:
-    return NotFound(f"there is no model or agent {name!r}; GET /v1/models lists them", code="unknown_model")
+    return NotFound(f"there is no model or agent {name[:_NAME]!r}; GET /v1/models lists them", code="unknown_model")

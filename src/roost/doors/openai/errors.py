@@ -22,6 +22,8 @@ _MODEL = {
     "timeout": (504, "timeout"),
 }
 """The status and the code of a model's error; of any other it is 502 with the error's own code."""
+_MONEY = {"money", "session_money", "price_unknown", "month", "user", "agent", "model"}
+"""How the reasons of limits of money begin."""
 
 
 def refusal(found: Problem, headers: list[Header]) -> Reply:
@@ -53,7 +55,16 @@ def of_turn(outcome: str, reason: str | None) -> Problem:
     """Return the problem for a turn that ended without an answer."""
     if outcome == "cancelled":
         return problem(409, "turn_cancelled", f"the turn was cancelled: {reason or 'by an order'}")
+    if outcome == "limit":
+        return _of_limit(reason or "")
     code, _, message = (reason or "").partition(": ")
     return (
         of_model(code, message) if message and " " not in code else problem(502, "turn_failed", reason or "no answer")
     )
+
+
+def _of_limit(reason: str) -> Problem:
+    """Return the problem for a turn that a limit ended before the agent said anything."""
+    if reason.partition(":")[0] in _MONEY:
+        return of_model("budget", f"the agent was not asked: a limit of its money is reached ({reason})")
+    return problem(400, "turn_limit", f"the agent reached a limit before it said anything: {reason}")

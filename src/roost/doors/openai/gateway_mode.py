@@ -58,8 +58,10 @@ def request_of(asked: ChatRequest) -> Request:
     system = [text_of(one, at) for at, one in enumerate(asked.messages) if one.role in ("system", "developer")]
     tools, choice = tool_specs(asked.tools), _choice(asked.tool_choice)
     if isinstance(asked.tool_choice, dict):
-        name = cast("dict[str, Any]", asked.tool_choice.get("function") or {}).get("name")
-        tools = tuple(tool for tool in tools if tool.name == name)
+        function: Any = asked.tool_choice.get("function")
+        name = cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
+        if not (tools := tuple(tool for tool in tools if tool.name == name)):
+            raise Invalid("tool_choice: name a function of tools, as {'type': 'function', 'function': {'name': ...}}")
     stop = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
     return Request(
         instruction="\n\n".join(system),
@@ -67,7 +69,7 @@ def request_of(asked: ChatRequest) -> Request:
         tools=tools,
         tool_choice=choice,
         output_schema=response_schema(asked.response_format),
-        max_output=asked.max_completion_tokens or asked.max_tokens,
+        max_output=asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens,
         temperature=asked.temperature,
         stop=stop,
         effort=_EFFORTS.get(asked.reasoning_effort or ""),
@@ -85,6 +87,11 @@ def reply(api: Api, model: Model, asked: ChatRequest) -> ReplyCall:
 
 
 class _GatewayStream(Stream):
+    """The answer of a model as a stream of chunks. Its head waits for the first event, so that a call that is refused
+    has the status of its error."""
+
+    late = True
+
     def __init__(self, api: Api, model: Model, request: Request, chunks: Chunks) -> None:
         super().__init__(api, "(gateway)", api.streams)
         self.headers = STREAM_HEADERS
@@ -92,12 +99,20 @@ class _GatewayStream(Stream):
         self._texts: list[str] = []
         self._held = False
 
+    def refused(self, problem: Problem) -> Reply:
+        return refusal(problem, [])
+
     async def pump(self, send: Send) -> Problem | None:
-        await self.give(send, self._chunks.first)
+        begun = False
         async with events(self._model, self._request) as stream:
             async for event in stream:
                 if isinstance(event, Failed):
                     return of_model(event.error.code, event.error.message)
+                if isinstance(event, Notice) and not begun:
+                    continue
+                if not begun:
+                    begun = True
+                    await self.give(send, self._chunks.first)
                 if isinstance(event, Completed):
                     await self.give(send, self._end(event))
                     return None

@@ -7,10 +7,12 @@ from typing import Any
 from roost.agent.state import State
 from roost.agent.state_parts import StatePart, TurnPart
 from roost.features.client_tools.events import ClientCalled, ClientOffered, OfferedTool
+from roost.log import events as ev
 
 
 class ClientToolsState(StatePart):
-    """What the client offers, as in `ClientOffered`. A rollback and a fork keep it."""
+    """What the client offers, as in `ClientOffered`. A rollback keeps it. In a fork and after an import no client is
+    there, until one offers tools."""
 
     tools: tuple[OfferedTool, ...] = ()
     answer: dict[str, Any] | None = None
@@ -34,6 +36,12 @@ def _called(state: State, event: ClientCalled) -> None:
         state.turn.part(ClientToolsTurn).called.append(event.call)
 
 
+def _left(state: State, event: ev.SessionForked | ev.SessionImported) -> None:
+    part = state.part(ClientToolsState)
+    part.tools, part.answer = (), None
+
+
 PART = ClientToolsState
 TURN_PART = ClientToolsTurn
+WATCHES = {ev.SessionForked: _left, ev.SessionImported: _left}
 FOLDS = {ClientOffered: _offered, ClientCalled: _called}
