@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,12 +68,50 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     [("README.md", "56 km"), ("docs/start/tutorial.md", "56 km"), ("docs/extend/first-tool.md", "2 lines")],
 )
 def test_the_python_example(page: str, answer: str, tmp_path: Path, environment: dict[str, str]) -> None:
-    (example,) = blocks("python", page)
+    example = blocks("python", page)[0]
     (tmp_path / "notes.txt").write_text("one\ntwo\n")
     done = subprocess.run(
         [sys.executable, "-c", example], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == answer, done.stderr
+
+
+def test_the_test_of_the_first_tool(tmp_path: Path, environment: dict[str, str]) -> None:
+    tool, reach, test = blocks("python", "docs/extend/first-tool.md")
+    (tmp_path / "counter.py").write_text(tool)
+    (tmp_path / "test_counter.py").write_text(test)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_counter.py"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names: dict[str, Any] = {}
+    exec(compile(reach, "reach", "exec"), names)
+    touches = names["copies"]({"source": "a", "target": "b"}, tmp_path.resolve())
+    assert (touches.reads, touches.writes) == ((str(tmp_path.resolve() / "a"),), (str(tmp_path.resolve() / "b"),))
+
+
+def test_the_first_tool_asks_before_it_reads_a_secret(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "counter.py").write_text(blocks("python", "docs/extend/first-tool.md")[0])
+    (command,) = re.findall(r"`(roost policy check [^`]+)`", (ROOT / "docs/extend/first-tool.md").read_text())
+    for path, code in ((".env", 3), ("notes.txt", 0)):
+        given = shlex.split(command.replace(".env", path))
+        done = subprocess.run(given, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_a_turn_on_the_command_line_without_a_key(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = "docs/extend/testing-models.md"
+    (tmp_path / "counter.py").write_text(blocks("python", "docs/extend/first-tool.md")[0])
+    (tmp_path / "notes.txt").write_text("one\ntwo\n")
+    (script,) = [block for block in blocks("json", page) if "count_lines" in block]
+    (tmp_path / "script.json").write_text(script)
+    (commands,) = [block for block in blocks("sh", page) if "roost stub" in block and "roost run" in block]
+    ready = "&\nuntil curl -s http://127.0.0.1:8900/stats >/dev/null; do sleep 0.1; done\n"
+    commands = commands.replace("&\n", ready, 1).replace("8900", str(_free_port()))
+    shell = f"trap 'kill $!' EXIT\n{commands}"
+    done = subprocess.run(
+        ["bash", "-c", shell], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "It says: 2 lines" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/start/first-agent.md", "docs/guides/agents.md"])

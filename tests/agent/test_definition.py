@@ -45,6 +45,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tools": "grep"}, "tools='grep': expected a list"),
     ({"tools": [3]}, "3 is no tool"),
     ({"tools": [no]}, "'no' is a plain function; put @tool"),
+    ({"tools": [double, msgspec.structs.replace(double, timeout=5.0)]}, "two tools have the name 'double'"),
     ({"tools": ["gerp"]}, "unknown tool 'gerp'; did you mean 'grep'"),
     ({"hooks": [no]}, r"hooks: .* has no name, on, judge"),
     ({"guardrails": HOOK}, "guardrails=.*: expected a list"),

@@ -56,6 +56,31 @@ def test_check_shows_who_may_call_whom(roost: Machine) -> None:
     assert roost(*check, "scout").code == 3
 
 
+COUNTER = """
+from roost import Agent, ToolContext, tool
+from roost.policy.touched_paths import reads_at
+
+@tool(safety="read_only", reach=reads_at("path"))
+def count(context: ToolContext, path: str) -> str: "Count."
+
+@tool(safety="read_only")
+def blind(context: ToolContext, path: str) -> str: "Count."
+
+agent = Agent("counter", tools=[count, blind])
+"""
+
+
+def test_check_knows_the_tools_of_an_agent_in_python(roost: Machine) -> None:
+    (roost.work / "counter.py").write_text(COUNTER)
+    check = ("policy", "check", "--agents", "counter.py", "--agent", "counter", "--tool")
+    notes = roost(*check, "count", "--path", "notes.txt")
+    assert (notes.code, "the tool only reads" in notes.out, notes.err) == (0, True, "")
+    secret = roost(*check, "count", "--path", ".env")
+    assert (secret.code, "by the layer system" in secret.out) == (3, True)
+    blind = roost(*check, "blind", "--path", ".env")
+    assert (blind.code, "blind has no `reach`" in blind.err) == (0, True)
+
+
 def _policies(roost: Machine) -> None:
     roost.home.mkdir()
     (roost.home / "policy.toml").write_text(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -60,6 +62,10 @@ def test_the_schema_is_the_signature() -> None:
         ({"safety": "readonly"}, "tool 'add': safety='readonly' is none of 'read_only', 'safe_write'"),
         ({"replay": "always"}, "tool 'add': replay='always' is none of 'safe', 'never', 'ask'"),
         ({"name": "add up"}, "'add up' cannot name a tool"),
+        ({"reach": "path"}, r"tool 'add': reach='path' is wrong; .* reach=reads_at\('path'\)"),
+        ({"timeout": "10"}, "tool 'add': timeout='10' is wrong; it must be a number of seconds above 0"),
+        ({"timeout": 0}, "tool 'add': timeout=0 is wrong"),
+        ({"secrets": "GITHUB"}, r"tool 'add': secrets='GITHUB' is wrong; write secrets=\['GITHUB'\]"),
     ],
 )
 def test_a_wrong_option_raises_where_it_is_written(option: dict[str, Any], says: str) -> None:
@@ -68,6 +74,53 @@ def test_a_wrong_option_raises_where_it_is_written(option: dict[str, Any], says:
         @tool(**option)
         def add(a: int, b: int) -> int:
             return a + b
+
+
+def test_a_name_without_its_option_says_how_to_give_it() -> None:
+    with pytest.raises(ConfigError, match=r"write @tool\(name='wc'\)"):
+        tool("wc")  # pyright: ignore
+
+
+def _unannotated(context) -> None:
+    pass
+
+
+def _of_a_path(path: Path | None) -> None:
+    pass
+
+
+def _of_an_optional_context(context: ToolContext | None) -> None:
+    pass
+
+
+def _of_a_wrong_default(path: str = 3) -> None:  # pyright: ignore
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (_unannotated, "parameter 'context' has no annotation; write for example 'context: ToolContext'"),
+        (_of_a_path, "parameter 'path': a model sends text; write 'path: str', then context.workspace.resolve"),
+        (_of_an_optional_context, "parameter 'context': write 'context: ToolContext'; every call gets its context"),
+        (_of_a_wrong_default, "parameter 'path': the default 3 does not fit its annotation: Expected `str`, got `int`"),
+    ],
+)
+def test_a_wrong_signature_names_the_parameter_and_the_fix(function: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+        tool(function)
+
+
+async def test_a_plain_function_that_returns_a_coroutine_says_to_await_it(ctx: ToolContext) -> None:
+    async def count() -> int:
+        return 5
+
+    @tool
+    def wc() -> Any:
+        return count()
+
+    outcome, parts = await run_tool(wc, ctx, "{}")
+    assert (outcome, "write `async def` and `await` what it calls" in _text(parts)) == ("error", True)
 
 
 def test_options() -> None:
@@ -160,7 +213,7 @@ class Custom:
 
 
 def test_signatures_that_a_model_cannot_call() -> None:
-    def unannotated(a, b: int): ...  # pyright: ignore
+    def unannotated(a, b: int): ...
     def star(*args: int) -> None: ...
     def stars(**kwargs: int) -> None: ...
     def positional(a: int, /) -> None: ...

@@ -39,7 +39,7 @@ def touches_of(session: Session, call: Call, tool: Tool) -> Touches:
     if tool.reach is None:
         return NOTHING
     arguments = arguments_of(tool, call.arguments)
-    return NOTHING if isinstance(arguments, str) else tool.reach(arguments, session.means.workspace.place)
+    return NOTHING if isinstance(arguments, str) else tool.touches(arguments, session.means.workspace.place)
 
 
 def outside_source(session: Session, call: Call, tool: Tool) -> str | None:

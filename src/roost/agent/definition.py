@@ -246,7 +246,7 @@ class Agent(AgentSpec, frozen=True, omit_defaults=True, kw_only=True, forbid_unk
         tools, own = dict(python.tools), python.model
         if "tools" in data:
             items = _items(shown, "tools", data["tools"])
-            tools |= {tool.name: tool for tool in items if isinstance(tool, Tool)}
+            tools |= _by_name(shown, [tool for tool in items if isinstance(tool, Tool)])
             data["tools"] = [_tool_name(shown, tool) for tool in items]
         if "model" in data and not isinstance(data["model"], str | None):
             own = _items(shown, "model", [data["model"]], "name", "stream")[0]
@@ -279,6 +279,15 @@ def _whole(values: dict[str, Any], python: PythonParts) -> dict[str, Any]:
         if tool not in known:
             raise WrongValue(shown, f"unknown tool {tool!r}{did_you_mean(tool, known)}", field="tools")
     return {**values, "python": python.used(values.get("tools", ()), values.get("model"))}
+
+
+def _by_name(shown: str, tools: Sequence[Tool]) -> dict[str, Tool]:
+    found: dict[str, Tool] = {}
+    for tool in tools:
+        if found.setdefault(tool.name, tool) is not tool:
+            what = f"two tools have the name {tool.name!r}; give one another with @tool(name=…)"
+            raise WrongValue(shown, what, field="tools")
+    return found
 
 
 def _tool_name(shown: str, tool: object) -> str:

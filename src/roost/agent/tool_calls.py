@@ -94,10 +94,8 @@ def _judge(session: Session, call: Call) -> Verdict | None:
     if call.status in ("done", "asking", "awaiting") or session.state.holds(call):
         return None
     if call.status == "rejected":
-        note = f": {call.reason}" if call.reason else ""
-        end_call(
-            session, call.call.id, "denied", skipped_text(call, f"a person rejected this call{note}"), why="person"
-        )
+        said = f"this call was rejected: {call.reason}" if call.reason else "a person rejected this call"
+        end_call(session, call.call.id, "denied", skipped_text(call, said), why="person")
         return None
     tools = tools_of(session)
     tool = tools.get(call.call.name)

@@ -163,6 +163,8 @@ class LayeredGate:
 
     def decide(self, call: GateCall) -> Verdict:
         touches = call.touches
+        if touches.fault is not None:
+            return Verdict("deny", touches.fault, "roost")
         if touches is not NOTHING and (reason := self._of_roost(touches, str(call.root))) is not None:
             return Verdict("deny", reason, "roost")
         if touches.agent is not None and (no := self._refusal(touches.agent)):

@@ -36,6 +36,7 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
     are read. read_patterns, write_patterns: absolute shell patterns, which may match more than exists now. unknown: it
     may touch more, known only when it runs. command: analysis of a shell command. hosts: machines that it contacts.
     outside: it has an effect beyond the workspace (a message, a request). agent: name of the agent that it calls.
+    fault: why the tool could not tell its effects; the gate denies such a call.
     """
 
     reads: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     outside: bool = False
     agent: str | None = None
+    fault: str | None = None
 
     def paths(self, access: Access) -> tuple[str, ...]:
         match access:

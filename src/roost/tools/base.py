@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import msgspec
 
 from roost.errors import ConfigError
 from roost.log.content import Replay, ResultPart, Text
 from roost.models.request import ToolSpec
-from roost.policy.gate import Safety
+from roost.policy.gate import NOTHING, Safety
+from roost.policy.rules import Touches
 from roost.policy.touched_paths import Reach
 from roost.sandbox.base import Sandbox
 from roost.tools.errors import ToolError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from roost.tools.background_jobs import Jobs
 
 _P = TypeVar("_P")
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A tool name that every provider accepts."""
@@ -92,7 +96,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     data for the model, with its type, and a line in the operator's log. It must let `CancelledError` pass, and leave
     nothing running when it ends. `inside`: the tool cannot touch anything but the workspace. `files`: it works in the
     workspace; a session without such tools can move to another machine without its files. Raises `ConfigError` for a
-    name, `replay` or `safety` that does not exist."""
+    wrong value."""
 
     name: str
     description: str
@@ -106,7 +110,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     taints: bool = False
     """Its result is untrusted content: strangers may have written it to mislead the model."""
     reach: Reach | None = None
-    """Tells the gate what a call would touch. Must be fast and raise nothing."""
+    """Tells the gate what a call would touch. Must be fast. If it raises, the gate denies the call."""
     secrets: tuple[str, ...] = ()
     """Names of the vault's secrets that it may read."""
     early: bool = True
@@ -127,6 +131,35 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if value not in known:
                 raise ConfigError(f"tool {self.name!r}: {field}={value!r} is none of {', '.join(map(repr, known))}")
+        for field, value, right, fix in (
+            (
+                "reach",
+                self.reach,
+                self.reach is None or callable(self.reach),
+                "a function; for a path in the argument 'path': reach=reads_at('path') or writes_at('path') (from"
+                " roost.policy.touched_paths)",
+            ),
+            ("timeout", self.timeout, _positive(self.timeout), "a number of seconds above 0"),
+        ):
+            if not right:
+                raise ConfigError(f"tool {self.name!r}: {field}={value!r} is wrong; it must be {fix}")
+
+    def touches(self, arguments: Mapping[str, Any], root: Path) -> Touches:
+        """Return what a call with these arguments would touch in the workspace `root`, with a `fault` if `reach`
+        fails."""
+        if self.reach is None:
+            return NOTHING
+        try:
+            found = cast("object", self.reach(arguments, root))
+        except Exception as error:  # `reach` is foreign code; its failure must not end the session
+            _log.warning("tool %r: `reach` failed", self.name, exc_info=error)
+            return self._fault(f"failed with {type(error).__name__}: {error}")
+        if isinstance(found, Touches):
+            return found
+        return self._fault(f"returned {type(found).__name__}, not Touches")
+
+    def _fault(self, what: str) -> Touches:
+        return Touches(unknown=True, fault=f"the option `reach` of the tool {self.name!r} {what}")
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Call the Python function directly, for tests and other code, without gate, log or sandbox."""
@@ -137,6 +170,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def spec(self) -> ToolSpec:
         return ToolSpec(self.name, self.description, self.schema)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 Toolbox = Mapping[str, Tool]

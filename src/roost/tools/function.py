@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import msgspec
 
+from roost.errors import ConfigError
 from roost.log.content import Replay
 from roost.policy.gate import Safety
 from roost.policy.touched_paths import Reach
@@ -38,7 +39,7 @@ def tool(
     early: bool = True,
 ) -> Callable[[_Function], Tool]: ...
 def tool(
-    function: _Function | None = None,
+    function: _Function | str | None = None,
     /,
     *,
     name: str | None = None,
@@ -62,11 +63,15 @@ def tool(
     stopped. It returns text, bytes (decoded), a `ToolResult`, None, or anything that JSON can hold. Raises `TypeError`
     for a signature that a model cannot call, and `ConfigError` for a wrong option.
     """
+    if isinstance(function, str):
+        raise ConfigError(f"@tool({function!r}): an option needs its name; write @tool(name={function!r})")
     names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
 
     def make(function: _Function) -> Tool:
         signature = read_signature(function, names)
         called = name or function.__name__
+        if isinstance(secrets, str):
+            raise ConfigError(f"tool {called!r}: secrets={secrets!r} is wrong; write secrets=[{secrets!r}]")
         return Tool(
             name=called,
             description=inspect.cleandoc(description or function.__doc__ or ""),
@@ -122,4 +127,7 @@ def _result(value: Any) -> ToolResult:
         return ToolResult(())
     if isinstance(value, bytes | bytearray):
         return ToolResult.of(value.decode("utf-8", "replace"))
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError("the function returned a coroutine; write `async def` and `await` what it calls")
     return ToolResult.of(msgspec.json.encode(value).decode())

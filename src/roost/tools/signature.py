@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple, cast, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -45,6 +46,7 @@ def read_signature(function: Callable[..., Any], names: Mapping[str, Any]) -> Si
     for parameter in inspect.signature(function).parameters.values():
         _check(label, parameter, hints)
         annotation = hints[parameter.name]
+        _check_type(label, parameter, annotation)
         if annotation is ToolContext:
             context = parameter.name
         else:
@@ -52,7 +54,7 @@ def read_signature(function: Callable[..., Any], names: Mapping[str, Any]) -> Si
     try:
         arguments = msgspec.defstruct(label, fields, kw_only=True, forbid_unknown_fields=True)
         schema = _schema(arguments)
-    except TypeError as error:
+    except (TypeError, NameError) as error:
         raise TypeError(f"tool {label!r}: {error}; use types that JSON can hold") from error
     return Signature(arguments, tuple(name for name, _, _ in fields), context, schema)
 
@@ -71,7 +73,34 @@ def _check(label: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> N
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         raise TypeError(f"tool {label!r}: parameter {name!r} is positional-only; remove the '/' from the signature")
     if name not in hints:
-        raise TypeError(f"tool {label!r}: parameter {name!r} has no annotation; write for example '{name}: str'")
+        wanted = "ToolContext" if name in ("context", "ctx") else "str"
+        raise TypeError(f"tool {label!r}: parameter {name!r} has no annotation; write for example '{name}: {wanted}'")
+
+
+def _check_type(label: str, parameter: inspect.Parameter, annotation: Any) -> None:
+    name, where = parameter.name, f"tool {label!r}: parameter {parameter.name!r}"
+    inner = set(_types_in(annotation))
+    if ToolContext in inner and annotation is not ToolContext:
+        raise TypeError(f"{where}: write '{name}: ToolContext'; every call gets its context")
+    if any(isinstance(kind, type) and issubclass(kind, PurePath) for kind in inner):
+        raise TypeError(f"{where}: a model sends text; write '{name}: str', then context.workspace.resolve({name})")
+    if annotation is ToolContext or parameter.default is inspect.Parameter.empty:
+        return
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    try:
+        msgspec.convert(msgspec.to_builtins(parameter.default), bare)
+    except msgspec.ValidationError as error:
+        raise TypeError(f"{where}: the default {parameter.default!r} does not fit its annotation: {error}") from None
+    except (TypeError, NameError):  # a type that JSON cannot hold, which the schema reports
+        return
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    yield from (
+        each for part in get_args(annotation) if get_origin(annotation) is not Literal for each in _types_in(part)
+    )
+    if not get_args(annotation):
+        yield annotation
 
 
 def _described(annotation: Any) -> Any:

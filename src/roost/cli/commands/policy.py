@@ -8,19 +8,19 @@ from pathlib import Path
 
 import click
 
-from roost.agent.definition import AgentSpec
+from roost.agent.definition import Agent, AgentSpec
 from roost.cli.app import App, folder
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.output import Style, note, say, say_json, styled, table
 from roost.errors import ConfigError
-from roost.policy.gate import GateCall, Layer, LayeredGate, Verdict
+from roost.policy.gate import NOTHING, GateCall, Layer, LayeredGate, Verdict
 from roost.policy.loading import FILE, load_policy, load_project
 from roost.policy.rules import Touches
 from roost.policy.system_rules import system_rules
 from roost.policy.touched_paths import command as touched_by
 from roost.policy.touched_paths import files
 from roost.tools.base import Tool
-from roost.tools.builtin import builtin_tools
+from roost.tools.builtin import builtin_tool
 
 _SHOWN: tuple[Layer, ...] = ("agents", "user", "config", "project", "system", "level")
 _COLOURS: dict[str, Style] = {"allow": "green", "ask": "yellow", "deny": "red"}
@@ -82,11 +82,12 @@ def check(
         refusal=lambda called: _refusal(spec, _spec(specs, called)),
     )
     name = name or ("shell" if text is not None else "write_file" if path is not None else "task")
+    tool = spec.python.tools.get(name) or builtin_tool(name)
     if callee is not None:
         touches = Touches(agent=_spec(specs, callee).name)
     else:
-        touches = touched_by(text, root) if text is not None else _of_path(name, path or "", root)
-    call = _call(name, touches, root, walled=walled)
+        touches = touched_by(text, root) if text is not None else _of_path(name, tool, path or "", root)
+    call = _call(name, tool, touches, root, walled=walled)
     if name not in spec.tools:
         note(f"{agent} does not have the tool {name}", "yellow")
     _tell(gate, call, as_json=as_json)
@@ -96,7 +97,7 @@ def check(
 policy.add_command(check)
 
 
-def _spec(known: Mapping[str, AgentSpec], agent: str) -> AgentSpec:
+def _spec(known: Mapping[str, Agent], agent: str) -> Agent:
     if agent not in known:
         raise ConfigError(f"there is no agent {agent!r}; the agents are: {', '.join(sorted(known))}")
     return known[agent]
@@ -108,14 +109,17 @@ def _refusal(caller: AgentSpec, callee: AgentSpec) -> str | None:
     return why_not(caller, callee)
 
 
-def _of_path(name: str, path: str, root: Path) -> Touches:
-    tool = builtin_tools().get(name)
+def _of_path(name: str, tool: Tool | None, path: str, root: Path) -> Touches:
+    if tool is not None and tool.function is not None and tool.reach is None:
+        note(f"{name} has no `reach`: the gate does not know which files a call touches", "yellow")
+        return NOTHING
+    if tool is not None and "path" in tool.schema.get("properties", {}):
+        return tool.touches({"path": path}, root)
     reads = tool is not None and tool.safety == "read_only"
     return files(root, reads=[path]) if reads else files(root, writes=[path])
 
 
-def _call(name: str, touches: Touches, root: Path, *, walled: bool) -> GateCall:
-    tool: Tool | None = builtin_tools().get(name)
+def _call(name: str, tool: Tool | None, touches: Touches, root: Path, *, walled: bool) -> GateCall:
     return GateCall(
         session="",
         call="",
