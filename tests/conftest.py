@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from roost.testing.clock import MovedClock
 from tests.harness.postgres.server import PostgresServer
@@ -94,9 +94,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.quick:
-        settings.register_profile("quick", max_examples=_EXAMPLES)
-        settings.load_profile("quick")
+    slow = [HealthCheck.too_slow]  # how fast examples are made says how busy the machine is
+    number = _EXAMPLES if config.option.quick else settings().max_examples
+    settings.register_profile("roost", max_examples=number, suppress_health_check=slow, deadline=None)
+    settings.load_profile("roost")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

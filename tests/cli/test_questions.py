@@ -148,7 +148,7 @@ def test_what_was_typed_before_the_question_is_no_answer(roost: Machine, typed: 
     terminal.type(typed)
     terminal.expect("Allow shell")
     terminal.type("y\n" if typed == "y\n" else "bs\n")  # still before there is anything to answer
-    terminal.expect("was discarded")
+    terminal.expect("discarded what you typed before this question")
     terminal.expect(ASKED)
     time.sleep(2.5)  # a person reads
     assert not (roost.work / "made.txt").exists()

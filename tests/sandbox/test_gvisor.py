@@ -89,6 +89,9 @@ async def test_shells_jobs_and_terminals_outlive_a_sleep(backend: GvisorBackend,
     await shell.write(b"FOO=kept; mkdir deep; cd deep; PS1=; (while :; do echo x; sleep 0.1; done) >> ../beat &\n")
     counter = await guest.spawn(["sh", "-c", "i=0; while :; do i=$((i+1)); echo n$i; sleep 0.1; done"], cwd="/tmp")
     await shown(counter, b"n3\n")
+    async with asyncio.timeout(30):
+        while not (workspace / "beat").exists():
+            await asyncio.sleep(0.05)
     await shell.write(b"echo -n unread\n")
     await asyncio.sleep(0.3)
     assert await guest.suspend(image) == "memory"
@@ -109,8 +112,9 @@ async def test_shells_jobs_and_terminals_outlive_a_sleep(backend: GvisorBackend,
         assert b"unread" in await shown(again, b"unread")
         await again.write(b"echo $FOO $PWD $(jobs | grep -c Running)\n")
         assert f"kept {workspace}/deep 1".encode() in await shown(again, b"deep 1\r\n")
-        await asyncio.sleep(0.3)
-        assert (workspace / "beat").stat().st_size > size
+        async with asyncio.timeout(30):
+            while (workspace / "beat").stat().st_size == size:
+                await asyncio.sleep(0.05)
         numbers = await shown(woken.terminals[counter.number], b"n9\n")
         assert b"n1\n" not in numbers
         assert b"n5\nn6\nn7\nn8\nn9\n" in numbers.replace(b"\r", b"")
