@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import subprocess
+import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 from roost.models.profile import Profile
 from roost.models.prompt import Prompt
 from roost.models.request import Completed
+from roost.models.wire import Listing
 from roost.providers.accounts import Models
 from roost.providers.config import ModelsConfig
 from roost.providers.config_file import load_config
@@ -75,18 +80,59 @@ def test_the_trace_of_a_route_is_json() -> None:
     assert set(msgspec.json.decode(text)) >= {"profile", "intent", "tokens", "chain", "steps"}
 
 
-async def test_the_first_wire_passes_the_matrix() -> None:
-    """The tutorial's blocks, one after another, are a wire that shows every behaviour that it does not lack."""
-    space: dict[str, Any] = {"__name__": "first_wire"}
+@pytest.fixture
+def first_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder with the tutorial's files, each as the page shows it."""
     for text in blocks("extend/first-wire.md", "python"):
-        exec(compile(text, "first-wire.md", "exec", dont_inherit=True), space)
+        name, _, _ = text.partition("\n")
+        file = tmp_path / name.removeprefix("# ")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("acme", "test_acme", "program")]:
+        del sys.modules[name]
+
+
+def test_the_files_of_the_first_wire_have_all_their_names(first_wire: Path) -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select", "F", str(first_wire)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert {file.relative_to(first_wire).as_posix() for file in first_wire.rglob("*.py")} == {
+        *(f"acme/{name}.py" for name in ("__init__", "request", "errors", "answer", "dialect")),
+        "test_acme.py",
+        "program.py",
+    }
+
+
+async def test_the_first_wire_passes_the_matrix(first_wire: Path) -> None:
+    """The tutorial's files are a wire that shows every behaviour that it does not lack."""
+    acme, answers, program = (importlib.import_module(name) for name in ("acme", "acme.answer", "program"))
     body, steps = (msgspec.json.decode(text) for text in blocks("extend/first-wire.md", "json"))
-    subject: Subject = space["TestAcme"]().subject()
+    subject: Subject = importlib.import_module("test_acme").TestAcme().subject()
     subject.dialect.check(body, {})
-    answer = space["AcmeAnswer"](Prompt(system=(), messages=()), Profile(), where="acme")
+    answer = answers.AcmeAnswer(Prompt(system=(), messages=()), Profile(), where="acme")
     assert answer.whole(msgspec.json.encode({"steps": steps}))
     assert isinstance(answer.end(), Completed)
-    assert space["models"].resolve("acme").wire.name == "acme"
+    listed = acme.WIRE().listed(importlib.import_module("acme.dialect").DIALECT.models())
+    assert listed == Listing(("scripted",))
+    assert program.models.resolve("acme").wire.name == "acme"
     cells = [await tried(behaviour, subject, subjects()) for behaviour in behaviours()]
     assert {cell.behaviour: cell.why for cell in cells if cell.verdict == "fail"} == {}
     assert {cell.behaviour for cell in cells if cell.verdict == "skip"} == set(subject.lacks)
+
+
+async def test_the_first_wire_reads_errors_and_stop_reasons(first_wire: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acme, answers = importlib.import_module("acme"), importlib.import_module("acme.answer")
+    error = acme.WIRE().refused(429, {}, b'{"oops": {"code": "busy", "text": "Try later."}}', where="acme")
+    assert (error.code, error.retryable, error.message) == ("rate_limited", True, "acme answered 429: Try later.")
+    page = acme.WIRE().refused(502, {}, b"<html>Bad gateway</html>", where="acme")
+    assert (page.code, page.message) == ("overloaded", "acme answered 502: Bad gateway")
+    # A misspelled stop reason of the wire shows, since its counterpart spells the words out itself.
+    monkeypatch.delitem(answers.STOP_REASONS, "limit")
+    monkeypatch.setitem(answers.STOP_REASONS, "limti", "length")
+    subject: Subject = importlib.import_module("test_acme").TestAcme().subject()
+    (length,) = (one for one in behaviours() if one.name == "length")
+    cell = await tried(length, subject, [])
+    assert cell.verdict == "fail"
+    assert "unknown stop reason 'limit'" in cell.why

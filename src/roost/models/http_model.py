@@ -6,20 +6,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 import msgspec
 
 from roost.errors import ConfigError, RoostError
 from roost.log.content import ErrorData, Usage
 from roost.models.compile import compiler as find_compiler
+from roost.models.framing import Framing, is_document, parser_of
 from roost.models.hooks import AccountHooks
 from roost.models.http import OVERSIZED, HttpClient, HttpFailed, HttpResponse
 from roost.models.key_helpers import Helper
 from roost.models.limit_headers import HEARD, about_limits
 from roost.models.prompt import Compiler, Prompt
 from roost.models.request import Failed, ModelEvent, Notice, Profile, Request
-from roost.models.sse import SSEParser
 from roost.models.wire import Answer, Endpoint, HttpCall, Wire
 from roost.models.wire_body import clean
 from roost.models.wires.errors import body_error
@@ -133,7 +133,8 @@ class HttpModel:
                         if limits := about_limits(response.headers):
                             yield Notice(HEARD, limits)
                         await self._look(response, turned_away)
-                        frames = _Frames(response, answer, self._name, self._hooks, request.named)
+                        framing = self._wire.framing
+                        frames = _Frames(response, answer, self._name, self._hooks, request, framing)
                         while (events := await frames.read()) is not None:
                             for event in events:
                                 yield event
@@ -223,14 +224,17 @@ class _Frames:
         answer: Answer,
         where: str,
         hooks: AccountHooks,
-        named: Callable[[str], None] | None,
+        request: Request,
+        framing: Framing,
     ) -> None:
         self._response = response
-        self._named = named
+        self._named = request.named
+        self._stream = request.stream
+        self._framing: Framing = framing
         self._hooks = hooks
         self._where = where
         self._answer = answer
-        self._parser = SSEParser()
+        self._parser = parser_of(framing)
         self._whole: list[bytes] | None = None
         self._size = 0
         self._started = False
@@ -250,7 +254,8 @@ class _Frames:
             return self._end()
         if not self._started and (head := data.lstrip()):
             self._started = True
-            self._whole = [] if head.startswith(b"{") else None
+            kind = self._response.headers.get("Content-Type", "")
+            self._whole = [] if is_document(self._framing, head, kind, stream=self._stream) else None
         if self._whole is not None:
             self._whole.append(data)
             return []

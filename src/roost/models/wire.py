@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from roost.log.content import ErrorData
+from roost.models.framing import Framing
 from roost.models.media.limits import MediaLimits
 from roost.models.profile import Knob, Profile
 from roost.models.prompt import Prompt
@@ -137,7 +138,8 @@ class Wire(Protocol):
     call: sends every text as valid UTF-8, and a conversation from any other provider in a form that this protocol
     accepts: foreign signatures are left out, ids and names are adapted. Raises nothing for a valid prompt. answer: gets
     the prompt that was sent, and the `model` and `endpoint` of the call, since a signature may be valid only there.
-    where: names the model in messages for people. refused: converts a non-2xx response to an error. knobs: those of the
+    where: names the model in messages for people. framing: of a streamed answer, `sse` or `ndjson`; decides how a body
+    becomes frames. refused: converts a non-2xx response to an error. knobs: those of the
     protocol; a profile's own override them. media: limits of the protocol; a profile's own override them, too.
     embeddings: the protocol of `roost.local.embed.wire` that servers of this wire speak beside it, if any. listing: the
     call that lists the models of an account, by the protocol's own path or another `path` or URL. listed: reads its
@@ -149,6 +151,9 @@ class Wire(Protocol):
 
     @property
     def knobs(self) -> Mapping[str, Knob]: ...
+
+    @property
+    def framing(self) -> Framing: ...
 
     @property
     def media(self) -> MediaLimits: ...

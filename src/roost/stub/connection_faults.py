@@ -14,13 +14,15 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodin
 
 
 class Line:
-    """One request's connection. `gone`: the client hung up. `left`: it did so by itself, not after `abort`."""
+    """One request's connection. `gone`: the client hung up. `left`: it did so by itself, not after `abort`.
+    `started`: a part of the response may have been sent."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._transport: Any = scope["roost.transport"]
         self._hangup = asyncio.create_task(self._watch())
         self._aborted = False
+        self.started = False
 
     @property
     def gone(self) -> bool:
@@ -37,6 +39,7 @@ class Line:
         return self.gone
 
     async def start(self, content_type: str, length: int | None = None) -> None:
+        self.started = True
         headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-cache")]
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
@@ -47,16 +50,18 @@ class Line:
             await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def whole(self, response: Response) -> None:
+        self.started = True
         await response(self._scope, self._receive, self._send)
 
     async def behead(self, at: int) -> bool:
         """Send the first `at` bytes of a head, then a reset. Returns False: the answer is incomplete."""
+        self.started = True
         self._transport.write(_HEAD[:at])
         return await self.abort(reset=True)
 
     async def abort(self, *, reset: bool) -> bool:
         """End the connection without ending the answer. Returns False: the answer is incomplete."""
-        self._aborted = True
+        self.started = self._aborted = True
         # Written data must reach the client before the reset can overtake it.
         await asyncio.sleep(0.005)
         if reset:

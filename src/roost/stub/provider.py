@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from roost.stub.connection_faults import Line
 from roost.stub.dialects import Asked, Dialect, Listed, Priced, Routed, dialects
-from roost.stub.response_writer import INSTEAD, body_of, faulty, refusal, send
+from roost.stub.response_writer import INSTEAD, body_of, broken, faulty, located, refusal, send
 from roost.stub.script import Fault, Reply, Script, digest
 from roost.stub.serving import listen, server
 from roost.stub.stats import Meter, Stats
@@ -74,7 +74,8 @@ class Provider:
                 *(Route(dialect.models_path, self._models(dialect)) for dialect in listed.values()),
                 Route("/stats", self._stats),
                 Route("/health", self._health),
-            ]
+            ],
+            exception_handlers={404: self._no_path},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,12 +94,18 @@ class Provider:
         try:
             body = msgspec.json.decode(raw, type=dict[str, Any])
             dialect.check(body, headers)
+            asked = dialect.asked(body, request.url.path)
         except (ValueError, AssertionError) as error:
-            self.stats.violations += 1
-            self.stats.reasons = [*self.stats.reasons, str(error)][-20:]
-            return JSONResponse(dialect.error(400, f"Invalid request: {error}", "invalid_request_error"), 400)
+            return self._invalid(dialect, str(error))
+        except (LookupError, TypeError, AttributeError) as error:  # the dialect met an unexpected shape
+            return self._invalid(dialect, located(error))
         self.bodies = [*self.bodies, body][-self._keep :] if self._keep else []
-        return dialect.asked(body, request.url.path)
+        return asked
+
+    def _invalid(self, dialect: Dialect, reason: str) -> Response:
+        self.stats.violations += 1
+        self.stats.reasons = [*self.stats.reasons, reason][-20:]
+        return JSONResponse(dialect.error(400, f"Invalid request: {reason}", "invalid_request_error"), 400)
 
     def reply(self, asked: Asked) -> tuple[Reply, Fault | None, float]:
         """Return the reply, the fault, and the seconds to wait before."""
@@ -142,6 +149,11 @@ class Provider:
     async def _stats(self, _: Request) -> Response:
         return Response(msgspec.json.encode(self.stats), media_type="application/json")
 
+    async def _no_path(self, request: Request, _: Exception) -> Response:
+        paths = ", ".join(dict.fromkeys(dialect.path for dialect in self._speaks))
+        message = f"the stub serves nothing at {request.url.path}; its protocols: {paths}"
+        return JSONResponse({"error": {"message": message}}, 404)
+
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -177,6 +189,10 @@ class _Chat:
                 stats.answered += 1
             else:
                 stats.left += line.left
+        except Exception as error:  # a bug of the dialect, or of a script that is a function
+            if line.started:
+                raise
+            await line.whole(broken(error))
         finally:
             stats.open -= 1
             line.end()

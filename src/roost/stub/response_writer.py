@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from email.utils import formatdate
 from time import time
@@ -10,27 +11,30 @@ from typing import Any, cast
 import msgspec
 from starlette.responses import JSONResponse, Response
 
+from roost.models.framing import STREAM_TYPES, Framing
 from roost.stub.connection_faults import Line
-from roost.stub.dialects.base import Asked, Dialect
+from roost.stub.dialects.base import Asked, Dialect, Framed
 from roost.stub.script import Fault, FaultKind, Reply
 from roost.stub.stats import Meter
 
-EVENTS, JSON = "text/event-stream", "application/json"
+JSON = "application/json"
 INSTEAD: frozenset[FaultKind] = frozenset({"status", "html", "empty", "redirect"})
 """Faults that replace the answer."""
 _ENDS: frozenset[FaultKind] = frozenset({"reset", "close", "short", "stall"})
 _END = b"data: [DONE]\n\n"
 _PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
-_NOISE = b": " + b"." * 16_380 + b"\n\n"
-"""A comment, which readers of events ignore."""
+_NOISE: dict[Framing, bytes] = {"sse": b": " + b"." * 16_380 + b"\n\n", "ndjson": b"\n" * 16_384}
+"""What readers of frames ignore: a comment, blank lines."""
+_FRAME_END: dict[Framing, bytes] = {"sse": b"\n\n", "ndjson": b"\n"}
 _FINISH = {"finish_reason", "stop_reason", "finishReason", "status"}
 
 
 class Body(msgspec.Struct, frozen=True):
-    """An answer in its writes. JSON documents are sent with their length."""
+    """An answer in its writes. kind: its content type. JSON documents are sent with their length."""
 
     writes: list[bytes]
-    kind: str = EVENTS
+    framing: Framing
+    kind: str
 
     @property
     def size(self) -> int:
@@ -39,6 +43,10 @@ class Body(msgspec.Struct, frozen=True):
     @property
     def whole(self) -> bool:
         return self.kind == JSON
+
+
+def framing_of(dialect: Dialect) -> Framing:
+    return dialect.framing if isinstance(dialect, Framed) else "sse"
 
 
 def refusal(fault: Fault, dialect: Dialect) -> Response:
@@ -50,7 +58,20 @@ def refusal(fault: Fault, dialect: Dialect) -> Response:
         case "html":
             return Response(_PAGE, media_type="text/html")
         case _:
-            return Response(b"", media_type=EVENTS)
+            return Response(b"", media_type=STREAM_TYPES[framing_of(dialect)])
+
+
+def located(error: Exception) -> str:
+    """Name an error and the line that raised it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{said} at {place.filename.rpartition('/')[2]}:{place.lineno}: {place.line}"
+
+
+def broken(error: Exception) -> Response:
+    """Return the answer of a stub whose dialect or script raised `error`. A retry would meet the same bug."""
+    message = f"the stub's dialect or script failed: {located(error)}"
+    return JSONResponse({"error": {"message": message}}, 500, {"X-Should-Retry": "false"})
 
 
 def _retry(fault: Fault) -> dict[str, str]:
@@ -62,12 +83,14 @@ def _retry(fault: Fault) -> dict[str, str]:
 def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None) -> Body:
     """Return the body, without faults at a position in it."""
     reply = _stopped(reply, asked.body)
+    framing = framing_of(dialect)
     if (asked.stream and kind != "json") or (not asked.stream and kind == "stream"):
         frames = dialect.frames(reply, asked, finish=kind != "no_finish")
         # A server that dies does not send its end mark either.
-        return Body([frame for frame in frames if frame != _END] if kind == "no_finish" else frames)
+        writes = [frame for frame in frames if frame != _END] if kind == "no_finish" else frames
+        return Body(writes, framing, STREAM_TYPES[framing])
     document = dialect.document(reply, asked)
-    return Body([_unfinished(document) if kind == "no_finish" else document], JSON)
+    return Body([_unfinished(document) if kind == "no_finish" else document], framing, JSON)
 
 
 def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None) -> Body:
@@ -76,7 +99,7 @@ def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None)
     at = 0 if fault is None else place(fault, body.size)
     match fault.kind if fault else None:
         case "malformed":
-            writes = [_split(writes[0], at, b"\0{")] if body.whole else _put(_broken(writes, at), writes, at)
+            writes = [_split(writes[0], at, b"\0{")] if body.whole else _put(_broken(body, at), writes, at)
         case "error" if fault is not None:
             error = msgspec.json.encode(dialect.error(fault.status, fault.message))
             frame = dialect.error_frame(fault.status, fault.message)
@@ -87,7 +110,7 @@ def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None)
             chunk = max(1, body.size // 50)
         case _:
             pass
-    return Body(writes if chunk is None else _cut(writes, chunk), kind)
+    return Body(writes if chunk is None else _cut(writes, chunk), body.framing, kind)
 
 
 def _stopped(reply: Reply, body: dict[str, Any]) -> Reply:
@@ -142,7 +165,8 @@ def _steps(body: Body, fault: Fault | None) -> Iterator[bytes | Fault]:
     if not flood:
         yield fault
     elif not body.whole:
-        yield from (_NOISE for _ in range(0, fault.size, len(_NOISE)))
+        noise = _NOISE[body.framing]
+        yield from (noise for _ in range(0, fault.size, len(noise)))
     yield from after
 
 
@@ -157,14 +181,14 @@ def _halves(writes: list[bytes], at: int, *, frames: bool) -> tuple[list[bytes],
     return writes, []
 
 
-def _broken(frames: list[bytes], at: int) -> bytes:
+def _broken(body: Body, at: int) -> bytes:
     """Return half of the frame that holds byte `at`."""
-    passed = 0
-    for frame in frames:
+    passed, end = 0, _FRAME_END[body.framing]
+    for frame in body.writes:
         passed += len(frame)
         if passed > at:
-            return frame[: max(len(frame) // 2, frame.find(b"{") + 2)].rstrip() + b"\n\n"
-    return b"data: {\n\n"
+            return frame[: max(len(frame) // 2, frame.find(b"{") + 2)].rstrip() + end
+    return (b"data: {" if body.framing == "sse" else b"{") + end
 
 
 def _put(frame: bytes, frames: list[bytes], at: int, *, last: bool = False) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -207,6 +208,13 @@ class Assembly:
         arguments = part.arguments.add(arguments)
         if (named or arguments) and not self._stops.over:
             events.append(CallDelta(part.number, arguments, named))
+
+    def stop_for(self, word: str, reasons: Mapping[str, StopReason]) -> None:
+        """Set `stop` from the server's word for it. Records an error for an unknown word: the answer may be cut."""
+        self.stop = reasons.get(word)
+        if self.stop is None:
+            what = f"{self.where} ended its answer with the unknown stop reason {word!r}"
+            self.error = ErrorData("malformed", what, True)
 
     def broke_off(self, error: Any) -> None:
         """Record an error that the server sent in place of an answer."""

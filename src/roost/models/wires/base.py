@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from roost.log.content import ErrorData
+from roost.models.framing import STREAM_TYPES, Framing
 from roost.models.media.limits import NO_LIMITS, MediaLimits
 from roost.models.profile import Knob
 from roost.models.wire import Endpoint, HttpCall, Listing
@@ -29,6 +30,7 @@ class BaseWire(Generic[Q]):
     name: str
     options: type[Q]
     knobs: Mapping[str, Knob] = {}
+    framing: Framing = "sse"
     media: MediaLimits = NO_LIMITS
     embeddings: str | None = None
     models_path = "models"
@@ -42,8 +44,8 @@ class BaseWire(Generic[Q]):
         return {"Authorization": f"Bearer {key}"}
 
     def headers(self, endpoint: Endpoint, *, stream: bool = False) -> dict[str, str]:
-        """Return the headers of every call: what is accepted, and the key."""
-        accept = "text/event-stream" if stream else "application/json"
+        """Return the headers of every call: the key, and what is accepted: for a stream, the type of the framing."""
+        accept = STREAM_TYPES[self.framing] if stream else "application/json"
         return {"Accept": accept, **(self.auth(endpoint.key) if endpoint.key else {})}
 
     def post(

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from typing import Any
 
 from roost.models.wires import WIRES
-from roost.stub.dialects.base import Asked, Dialect, Listed, Priced, Routed
+from roost.stub.dialects.base import Asked, Dialect, Framed, Listed, Priced, Routed
 
-__all__ = ["EMBEDDINGS", "Asked", "Dialect", "Listed", "Priced", "Routed", "dialects", "dialects_of"]
+__all__ = [
+    "EMBEDDINGS",
+    "Asked",
+    "Dialect",
+    "Framed",
+    "Listed",
+    "Priced",
+    "Routed",
+    "dialects",
+    "dialects_of",
+    "lacks_of",
+]
 
 EMBEDDINGS: tuple[str, ...] = ("embed_openai", "embed_google", "embed_cohere")
 """Modules of embeddings protocols; their paths come first, as they are narrower."""
@@ -24,7 +36,17 @@ def dialects() -> list[Dialect]:
 def dialects_of(name: str) -> tuple[Dialect, ...]:
     """Return a wire's protocol: the `DIALECT` of its module, and in `MORE` those of the wire's other interfaces. Empty
     where the stub does not speak it."""
+    module = _module_of(name)
+    return () if module is None else (module.DIALECT, *getattr(module, "MORE", ()))
+
+
+def lacks_of(name: str) -> dict[str, str]:
+    """Return the `LACKS` of a wire's module: what its protocol does not have, with the reason (see
+    `roost.testing.matrix.Subject`)."""
+    return getattr(_module_of(name), "LACKS", {})
+
+
+def _module_of(name: str) -> Any:
     if importlib.util.find_spec(f"{__name__}.{name}") is None:
-        return ()
-    module = importlib.import_module(f"{__name__}.{name}")
-    return (module.DIALECT, *getattr(module, "MORE", ()))
+        return None
+    return importlib.import_module(f"{__name__}.{name}")

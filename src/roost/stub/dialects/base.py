@@ -9,6 +9,7 @@ import msgspec
 from starlette.routing import Route
 
 from roost.log.content import Usage
+from roost.models.framing import Framing
 from roost.stub.script import Reply
 
 
@@ -69,6 +70,13 @@ class Listed(Protocol):
     models_path: str
 
     def models(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Framed(Protocol):
+    """A dialect whose frames are no server-sent events."""
+
+    framing: Framing
 
 
 @runtime_checkable

@@ -49,8 +49,12 @@ async def _leave(place: Place, *, close: bool, first: bool) -> None:
                         return
 
     task = asyncio.create_task(read())
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # a failed check may leave it behind
     if place.scripted:
-        await place.until(lambda: place.stats.open > 0, "the call did not reach the provider", 5.0)
+        reached = lambda: place.stats.open > 0 or task.done()  # noqa: E731
+        await place.until(reached, "the call did not reach the provider", 5.0)
+        if task.done():
+            task.result()
     if first:
         waits = asyncio.create_task(heard.wait())
         await asyncio.wait({task, waits}, timeout=30, return_when=asyncio.FIRST_COMPLETED)

@@ -16,7 +16,7 @@ from roost.models.profile import Profile
 from roost.models.request import Completed, Failed, ModelEvent, Request
 from roost.models.wire import Endpoint, Options, Wire
 from roost.models.wires import WIRES, wire
-from roost.stub.dialects import Dialect, dialects_of
+from roost.stub.dialects import Dialect, dialects_of, lacks_of
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Script
 from roost.stub.stats import Stats
@@ -24,6 +24,8 @@ from roost.testing.models import run
 
 DEADLINE = 60.0
 """Seconds that one behaviour may take."""
+FEATURES = ("thinking", "cached", "images", "refusal")
+"""Parts of a protocol that several behaviours use. `cached`: counts of cached tokens."""
 _SHORT = 16
 """Most tokens of a real model's answer."""
 
@@ -34,8 +36,8 @@ class NotHere(Exception):
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A wire, and the server's side of its protocol; `more`: those of its other interfaces. `overflow`: messages with
-    which its servers refuse, by 400, a request that is too long. `lacks`: behaviours that the protocol cannot show,
-    with the reason."""
+    which its servers refuse, by 400, a request that is too long. `lacks`: what the protocol does not have, with the
+    reason: a behaviour, which is then skipped, or one of `FEATURES`, which other behaviours then leave out, too."""
 
     name: str
     wire: Callable[[], Wire]
@@ -66,7 +68,8 @@ def subject(
     dialect: Dialect | None = None,
     lacks: dict[str, str] | None = None,
 ) -> Subject:
-    """Return a registered wire. `options` may select another interface of it, with its own `dialect`."""
+    """Return a registered wire. `options` may select another interface of it, with its own `dialect`. lacks: beside
+    what the dialect's module states as `LACKS`."""
     known = dialects_of(name)
     if not known:
         raise AssertionError(f"the stub does not speak {name!r}: add its dialect to roost.stub.dialects")
@@ -75,7 +78,7 @@ def subject(
         wire=lambda: wire(name, options),
         dialect=dialect or known[0],
         more=known,
-        lacks=lacks or {},
+        lacks={**lacks_of(name), **(lacks or {})},
     )
 
 
@@ -149,6 +152,10 @@ class Ground:
         self.real = real
         # Longer than the behaviours wait, so that only the tested cause ends a call.
         self.client = HttpClient(connect_timeout=5.0, idle_timeout=DEADLINE)
+
+    def has(self, feature: str) -> bool:
+        """Return whether the protocol has this one of `FEATURES`."""
+        return feature not in self.subject.lacks
 
     @asynccontextmanager
     async def place(

@@ -53,12 +53,13 @@ def _shown(end: Completed) -> list[str]:
 @behaviour(live=True)
 async def unicode(ground: Ground) -> None:
     """Any characters survive in both directions, wherever the answer is cut: here after every third byte."""
-    answers = (Reply(text=LETTERS, thinking=LETTERS, piece=1),)
+    thought = LETTERS if ground.has("thinking") else ""
+    answers = (Reply(text=LETTERS, thinking=thought, piece=1),)
     async with ground.place(Script(rules=(Rule(answers=answers),), chunk=3)) as place:
         history = (user(LETTERS), AssistantMessage((Text(LETTERS),)), user(LETTERS + " Go on."))
         end = await place.completed(ask(*history, context=(LETTERS,)))
         if place.scripted:
-            assert _shown(end) == [LETTERS, LETTERS]
+            assert _shown(end) == [LETTERS] * (2 if thought else 1)
             assert json.dumps(place.sent).count(json.dumps(LETTERS)[1:-1]) >= 4
 
 
@@ -110,7 +111,8 @@ async def _nearly_stopped(ground: Ground) -> None:
 @behaviour(live=True)
 async def usage(ground: Ground) -> None:
     """Tokens as the provider counts them, cached and thinking ones too, and their cost."""
-    spent = Usage(1000, 50, 400, thinking=9)
+    cached = 400 if ground.has("cached") else 0
+    spent = Usage(1000, 50, cached, thinking=9)
     price = Price(input=3000, output=15000, cached=300)
     async with ground.place(Reply(text="hi", thinking="hm", usage=spent)) as place:
         for stream in (True, False):
@@ -121,9 +123,9 @@ async def usage(ground: Ground) -> None:
             assert found.input > 0
             assert found.output > 0
             if place.scripted:
-                assert (found.input, found.output, found.cached) == (1000, 50, 400)
+                assert (found.input, found.output, found.cached) == (1000, 50, cached)
                 assert found.thinking in (0, 9)
-                assert found.cost == price.cost(found) == 600 * 3000 + 400 * 300 + 50 * 15000
+                assert found.cost == price.cost(found) == (1000 - cached) * 3000 + cached * 300 + 50 * 15000
                 unknown = await place.completed(ask(stream=stream))
                 assert unknown.usage.cost is None
 
