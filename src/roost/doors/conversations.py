@@ -13,17 +13,19 @@ with the hour and a number, so that a repeated request finds it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from roost.agent.definition import Agent
-from roost.doors.digests import ConversationReader, Exchange, answered, asked, beginning, told_before
+from roost.doors.conversation_log import ConversationLog
+from roost.doors.digests import answered, asked, beginning, source_of, told_before
+from roost.doors.talk import Entered, Recent, Talk, mark_of, user_label
 from roost.errors import Conflict, Invalid, NotFound
-from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
+from roost.features.client_tools.events import ClientOfferInput
 from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
 from roost.ids import is_id
 from roost.kernel.sessions import check_message
@@ -31,6 +33,7 @@ from roost.kernel.turn_watch import find_turn
 from roost.log import events as ev
 from roost.log.content import UserPart
 from roost.log.protocols import Accepted, SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.log.tail import Follower
 from roost.runtime import Runtime
 
@@ -40,55 +43,24 @@ delivered its answer whole: then the client wants another one."""
 RETRY_SECONDS = 3600.0
 """The same for a request that says of itself that it is a repetition, delivered or not."""
 _HOUR = 3600
-_CANDIDATES = 50
-_KEPT = 10_000
+_CANDIDATES, _PAGES = 50, 20
 _PAGE = 1000
-_COMPLETED = b'{"type":"turn.completed"'
+_LARGE, _LARGE_TEXT = 200, 100_000
+"""Messages, and characters, of a history that is digested beside the event loop."""
+_ELSEWHERE = {"idempotency_mismatch", "session_stopped", "session_error"}
 _OUTCOME = b'{"type":"tool.completed"'
-_RECEIVED = b'{"type":"input.received"'
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Talk(msgspec.Struct, kw_only=True):
-    """What a request says.
-
-    agent: a name. user: keeps the conversations of one end user apart from others'. before: the history that it
-    resends. parts: the new message. instructions: added to the agent's. session: the session that it names. key: its
-    idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
-    and the form of the answer. results: of calls that it ran; then there is no new message.
-    """
-
-    agent: str
-    user: str = ""
-    before: Sequence[Exchange] = ()
-    parts: tuple[UserPart, ...]
-    instructions: str | None = None
-    session: str | None = None
-    key: str | None = None
-    repeated: bool = False
-    offer: ClientOfferInput = ClientOfferInput()
-    results: tuple[ClientResultInput, ...] = ()
-
-
-class Entered(NamedTuple):
-    """An accepted message, and the follower of its session's log, which the caller closes. digest: of the conversation
-    up to this message; None in a named session. said: what the agent said in its turn before the results of calls that
-    came now; None if they are not results."""
-
-    session: str
-    item: int
-    follower: Follower
-    digest: bytes | None
-    said: str | None = None
 
 
 class _Place(NamedTuple):
-    """The end of a turn, at position `end` of the session's log. last: no later turn of the door is known."""
+    """The end of a turn, at position `end` of the session's log. own: the session was made for this very request."""
 
     session: str
     end: int
-    last: bool = True
+    own: bool = False
+
+
+_DOUBTFUL = _Place("", 0)
+"""Several sessions have said the same."""
 
 
 class Conversations:
@@ -99,11 +71,14 @@ class Conversations:
     def __init__(self, name: str, runtime: Runtime, agents: Callable[[str], Agent]) -> None:
         self._name, self._agents = name, agents
         self._sessions, self._upgrades = runtime.sessions, runtime.upgrades
-        self._places = _Recent[bytes, _Place]()
-        self._seats = _Recent[str, int]()
-        self._delivered = _Recent[tuple[str, int], bool]()
-        self._offers = _Recent[str, ClientOfferInput]()
-        self._variants = _Recent[tuple[str, str, str], Agent]()
+        self._log = ConversationLog(name, runtime.sessions)
+        self._named_log = ConversationLog(f"{name}:named", runtime.sessions)
+        self._places = Recent[bytes, _Place]()
+        self._prepared = Recent[str, tuple[bytes, str]]()
+        self._seats = Recent[str, int]()
+        self._delivered = Recent[tuple[str, int], bool]()
+        self._offers = Recent[str, ClientOfferInput]()
+        self._variants = Recent[tuple[str, str, str], Agent]()
 
     async def enter(self, talk: Talk) -> Entered:
         """Put the message of a request into the inbox of its session. Raises `RoostError`."""
@@ -112,88 +87,133 @@ class Conversations:
         check_message(talk.parts)  # before a session is made for it
         if talk.session is not None:
             return await self._named(talk, talk.session)
-        before, root = self._digests(talk)
+        before, root = await self._digests(talk)
+        if talk.repeated and (entered := await self._seated(talk, before)) is not None:
+            return entered
         place = await self._find(before, talk, root) if talk.before else None
-        entered = await self._accept(place.session, talk, before) if place is not None and place.last else None
+        entered = None if place is None else await self._accept(place, talk, before, talk.parts)
         return entered or await self._branch(talk, before, root, place)
 
     def ended(self, entered: Entered, answer: str, end: int, *, failed: bool) -> None:
         """Note that the turn of a message has ended, at position `end` of the log."""
-        if entered.digest is not None and not failed:
-            self._places[answered(entered.digest, (entered.said or "") + answer)] = _Place(entered.session, end)
+        if entered.digest is None or failed:
+            return
+        digest = answered(entered.digest, (entered.said or "") + answer, entered.calls)
+        known = self._places.get(digest)
+        several = known is not None and known.session != entered.session and not entered.user
+        self._places[digest] = _DOUBTFUL if several else _Place(entered.session, end)
 
     def delivered(self, entered: Entered) -> None:
         """Note that the client has got the whole answer."""
         self._delivered[entered.session, entered.item] = True
 
-    def _digests(self, talk: Talk) -> tuple[bytes, str]:
+    async def _digests(self, talk: Talk) -> tuple[bytes, str]:
         """Return the digest of the history, and the label that all sessions with its first message have."""
+        large = len(talk.before) > _LARGE or sum(len(one.answer) for one in talk.before) > _LARGE_TEXT
+        return await asyncio.to_thread(self._digested, talk) if large else self._digested(talk)
+
+    def _digested(self, talk: Talk) -> tuple[bytes, str]:
         scrub = self._sessions.scrubbed
         at = beginning(self._name, talk.agent, talk.user)
         root = asked(at, talk.before[0].parts if talk.before else talk.parts, scrub).hex()
         for exchange in talk.before:
-            at = answered(asked(at, exchange.parts, scrub), exchange.answer)
+            at = answered(asked(at, exchange.parts, scrub), exchange.answer, exchange.calls)
         return at, root
 
     async def _find(self, digest: bytes, talk: Talk, root: str) -> _Place | None:
-        """Return where a history ends, by what this process remembers, else by the logs."""
-        if (known := self._places.get(digest)) is not None:
-            return known
-        query = SessionQuery(agent=talk.agent, label=(self._name, root), limit=_CANDIDATES)
-        start, branched = beginning(self._name, talk.agent, talk.user), None
-        for info in await self._sessions.find(query):
-            turns = await self._read(info.id, start)
-            if digest in turns:
-                place = _Place(info.id, turns[digest], next(reversed(turns)) == digest)
-                if place.last:
-                    self._places[digest] = place
-                    return place
-                branched = branched or place
-        return branched
+        """Return where a history ends, by what this process remembers, else by the logs. None where several sessions
+        said it, and no `user` tells whose they are."""
+        if (known := self._places.get(digest)) is None:
+            known = await self._search(digest, talk, root)
+            if known is not None:
+                self._places[digest] = known
+        return None if known is _DOUBTFUL else known
 
-    async def _read(self, session: str, start: bytes) -> dict[bytes, int]:
-        """Return the ends of the door's turns in a session, by digest, in order."""
-        reader, after = ConversationReader(start, self._name), 0
-        try:
-            while page := await self._sessions.history(session, after=after, limit=_PAGE):
-                for record in page:
-                    reader.follow(record)
-                after = page[-1].seq
-        except NotFound:  # deleted under way
-            return {}
-        return dict(reader.turns)
+    async def _search(self, digest: bytes, talk: Talk, root: str) -> _Place | None:
+        start, own, brought, last = beginning(self._name, talk.agent, talk.user), None, None, None
+        for _ in range(_PAGES):
+            query = SessionQuery(agent=talk.agent, label=(self._name, root), limit=_CANDIDATES, before=last)
+            found = await self._sessions.find(query)
+            for info in found:
+                end = (await self._log.turns(info.id, start)).get(digest)
+                if end is not None and end.own:
+                    if own is not None:
+                        return _DOUBTFUL
+                    own = _Place(info.id, end.end)
+                    if talk.user:
+                        return own
+                elif end is not None:
+                    brought = brought or _Place(info.id, end.end)
+            if len(found) < _CANDIDATES:
+                break
+            last = found[-1].id
+        return own or brought
 
-    async def _accept(
-        self, session: str, talk: Talk, before: bytes, parts: tuple[UserPart, ...] | None = None
-    ) -> Entered | None:
-        """Continue the session with the message. Returns None when it has gone on from there with another one, or with
-        this one long ago, and when it is gone."""
+    async def _accept(self, place: _Place, talk: Talk, before: bytes, parts: Sequence[UserPart]) -> Entered | None:
+        """Continue a session with the message. Returns None when it has gone on from there with another one, or with
+        this one long ago, when it was rolled back since, is halted or gone, and when another's turn would get this
+        client's tools or instructions."""
+        source = source_of(self._name, mark_of(talk), before if parts is not talk.parts else None)
+        digest = asked(before, talk.parts, self._sessions.scrubbed)
         try:
-            if talk.instructions is not None:
-                await self._instruct(session, talk)
-            entered, again = await self._send(session, talk, parts or talk.parts, f"{self._name}:{before.hex()}")
+            message, back = await self._log.after(place.session, place.end)
+            if message is not None:
+                same = message.said.mark == mark_of(talk) and asked(before, message.said.parts) == digest
+                entered = await self._again(place.session, message.item, talk) if same and not back else None
+            elif back or not await self._prepare(place, talk, before):
+                return None
+            else:
+                entered, again = await self._send(place.session, parts, f"{self._name}:{before.hex()}", source)
+                if again and not await self._repeats(entered, talk):
+                    entered.follower.close()
+                    return None
         except NotFound:
             return None
         except Conflict as error:
-            if error.code == "idempotency_mismatch":
+            if error.code in _ELSEWHERE:
                 return None
             raise
-        entered = entered._replace(digest=asked(before, talk.parts, self._sessions.scrubbed))
-        if again and not await self._repeats(entered, talk):
-            entered.follower.close()
-            return None
-        return entered
+        return None if entered is None else entered._replace(digest=digest, user=talk.user)
+
+    async def _again(self, session: str, item: int, talk: Talk) -> Entered | None:
+        """Return a message that was accepted before, if the request repeats it."""
+        follower = self._sessions.listen(session)
+        try:
+            await self._aim(follower, session, Accepted(item, True, 0))
+            entered = Entered(session, item, follower, None)
+            if await self._repeats(entered, talk):
+                return entered
+        except BaseException:
+            follower.close()
+            raise
+        follower.close()
+        return None
+
+    async def _prepare(self, place: _Place, talk: Talk, before: bytes) -> bool:
+        """Let the session have this client's instructions and tools. Returns False while it works on something else,
+        which goes on with those that it has."""
+        session, mark = place.session, mark_of(talk)
+        if self._prepared.get(session) == (before, mark):
+            return True
+        instruct = talk.instructions is not None and await self._version(session) != self._agent(talk).version
+        if not instruct and talk.offer == await self._offered(session):
+            return True
+        info, state = await self._sessions.state(session)
+        if (state.turn is not None or info.pending) and not place.own:
+            return False
+        await self._instruct(session, talk)
+        await self._offer(session, talk)
+        self._prepared[session] = before, mark
+        return True
 
     async def _send(
-        self, session: str, talk: Talk, parts: Sequence[UserPart], key: str | None, source: str = ""
+        self, session: str, parts: Sequence[UserPart], key: str | None, source: str
     ) -> tuple[Entered, bool]:
         """Put a message into an inbox. Returns whether it was there before."""
         sessions = self._sessions
         await sessions.demand_parts(session)  # else no event would ever come
-        await self._offer(session, talk)
         follower = sessions.listen(session)
         try:
-            source = source or (self._name if talk.key is None else f"{self._name}#{_short(talk.key)}")
             accepted = await sessions.send(session, parts, key=key, source=source)
             await self._aim(follower, session, accepted)
         except BaseException:
@@ -201,13 +221,16 @@ class Conversations:
             raise
         return Entered(session, accepted.id, follower, None), accepted.duplicate
 
-    async def _offer(self, session: str, talk: Talk) -> None:
-        """Offer the client's tools in the session instead of those that are offered there."""
+    async def _offered(self, session: str) -> ClientOfferInput:
         known = self._offers.get(session)
         if known is None:  # another node, or an earlier process, may have offered some
             part = (await self._sessions.state(session))[1].part(ClientToolsState)
-            known = ClientOfferInput(part.tools, part.answer)
-        if talk.offer != known:
+            known = self._offers[session] = ClientOfferInput(part.tools, part.answer)
+        return known
+
+    async def _offer(self, session: str, talk: Talk) -> None:
+        """Offer the client's tools in the session instead of those that are offered there."""
+        if talk.offer != await self._offered(session):
             await self._sessions.put(session, talk.offer)
         self._offers[session] = talk.offer
 
@@ -215,7 +238,8 @@ class Conversations:
         """Give the session of these calls their results. Raises `Invalid` when they do not wait for them."""
         places = {tuple(result.call.split("/", 2)[:2]) for result in talk.results}
         session, item = next(iter(places))[0], next(iter(places))[-1]
-        if len(places) != 1 or not item.isdigit() or any(one.call.count("/") < 2 for one in talk.results):
+        number = item.isascii() and item.isdigit() and len(item) < 19
+        if len(places) != 1 or not number or not is_id(session) or any(one.call.count("/") < 2 for one in talk.results):
             raise Invalid("messages: these results are not of calls that one answer of an agent here asked for")
         follower = self._sessions.listen(session)
         try:
@@ -223,11 +247,10 @@ class Conversations:
         except BaseException:
             follower.close()
             raise
-        before, _ = self._digests(msgspec.structs.replace(talk, before=talk.before[:-1]))
+        before, _ = await self._digests(msgspec.structs.replace(talk, before=talk.before[:-1]))
         now = talk.before[-1]
-        return Entered(
-            session, int(item), follower, asked(before, now.parts, self._sessions.scrubbed), now.answer + "\n"
-        )
+        digest = asked(before, now.parts, self._sessions.scrubbed)
+        return Entered(session, int(item), follower, digest, now.answer + "\n", now.calls, talk.user)
 
     async def _put_results(self, session: str, item: int, talk: Talk, follower: Follower) -> None:
         calls = {one.call.split("/", 2)[2]: one for one in talk.results}
@@ -250,7 +273,13 @@ class Conversations:
         await self._offer(session, talk)
         for call, result in calls.items():
             given = msgspec.structs.replace(result, call=call)
-            await self._sessions.put(session, given, key=f"{self._name}:result:{item}:{call}"[:255])
+            try:
+                await self._sessions.put(session, given, key=f"{self._name}:result:{item}:{call}"[:255])
+            except Conflict as error:
+                if error.code != "idempotency_mismatch":
+                    raise
+                why = f"messages: the call {result.call!r} has another result already, which cannot be changed"
+                raise Conflict(why, code=error.code) from None
 
     async def _results_before(self, session: str, item: int, calls: set[str]) -> int:
         """Return the position before the outcomes of calls. Raises `Invalid` when there are none."""
@@ -275,7 +304,7 @@ class Conversations:
         its turn is open, or ended a moment ago and may not have reached the client."""
         if talk.key is not None:  # the message has the same source, so also the same key
             return True
-        ended = await self._ended_at(entered)
+        ended = await self._log.ended_at(entered.session, entered.item, entered.follower.after)
         if ended is None:
             return True
         age = time.time() - ended
@@ -283,44 +312,53 @@ class Conversations:
             return age < RETRY_SECONDS
         return age < REPEAT_SECONDS and (entered.session, entered.item) not in self._delivered
 
-    async def _ended_at(self, entered: Entered) -> float | None:
-        """Return when the turn of a message ended (wall time, seconds); None if it has not."""
-        after, received = entered.follower.after, False
-        while page := await self._sessions.history(entered.session, after=after, limit=_PAGE):
-            for record in page:
-                if record.body.startswith(_RECEIVED):
-                    event = record.event
-                    received = received or (isinstance(event, ev.InputReceived) and event.input == entered.item)
-                elif received and record.body.startswith(_COMPLETED):
-                    return record.event.at
-            after = page[-1].seq
-        return None
-
     async def _branch(self, talk: Talk, before: bytes, root: str, place: _Place | None) -> Entered:
         """Enter a new session: a fork at `place`, or one that begins with this request. A repeated request enters the
         one that it made."""
-        parts = talk.parts if place is not None or not talk.before else (told_before(before, talk.before), *talk.parts)
+        told = place is None and bool(talk.before)
+        parts = (told_before(talk.before), *talk.parts) if told else talk.parts
         check_message(parts)
-        asks = asked(before, talk.parts, self._sessions.scrubbed)
+        start = 0 if place is None else place.end
+        asks = self._asks(talk, before)
         while True:
             old, new = await self._seat(asks, talk)
-            if old is not None and (entered := await self._accept(old, talk, before, parts)) is not None:
+            seat = None if old is None else _Place(old, start, True)
+            if seat is not None and (entered := await self._accept(seat, talk, before, parts)) is not None:
                 return entered
             if new is None:
-                raise Conflict("the Idempotency-Key was used for another request", code="idempotency_mismatch")
+                why = "the session that this Idempotency-Key made was rolled back, or is halted"
+                raise Conflict(why, code="idempotency_mismatch")
             try:
-                await self._make(new, talk, root, place)
+                await self._make(new, talk, root, place, asks)
             except NotFound:  # the source was deleted meanwhile
                 return await self._branch(talk, before, root, None)
             except Conflict as error:
                 if error.code != "session_exists":  # else the same request came twice at once
                     raise
                 continue
-            if (entered := await self._accept(new, talk, before, parts)) is not None:
+            if (entered := await self._accept(_Place(new, start, True), talk, before, parts)) is not None:
                 return entered
 
-    async def _make(self, session: str, talk: Talk, root: str, place: _Place | None) -> None:
-        labels = {self._name: root}
+    def _asks(self, talk: Talk, before: bytes) -> bytes:
+        """Return the digest of the request."""
+        return beginning(asked(before, talk.parts, self._sessions.scrubbed).hex(), mark_of(talk))
+
+    async def _seated(self, talk: Talk, before: bytes) -> Entered | None:
+        """Return the turn of the newest session that this request has made; None if it has made none."""
+        old, _ = await self._seat(self._asks(talk, before), talk)
+        if old is None:
+            return None
+        message = await self._log.first(old)
+        if message is None or message.said.mark != mark_of(talk):
+            return None
+        digest = asked(before, talk.parts, self._sessions.scrubbed)
+        if asked(before, message.said.parts) != digest:
+            return None
+        entered = await self._again(old, message.item, talk)
+        return None if entered is None else entered._replace(digest=digest, user=talk.user)
+
+    async def _make(self, session: str, talk: Talk, root: str, place: _Place | None, asks: bytes) -> None:
+        labels = {self._name: root, f"{self._name}.request": asks.hex(), **user_label(talk)}
         if place is not None:
             await self._sessions.fork(place.session, place.end, id=session, labels=labels)
         else:
@@ -332,7 +370,11 @@ class Conversations:
         an idempotency key there is but one."""
         if talk.key is not None:
             name = f"chat_{beginning(self._name, talk.agent, talk.user, talk.key).hex()}"
-            return (name, None) if await self._exists(name) else (None, name)
+            if (made := await self._known(name)) is None:
+                return None, name
+            if made.labels.get(f"{self._name}.request") != asks.hex():
+                raise Conflict("the Idempotency-Key was used for another request", code="idempotency_mismatch")
+            return name, None
         hour = int(time.time()) // _HOUR
         now, last = f"chat_{asks.hex()}-{hour:x}", f"chat_{asks.hex()}-{hour - 1:x}"
         count = await self._count(now)
@@ -344,40 +386,55 @@ class Conversations:
     async def _count(self, seat: str) -> int:
         """Return how many sessions have this id, but for the number."""
         count = self._seats.get(seat) or 0
-        while await self._exists(f"{seat}-{count}"):
+        while await self._known(f"{seat}-{count}") is not None:
             count += 1
         if count:
             self._seats[seat] = count
         return count
 
-    async def _exists(self, session: str) -> bool:
+    async def _known(self, session: str) -> SessionInfo | None:
         try:
-            await self._sessions.get(session)
+            return await self._sessions.get(session)
         except NotFound:
-            return False
-        return True
+            return None
 
     async def _named(self, talk: Talk, session: str) -> Entered:
         """Enter the session that the request names. It knows its own history: only the new message counts."""
         if not is_id(session):
             raise Invalid(f"{session!r} cannot name a session: use letters, digits and ._:- (at most 128)")
-        try:
-            agent = (await self._sessions.get(session)).agent
-        except NotFound:
-            agent = (await self._sessions.create(self._agent(talk), id=session, key=f"{self._name}:{session}")).agent
-        if agent != talk.agent:
-            raise Invalid(f"session {session!r} is of the agent {agent!r}, not of {talk.agent!r}")
-        if talk.instructions is not None:
-            await self._instruct(session, talk)
-        before, _ = self._digests(talk)
-        said = asked(before, talk.parts, self._sessions.scrubbed).hex()
-        key = f"{self._name}:named:{said if talk.key is None else _short(talk.key)}"
-        source = f"{self._name}:named" if talk.key is None else f"{self._name}#{_short(talk.key)}"
-        entered, again = await self._send(session, talk, talk.parts, key, source)
+        info = await self._known(session)
+        if info is None:
+            agent, key = self._agent(talk), f"{self._name}:{session}"
+            info = await self._sessions.create(agent, id=session, key=key, labels=user_label(talk))
+        if info.agent != talk.agent:
+            raise Invalid(f"session {session!r} is of the agent {info.agent!r}, not of {talk.agent!r}")
+        before, _ = await self._digests(talk)
+        said = asked(before, talk.parts, self._sessions.scrubbed).hex() if talk.key is None else _short(talk.key)
+        source = f"{self._name}:named#{beginning(said, mark_of(talk)).hex()}"
+        newest = await self._named_log.newest(session)
+        same = newest is not None and newest.said.mark == source.partition("#")[2]
+        if newest is not None and same and (entered := await self._again(session, newest.item, talk)) is not None:
+            return entered
+        await self._demand_free(info)
+        await self._instruct(session, talk)
+        await self._offer(session, talk)
+        entered, again = await self._send(session, talk.parts, f"{self._name}:named:{said}", source)
         if not again or await self._repeats(entered, talk):
             return entered
         entered.follower.close()
-        return (await self._send(session, talk, talk.parts, None, source))[0]
+        return (await self._send(session, talk.parts, None, source))[0]
+
+    async def _demand_free(self, info: SessionInfo) -> None:
+        """Check that a message to a session would be answered without anybody's help. Raises `Conflict`."""
+        if info.state == "paused":
+            raise Conflict(f"session {info.id!r} is paused: resume it, then send the message", code="session_paused")
+        if info.phase != "waiting":
+            return
+        state = (await self._sessions.state(info.id))[1]
+        handed = set(state.turn.part(ClientToolsTurn).called) if state.turn is not None else set[str]()
+        if waiting := [one.call.id for one in state.calls if one.status == "awaiting" and one.call.id in handed]:
+            why = f"session {info.id!r} waits for the results of {', '.join(waiting)}: send them first"
+            raise Conflict(why, code="calls_wait")
 
     def _agent(self, talk: Talk) -> Agent:
         """Return the agent, with the instructions of the request added to its own."""
@@ -393,23 +450,11 @@ class Conversations:
 
     async def _instruct(self, session: str, talk: Talk) -> None:
         """Let the session go on with the instructions of the request, if it has others."""
-        agent = self._agent(talk)
-        if (await self._sessions.get(session)).version != agent.version:
+        if talk.instructions is not None and await self._version(session) != (agent := self._agent(talk)).version:
             await self._upgrades.move_to(session, agent, by=self._name)
 
-
-class _Recent(OrderedDict[K, V], Generic[K, V]):
-    """The newest entries of a mapping."""
-
-    def __setitem__(self, key: K, value: V) -> None:
-        super().__setitem__(key, value)
-        if len(self) > _KEPT:
-            self.popitem(last=False)
-
-
-def call_id(session: str, item: int, call: str) -> str:
-    """Return the id of a call for its client: it comes back with the result."""
-    return f"{session}/{item}/{call}"
+    async def _version(self, session: str) -> str:
+        return (await self._sessions.get(session)).version
 
 
 def _short(key: str) -> str:

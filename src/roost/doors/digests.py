@@ -7,37 +7,39 @@ from a session's log, so that a door finds the session of a history without keep
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from roost.features.client_tools.events import ClientCalled
 from roost.log import events as ev
 from roost.log.content import Text, UserPart
 from roost.log.protocols import Record
 
 _SIZE = 12
-_BEFORE = re.compile(r"\[Before this conversation came to Roost, ([0-9a-f]{24})\]\n")
 _READ = (
     b'{"type":"input.received"',
     b'{"type":"model.completed"',
+    b'{"type":"client.called"',
     b'{"type":"turn.completed"',
     b'{"type":"session.rolled_back"',
+    b'{"type":"session.forked"',
+    b'{"type":"session.imported"',
 )
 
 
 class Exchange(NamedTuple):
-    """A message of the user and the answer to it."""
+    """A message of the user and the answer to it. calls: ids of those that the client ran, as it knows them."""
 
     parts: tuple[UserPart, ...]
     answer: str
+    calls: tuple[str, ...] = ()
 
 
 class Ended(NamedTuple):
-    """A turn that came through a door. digest: of the conversation up to its end. end: the position of its last
-    event."""
+    """The end of a turn, at a position of the log. own: the session has run the turn itself, before no fork of it."""
 
-    digest: bytes
     end: int
+    own: bool
 
 
 def beginning(*names: str) -> bytes:
@@ -52,52 +54,109 @@ def asked(before: bytes, parts: Sequence[UserPart], scrub: Callable[[str], str] 
     return _hashed(before, "".join(texts).encode("utf-8", "replace"), *(one.encode() for one in media))
 
 
-def answered(after: bytes, answer: str) -> bytes:
-    """Return the digest after the agent said `answer` to what `asked` returned `after`."""
-    return _hashed(after, _plain(answer).encode("utf-8", "replace"))
+def answered(after: bytes, answer: str, calls: Sequence[str] = ()) -> bytes:
+    """Return the digest after the agent said `answer` to what `asked` returned `after`. calls: ids of the client's
+    calls. They name session and input, so two conversations with the same words and other results are two."""
+    return _hashed(after, _plain(answer).encode("utf-8", "replace"), *(one.encode("utf-8", "replace") for one in calls))
 
 
-def told_before(digest: bytes, exchanges: Sequence[Exchange]) -> Text:
-    """Return a part that tells an agent of a conversation that it has not had. `digest`: of that conversation."""
-    lines = [f"[Before this conversation came to Roost, {digest.hex()}]"]
+def told_before(exchanges: Sequence[Exchange]) -> Text:
+    """Return a part that tells an agent of a conversation that it has not had."""
+    lines = ["[Before this conversation came to Roost]"]
     for exchange in exchanges:
         said = " ".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in exchange.parts)
         lines += [f"User: {said}", f"You: {exchange.answer}"]
     return Text("\n".join((*lines, "[The conversation goes on with what follows.]")) + "\n")
 
 
+class Said(NamedTuple):
+    """A message that came through a door, by the event that took it in. mark: what of a request besides its words
+    decides whether another one repeats it. told: the digest of a history that the session did not have and was told."""
+
+    parts: tuple[UserPart, ...]
+    mark: str
+    told: bytes | None
+
+
+def source_of(name: str, mark: str, told: bytes | None = None) -> str:
+    """Return the `source` of a message of the door `name`, which `said_in` reads. No user can write it."""
+    if told is not None:
+        return f"{name}#{mark}#{told.hex()}"
+    return f"{name}#{mark}" if mark else name
+
+
+def said_in(event: ev.InputReceived, name: str) -> Said | None:
+    """Return the message of the door `name`; None for any other."""
+    door, _, rest = (event.source or "").partition("#")
+    if door != name:
+        return None
+    mark, _, told = rest.partition("#")
+    return Said(event.parts[1:], mark, bytes.fromhex(told)) if told else Said(event.parts, mark, None)
+
+
+class _Turn:
+    """A turn that came through a door. owner: the session that ran it; None for the one that is read."""
+
+    def __init__(self, said: Said, item: int) -> None:
+        self.said, self.item = said, item
+        self.owner: str | None = None
+        self.texts: list[str] = []
+        self.calls: list[str] = []
+        self.end = 0
+
+
 class ConversationReader:
     """Fold the events of a session into the digests of the conversation that a door had with it. Turns that came
     another way are no part of it, and neither is a failed turn: its client got an error."""
 
-    def __init__(self, start: bytes, source: str) -> None:
-        self.turns: list[Ended] = []
-        self._start, self._source = start, source
-        self._asked: bytes | None = None
-        self._texts: list[str] = []
+    def __init__(self, session: str, start: bytes, name: str) -> None:
+        self._session, self._start, self._name = session, start, name
+        self._turns: list[_Turn] = []
+        self._open: _Turn | None = None
 
     def follow(self, record: Record) -> None:
         if not record.body.startswith(_READ):
             return
-        event = record.event
-        if isinstance(event, ev.InputReceived):
-            if event.source is not None and event.source.partition("#")[0] == self._source:
-                self._asked, self._texts = self._after(event.parts), []
-        elif isinstance(event, ev.ModelCompleted):
-            self._texts.append(text_of(event))
-        elif isinstance(event, ev.SessionRolledBack):
-            self.turns = [turn for turn in self.turns if turn.end <= event.to]
-            self._asked = None
-        elif isinstance(event, ev.TurnCompleted) and self._asked is not None:
-            if event.outcome != "failed":
-                self.turns.append(Ended(answered(self._asked, joined(self._texts)), record.seq))
-            self._asked = None
+        match record.event:
+            case ev.InputReceived() as event:
+                if (said := said_in(event, self._name)) is not None:
+                    self._open = _Turn(said, event.input)
+            case ev.ModelCompleted() as event if self._open is not None:
+                self._open.texts.append(text_of(event))
+            case ClientCalled() as event if self._open is not None:
+                self._open.calls.append(event.call)
+            case ev.SessionRolledBack() as event:
+                self._turns = [turn for turn in self._turns if turn.end <= event.to]
+                self._open = None
+            case ev.SessionForked() | ev.SessionImported() as event:
+                self._leave(event.source)
+            case ev.TurnCompleted() as event if self._open is not None:
+                self._open.end = record.seq
+                self._turns += [self._open] if event.outcome != "failed" else []
+                self._open = None
+            case _:
+                pass
 
-    def _after(self, parts: Sequence[UserPart]) -> bytes:
-        before = self.turns[-1].digest if self.turns else self._start
-        if parts and isinstance(parts[0], Text) and (found := _BEFORE.match(parts[0].text)):
-            before, parts = bytes.fromhex(found[1]), parts[1:]
-        return asked(before, parts)
+    def _leave(self, source: str) -> None:
+        """Note that all turns so far are those of another session."""
+        for turn in self._turns:
+            turn.owner = turn.owner or source
+        self._open = None
+
+    def turns(self) -> dict[bytes, Ended]:
+        """Return the ends of the turns by digest, in order."""
+        found, at = dict[bytes, Ended](), self._start
+        for turn in self._turns:
+            ids = [call_id(turn.owner or self._session, turn.item, call) for call in turn.calls]
+            before = at if turn.said.told is None else turn.said.told
+            at = answered(asked(before, turn.said.parts), joined(turn.texts), ids)
+            found[at] = Ended(turn.end, turn.owner is None)
+        return found
+
+
+def call_id(session: str, item: int, call: str) -> str:
+    """Return the id of a call for its client: it comes back with the result."""
+    return f"{session}/{item}/{call}"
 
 
 def text_of(event: ev.ModelCompleted) -> str:

@@ -9,10 +9,12 @@ from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
 
-from roost.doors.conversations import Conversations, Entered, call_id
+from roost.doors.conversations import Conversations
+from roost.doors.digests import call_id
 from roost.doors.openai import chat_chunks
 from roost.doors.openai.chat_chunks import DONE, Chunks, FinishReason
 from roost.doors.openai.errors import error_of, of_turn, refusal
+from roost.doors.talk import Entered
 from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
 from roost.doors.whole_reply import WholeReply
 from roost.kernel.turn_watch import Halted

@@ -70,10 +70,12 @@ def dialogue(messages: list[ChatMessage]) -> Dialogue:
         elif message.role == "user":
             parts += user_parts(message, at)
         elif message.role == "assistant":
+            text, calls = text_of(message, at), _call_ids(message)
             if parts or not before:
-                before.append(Exchange(tuple(parts), text_of(message, at)))
+                before.append(Exchange(tuple(parts), text, calls))
             else:
-                before[-1] = Exchange(before[-1].parts, before[-1].answer + "\n" + text_of(message, at))
+                last = before[-1]
+                before[-1] = Exchange(last.parts, last.answer + "\n" + text, (*last.calls, *calls))
             parts, results = [], {}
         elif message.role == "tool":
             results[message.tool_call_id or ""] = text_of(message, at)
@@ -83,6 +85,11 @@ def dialogue(messages: list[ChatMessage]) -> Dialogue:
         raise Invalid("messages: the last message must be the user's, and must not be empty")
     instructions = "\n\n".join(text for text in system if text.strip()) or None
     return Dialogue(before, tuple(parts), instructions, {} if parts else results)
+
+
+def _call_ids(message: ChatMessage) -> tuple[str, ...]:
+    ids = (call.get("id") for call in message.tool_calls or ())
+    return tuple(id for id in ids if isinstance(id, str))
 
 
 def text_of(message: ChatMessage, at: int) -> str:

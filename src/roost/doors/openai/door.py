@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope
 
-from roost.doors.conversations import Conversations, Talk
+from roost.doors.conversations import Conversations
 from roost.doors.openai import gateway_mode
 from roost.doors.openai.agent_mode import Turn, TurnStream, whole_turn
 from roost.doors.openai.chat_request import ChatRequest, dialogue
 from roost.doors.openai.client_tools import response_schema, tool_specs
 from roost.doors.openai.errors import refusal
+from roost.doors.talk import Talk
 from roost.errors import Invalid, NotFound, RoostError
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput, OfferedTool
 from roost.log.content import Text
@@ -30,6 +31,9 @@ from roost.server.sessions import check_room
 BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request: clients send the whole history, with its images, each time."""
 _ROOT = "/v1/"
+_MESSAGES = 20_000
+_LARGE = 100_000
+"""Bytes of a request that is read beside the event loop."""
 _SESSION = "roost-session"
 _NAME = 256
 """Most characters of a model's name."""
@@ -90,7 +94,7 @@ class _Service:
             raise Invalid(f"n: {request.n} answers at once are not possible here; ask for each")
         check_room(self._api)
         if self._agents.find(request.model) is not None:
-            return await self._agent_mode(request, scope)
+            return await self._agent_mode(request, scope, len(data))
         return gateway_mode.reply(self._api, await self._model(request.model), request)
 
     async def _model(self, name: str) -> Model:
@@ -104,11 +108,14 @@ class _Service:
                 f"no agent is called {name!r}, and no model: {error.message}", code="unknown_model"
             ) from None
 
-    async def _agent_mode(self, request: ChatRequest, scope: Scope) -> ReplyCall:
+    async def _agent_mode(self, request: ChatRequest, scope: Scope, size: int) -> ReplyCall:
         own = self._agents.get(request.model).spec.tools
         if both := [tool.name for tool in tool_specs(request.tools) if tool.name in own]:
             raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
-        entered = await self._conversations.enter(_talk(request, scope))
+        if len(request.messages) > _MESSAGES:
+            raise Invalid(f"messages: a request has at most {_MESSAGES}, not {len(request.messages)}")
+        talk = await asyncio.to_thread(_talk, request, scope) if size > _LARGE else _talk(request, scope)
+        entered = await self._conversations.enter(talk)
         turn = Turn(self._api, self._conversations, entered, request.model)
         return TurnStream(turn, usage=request.wants_usage) if request.stream else whole_turn(turn)
 

@@ -1,0 +1,103 @@
+"""Read from sessions' logs what a door has said in them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from roost.doors.digests import ConversationReader, Ended, Said, said_in
+from roost.errors import NotFound
+from roost.kernel.sessions import Sessions
+from roost.log import events as ev
+from roost.log.protocols import Record
+
+_PAGE = 1000
+_RECEIVED = b'{"type":"input.received"'
+_LEFT = (b'{"type":"session.forked"', b'{"type":"session.imported"')
+_BACK = b'{"type":"session.rolled_back"'
+_COMPLETED = b'{"type":"turn.completed"'
+
+
+class Message(NamedTuple):
+    """A message that came through a door: its inbox item, and the position of its event."""
+
+    item: int
+    seq: int
+    said: Said
+
+
+class After(NamedTuple):
+    """What followed a position of a log. message: the first one of the door. back: the session was rolled back, or
+    began, as a fork, only later."""
+
+    message: Message | None
+    back: bool
+
+
+class ConversationLog:
+    """Reads what the door `name` has said in sessions."""
+
+    def __init__(self, name: str, sessions: Sessions) -> None:
+        self._name, self._sessions = name, sessions
+
+    async def turns(self, session: str, start: bytes) -> dict[bytes, Ended]:
+        """Return the ends of the door's turns by digest, in order. `start`: the digest in which nothing was said."""
+        reader = ConversationReader(session, start, self._name)
+        try:
+            async for record in self._records(session, 0):
+                reader.follow(record)
+        except NotFound:  # deleted under way
+            return {}
+        return reader.turns()
+
+    async def after(self, session: str, position: int) -> After:
+        """Return what followed. What a fork or an import has brought along counts as the session's past. Raises
+        `NotFound`."""
+        message, back = None, False
+        async for record in self._records(session, position):
+            if record.body.startswith(_LEFT):
+                message, back = None, message is not None
+            elif record.body.startswith(_BACK):
+                back = True
+            elif message is None:
+                message = self._message(record)
+        return After(message, back)
+
+    async def first(self, session: str) -> Message | None:
+        """Return the first message of the door that is not a brought one; None also where the session is gone."""
+        try:
+            return (await self.after(session, 0)).message
+        except NotFound:
+            return None
+
+    async def newest(self, session: str) -> Message | None:
+        """Return the newest message of the door, if it is among the last events. Raises `NotFound`."""
+        head = (await self._sessions.get(session)).head
+        page = await self._sessions.history(session, after=max(0, head - _PAGE), limit=_PAGE)
+        return next((found for record in reversed(page) if (found := self._message(record)) is not None), None)
+
+    async def ended_at(self, session: str, item: int, after: int) -> float | None:
+        """Return when the turn of a message ended (wall time, seconds); None if it has not. Raises `NotFound`."""
+        received = False
+        async for record in self._records(session, after):
+            if record.body.startswith(_RECEIVED):
+                event = record.event
+                received = received or (isinstance(event, ev.InputReceived) and event.input == item)
+            elif received and record.body.startswith(_COMPLETED):
+                return record.event.at
+        return None
+
+    async def _records(self, session: str, after: int) -> AsyncIterator[Record]:
+        while page := await self._sessions.history(session, after=after, limit=_PAGE):
+            for record in page:
+                yield record
+            after = page[-1].seq
+
+    def _message(self, record: Record) -> Message | None:
+        if not record.body.startswith(_RECEIVED):
+            return None
+        event = record.event
+        said = said_in(event, self._name) if isinstance(event, ev.InputReceived) else None
+        return (
+            None if said is None or not isinstance(event, ev.InputReceived) else Message(event.input, record.seq, said)
+        )

@@ -1,0 +1,75 @@
+"""What a request of a stateless protocol says, and the message that a door makes of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from roost.doors.digests import Exchange, beginning
+from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
+from roost.log.content import UserPart
+from roost.log.inputs import encode_input
+from roost.log.tail import Follower
+
+_KEPT = 10_000
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Talk(msgspec.Struct, kw_only=True):
+    """What a request says.
+
+    agent: a name. user: keeps the conversations of one end user apart from others'. before: the history that it
+    resends. parts: the new message. instructions: added to the agent's. session: the session that it names. key: its
+    idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
+    and the form of the answer. results: of calls that it ran; then there is no new message.
+    """
+
+    agent: str
+    user: str = ""
+    before: Sequence[Exchange] = ()
+    parts: tuple[UserPart, ...]
+    instructions: str | None = None
+    session: str | None = None
+    key: str | None = None
+    repeated: bool = False
+    offer: ClientOfferInput = ClientOfferInput()
+    results: tuple[ClientResultInput, ...] = ()
+
+
+class Entered(NamedTuple):
+    """An accepted message, and the follower of its session's log, which the caller closes. digest: of the conversation
+    up to this message; None in a named session. said: what the agent said in its turn before the results of calls that
+    came now; None if they are not results."""
+
+    session: str
+    item: int
+    follower: Follower
+    digest: bytes | None
+    said: str | None = None
+    calls: tuple[str, ...] = ()
+    user: str = ""
+
+
+class Recent(OrderedDict[K, V], Generic[K, V]):
+    """The newest entries of a mapping."""
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        if len(self) > _KEPT:
+            self.popitem(last=False)
+
+
+def mark_of(talk: Talk) -> str:
+    """Return what of a request besides its words decides whether another one repeats it; empty for nothing."""
+    if talk.instructions is None and talk.key is None and talk.offer == ClientOfferInput():
+        return ""
+    return beginning(talk.instructions or "", encode_input(talk.offer).decode(), talk.key or "").hex()
+
+
+def user_label(talk: Talk) -> dict[str, str]:
+    """Return the label by which the budgets of users find theirs."""
+    return {"user": talk.user} if talk.user else {}
