@@ -40,6 +40,15 @@ def put(roost: Machine) -> None:
     (roost.work / "guarded.py").write_text(AGENT)
 
 
+def test_a_python_file_of_the_folder_is_named_where_its_agent_is_missing(roost: Machine) -> None:
+    (roost.work / "agents").mkdir()
+    (roost.work / "agents/guarded.py").write_text(AGENT)
+    done = roost("run", "guarded", "make it")
+    assert (done.code, "to use agents/guarded.py: --agents agents/guarded.py" in done.err) == (1, True)
+    assert "to use agents: --agents agents" in roost("run", "other", "make it").err
+    roost("run", "--agents", "agents/guarded.py", "guarded", "hello").ok()
+
+
 def test_another_model_has_the_same_hooks(roost: Machine) -> None:
     put(roost)
     for more in ([], ["--model", "openai/other"]):

@@ -72,6 +72,23 @@ def test_attach_shows_what_was_said_last_and_what_a_session_waits_for(roost: Mac
     terminal.expect(f"it goes on after: roost resume {session[-8:]}")
 
 
+def test_a_paused_session_goes_on_without_a_daemon_as_the_hints_say(roost: Machine) -> None:
+    session = roost("run", "hello", "--json").ok().json["session"]
+    name = session[-8:]
+    roost("pause", session).ok()
+    refused = roost("run", "--session", session, "hello")
+    assert f"`roost resume {name}` first, and `roost attach {name}` if no daemon runs" in refused.err
+    assert f"takes effect with `roost attach {name}`" in roost("resume", session).ok().out
+    terminal = roost.terminal("attach", session)
+    terminal.expect("You said: hello")
+    deadline = time.monotonic() + 60
+    while not roost("ps", "--state", "running", "--json").ok().json and time.monotonic() < deadline:
+        time.sleep(0.1)
+    terminal.type("\x03")
+    terminal.wait()
+    assert roost("run", "--session", session, "hello").ok().out == "You said: hello\n"
+
+
 def test_a_reader_that_joins_a_step_sees_its_progress() -> None:
     working = Working()
     assert working.spinner() is None

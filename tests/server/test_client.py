@@ -252,3 +252,12 @@ def test_what_is_no_whole_response_is_refused(wrong):
 
 def test_the_blocking_client_is_the_one_that_the_rows_make():
     subprocess.run([sys.executable, "-m", "tools.sync_client", "--check"], check=True, cwd=ROOT)
+
+
+def test_a_stream_that_outlives_the_event_loop_ends() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    client = SyncClient(LoopTransport(AppTransport(lambda scope, receive, send: asyncio.sleep(0)), loop))
+    assert list(client.frames("ses_1", known=True)) == []
+    with pytest.raises(Unreachable, match="the client is closed"):
+        client.node.health()

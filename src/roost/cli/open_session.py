@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from roost.agent.agent_files import AgentFile
+from roost.agent.agent_files import AgentFile, present
 from roost.agent.default_agent import DEFAULT_AGENT
 from roost.agent.definition import Agent
 from roost.cli.output import note
@@ -63,7 +63,9 @@ def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agen
         )
     if agent is None and name not in known:
         raise Invalid(
-            f"there is no agent {name!r}; the agents are: {', '.join(sorted({*agents, *known}))}", code="unknown_agent"
+            f"there is no agent {name!r}; the agents are: {', '.join(sorted({*agents, *known}))}"
+            + _unread(name, app.home, wanted.places),
+            code="unknown_agent",
         )
     model = wanted.model or (agent.model if agent else known[name].model)
     if not node.daemon or (model or "").partition("/")[0] == "local":
@@ -88,12 +90,23 @@ def _is_local(app: App, path: Path | None) -> bool:
     return path is not None and (app.home / "agents").resolve() not in path.resolve().parents
 
 
+def _unread(name: str, home: Path, named: Sequence[Path]) -> str:
+    """Return a hint if a Python file of this folder, which runs only if the user names it, may define the agent."""
+    found = [path for place in present(Path.cwd(), home) if place not in named for path in sorted(place.glob("*.py"))]
+    path = next((path for path in found if path.stem == name), found[0].parent if found else None)
+    if path is None or path in named:
+        return ""
+    shown = _shown(path)
+    return f". Python files of a folder run only if you name them; to use {shown}: --agents {shown}"
+
+
 def _revive(node: Node, session: str) -> str:
     info = node.info(session)
     if info.state in ("stopped", "error", "paused"):
         word = "start" if info.state == "stopped" else "resume"
+        then = "" if node.daemon else f", and `roost attach {short(session)}` if no daemon runs"
         raise Invalid(
-            f"session {short(session)} is {info.state}: `roost {word} {short(session)}` first",
+            f"session {short(session)} is {info.state}: `roost {word} {short(session)}` first{then}",
             code=f"session_{info.state}",
         )
     if unknown := node.sessions.inspect(session).unknown:

@@ -71,7 +71,9 @@ def _closing(node: Node, session: str, turn: Turn) -> str:
         case "gone":
             return f"session {name} was deleted"
         case _:
-            return f"session {name}: {turn.outcome}; go on with: roost run --session {name} …"
+            words = {"error": f"resume {name}", "stopped": f"start {name}"}
+            word = words.get(node.info(session).state, f"run --session {name} …")
+            return f"session {name}: {turn.outcome}; go on with: roost {word}"
 
 
 def _running(node: Node, session: str, turn: Turn) -> None:

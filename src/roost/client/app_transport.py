@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import unquote
@@ -128,11 +129,12 @@ class LoopResponse:
 
     def chunks(self) -> Generator[bytes]:
         chunks = self._response.chunks()
-        while (chunk := _wait(anext(chunks, None), self._loop)) is not None:
+        while (chunk := _wait(lambda: anext(chunks, None), self._loop)) is not None:
             yield chunk
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._response.close)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._response.close)
 
 
 class LoopTransport:
@@ -142,17 +144,25 @@ class LoopTransport:
         self._transport, self._loop = transport, loop
 
     def send(self, request: Request, *, timeout: float | None = None) -> SyncResponse:
-        return LoopResponse(_wait(self._transport.send(request, timeout=timeout), self._loop), self._loop)
+        return LoopResponse(_wait(lambda: self._transport.send(request, timeout=timeout), self._loop), self._loop)
 
     def close(self) -> None:
-        _wait(self._transport.aclose(), self._loop)
+        _wait(self._transport.aclose, self._loop)
 
 
-def _wait(work: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
+def _wait(work: Callable[[], Awaitable[T]], loop: asyncio.AbstractEventLoop) -> T:
+    """Await on the loop from another thread. Raises `Unreachable` if the loop is closed."""
+
     async def run() -> T:
-        return await work
+        return await work()
 
-    return asyncio.run_coroutine_threadsafe(run(), loop).result()
+    running = run()
+    try:
+        future = asyncio.run_coroutine_threadsafe(running, loop)
+    except RuntimeError:  # the process ends: a stream may outlive the loop
+        running.close()
+        raise Unreachable("the client is closed", code="closed") from None
+    return future.result()
 
 
 async def _pieces(body: Any) -> AsyncGenerator[bytes]:

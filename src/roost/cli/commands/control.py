@@ -66,7 +66,7 @@ def _now(info: SessionInfo, action: ControlAction, *, daemon: bool, busy: bool) 
     if action == "resume" and info.state == "stopped":
         return f"stopped; `roost start {short(info.id)}` starts it again"
     if info.pending:
-        when = "as soon as the step allows" if daemon else "when a daemon runs (`roost up`)"
+        when = "as soon as the step allows" if daemon else f"with `roost attach {short(info.id)}` or `roost up`"
         return f"{info.state}; {action} accepted, takes effect {when}"
     return f"{info.state}; {action} changes nothing in this state"
 
