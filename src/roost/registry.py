@@ -5,11 +5,16 @@ first needs them. A door is a folder `roost/doors/NAME/`: a protocol that other 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+K = TypeVar("K", bound=msgspec.Struct)
 
 FEATURES = (
     "intents",
@@ -46,9 +51,27 @@ def load(part: str) -> tuple[ModuleType, ...]:
 
 def tools() -> dict[str, str]:
     """Return the names of all tools of features, each with the module that has it. A feature names its tools in `TOOLS`
-    of its `__init__.py`, so that no tool is imported before it is used."""
-    packages = [import_module(f"roost.features.{feature}") for feature in FEATURES]
-    return {name: f"{one.__name__}.tools" for one in packages for name in getattr(one, "TOOLS", ())}
+    of its `__init__.py`, so that no tool is imported before it is used. Raises `TypeError` if two have the same."""
+    found: dict[str, str] = {}
+    for package in (import_module(f"roost.features.{feature}") for feature in FEATURES):
+        for name in getattr(package, "TOOLS", ()):
+            if name in found:
+                raise TypeError(f"two features have the tool {name!r}: {found[name]} and {package.__name__}.tools")
+            found[name] = f"{package.__name__}.tools"
+    return found
+
+
+def kinds(name: str, core: Iterable[type[K]]) -> dict[type[K], str]:
+    """Return the structs of `core`, and those that features list as `name` in `events.py`, each with its persisted
+    name (`tag`). Raises `TypeError` if two have the same."""
+    own = (kind for module in load("events") for kind in getattr(module, name, ()))
+    found: dict[str, type[K]] = {}
+    for kind in (*core, *own):
+        tag = str(kind.__struct_config__.tag)
+        if (other := found.setdefault(tag, kind)) is not kind:
+            both = " and ".join(f"{one.__module__}.{one.__qualname__}" for one in (other, kind))
+            raise TypeError(f"two have the tag {tag!r}: {both}. A tag is persisted: choose another")
+    return {kind: tag for tag, kind in found.items()}
 
 
 def doors() -> list[Any]:

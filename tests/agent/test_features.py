@@ -80,3 +80,81 @@ def test_no_tool_of_a_feature_is_imported_before_it_is_used() -> None:
         "assert not [name for name in sys.modules if name.startswith('roost.features.') and name.count('.') > 2]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+_EVENTS = """
+from roost.log.events import Event
+from roost.log.inputs import Input
+
+
+class Moved(Event, frozen=True, tag="scratch.moved"):
+    by: int
+
+
+class Move(Input, frozen=True, tag="scratch"):
+    by: int
+
+
+EVENTS, INPUTS = (Moved,), (Move,)
+"""
+_STATE = """
+from roost.agent.state_parts import StatePart
+from roost.features.scratch.events import Moved
+
+
+class ScratchState(StatePart):
+    restored = ("count",)
+    count: int = 0
+
+
+PART, FOLDS = ScratchState, {Moved: lambda state, event: None}
+"""
+_BEHAVIOUR = """
+from roost.agent.feature import Feature
+from roost.features.scratch.events import Move
+
+
+class Scratch(Feature):
+    takes = {Move: lambda session, item: None}
+
+
+FEATURE = Scratch()
+"""
+_START = """
+import sys
+from roost import features, registry
+
+features.__path__.append(sys.argv[1])
+registry.FEATURES += ("scratch",)
+from roost.agent.feature import check_features
+check_features()
+registry.tools()
+"""
+WRONG = {
+    ("events", "EVENTS, INPUTS = (Moved,)", "EVENTS, INPUTS = ()"): "scratch.events.Moved'>}, which is not in `EVENTS`",
+    ("events", "(Move,)", "()"): "scratch.events.Move is in `takes` or `begins`, and not in `INPUTS`",
+    ("events", '"scratch"', '"pin"'): "'pin': roost.features.compaction.events.PinInput and roost.features.scratch",
+    ("events", '"scratch.moved"', '"emitted"'): "'emitted': roost.log.events.Emitted and roost.features.scratch.events",
+    ("behaviour", "takes", "other"): "scratch.events.Move is in `takes` or `begins` of 0 features",
+    ("state", "PART, FOLDS = ScratchState,", "FOLDS ="): "does not declare it: add PART = ScratchState",
+    ("state", "int = 0", "int"): "scratch.state.ScratchState.count needs a default",
+    ("state", '("count",)', '("counts",)'): "scratch.state.ScratchState names {'counts'}",
+    ("__init__", "()", '("pin",)'): "tool 'pin': roost.features.compaction.tools and roost.features.scratch.tools",
+}
+
+
+def started(folder: Path, **files: str) -> str:
+    """Start with one more feature. Returns what the program complains of."""
+    (folder / "scratch").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"scratch/{name}.py").write_text(text)
+    done = subprocess.run([sys.executable, "-B", "-c", _START, str(folder)], capture_output=True, text=True)
+    return done.stderr
+
+
+def test_a_mistake_in_a_feature_ends_the_program_at_its_start(tmp_path: Path) -> None:
+    right = {"__init__": "TOOLS = ()\n", "events": _EVENTS, "state": _STATE, "behaviour": _BEHAVIOUR}
+    assert started(tmp_path, **right) == ""
+    for (part, text, other), complaint in WRONG.items():
+        assert text in right[part]
+        assert complaint in started(tmp_path, **right | {part: right[part].replace(text, other)}), complaint

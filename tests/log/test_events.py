@@ -371,3 +371,18 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
 def test_unknown_events_are_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(UnknownEvent):
         ev.decode_event(body)
+
+
+class Unlisted(ev.Event, frozen=True, tag="unlisted"):
+    """In `EVENTS` of no feature."""
+
+
+class UnlistedInput(Input, frozen=True, tag="unlisted"):
+    """In `INPUTS` of no feature."""
+
+
+def test_what_nobody_could_read_again_is_not_encoded() -> None:
+    with pytest.raises(TypeError, match="Unlisted is not in `EVENTS`"):
+        ev.encode_event(Unlisted(at=1.0))
+    with pytest.raises(TypeError, match="UnlistedInput is not in `INPUTS`"):
+        encode_input(UnlistedInput())

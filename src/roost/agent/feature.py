@@ -6,6 +6,7 @@ does not use, and a seam that it does not override, cost nothing."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -13,11 +14,12 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from roost import registry
+from roost.agent.fold import tables
 from roost.agent.session import Session
-from roost.agent.state import Call, Turn
+from roost.agent.state import Call, Turn, layout
 from roost.log import events as ev
 from roost.log.content import ErrorData, ResultPart, ToolOutcome
-from roost.log.inputs import ControlInput, Input
+from roost.log.inputs import CORE, ControlInput, Input, input_types
 from roost.log.protocols import Delivery, InboxItem
 from roost.log.session_info import TurnOutcome
 from roost.models.request import Budget, Completed, Effort, Failed, Intent, Model
@@ -243,8 +245,17 @@ def asked(session: Session, seam: str) -> tuple[Feature, ...]:
 
 @cache
 def all_features() -> tuple[Feature, ...]:
-    """Return every feature, in order."""
-    return tuple(module.FEATURE for module in registry.load("behaviour"))
+    """Return every feature, in order. Raises `TypeError` unless each input of a feature has one owner."""
+    features: tuple[Feature, ...] = tuple(module.FEATURE for module in registry.load("behaviour"))
+    owners = Counter(kind for one in features for kind in (*one.takes, *one.begins))
+    known = set(input_types())
+    for kind in known - set(CORE) | owners.keys():
+        name = f"{kind.__module__}.{kind.__name__}"
+        if kind not in known:
+            raise TypeError(f"{name} is in `takes` or `begins`, and not in `INPUTS` of its `events.py`")
+        if owners[kind] != 1:
+            raise TypeError(f"{name} is in `takes` or `begins` of {owners[kind]} features; exactly one takes an input")
+    return features
 
 
 @cache
@@ -258,6 +269,13 @@ def takers() -> Mapping[type[Input], Take]:
 def beginners() -> Mapping[type[Input], Begin]:
     """Return the function for each input of a feature that may begin a turn."""
     return {kind: begin for feature in all_features() for kind, begin in feature.begins.items()}
+
+
+def check_features() -> None:
+    """Join the tables of all features, so that a mistake in one ends the program at its start. Raises `TypeError`."""
+    tables()
+    layout()
+    all_features()
 
 
 @cache

@@ -38,7 +38,7 @@ def apply(state: State, event: ev.Event) -> None:
     """Apply one event to the state. Total: any sequence of events gives a state, so any prefix of any log can be
     read."""
     state.seq += 1
-    _tables().folds[type(event)](state, event)
+    tables().folds[type(event)](state, event)
 
 
 class _Tables(NamedTuple):
@@ -47,19 +47,22 @@ class _Tables(NamedTuple):
 
 
 @cache
-def _tables() -> _Tables:
+def tables() -> _Tables:
     """Join the folds of the core and of all features. Raises `TypeError` if two own an event, or none does."""
+    known = set(ev.event_types())
     folds: dict[type, Fold] = dict(_CORE)
     watches: dict[type, list[Watch]] = {}
     for module in registry.load("state"):
         own: Mapping[type, Fold] = getattr(module, "FOLDS", {})
         if both := own.keys() & folds.keys():
             raise TypeError(f"{module.__name__} folds {both}, which another feature or the core folds")
+        if unlisted := own.keys() - known:
+            raise TypeError(f"{module.__name__} folds {unlisted}, which is not in `EVENTS` of its `events.py`")
         folds |= own
         seen: Iterable[tuple[type, Watch]] = getattr(module, "WATCHES", {}).items()
         for kind, watch in seen:
             watches.setdefault(kind, []).append(watch)
-    if missing := set(ev.event_types()) - folds.keys():
+    if missing := known - folds.keys():
         raise TypeError(f"nothing folds {missing}")
     if unseen := watches.keys() - _WATCHED:
         raise TypeError(f"features watch {unseen}, and the core tells of {_WATCHED}")
@@ -68,7 +71,7 @@ def _tables() -> _Tables:
 
 def _tell(state: State, event: ev.Event) -> list[Text]:
     """Call the watches of an event."""
-    return [text for watch in _tables().watches.get(type(event), ()) for text in watch(state, event) or ()]
+    return [text for watch in tables().watches.get(type(event), ()) for text in watch(state, event) or ()]
 
 
 # Folds of the core

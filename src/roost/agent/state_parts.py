@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from operator import attrgetter, itemgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from roost import registry
 from roost.log.schedule_events import TurnLimits
+
+P = TypeVar("P", bound=msgspec.Struct)
 
 
 class OpenJob(msgspec.Struct):
@@ -104,18 +106,37 @@ class TurnPart(msgspec.Struct):
 @cache
 def state_parts() -> Mapping[str, type[StatePart]]:
     """Return the part of each feature that has one."""
-    return _declared("PART")
+    return _declared("PART", StatePart)
 
 
 @cache
 def turn_parts() -> Mapping[str, type[TurnPart]]:
     """Return the part of the turn of each feature that has one."""
-    return _declared("TURN_PART")
+    return _declared("TURN_PART", TurnPart)
 
 
-def _declared(name: str) -> Mapping[str, Any]:
-    modules = [module for module in registry.load("state") if hasattr(module, name)]
-    return {module.__name__.split(".")[-2]: getattr(module, name) for module in modules}
+def _declared(name: str, base: type[P]) -> Mapping[str, type[P]]:
+    """Return what the features declare as `name`. Raises `TypeError` if one declares it wrongly or not at all."""
+    found: dict[str, type[P]] = {}
+    for module in registry.load("state"):
+        own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
+        part = getattr(module, name, None)
+        if stray := next((one for one in own if issubclass(one, base) and one is not part), None):
+            raise TypeError(
+                f"{module.__name__} has {stray.__name__} and does not declare it: add {name} = {stray.__name__}"
+            )
+        if part is not None:
+            _check(part)
+            found[module.__name__.split(".")[-2]] = part
+    return found
+
+
+def _check(part: type[Any]) -> None:
+    for field in msgspec.structs.fields(part):
+        if field.required:
+            raise TypeError(f"{part.__module__}.{part.__name__}.{field.name} needs a default: a new state has the part")
+    if unknown := {*getattr(part, "restored", ())} - _names(part):
+        raise TypeError(f"`restored` of {part.__module__}.{part.__name__} names {unknown}, which are not its fields")
 
 
 def new_state_parts() -> dict[type[StatePart], Any]:

@@ -7,6 +7,7 @@ bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, Union
 
@@ -461,10 +462,14 @@ CORE: tuple[type[Event], ...] = (
 _encoder = msgspec.json.Encoder()
 
 
-@cache
 def event_types() -> tuple[type[Event], ...]:
     """Return all kinds of events: those of the core and of every feature."""
-    return (*CORE, *(kind for module in registry.load("events") for kind in module.EVENTS))
+    return tuple(_tags())
+
+
+@cache
+def _tags() -> Mapping[type[Event], str]:
+    return registry.kinds("EVENTS", CORE)
 
 
 @cache
@@ -497,6 +502,9 @@ def event_type(event: Event | type[Event]) -> str:
 
 
 def encode_event(event: Event) -> bytes:
+    """Encode an event. Raises `TypeError` for a kind that nobody could read again."""
+    if type(event) not in _tags():
+        raise TypeError(f"{type(event).__module__}.{type(event).__name__} is not in `EVENTS` of its `events.py`")
     return _encoder.encode(event)
 
 

@@ -139,10 +139,14 @@ CORE: tuple[type[Input], ...] = (
 _encoder = msgspec.json.Encoder()
 
 
-@cache
 def input_types() -> tuple[type[Input], ...]:
     """Return all kinds of inputs: those of the core and of every feature."""
-    return (*CORE, *(kind for module in registry.load("events") for kind in getattr(module, "INPUTS", ())))
+    return tuple(_tags())
+
+
+@cache
+def _tags() -> Mapping[type[Input], str]:
+    return registry.kinds("INPUTS", CORE)
 
 
 @cache
@@ -165,6 +169,9 @@ def input_type(item: Input | type[Input]) -> str:
 
 
 def encode_input(item: Input) -> bytes:
+    """Encode an input. Raises `TypeError` for a kind that nobody could read again."""
+    if type(item) not in _tags():
+        raise TypeError(f"{type(item).__module__}.{type(item).__name__} is not in `INPUTS` of its `events.py`")
     return _encoder.encode(item)
 
 
