@@ -360,3 +360,9 @@ def test_the_token_comes_as_a_bearer_or_as_an_api_key(serve):
     connection.request("GET", "/sessions", headers={"x-api-key": served.token})
     assert connection.getresponse().status == 401
     connection.close()
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/nothing"])
+def test_an_unknown_path_is_refused_in_the_protocols_shape(serve, path):
+    refused = serve().request("GET", path)
+    assert (refused.status, refused.json["error"]["code"]) == (404, "not_found")

@@ -47,7 +47,7 @@ class OpenAI:
     key_headers: tuple[bytes, ...] = (b"x-api-key",)
 
     def speaks(self, scope: Scope) -> bool:
-        return scope["path"].startswith(_ROOT)
+        return f"{scope['path']}/".startswith(_ROOT)
 
     def routes(self, api: Api) -> Mapping[str, Methods]:
         service = _Service(api)
