@@ -49,4 +49,4 @@ def test_the_first_feature_works(tmp_path: Path) -> None:
     run = [sys.executable, "-c", _RUN, str(folder), str(tmp_path / "pytest.ini"), *tests]
     done = subprocess.run(run, cwd=PAGE.parents[2], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout

@@ -65,6 +65,10 @@ class Room(NamedTuple):
 
 
 def main() -> int:
+    folders = {path.parent.name for path in (SRC / "features").glob("*/__init__.py")}
+    if missing := folders - {*FEATURES}:
+        print(f"add to FEATURES in src/roost/registry.py, or nobody finds them: {', '.join(sorted(missing))}")
+        return 1
     made = {
         CLIENT / "rooms.py": rooms(),
         CLIENT / "sync_rooms.py": sync_rooms(),

@@ -73,6 +73,7 @@ from roost.log.inputs import (
     input_types,
 )
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
+from tools import pin_events
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _SPEC = msgspec.Raw(b'{"name":"clerk"}')
@@ -327,6 +328,22 @@ def state_shape() -> bytes:
         return [bare(value) for value in node] if isinstance(node, list) else node
 
     return msgspec.json.format(msgspec.json.encode(bare(msgspec.json.schema(layout().struct)), order="deterministic"))
+
+
+def test_every_example_is_pinned() -> None:
+    for name, examples in (("events", EVENTS), ("inputs", INPUTS)):
+        lines = (GOLDEN / f"{name}.v1.jsonl").read_bytes().splitlines()
+        assert len(lines) == len(examples), "run python -m tools.pin_events"
+
+
+def test_a_new_example_is_pinned_and_an_old_one_never_changed(tmp_path: Path) -> None:
+    path = tmp_path / "events.v1.jsonl"
+    path.write_bytes(b"1\n")
+    pin_events.pin(path, [b"1", b"2"])
+    assert path.read_bytes() == b"1\n2\n"
+    for lines in ([b"0", b"2"], [b"1"]):
+        with pytest.raises(SystemExit):
+            pin_events.pin(path, lines)
 
 
 def test_every_kind_is_pinned() -> None:
