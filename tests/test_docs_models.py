@@ -22,10 +22,11 @@ from roost.providers.accounts import Models
 from roost.providers.config import ModelsConfig
 from roost.providers.config_file import load_config
 from roost.stub.provider import ProviderServer
-from roost.stub.script import load
+from roost.stub.script import Fault, Reply, load
 from roost.testing.matrix.base import tried
 from roost.testing.matrix.every import behaviours
-from roost.testing.matrix.ground import Subject, subjects
+from roost.testing.matrix.ground import Ground, Subject, subjects
+from roost.testing.models import ask
 
 DOCS = Path(__file__).parents[1] / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -117,6 +118,12 @@ async def test_the_first_wire_passes_the_matrix(first_wire: Path) -> None:
     listed = acme.WIRE().listed(importlib.import_module("acme.dialect").DIALECT.models())
     assert listed == Listing(("scripted",))
     assert program.models.resolve("acme").wire.name == "acme"
+    unfinished = Reply(text="half of it", fault=Fault(kind="no_finish", times=0))
+    ground = Ground(subject, [])
+    async with ground.place(unfinished) as place:
+        for stream in (True, False):
+            assert (await place.failed(ask(stream=stream))).error.code == "malformed"
+    await ground.close()
     cells = [await tried(behaviour, subject, subjects()) for behaviour in behaviours()]
     assert {cell.behaviour: cell.why for cell in cells if cell.verdict == "fail"} == {}
     assert {cell.behaviour for cell in cells if cell.verdict == "skip"} == set(subject.lacks)

@@ -101,7 +101,7 @@ def test_the_table() -> None:
 def test_the_page_about_it() -> None:
     page = (Path(__file__).parents[2] / "docs" / "extend" / "testing-models.md").read_text()
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    (script,) = (text for kind, text in blocks if kind == "json")
+    _, script = (text for kind, text in blocks if kind == "json")
     assert load(script.encode()).reply([{"role": "user", "content": "list"}]).calls
     stub, suite = (text for kind, text in blocks if kind == "python")
     exec(stub, {})

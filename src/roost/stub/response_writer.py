@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.utils import formatdate
 from time import time
 from typing import Any, cast
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from roost.models.framing import STREAM_TYPES, Framing
 from roost.stub.connection_faults import Line
-from roost.stub.dialects.base import Asked, Dialect, Framed
+from roost.stub.dialects.base import Asked, Dialect, Ends, Framed
 from roost.stub.script import Fault, FaultKind, Reply
 from roost.stub.stats import Meter
 
@@ -26,7 +26,6 @@ _PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
 _NOISE: dict[Framing, bytes] = {"sse": b": " + b"." * 16_380 + b"\n\n", "ndjson": b"\n" * 16_384}
 """What readers of frames ignore: a comment, blank lines."""
 _FRAME_END: dict[Framing, bytes] = {"sse": b"\n\n", "ndjson": b"\n"}
-_FINISH = {"finish_reason", "stop_reason", "finishReason", "status"}
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -82,7 +81,8 @@ def _retry(fault: Fault) -> dict[str, str]:
 
 def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None) -> Body:
     """Return the body, without faults at a position in it."""
-    reply = _stopped(reply, asked.body)
+    ends = dialect if isinstance(dialect, Ends) else None
+    reply = _stopped(reply, ends.stop_words(asked.body)) if ends else reply
     framing = framing_of(dialect)
     if (asked.stream and kind != "json") or (not asked.stream and kind == "stream"):
         frames = dialect.frames(reply, asked, finish=kind != "no_finish")
@@ -90,7 +90,9 @@ def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None
         writes = [frame for frame in frames if frame != _END] if kind == "no_finish" else frames
         return Body(writes, framing, STREAM_TYPES[framing])
     document = dialect.document(reply, asked)
-    return Body([_unfinished(document) if kind == "no_finish" else document], framing, JSON)
+    if kind == "no_finish" and ends:
+        document = _unfinished(document, ends.finish_fields)
+    return Body([document], framing, JSON)
 
 
 def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None) -> Body:
@@ -113,11 +115,8 @@ def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None)
     return Body(writes if chunk is None else _cut(writes, chunk), body.framing, kind)
 
 
-def _stopped(reply: Reply, body: dict[str, Any]) -> Reply:
-    """End the answer before the first stop word of the request, under any protocol's name for them."""
-    config = cast("dict[str, Any]", body.get("generationConfig") or {})
-    asked = body.get("stop") or body.get("stop_sequences") or config.get("stopSequences") or ()
-    words = [asked] if isinstance(asked, str) else cast("list[str]", asked)
+def _stopped(reply: Reply, words: Sequence[str]) -> Reply:
+    """End the answer before the first stop word."""
     ends = [at for word in words if (at := reply.text.find(word)) >= 0]
     return msgspec.structs.replace(reply, text=reply.text[: min(ends)], calls=()) if ends else reply
 
@@ -212,8 +211,8 @@ def _cut(frames: list[bytes], size: int) -> list[bytes]:
     return [whole[at : at + size] for at in range(0, len(whole), size)]
 
 
-def _unfinished(document: bytes) -> bytes:
-    """Return the document without its finish reason, under any protocol's name for it."""
+def _unfinished(document: bytes, finish_fields: frozenset[str]) -> bytes:
+    """Return the document without its finish reason."""
 
     def strip(value: Any, depth: int) -> Any:
         if depth == 3:
@@ -222,7 +221,7 @@ def _unfinished(document: bytes) -> bytes:
             return [strip(item, depth + 1) for item in cast("list[Any]", value)]
         if isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
-            return {key: strip(item, depth + 1) for key, item in fields.items() if key not in _FINISH}
+            return {key: strip(item, depth + 1) for key, item in fields.items() if key not in finish_fields}
         return value
 
     return msgspec.json.encode(strip(msgspec.json.decode(document), 0))

@@ -7,12 +7,13 @@ import importlib.util
 from typing import Any
 
 from roost.models.wires import WIRES
-from roost.stub.dialects.base import Asked, Dialect, Framed, Listed, Priced, Routed
+from roost.stub.dialects.base import Asked, Dialect, Ends, Framed, Listed, Priced, Routed
 
 __all__ = [
     "EMBEDDINGS",
     "Asked",
     "Dialect",
+    "Ends",
     "Framed",
     "Listed",
     "Priced",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -32,6 +32,7 @@ class Anthropic:
     name = "anthropic"
     path = "/v1/messages"
     models_path = "/v1/models"
+    finish_fields = frozenset({"stop_reason"})
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
@@ -39,6 +40,9 @@ class Anthropic:
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
         version, betas = headers.get("anthropic-version", ""), headers.get("anthropic-beta", "")
         check_anthropic_request(body, signed, version=version, betas=betas)
+
+    def stop_words(self, body: dict[str, Any]) -> Sequence[str]:
+        return body.get("stop_sequences") or ()
 
     def asked(self, body: dict[str, Any], path: str) -> Asked:
         messages: list[dict[str, Any]] = []

@@ -80,6 +80,16 @@ class Framed(Protocol):
 
 
 @runtime_checkable
+class Ends(Protocol):
+    """A dialect that says how answers end. `finish_fields`: the fields that hold the finish reason of a document, which
+    the fault `no_finish` removes. `stop_words`: those of a request, at which the stub ends its text."""
+
+    finish_fields: frozenset[str]
+
+    def stop_words(self, body: dict[str, Any]) -> Sequence[str]: ...
+
+
+@runtime_checkable
 class Priced(Protocol):
     """A dialect whose requests determine their usage, whatever the reply says."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -34,12 +34,17 @@ class Gemini:
     name = "gemini"
     path = "/{version}/models/{call:path}"
     models_path = "/v1beta/models"
+    finish_fields = frozenset({"finishReason"})
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("x-goog-api-key")
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
         check_gemini_request(body, signed)
+
+    def stop_words(self, body: dict[str, Any]) -> Sequence[str]:
+        config = cast("dict[str, Any]", body.get("generationConfig") or {})
+        return config.get("stopSequences") or ()
 
     def asked(self, body: dict[str, Any], path: str) -> Asked:
         model, _, method = path.rpartition("/models/")[2].rpartition(":")

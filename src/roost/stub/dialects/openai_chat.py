@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,12 +21,17 @@ class OpenAIChat:
     name = "openai_chat"
     path = "/v1/chat/completions"
     models_path = "/v1/models"
+    finish_fields = frozenset({"finish_reason"})
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("authorization", "").removeprefix("Bearer ")
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
         check_openai_request(body)
+
+    def stop_words(self, body: dict[str, Any]) -> Sequence[str]:
+        stop = body.get("stop") or ()
+        return (stop,) if isinstance(stop, str) else stop
 
     def asked(self, body: dict[str, Any], path: str) -> Asked:
         return Asked(body["model"], bool(body.get("stream")), body["messages"], body)

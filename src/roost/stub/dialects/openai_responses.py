@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -29,12 +29,16 @@ Frame = dict[str, Any]
 class OpenAIResponses:
     name = "openai_responses"
     path = "/v1/responses"
+    finish_fields = frozenset({"status"})
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("authorization", "").removeprefix("Bearer ")
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
         check_responses_request(body, signed)
+
+    def stop_words(self, body: dict[str, Any]) -> Sequence[str]:
+        return ()  # the protocol has none
 
     def asked(self, body: dict[str, Any], path: str) -> Asked:
         return Asked(body["model"], bool(body.get("stream")), _plain(body["input"]), body)
