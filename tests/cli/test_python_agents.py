@@ -49,6 +49,32 @@ def test_a_python_file_of_the_folder_is_named_where_its_agent_is_missing(roost: 
     roost("run", "--agents", "agents/guarded.py", "guarded", "hello").ok()
 
 
+BROKEN = """
+from roost import Agent
+
+class Broken:
+    name = "broken/model"
+    def stream(self, request): ...
+    @property
+    def profile(self): raise ValueError("no profile")
+
+agent = Agent("broken", model=Broken())
+"""
+
+
+def test_after_a_failure_of_the_session_the_hint_resumes_it(roost: Machine) -> None:
+    (roost.work / "broken.py").write_text(BROKEN)
+    done = roost("run", "--agents", "broken.py", "broken", "hello")
+    (session,) = roost("ps", "--all", "--json").ok().json
+    assert (done.code, f"failed; go on with: roost resume {session['id'][-8:]}\n" in done.err) == (1, True), done.err
+
+
+def test_a_call_that_nobody_can_allow_is_not_rejected_by_a_person(roost: Machine) -> None:
+    done = roost("run", "make it").ok()
+    assert "this call was rejected: nobody is there to allow it" in done.out, done.out
+    assert "a person rejected" not in done.out
+
+
 def test_another_model_has_the_same_hooks(roost: Machine) -> None:
     put(roost)
     for more in ([], ["--model", "openai/other"]):
