@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from roost.features.compaction.ports import OwnLog, OwnPins
 from roost.log import events as ev
 from roost.log.content import Image, Text, Thinking, ToolCall
 from roost.log.protocols import Record
@@ -18,7 +19,7 @@ from roost.tools.run_tool import run_tool
 CAP = 12_500
 
 
-class Log:
+class Log(OwnLog):
     """A session's log in memory. `reads` counts the records that were read."""
 
     def __init__(self, events: Sequence[ev.Event]) -> None:
@@ -35,7 +36,7 @@ class Log:
         return page
 
 
-class Kept:
+class Kept(OwnPins):
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
 
@@ -66,7 +67,7 @@ def turns(count: int, *, output: str = "{n} birds were seen") -> Log:
 
 
 async def call(ctx: ToolContext, name: str, log: Log | None = None, pins: Kept | None = None, **given: Any) -> str:
-    ctx.history, ctx.pins = log, pins
+    ctx.ports.update({kind: port for kind, port in ((OwnLog, log), (OwnPins, pins)) if port is not None})
     _, parts = await run_tool(builtin_tools()[name], ctx, Call(name, given).text)
     return "".join(part.text for part in parts if isinstance(part, Text))
 
