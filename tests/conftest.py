@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from roost.agent.feature import check_features
 from roost.testing.clock import MovedClock
 from tests.harness.postgres.server import PostgresServer
 from tests.harness.s3 import NoWeed, S3Server
@@ -98,6 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
     number = _EXAMPLES if config.option.quick else settings().max_examples
     settings.register_profile("roost", max_examples=number, suppress_health_check=slow, deadline=None)
     settings.load_profile("roost")
+    check_features()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TypeVar
 
-from roost.agent.feature import check_features
 from roost.errors import StoreFailed
 from roost.kernel.backoff import Backoff
 from roost.kernel.claims import Claims, ClaimsInFlight
@@ -89,9 +88,7 @@ class Node:
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Register the node and begin to claim work. Raises `StoreFailed`, and `TypeError` for a wrong feature."""
-        if self.membership.config.only is None:  # else for one command, which imports no more than it needs
-            check_features()
+        """Register the node and begin to claim work. Raises `StoreFailed`."""
         await self.membership.join()
         await self.deletions.undo()
         await self.duties.charge_dead()  # a short-lived program exits before the duty's first turn
