@@ -243,7 +243,8 @@ async def test_a_command_that_was_cut_is_as_far_as_it_came_at_its_own_home(stage
     async with stage.at("one", config=config) as here:
         await here.tell("sh echo 1 > a")
         await here.session.send("once echo half > b; sleep 60")
-        while not (stage.files("one") / "b").exists():
+        half = stage.files("one") / "b"
+        while not (half.exists() and half.read_text() == "half\n"):
             await asyncio.sleep(0.02)
         await here.session.control("cancel")
         await here.sleep()
