@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -39,17 +39,19 @@ class Watch(Protocol):
 
 class Stream(ABC):
     """A streaming response, one of those in `among`. Ends when the client leaves, when `pump` returns, and when the
-    daemon stops. A client that reads nothing for `patience` seconds is disconnected."""
+    daemon stops. A client that reads nothing for `patience` seconds is disconnected. refusal: makes the response for a
+    problem before the first chunk; the head then waits for that chunk. Without it the head is sent at once."""
 
     headers: Sequence[Header] = ()
     patience = 60.0
-    late = False
-    """The head is sent with the first chunk. A problem before it is a response of its own: `refused`."""
 
-    def __init__(self, api: Api, session: str, among: set[Endable]) -> None:
+    def __init__(
+        self, api: Api, session: str, among: set[Endable], refusal: Callable[[Problem], Reply] | None = None
+    ) -> None:
         self.api = api
         self.session = session
         self._among = among
+        self._refusal = refusal
         self._scope: asyncio.Timeout | None = None
         self._ended = False
         self._stalled = False
@@ -64,10 +66,6 @@ class Stream(ABC):
     @abstractmethod
     def last(self, problem: Problem | None) -> bytes:
         """Return the last bytes of the body."""
-
-    def refused(self, problem: Problem) -> Reply:
-        """Return the response for a problem before the head."""
-        raise NotImplementedError
 
     def end(self) -> None:
         """End the stream from outside."""
@@ -88,7 +86,7 @@ class Stream(ABC):
         self._among.add(self)
         self._look()
         try:
-            if not self.late:
+            if self._refusal is None:
                 await self._begin(send)
             await self._run(scope, receive, send, gone)
         except TimeoutError:
@@ -132,8 +130,8 @@ class Stream(ABC):
         if gone.done():
             return
         async with asyncio.timeout(1.0):
-            if problem is not None and not self._begun:
-                await self.refused(problem)(scope, receive, send)
+            if problem is not None and self._refusal is not None and not self._begun:
+                await self._refusal(problem)(scope, receive, send)
                 return
             await self._begin(send)
             await send({"type": "http.response.body", "body": self.last(problem)})

@@ -90,17 +90,12 @@ class _GatewayStream(Stream):
     """The answer of a model as a stream of chunks. Its head waits for the first event, so that a call that is refused
     has the status of its error."""
 
-    late = True
-
     def __init__(self, api: Api, model: Model, request: Request, chunks: Chunks) -> None:
-        super().__init__(api, "(gateway)", api.streams)
+        super().__init__(api, "(gateway)", api.streams, lambda problem: refusal(problem, []))
         self.headers = STREAM_HEADERS
         self._model, self._request, self._chunks = model, request, chunks
         self._texts: list[str] = []
         self._held = False
-
-    def refused(self, problem: Problem) -> Reply:
-        return refusal(problem, [])
 
     async def pump(self, send: Send) -> Problem | None:
         begun = False
