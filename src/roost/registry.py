@@ -74,6 +74,7 @@ def kinds(name: str, core: Iterable[type[K]]) -> dict[type[K], str]:
     return {kind: tag for tag, kind in found.items()}
 
 
-def doors() -> list[Any]:
-    """Import all doors and return their instances of `roost.server.door.Door`, in order."""
-    return [import_module(f"roost.doors.{name}.door").DOOR for name in DOORS]
+@cache
+def doors() -> tuple[Any, ...]:
+    """Import the module `door` of all doors and return their instances of `roost.server.door.Door`, in order."""
+    return tuple(import_module(f"roost.doors.{name}.door").DOOR for name in DOORS)

@@ -2,12 +2,12 @@
 
 A door is a folder `roost/doors/NAME/` whose module `door` has one instance of `Door`, `DOOR`. It reads logs and writes
 to inboxes, and keeps nothing that the log and the store do not have. The server names no door: it finds them through
-`roost.registry.DOORS`, and loads them with the first request that is none of its own API."""
+`roost.registry.DOORS`. The module `door` has what a request without a token is answered with, and is cheap to import;
+`Door.routes` imports the rest, for the first request with a token."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property
 from typing import Protocol, TypeAlias
 
 from starlette.types import Receive, Scope
@@ -42,7 +42,8 @@ class Door(Protocol):
         ...
 
     def routes(self, api: Api) -> Mapping[str, Methods]:
-        """Return the handlers by path (as in `roost.server.routing`) and method. Called once per application."""
+        """Return the handlers by path (as in `roost.server.routing`) and method. Called once per application, with the
+        first request that carries the token: what answers requests is imported here."""
         ...
 
     def refusal(self, problem: Problem, headers: list[Header]) -> Reply:
@@ -56,24 +57,23 @@ class Doors:
     def __init__(self, api: Api, guard: Guard) -> None:
         self._api = api
         self._guard = guard
-
-    @cached_property
-    def _open(self) -> list[tuple[Door, Routes[Methods]]]:
-        return [(door, Routes(dict(door.routes(self._api)))) for door in registry.doors()]
+        self._routes: dict[str, Routes[Methods]] = {}
 
     async def reply(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Answer a request at a path that Roost's own API does not have. Raises `RoostError` when no door speaks its
         protocol."""
-        for door, routes in self._open:
+        for door in registry.doors():
             if door.speaks(scope):
-                return await self._through(door, routes, scope, receive)
+                return await self._through(door, scope, receive)
         await self._guard.check(scope)
         raise _nothing(scope)
 
-    async def _through(self, door: Door, routes: Routes[Methods], scope: Scope, receive: Receive) -> ReplyCall:
+    async def _through(self, door: Door, scope: Scope, receive: Receive) -> ReplyCall:
         try:
             await self._guard.check(scope, door.key_headers)
-            methods, scope["path_params"] = routes.find(scope["path"])
+            if door.name not in self._routes:
+                self._routes[door.name] = Routes(dict(door.routes(self._api)))
+            methods, scope["path_params"] = self._routes[door.name].find(scope["path"])
             if methods is None:
                 raise _nothing(scope)
             handler = methods.get(scope["method"])
