@@ -26,10 +26,11 @@ _delta = msgspec.json.Decoder(Delta)
 
 
 class Piece(NamedTuple):
-    """A piece of the answer."""
+    """A piece of the answer. step: the model call that said it."""
 
     kind: Kind
     text: str
+    step: int
 
 
 class TurnEnd(NamedTuple):
@@ -66,14 +67,17 @@ class _Sent:
 
 
 class TurnReader:
-    """Turn frames into pieces, each piece once, and the end. Texts of several model calls are separated by a blank
-    line. A model call that begins again, after a part of it was sent, is sent whole once it is complete. resumed: read
-    the part of a turn that follows the results of calls, from their position on."""
+    """Turn frames into pieces, each piece once, and the end. A model call that begins again, after a part of it was
+    sent, is sent whole once it is complete. resumed: read the part of a turn that follows the results of calls, from
+    their position on. separator: what stands between the texts of several model calls."""
 
-    def __init__(self, sessions: Sessions, session: str, item: int, *, resumed: bool = False) -> None:
+    def __init__(
+        self, sessions: Sessions, session: str, item: int, *, resumed: bool = False, separator: str = "\n\n"
+    ) -> None:
         self._watch = TurnWatch(sessions, session, item, received=resumed)
         self._item = item
         self._resumed = resumed
+        self._separator = separator
         self._received: int | None = 0 if resumed else None
         self._usage = Usage(cost=0)
         self._open: set[str] = set()
@@ -137,7 +141,7 @@ class TurnReader:
     def _complete(self, event: ev.ModelCompleted, found: list[Read]) -> None:
         """Send what the deltas have left out: all of it for a reader that came late."""
         if event.step != self._step:
-            self._sent = {}
+            self._step, self._sent = event.step, {}
         thought = "".join(part.text for part in event.parts if isinstance(part, Thinking))
         self._rest("thinking", thought, found)
         self._rest("text", text_of(event), found)
@@ -152,7 +156,7 @@ class TurnReader:
         if whole.startswith(sent):
             self._give(kind, whole[len(sent) :], found)
         elif kind == "text":
-            found.append(Piece("text", "\n\n" + whole))
+            found.append(Piece("text", "\n\n" + whole, self._step))
 
     def _give(self, kind: Kind, text: str, found: list[Read]) -> None:
         if not text:
@@ -162,7 +166,7 @@ class TurnReader:
         self._sent[kind].texts.append(text)
         self._sent[kind].size += len(text)
         before = self._texts if kind == "text" else self._thoughts
-        found.append(Piece(kind, "\n\n" + text if first and any(before) else text))
+        found.append(Piece(kind, self._separator + text if first and any(before) else text, self._step))
 
     def _end(self, seq: int, body: bytes) -> TurnEnd:
         event = ev.decode_event(body)
