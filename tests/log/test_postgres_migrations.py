@@ -16,14 +16,16 @@ from roost.log.dispatch import NodeCard
 from roost.log.events import encode_event
 from roost.log.inputs import encode_input
 from roost.log.ledger import CallNote
-from roost.log.protocols import Append, Delivery, NewSession, Record, Snapshot
+from roost.log.protocols import Append, Delivery, NewSession, Record, SessionQuery, Snapshot
 from roost.log.store import Store
 from roost.stores.admin import shown
 from roost.stores.call_rows import encode_note
+from roost.stores.conditions import Conditions, numbered
 from roost.stores.postgres import partitions
 from roost.stores.postgres.database import Address
 from roost.stores.postgres.migrate import MIGRATIONS, Migration, Step, migrate
 from roost.stores.postgres.store import open_postgres
+from roost.stores.session_rows import sessions_sql
 from roost.testing.forks import fork, grown, log_of
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
 from tests.harness.postgres.server import PostgresServer
@@ -115,6 +117,46 @@ async def test_lost_calls_of_the_third_layout_are_found_by_their_start(server: P
     assert (await journal.ledger.balance("month:a")).spent == 14
     await journal.close()
     await old.close()
+
+
+async def test_labels_of_the_fourth_layout_are_found(server: PostgresServer) -> None:
+    """Also those of a session that a node of that layout makes after the change."""
+    fourth = await server.database(_nothing)
+    await _open_and_close(fourth, MIGRATIONS[:4])
+    old = await asyncpg.connect(fourth, server_settings={"search_path": "roost"})
+    create = "SELECT create_1($1, NULL, 'a', '1', NULL, NULL, NULL, $2, '{}', '{}')"
+    for id, labels in (("one", '{"user": "ann", "x": ""}'), ("two", '{"user": "bob"}'), ("none", "{}")):
+        await old.execute(create, id, labels)
+    journal = await open_postgres(fourth)
+
+    async def found() -> list[str]:
+        return [one.id for one in await journal.sessions.find(SessionQuery(label=("user", "ann")))]
+
+    assert await found() == ["one"]
+    await old.execute(create, "three", '{"user": "ann"}')
+    assert await found() == ["three", "one"]
+    await old.execute("SELECT delete_1('one', NULL)")
+    assert await found() == ["three"]
+    assert await old.fetchval("SELECT count(*) FROM session_labels") == 2
+    await journal.close()
+    await old.close()
+
+
+async def test_a_search_by_a_label_reads_no_other_sessions(journal: Store, admin: asyncpg.Connection) -> None:
+    many = """INSERT INTO sessions (updated_at, created_at, id, agent, version, labels)
+        SELECT n, n, 's' || n, 'clerk', '1', jsonb_build_object('user', 'u' || n % 3, 'chat', 'c' || n / 3)
+        FROM generate_series(1, 20000) n"""
+    await admin.execute(many)
+    for known in (False, True):
+        if known:
+            await admin.execute("ANALYZE sessions, session_labels")
+        for label, limit in ((("chat", "c7"), 50), (("user", "u1"), 50), (("user", "none"), 50)):
+            where = Conditions()
+            sql = sessions_sql(SessionQuery(agent="clerk", label=label, before="s15000", limit=limit), where)
+            rows = await admin.fetch(f"EXPLAIN {numbered(sql)}", *where.values)
+            plan = "\n".join(row[0] for row in rows)
+            assert "Scan Backward using session_labels_pkey" in plan, plan
+            assert not any(step in plan for step in ("Seq Scan", "Sort")), plan
 
 
 async def _nothing(_: str) -> None:

@@ -16,8 +16,10 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import TimerInput
 from roost.log.ledger import CallNote
-from roost.log.protocols import Append, Delivery, NewSession, Snapshot
+from roost.log.protocols import Append, Delivery, NewSession, SessionQuery, Snapshot
 from roost.stores.call_rows import encode_note
+from roost.stores.conditions import Conditions
+from roost.stores.session_rows import sessions_sql
 from roost.stores.sqlite import migrations
 from roost.stores.sqlite.store import open_sqlite
 from roost.testing.stores import bodies, names, new, own, said
@@ -53,6 +55,7 @@ async def test_everything_is_there_after_the_upgrade(tmp_path: Path) -> None:
     info = await journal.sessions.get("lived")
     assert (info.needs, info.home, info.format, info.epoch, info.pending) == ((), None, 0, 1, 2)
     assert (info.title, info.parent, info.labels, info.head) == ("A title", "p", {"user": "ann"}, 3)
+    assert [one.id for one in await journal.sessions.find(SessionQuery(label=("user", "ann")))] == ["lived"]
     assert (await new(journal, "again", key="first")).id == "lived"
     assert (await journal.inboxes.accept("lived", said("1"), key="k1"))[:2] == (3, True)
     assert (await journal.inboxes.accept("lived", said("3"), key="k2"))[:2] == (7, True)
@@ -121,6 +124,18 @@ async def test_an_upgraded_file_is_like_a_new_one(tmp_path: Path, number: int) -
         await (await open_sqlite(one)).close()
         await (await open_sqlite(one)).close()
     assert shape(path) == shape(tmp_path / "new" / "roost.db")
+
+
+async def test_a_search_by_a_label_reads_no_other_sessions(tmp_path: Path) -> None:
+    path = tmp_path / "roost.db"
+    await (await open_sqlite(path)).close()
+    where = Conditions()
+    sql = sessions_sql(SessionQuery(agent="clerk", label=("user", "ann"), before="s9", limit=50), where)
+    connection = sqlite3.connect(path)
+    plan = [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", where.values)]
+    connection.close()
+    assert plan[0] == "SEARCH l USING PRIMARY KEY (key=? AND value=? AND s<?)"
+    assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan if "SCALAR" not in step)
 
 
 async def test_lost_calls_of_the_fourth_layout_are_found_by_their_start(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Convert a row of the session index, whose columns are the same in every store, to the protocol's type."""
+"""Ask for rows of the session index, whose columns are the same in every store, and convert them to the protocol's
+type."""
 
 from __future__ import annotations
 
@@ -7,12 +8,15 @@ from typing import Any
 
 import msgspec
 
+from roost.log.protocols import SessionQuery
 from roost.log.session_info import SessionInfo
+from roost.stores.conditions import Conditions
 
 INFO_COLUMNS = (
     "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"
     " pending, needs, home, format"
 )
+_LABELLED = "session_labels l CROSS JOIN sessions"
 _labels: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
 
 
@@ -39,3 +43,20 @@ def session_info(row: Sequence[Any], needs: Iterable[str]) -> SessionInfo:
         home=row[16],
         format=row[17],
     )
+
+
+def sessions_sql(query: SessionQuery, where: Conditions) -> str:
+    """Return the statement that finds sessions, newest first. Adds to `where`, which has the conditions that each store
+    writes differently."""
+    for column in ("agent", "state", "parent", "owner"):
+        if (value := getattr(query, column)) is not None:
+            where.add(f"{column} = ?", value)
+    source, s = "sessions", "sessions.s"
+    if query.label is not None:
+        source, s = _LABELLED, "l.s"
+        where.add("l.key = ? AND l.value = ? AND sessions.s = l.s", *query.label)
+    if query.before is not None:
+        where.add(f"{s} < (SELECT x.s FROM sessions x WHERE x.id = ?)", query.before)
+    sql = f"SELECT {INFO_COLUMNS} FROM {source} WHERE {where} ORDER BY {s} DESC LIMIT ?"
+    where.values.append(query.limit)
+    return sql

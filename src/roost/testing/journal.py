@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -65,6 +66,26 @@ class JournalConformance(ReaderConformance):
             assert [one.id for one in await journal.sessions.find(SessionQuery(label=("user", "ann")))] == ["s"]
             assert [one.id for one in await journal.sessions.find(SessionQuery(label=('odd "key"', "x")))] == ["s"]
             assert await journal.sessions.find(SessionQuery(label=("user", "bob"))) == []
+
+    async def test_sessions_with_a_label_come_newest_first(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+
+            async def found(**more: Any) -> list[str]:
+                return [one.id for one in await journal.sessions.find(SessionQuery(label=("user", "ann"), **more))]
+
+            for number in range(5):
+                labels = {"user": "bob" if number == 2 else "ann", "other": "ann"}
+                session = NewSession(id=f"s{number}", agent=f"a{number % 2}", version="1", labels=labels)
+                await journal.sessions.create(session, [created()])
+            fork = NewSession(id="f", agent="a0", version="1", labels={"user": "ann"})
+            await journal.sessions.fork("s0", 1, fork, Snapshot(1, 1, b""), [])
+            assert await found() == ["f", "s4", "s3", "s1", "s0"]
+            assert await found(limit=2) == ["f", "s4"]
+            assert await found(before="s4", limit=2) == ["s3", "s1"]
+            assert await found(agent="a1", state="created") == ["s3", "s1"]
+            assert await found(ids=("s0", "s2", "s3")) == ["s3", "s0"]
+            await journal.sessions.delete("s3")
+            assert await found() == ["f", "s4", "s1", "s0"]
 
     async def test_create_twice(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:

@@ -15,6 +15,7 @@ from roost.stores.postgres.call_tables import CALL_ORDER, CALLS, LOST_INDEX
 from roost.stores.postgres.database import Link, bounded
 from roost.stores.postgres.fact_tables import FACTS
 from roost.stores.postgres.forks import FORKS
+from roost.stores.postgres.label_index import FILL, LABELS, OLD_INDEX
 from roost.stores.postgres.sql_functions import FUNCTIONS
 from roost.stores.postgres.tables import TABLES
 
@@ -57,6 +58,7 @@ MIGRATIONS: Sequence[Migration] = (
         4,
         (Step(CALL_ORDER), Step("DROP INDEX CONCURRENTLY IF EXISTS calls_lost", "alone"), Step(LOST_INDEX, "alone")),
     ),
+    Migration(5, (Step(LABELS), Step(FILL), Step(OLD_INDEX, "alone"))),
 )
 """Online migrations only. They add tables, columns with a constant default, functions with a new number in their name,
 and indexes CONCURRENTLY, so that nodes of the previous version can run during and after them. A function may be

@@ -20,7 +20,7 @@ from roost.stores.postgres.notify import LOG, WORK
 from roost.stores.postgres.partitions import with_room
 from roost.stores.postgres.upkeep import Upkeep
 from roost.stores.postgres.writer import GroupWriter
-from roost.stores.session_rows import INFO_COLUMNS
+from roost.stores.session_rows import INFO_COLUMNS, sessions_sql
 
 _GET = f"SELECT {INFO_COLUMNS} FROM sessions WHERE id = $1"
 _CREATE = "SELECT s, same, at FROM create_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
@@ -94,17 +94,10 @@ class PostgresSessions:
 
     async def find(self, query: SessionQuery) -> list[SessionInfo]:
         where = Conditions()
-        for column in ("agent", "state", "parent", "owner"):
-            if (value := getattr(query, column)) is not None:
-                where.add(f"{column} = ?", value)
-        if query.label is not None:
-            where.add("labels @> jsonb_build_object(?::text, ?::text)", *query.label)
         if query.ids is not None:
             where.add("id = ANY (?::text[])", list(query.ids))
-        if query.before is not None:
-            where.add("s < (SELECT s FROM sessions WHERE id = ?)", query.before)
-        sql = numbered(f"SELECT {INFO_COLUMNS} FROM sessions WHERE {where} ORDER BY s DESC LIMIT ?")
-        found: list[Any] = await self._pool.run(lambda link: link.fetch(sql, *where.values, query.limit))
+        sql = numbered(sessions_sql(query, where))
+        found: list[Any] = await self._pool.run(lambda link: link.fetch(sql, *where.values))
         return [rows.info(row) for row in found]
 
     async def with_timers(

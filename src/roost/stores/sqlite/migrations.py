@@ -6,7 +6,7 @@ import sqlite3
 
 from roost.stores.sqlite.fact_tables import FACT_TABLES
 
-VERSION = 5
+VERSION = 6
 
 _FIRST = """
 CREATE TABLE sessions (
@@ -143,7 +143,20 @@ UPDATE calls SET started = json_extract(CAST(note AS TEXT), '$.started') WHERE l
 CREATE INDEX calls_lost ON calls (started) WHERE lost_at IS NOT NULL;
 """
 
-_LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+# An index of the labels of sessions, newest session first.
+_SIXTH = """
+CREATE TABLE session_labels (
+    key TEXT NOT NULL, value TEXT NOT NULL, s INTEGER NOT NULL, PRIMARY KEY (key, value, s)
+) WITHOUT ROWID;
+INSERT INTO session_labels SELECT key, value, s FROM sessions, json_each(labels) WHERE labels <> '{}';
+CREATE TRIGGER labels_made AFTER INSERT ON sessions WHEN NEW.labels <> '{}'
+    BEGIN INSERT INTO session_labels SELECT key, value, NEW.s FROM json_each(NEW.labels); END;
+CREATE TRIGGER labels_gone AFTER DELETE ON sessions WHEN OLD.labels <> '{}'
+    BEGIN DELETE FROM session_labels
+    WHERE (key, value, s) IN (SELECT key, value, OLD.s FROM json_each(OLD.labels)); END;
+"""
+
+_LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:

@@ -14,7 +14,7 @@ from roost.log.inputs import beginning_of
 from roost.log.protocols import Change, NewSession, SessionQuery, Snapshot, check_fork
 from roost.log.session_info import Phase, SessionInfo, SessionState
 from roost.stores.conditions import Conditions
-from roost.stores.session_rows import INFO_COLUMNS
+from roost.stores.session_rows import sessions_sql
 from roost.stores.sqlite import deletion, rows
 from roost.stores.sqlite.commit_group import Group
 from roost.stores.sqlite.database import Part, reads, writes
@@ -80,17 +80,10 @@ class SqliteSessions(Part):
     @reads
     def find(self, connection: sqlite3.Connection, query: SessionQuery) -> list[SessionInfo]:
         where = Conditions()
-        for column in ("agent", "state", "parent", "owner"):
-            if (value := getattr(query, column)) is not None:
-                where.add(f"{column} = ?", value)
-        if query.label is not None:
-            where.add("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)", *query.label)
         if query.ids is not None:
             where.add(f"id IN ({','.join('?' * len(query.ids))})", *query.ids)
-        if query.before is not None:
-            where.add("s < (SELECT s FROM sessions WHERE id = ?)", query.before)
-        sql = f"SELECT {INFO_COLUMNS} FROM sessions WHERE {where} ORDER BY s DESC LIMIT ?"
-        return [rows.info(row) for row in connection.execute(sql, (*where.values, query.limit))]
+        sql = sessions_sql(query, where)
+        return [rows.info(row) for row in connection.execute(sql, where.values)]
 
     @reads
     def with_timers(
