@@ -336,7 +336,7 @@ async def test_a_command_that_ends_slowly_was_stopped_with_the_node(tmp_path: Pa
     @tool(safety="safe_write", replay="safe")
     async def begin(ctx: ToolContext) -> str:
         """Begin what ends slowly."""
-        jobs = jobs_of(ctx.jobs)
+        jobs = jobs_of(ctx)
         return f"[{await jobs.start(Slow(), ['x'], cwd='/', name='x', call=ctx.call, seconds=100)} runs]"
 
     agent = hearing([calling("begin"), "ok"], tools=[begin])
@@ -354,7 +354,7 @@ async def test_a_sandbox_that_does_not_answer_holds_nothing_up(tmp_path: Path, c
     @tool(safety="safe_write", replay="safe")
     async def hang(ctx: ToolContext, seconds: float = 100) -> str:
         """Begin what hangs."""
-        jobs = jobs_of(ctx.jobs)
+        jobs = jobs_of(ctx)
         return f"[{await jobs.start(Hung(), ['x'], cwd='/', name='x', call=ctx.call, seconds=seconds)} hangs]"
 
     stop: Step = lambda job: calling("shell_stop", job=job)  # noqa: E731

@@ -38,7 +38,7 @@ async def able() -> None:
 @tool
 async def look(ctx: ToolContext) -> str:
     """What the jobs have said."""
-    jobs = [(key, job) for key, job in jobs_of(ctx.jobs).kept.items() if isinstance(job, Job)]
+    jobs = [(key, job) for key, job in jobs_of(ctx).kept.items() if isinstance(job, Job)]
     return "; ".join([f"{key} {job.name} {job.running} {await job.output(2.0)}" for key, job in jobs])
 
 

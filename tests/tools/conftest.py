@@ -29,7 +29,7 @@ async def ctx(tmp_path: Path) -> AsyncIterator[ToolContext]:
         sandbox=sandbox,
         seen={},
         emit=emit,
-        jobs=(jobs := Jobs()),
+        ports={Jobs: (jobs := Jobs())},
     )
     await jobs.close()
     await sandbox.close()

@@ -130,10 +130,10 @@ async def test_code_that_speaks_for_the_interpreter_fools_itself_alone(warm: Too
 
 async def test_closing_the_session_ends_it(ctx: ToolContext, tmp_path: Path) -> None:
     jobs = Jobs()
-    mine = msgspec.structs.replace(ctx, jobs=jobs)
+    mine = msgspec.structs.replace(ctx, ports={Jobs: jobs})
     pid = int((await run(mine, "import os; os.getpid()"))[1].split()[-1])
     assert await jobs.close() == ["the Python interpreter"]
     assert not os.path.exists(f"/proc/{pid}")
     assert await jobs.close() == []
-    bare = msgspec.structs.replace(ctx, jobs=None)
+    bare = msgspec.structs.replace(ctx, ports={})
     assert "use shell" in (await run(bare, "1"))[1]

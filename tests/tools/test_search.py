@@ -138,7 +138,7 @@ async def test_the_kernel_gives_sessions_such_a_workspace(tmp_path: Path) -> Non
 
     agent = Agent("a", tools=["grep"], rules=[Rule(effect="deny", path="hidden/**")])
     async with Runtime(tmp_path, agents=[agent]) as runtime:
-        means = runtime.node.resources.build("ses_x", agent.spec, None)
+        means = runtime.node.resources.build("ses_x", agent.spec, None, read=runtime.node.store.logs.read)
         test = means.workspace.unseen("grep", means.workspace.root)
         assert test is not None
         root = means.workspace.root

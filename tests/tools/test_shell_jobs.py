@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from roost.tools.background_jobs import MOST
+from roost.tools.background_jobs import MOST, jobs_of
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
 from roost.tools.run_tool import run_tool
@@ -91,13 +91,12 @@ async def test_not_too_many_at_once(ctx: ToolContext) -> None:
     assert (outcome, all(job in text for job in jobs)) == ("error", True)
     await call(ctx, "shell_stop", job=jobs[0])
     await start(ctx, "true")
-    assert ctx.jobs is not None
-    assert await ctx.jobs.close() == ["sleep 100"] * (MOST - 1)
+    assert await jobs_of(ctx).close() == ["sleep 100"] * (MOST - 1)
 
 
 async def test_where_nothing_can_be_kept(ctx: ToolContext) -> None:
     for name, arguments in (("shell_start", {"command": "true"}), ("shell_output", {"job": "x"})):
-        outcome, text = await call(msgspec.structs.replace(ctx, jobs=None), name, **arguments)
+        outcome, text = await call(msgspec.structs.replace(ctx, ports={}), name, **arguments)
         assert (outcome, "use shell" in text) == ("error", True)
-    bare = msgspec.structs.replace(ctx, sandbox=object())  # pyright: ignore
+    bare = msgspec.structs.replace(ctx, sandbox=object())
     assert "runs nothing in the background" in (await call(bare, "shell_start", command="true"))[1]

@@ -14,6 +14,7 @@ import pytest
 
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.tools.background_jobs import Jobs
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
 from roost.tools.run_tool import run_tool
@@ -32,8 +33,8 @@ async def walled(ctx: ToolContext) -> AsyncIterator[ToolContext]:
     marker = f"test-{secrets.token_hex(4)}"
     guest = await backend.create(SandboxSpec(session="s", workspace=ctx.workspace.root, marker=marker))
     yield msgspec.structs.replace(ctx, sandbox=guest)
-    if ctx.jobs is not None:
-        await ctx.jobs.close()
+    if (jobs := ctx.find(Jobs)) is not None:
+        await jobs.close()
     await guest.close()
 
 

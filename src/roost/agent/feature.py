@@ -24,6 +24,7 @@ from roost.log.protocols import Delivery, InboxItem
 from roost.log.session_info import TurnOutcome
 from roost.models.request import Budget, Completed, Effort, Failed, Intent, Model
 from roost.policy.gate import GateCall, Verdict
+from roost.sandbox.guest.terminal import GuestTerminal
 from roost.tools.base import Tool, Toolbox, ToolContext
 
 
@@ -50,6 +51,14 @@ class Draft(msgspec.Struct):
     effort: Effort | None
     budgets: tuple[Budget, ...] = ()
     output_schema: dict[str, Any] | None = None
+
+
+class Sleeper(NamedTuple):
+    """A program that sleeps with its session's sandbox. note: JSON from which `resumes` attaches it again. detach:
+    called once the sandbox is suspended, when the program is no longer the session's."""
+
+    note: msgspec.Raw
+    detach: Callable[[], Awaitable[None]]
 
 
 class CallStart(msgspec.Struct):
@@ -137,8 +146,25 @@ class Feature:
     async def at_rest(self, session: Session) -> None:
         """Do work while nothing waits, before the session may sleep."""
 
+    # Around sleep
+
+    def stays_awake(self, session: Session) -> bool:
+        """Whether the session may not sleep yet, although it has nothing to do."""
+        return False
+
+    def suspends(self, session: Session) -> Sequence[Sleeper]:
+        """Return the programs that sleep with the session's sandbox, which is suspended next."""
+        return ()
+
     async def before_sleep(self, session: Session) -> None:
         """Prepare for sleep, or for another node."""
+
+    async def evicted(self, session: Session) -> None:
+        """Release what belongs to the session: it leaves memory, after sleep or a failure."""
+
+    def resumes(self, session: Session, note: msgspec.Raw, terminals: dict[int, GuestTerminal]) -> None:
+        """Attach a program that slept to the session, and take its terminal out of `terminals`, which has them by
+        number. A program left there is ended."""
 
     # Between the steps of a turn
 

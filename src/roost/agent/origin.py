@@ -19,10 +19,10 @@ class Life(NamedTuple):
     begun: bool
 
 
-async def life_of(session: str, state: State, read: Read | None) -> Life:
+async def life_of(session: str, state: State, read: Read) -> Life:
     """Return the origin of a session. For a copy, reads its own part of the log up to its first model call. Raises
     `StoreFailed`."""
-    if not state.base or read is None:
+    if not state.base:
         return Life("created", state.steps > 0)
     how: How = "imported"
     after = state.base - 1

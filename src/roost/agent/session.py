@@ -49,7 +49,6 @@ class Session:
         self.state = state
         self.inbox = Inbox(claim.inbox)
         self.woken = asyncio.Event()
-        means.jobs.over = self.woken.set
         self._held = held
         self.about = _about(claim.info, spec)
         self.born = claim.info.created_at

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Coroutine, Sequence
 
 from roost.agent.definition import decode_spec
+from roost.agent.feature import asked
 from roost.agent.session import Session, wake
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.kernel.backoff import Backoff, is_local
-from roost.kernel.deletion import Deletions
 from roost.kernel.delta_hub import Hub
 from roost.kernel.failure_log import FailureLog
 from roost.kernel.membership import Membership
@@ -23,7 +22,6 @@ from roost.kernel.placement import PartsUnknown
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.signals import Signals
-from roost.kernel.state_loader import state_at
 from roost.log import events as ev
 from roost.log.inputs import admits
 from roost.log.protocols import Append, Claim, Delivery, InboxItem
@@ -48,12 +46,11 @@ class Drivers:
         failures: FailureLog,
         signals: Signals,
         features: Sequence[NodeFeature],
-        deletions: Deletions,
     ) -> None:
         self._store, self._membership, self._slots = store, membership, slots
         self._resources, self._sandboxes, self._backoff = resources, sandboxes, backoff
         self._hub, self._meters, self._failures = hub, meters, failures
-        self._signals, self._features, self._deletions = signals, features, deletions
+        self._signals, self._features = signals, features
 
     def start(self, claim: Claim) -> Session | None:
         """Begin to drive a claimed session. Returns it, or None if it cannot be woken here: then it is released, or set
@@ -85,13 +82,12 @@ class Drivers:
             self._signals.look_again(live.id)
 
     def _wake(self, claim: Claim) -> Session:
-        session, store = claim.info.id, self._store
+        session = claim.info.id
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
-        means = self._resources.build(session, spec, state.workspace)
-        means.read, means.now = store.logs.read, self._membership.config.clock
-        means.past = functools.partial(state_at, store, session)
-        means.pass_on = functools.partial(self._deletions.hand_on, session)
+        means = self._resources.build(
+            session, spec, state.workspace, read=self._store.logs.read, now=self._membership.config.clock
+        )
         live = Session(self._meters, claim, state, spec, means, held=lambda: self._membership.holds_lease)
         if self._membership.draining:
             live.shut_down(cut=False)
@@ -145,7 +141,8 @@ class Drivers:
             log.exception("session %s: the driver failed", live.id)
             await self._fail(live, f"internal: {type(error).__name__}: {error}")
         finally:
-            await live.means.jobs.close()
+            for feature in asked(live, "evicted"):
+                await feature.evicted(live)
         if live.inbox:
             self._signals.work.set()
 
@@ -163,10 +160,11 @@ class Drivers:
                 return
 
     async def _linger(self, live: Session) -> bool:
-        """Wait `linger` seconds for more work, or as long as background commands run. Returns False when it is time to
-        sleep."""
+        """Wait `linger` seconds for more work, or while a feature keeps the session awake. Returns False when it is
+        time to sleep."""
+        awake = any(feature.stays_awake(live) for feature in asked(live, "stays_awake"))
         try:
-            async with asyncio.timeout(None if live.means.jobs.running else self._membership.config.linger):
+            async with asyncio.timeout(None if awake else self._membership.config.linger):
                 return await live.woken.wait()
         except TimeoutError:
             return False

@@ -1,5 +1,4 @@
-"""Suspend a session's sandbox while the session sleeps, and resume it with its background jobs and interpreter, if the
-agent asks for that."""
+"""Suspend a session's sandbox while the session sleeps, and resume it with its programs, if the agent asks for that."""
 
 from __future__ import annotations
 
@@ -11,54 +10,24 @@ from pathlib import Path
 
 import msgspec
 
+from roost.agent.feature import asked
 from roost.agent.session import Session
 from roost.errors import SandboxError
 from roost.log import events as ev
 from roost.sandbox.backend import Backend, Guest, SandboxSpec
 from roost.sandbox.guest.linked_guest import LinkedGuest
-from roost.sandbox.guest.terminal import GuestTerminal
 from roost.sandbox.suspended_image import clear
-from roost.tools.background_jobs import Job, Kept
-from roost.tools.python import Interpreter
 
 log = logging.getLogger("roost.sandbox")
 _IMAGE, _ABOUT = "sandbox", "sandbox.about"
 
 
-class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A process kept running under `key`, on the terminal `number`. `nonce` and `calls` are an interpreter's."""
-
-    key: str
-    number: int
-    name: str = ""
-    nonce: str | None = None
-    calls: int = 0
-
-    @classmethod
-    def of(cls, key: str, one: Kept) -> _Slept | None:
-        match one:
-            case Job(terminal=GuestTerminal(number=number)) if one.running:
-                return cls(key, number, one.name)
-            case Interpreter(terminal=GuestTerminal(number=number)) if one.running:
-                return cls(key, number, nonce=one.nonce, calls=one.calls)
-            case _:
-                return None
-
-    def goes_on(self, live: Session, terminal: GuestTerminal) -> bool:
-        """Attach the process to the session. Returns False when the session no longer knows it."""
-        jobs, opened = live.means.jobs, live.state.background.get(self.key)
-        if self.nonce is not None:
-            jobs.kept[self.key] = Interpreter(terminal, self.nonce, calls=self.calls)
-        elif opened is not None:
-            jobs.take_up(self.key, self.name, terminal, opened.due, opened.outside)
-        return self.key in jobs.kept
-
-
 class _About(msgspec.Struct, frozen=True):
-    """`epoch`: of the session when it went to sleep. If another node has owned it since, the image must not be used."""
+    """`epoch`: of the session when it went to sleep. If another node has owned it since, the image must not be used.
+    `kept`: the notes on its programs."""
 
     epoch: int
-    kept: tuple[_Slept, ...]
+    kept: tuple[msgspec.Raw, ...]
 
 
 _decoder = msgspec.json.Decoder(_About)
@@ -66,12 +35,12 @@ _decoder = msgspec.json.Decoder(_About)
 
 
 async def lay_down(live: Session, guest: Guest, notes: Path) -> bool:
-    """Suspend a sandbox into the folder `notes`, if it can keep its memory. Its background processes then belong to the
-    suspended sandbox, no longer to the session."""
+    """Suspend a sandbox into the folder `notes`, if it can keep its memory. Its programs then belong to the suspended
+    sandbox, no longer to the session."""
     if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
         return False
-    slept = [each for key, one in live.means.jobs.kept.items() if (each := _Slept.of(key, one)) is not None]
-    about = msgspec.json.encode(_About(live.epoch, tuple(slept)))
+    slept = [one for feature in asked(live, "suspends") for one in feature.suspends(live)]
+    about = msgspec.json.encode(_About(live.epoch, tuple(one.note for one in slept)))
     try:
         await asyncio.to_thread(_write, notes, about)
         kept = await guest.suspend(notes / _IMAGE)
@@ -80,13 +49,13 @@ async def lay_down(live: Session, guest: Guest, notes: Path) -> bool:
         return False
     if kept != "memory":
         return False
-    for each in slept:
-        await live.means.jobs.kept.pop(each.key).close()  # closes only the reading side
+    for one in slept:
+        await one.detach()
     return True
 
 
 async def resume_guest(live: Session, backend: Backend, spec: SandboxSpec, notes: Path) -> Guest | None:
-    """Resume a suspended sandbox with its jobs; None when there is none. A failure is recorded in the log."""
+    """Resume a suspended sandbox with its programs; None when there is none. A failure is recorded in the log."""
     about = await asyncio.to_thread(_read, notes)
     if about is None:
         return None
@@ -106,10 +75,9 @@ async def resume_guest(live: Session, backend: Backend, spec: SandboxSpec, notes
         await guest.close()
         raise
     terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
-    for each in about.kept:
-        terminal = terminals.get(each.number)
-        if terminal is not None and each.goes_on(live, terminal):
-            del terminals[each.number]
+    for note in about.kept:
+        for feature in asked(live, "resumes"):
+            feature.resumes(live, note, terminals)
     for terminal in terminals.values():  # the session no longer knows them
         await terminal.close()
     return guest

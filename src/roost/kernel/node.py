@@ -73,12 +73,10 @@ class Node:
             id, place, config, store, agents, models, sandboxes, slots, backoff, signals
         )
         self.creation = SessionCreation(store, agents, resources, sandboxes, here)
-        host = Host(store, agents, models, pool, resources, self.creation, place, peers)
+        host = Host(store, agents, models, pool, resources, sandboxes, self.creation, place, peers)
         self.features = resources.features = features = tuple(kind(host) for kind in feature_classes())
         self.deletions = deletions = Deletions(store, here, slots, resources, pool, features, peers)
-        drivers = Drivers(
-            store, here, slots, resources, sandboxes, backoff, hub, meters, failures, signals, features, deletions
-        )
+        drivers = Drivers(store, here, slots, resources, sandboxes, backoff, hub, meters, failures, signals, features)
         in_flight, timers = ClaimsInFlight(), Timers(store.dispatch, here, signals)
         self.claims = claims = Claims(store, here, slots, in_flight, backoff, drivers, meters, failures, signals)
         self.watch = watch = CommitWatch(store, here, slots, in_flight, signals, claims, drivers, timers)

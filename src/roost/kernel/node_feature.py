@@ -18,6 +18,7 @@ from roost.kernel.model_pool import ModelPool
 from roost.kernel.peers import Peers
 from roost.kernel.placement import NodeLocation
 from roost.kernel.resources import Agents, ResourceFactory
+from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.session_creation import SessionCreation
 from roost.log.protocols import Delivery, Record
 from roost.log.session_info import SessionInfo
@@ -34,6 +35,7 @@ class Host(NamedTuple):
     models: Models
     model_pool: ModelPool
     resources: ResourceFactory
+    sandboxes: Sandboxes
     creation: SessionCreation
     place: NodeLocation
     peers: Peers | None

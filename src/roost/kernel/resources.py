@@ -6,22 +6,19 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from roost.agent.definition import NO_PARTS, Agent, AgentSpec, PythonParts
-from roost.agent.resources import Deltas, Resources
+from roost.agent.resources import Deltas, Read, Resources
 from roost.errors import Invalid, RoostError
 from roost.kernel.model_pool import ModelPool
 from roost.kernel.sandboxes import Sandboxes
 from roost.log.content import ErrorData
 from roost.models.request import Failed, Model, ModelEvent, Profile, Request
-from roost.policy.checks import Checks, checks_of
-from roost.policy.classifier import ModelClassifier
 from roost.policy.gate import Layer, LayeredGate, hidden_at, nobody
 from roost.policy.loading import Policy, load_project
-from roost.policy.patterns import Patterns
 from roost.policy.rules import Rule
 from roost.policy.system_rules import system_rules
 from roost.policy.vault import Vault
@@ -149,7 +146,6 @@ class ResourceFactory:
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
-        self._patterns = Patterns(sandboxes.process)
         self._deltas = deltas
 
     @property
@@ -251,8 +247,11 @@ class ResourceFactory:
         if self._sandboxes.owners is not None:
             self._sandboxes.owners.release(self._real / session)
 
-    def build(self, session: str, spec: AgentSpec, workspace: str | None) -> Resources:
-        """Build the resources of a session that wakes: model, tools, gate, workspace and sandbox."""
+    def build(
+        self, session: str, spec: AgentSpec, workspace: str | None, *, read: Read, now: Callable[[], float] = time.time
+    ) -> Resources:
+        """Build the resources of a session that wakes: model, tools, gate, workspace and sandbox, and the ports of its
+        features. read: reads its log. now: wall clock for schedules."""
         tools, files = self._tools(spec), self.workspace(session, workspace)
 
         def place() -> SandboxSpec:
@@ -270,13 +269,11 @@ class ResourceFactory:
                 session, spec.isolation, place, self._memory / session, files, private=self._is_private(files)
             ),
             deltas=self._deltas,
+            read=read,
+            now=now,
             files=self._files(session, tools) if workspace is None else None,
-            ledger=self._model_pool,
-            checks=self.checks(spec.name),
             vault=self.vault or None,
             approval_seconds=self.policy.approvals.seconds,
-            summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
-            stronger=None if spec.stall.model is None else self._named(spec.stall.model),
         )
         for one in self.features:
             one.equip(session, spec, resources)
@@ -301,27 +298,12 @@ class ResourceFactory:
             return nobody(callee)
         return next((one for one in said if one), None)
 
-    def checks(self, agent: str) -> Checks | None:
-        """Return the hooks, guardrails and classifier for an agent's sessions; None without any."""
-        python = self._agents.python(agent)
-        named = self.policy.classifier
-        classifier = None
-        if named is not None:
-            model = self._named(named.model)
-            classifier = ModelClassifier(model, seconds=named.seconds, advice=named.advice)
-        return checks_of(
-            (*self.policy.hooks, *python.hooks),
-            (*self.policy.guardrails, *python.guards),
-            classifier,
-            self._sandboxes.process,
-            self._patterns,
-        )
-
     def model(self, spec: AgentSpec) -> Model:
         own = self._agents.python(spec.name).used(spec.tools, spec.model).model
-        return self._named(spec.model) if own is None else self._own_stack(spec.name, own)
+        return self.named(spec.model) if own is None else self._own_stack(spec.name, own)
 
-    def _named(self, name: str | None) -> Model:
+    def named(self, name: str | None) -> Model:
+        """Return the stack of a model by its name; one that reports the reason if it cannot be used here."""
         try:
             return self._model_pool.stack(self._models.resolve(name))
         except RoostError as error:

@@ -13,6 +13,7 @@ from roost.errors import SandboxError
 from roost.log.events import JobOutcome
 from roost.sandbox.backend import Terminal
 from roost.sandbox.output import HeadTail
+from roost.tools.base import ToolContext
 from roost.tools.errors import ToolError
 
 MOST = 8
@@ -173,9 +174,9 @@ class Job:
 class Jobs:
     """The jobs of one session while it is awake. `over` is called when a job has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, over: Callable[[], None] = lambda: None) -> None:
         self.kept: dict[str, Kept] = {}
-        self.over: Callable[[], None] = lambda: None
+        self.over = over
 
     async def start(
         self, sandbox: object, argv: Sequence[str], *, cwd: str, name: str, call: str, seconds: float
@@ -186,12 +187,12 @@ class Jobs:
             raise ToolError(f"{MOST} jobs are running, which is the most; stop one first: {', '.join(running)}")
         terminal = await spawner(sandbox).spawn(argv, cwd=cwd)
         key = f"job-{secrets.token_hex(4)}"
-        self.kept[key] = Job(name, terminal, due=time.time() + seconds, over=self._over, call=call)
+        self.kept[key] = Job(name, terminal, due=time.time() + seconds, over=self.over, call=call)
         return key
 
     def take_up(self, key: str, name: str, terminal: Terminal, due: float, outside: str | None) -> None:
         """Resume a job that the log knows and that slept with the session."""
-        self.kept[key] = Job(name, terminal, due=due, over=self._over, known=True, outside=outside)
+        self.kept[key] = Job(name, terminal, due=due, over=self.over, known=True, outside=outside)
 
     def all(self) -> dict[str, Job]:
         return {key: one for key, one in self.kept.items() if isinstance(one, Job)}
@@ -222,9 +223,6 @@ class Jobs:
         await asyncio.gather(*(one.close() for one in kept), return_exceptions=True)
         return running
 
-    def _over(self) -> None:
-        self.over()
-
 
 def spawner(sandbox: object) -> Spawner:
     if not isinstance(sandbox, Spawner):
@@ -232,7 +230,5 @@ def spawner(sandbox: object) -> Spawner:
     return sandbox
 
 
-def jobs_of(jobs: Jobs | None) -> Jobs:
-    if jobs is None:
-        raise ToolError("nothing can be kept running between calls here; use shell")
-    return jobs
+def jobs_of(context: ToolContext) -> Jobs:
+    return context.port(Jobs, "nothing can be kept running between calls here; use shell")

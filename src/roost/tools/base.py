@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
@@ -16,12 +16,10 @@ from roost.models.request import ToolSpec
 from roost.policy.gate import NOTHING, Safety
 from roost.policy.rules import Touches
 from roost.policy.touched_paths import Reach
+from roost.ports import Ports
 from roost.sandbox.base import Sandbox
 from roost.tools.errors import ToolError
 from roost.workspace.files import Workspace
-
-if TYPE_CHECKING:
-    from roost.tools.background_jobs import Jobs
 
 _P = TypeVar("_P")
 _log = logging.getLogger(__name__)
@@ -47,10 +45,10 @@ def _confirmed() -> None:
     pass
 
 
-class ToolContext(msgspec.Struct, kw_only=True):
+class ToolContext(Ports, kw_only=True):
     """What a running tool knows of its call. `key`: idempotency key, the same for every attempt of this call, so that
     an outside service can drop a repetition. `call`: its id; for a speculative call, which starts before the answer
-    ends, a temporary one."""
+    ends, a temporary one. Its ports are those that the features of the session give to this call."""
 
     session: str
     call: str
@@ -69,18 +67,6 @@ class ToolContext(msgspec.Struct, kw_only=True):
     secret: Callable[[str], str] = _no_secret
     """Return the value of a secret that the tool declares, by its name or handle. Raises `ToolError`. The tool's result
     is masked; any other use of the value is the tool's responsibility."""
-    jobs: Jobs | None = None
-    """Programs of the session that run between its calls."""
-    ports: dict[type, Any] = {}
-    """What the features of the session give to this call, by type."""
-
-    def give(self, port: object) -> None:
-        """Add a port. Features do so at the seam `equip`."""
-        self.ports[type(port)] = port
-
-    def find(self, kind: type[_P]) -> _P | None:
-        """Return the port of a type, or None if the session has none."""
-        return self.ports.get(kind)
 
     def port(self, kind: type[_P], missing: str = "") -> _P:
         """Return the port of a type. Raises `ToolError`, with the text `missing` if there is one, where it is not

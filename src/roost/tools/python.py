@@ -108,7 +108,7 @@ async def python(
 ) -> ToolResult:
     """Run Python code in the workspace folder. Variables and imports stay for later calls, until a first line
     `[new interpreter: ...]` says that they are gone. Figures of matplotlib are saved as files."""
-    jobs = jobs_of(ctx.jobs)
+    jobs = jobs_of(ctx)
     if restart:
         await _end(jobs)
     interpreter = jobs.kept.get(_KEY)

@@ -7,10 +7,10 @@ import logging
 import time
 
 from roost.agent.limits import nano
-from roost.agent.resources import Ledger
 from roost.agent.session import Session
 from roost.agent.state import OpenStep, State, Turn
 from roost.errors import RoostError
+from roost.features.budgets.ports import Ledger
 from roost.log import events as ev
 from roost.log.content import Usage
 from roost.models.request import Budget
@@ -61,8 +61,9 @@ async def recover_charges(session: Session) -> None:
     charged = session.own(_Charged)
     if charged.names is not None:
         return
-    if session.means.ledger is not None and _spends(session.state):
-        await _recover(session, session.means.ledger, session.state.turn)
+    ledger = session.means.find(Ledger)
+    if ledger is not None and _spends(session.state):
+        await _recover(session, ledger, session.state.turn)
     limited = session.state.turns > 0 and (session.spec.limits.money is not None or session.state.money_limited)
     charged.names = {f"{_TURN}{session.id}:{session.state.turns}"} if limited else set()
     await close(session)
@@ -99,7 +100,7 @@ def mark_charged(session: Session) -> None:
 async def close(session: Session) -> None:
     """Delete the budgets of ended turns from the ledger. The turn's end is committed first, and no turn begins before
     the deletion; after a crash in between, the next owner repeats it."""
-    ledger, charged = session.means.ledger, session.own(_Charged)
+    ledger, charged = session.means.find(Ledger), session.own(_Charged)
     if ledger is None or session.state.turn is not None or not charged.names:
         return
     await session.flush()

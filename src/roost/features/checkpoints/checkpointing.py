@@ -17,6 +17,7 @@ from roost.agent.session import Session
 from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import RoostError
 from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
+from roost.features.checkpoints.ports import Past
 from roost.features.checkpoints.state import ELSEWHERE, OWN_FOLDER, CheckpointState, Files, Kept, files_for_position
 from roost.features.jobs import tracking
 from roost.features.snapshots import undo_points
@@ -197,7 +198,8 @@ async def _drop(session: Session, item: InboxItem, position: int) -> None:
     session.note(event)
     session.log.drop_checkpoints([position])
     await session.flush()
-    if session.means.pass_on is None or await session.means.pass_on():
+    past = session.means.find(Past)
+    if past is None or await past.lend():
         await undo_points.collect(session, thorough=True)
     session.drop(item)
     await session.flush()
@@ -206,9 +208,9 @@ async def _drop(session: Session, item: InboxItem, position: int) -> None:
 async def _roll_back(session: Session, item: InboxItem, to: int, *, resume: bool) -> None:
     """Roll back, and resume the session if the input demands it. The input stays in the inbox until the files are back,
     so that it wakes the session again after a crash. The resume is part of the commit that consumes it."""
-    state = session.state
-    if state.part(CheckpointState).rolled_by != item.id and 1 <= to <= session.head and session.means.past is not None:
-        await _go_back(session, item, to, await session.means.past(to))
+    state, past = session.state, session.means.find(Past)
+    if state.part(CheckpointState).rolled_by != item.id and 1 <= to <= session.head and past is not None:
+        await _go_back(session, item, to, await past.state_at(to))
     await _put_back(session)
     if resume and session.state.state in ("paused", "stopped", "error"):
         session.note(ev.StateChanged(at=time.time(), state="running"))
@@ -221,7 +223,7 @@ async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> N
     inputs.abandon_before(session, item.id)
     tracking.abandon_jobs(session, "the session was rolled back")
     await tracking.reconcile_jobs(session)
-    if ended := await session.means.jobs.close():
+    if ended := await tracking.programs(session).close():
         why = f"the session was rolled back: {'; '.join(ended)}"
         session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
     last = state.part(CheckpointState).last
@@ -260,9 +262,9 @@ async def _holders(session: Session, first: Sequence[str]) -> AsyncIterator[str]
     the source's source, and so on. Each may have borrowed it before. Their logs are the beginning of this one's."""
     for name in first:
         yield name
-    base, read, past = session.state.base, session.means.read, session.means.past
-    while base > 1 and read is not None and past is not None:
-        for record in await read(session.id, after=base - 1, limit=1):
+    base, past = session.state.base, session.means.find(Past)
+    while base > 1 and past is not None:
+        for record in await session.means.read(session.id, after=base - 1, limit=1):
             if isinstance(record.event, ev.SessionForked):
                 yield record.event.source
-        base = (await past(base - 1)).base
+        base = (await past.state_at(base - 1)).base

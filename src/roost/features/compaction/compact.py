@@ -18,10 +18,11 @@ from roost.features.compaction.events import CompactionStarted, ContextCompacted
 from roost.features.compaction.extractive_summary import extract
 from roost.features.compaction.model_summary import Told, asked, fits, told
 from roost.features.compaction.plan import Cut, Elision, plan_cut, plan_elision, plan_shortening, plan_window
+from roost.features.compaction.ports import Summarizer
 from roost.features.compaction.state import CompactionState, head
 from roost.log import events as ev
 from roost.log.content import ErrorData, Usage
-from roost.models.request import Bill, Request
+from roost.models.request import Bill, Model, Request
 from roost.models.tokens import estimate
 
 TRIES = 3
@@ -192,7 +193,7 @@ async def _summarize(session: Session, goal: _Goal) -> bool:
     state, cut = session.state, _cut(session, goal)
     if not state.part(CompactionState).compact and state.tokens - cut.left < goal.size.room * _WORTH:
         return False
-    request, model = _request(session, goal, cut), session.means.summarizer or session.means.model
+    request, model = _request(session, goal, cut), _summarizer(session)
     if request is None:
         _compacted(session, goal, cut)
         return False
@@ -215,9 +216,14 @@ async def _summarize(session: Session, goal: _Goal) -> bool:
     return True
 
 
+def _summarizer(session: Session) -> Model:
+    named = session.means.find(Summarizer)
+    return session.means.model if named is None else named.model
+
+
 def _request(session: Session, goal: _Goal, cut: Cut) -> Request | None:
     """Build the request for a summary; None if it is made by rule, or if no message leaves."""
-    state, model = session.state, session.means.summarizer or session.means.model
+    state, model = session.state, _summarizer(session)
     by = session.spec.compaction.by or ("plain" if model.profile.local else "model")
     if not cut.messages or by == "plain" or state.part(CompactionState).compacting >= TRIES:
         return None

@@ -1,15 +1,23 @@
-"""Ports for tools: read the session's log, and change its pins."""
+"""The model for summaries, and ports for tools: read the session's log, and change its pins."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from roost.agent.session import Session
 from roost.features.compaction.events import ContextPinned
 from roost.features.compaction.state import CompactionState
 from roost.log.protocols import Record
+from roost.models.request import Model
 from roost.tools.base import ToolContext
+
+
+class Summarizer(NamedTuple):
+    """The model that the agent names for summaries."""
+
+    model: Model
 
 
 class OwnLog:
@@ -24,8 +32,7 @@ class OwnLog:
 
     async def read(self, after: int, limit: int) -> list[Record]:
         """Return records as `Logs.read` does."""
-        read = self._session.means.read
-        return [] if read is None else await read(self._session.id, after=after, limit=limit)
+        return await self._session.means.read(self._session.id, after=after, limit=limit)
 
 
 class OwnPins:

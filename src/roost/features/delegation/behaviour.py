@@ -9,6 +9,7 @@ from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.features.delegation import child_messages, delegated_calls
 from roost.features.delegation.events import ChildInput, ChildWaitsInput
+from roost.features.delegation.ports import Family
 from roost.log import events as ev
 from roost.log.inputs import ControlInput
 from roost.log.protocols import Delivery, InboxItem
@@ -49,7 +50,7 @@ class Delegation(Feature):
         return delegated_calls.run if tool.delegates else None
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:
-        if (family := session.means.family) is not None:
+        if (family := session.means.find(Family)) is not None:
             context.give(delegated_calls.CallAgents(session, family, context.key))
 
     def call_ends(self, session: Session, end: CallEnd) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from roost.agent.session import Session
 from roost.agent.state import Call, State
 from roost.features.delegation.events import ChildEnded, ChildInput, ChildWaits, ChildWaitsInput
+from roost.features.delegation.ports import Family
 from roost.features.delegation.state import Child, DelegationState
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserPart
@@ -147,7 +148,7 @@ class _Made:
 async def load_children(session: Session) -> None:
     """Load all sessions that this one ever created if a waiting order concerns them too: children of an ended child may
     still be at work. No further session is created before the order is applied. Raises `StoreFailed`."""
-    family, made = session.means.family, session.own(_Made)
+    family, made = session.means.find(Family), session.own(_Made)
     orders = (item.input for item in session.inbox if isinstance(item.input, ControlInput))
     concerned = family is not None and any(_goes_down(order) for order in orders)
     made.sessions = await family.made(session.id) if family is not None and concerned else ()
@@ -172,8 +173,9 @@ def _goes_down(order: ControlInput) -> bool:
 async def reconcile_children(session: Session) -> None:
     """Reconcile children after wake: those deleted, stopped or failed without notice count as ended. Raises
     `StoreFailed`."""
-    if session.state.part(DelegationState).children and session.means.family is not None:
-        await session.means.family.look_after(session.id, list(session.state.part(DelegationState).children))
+    children, family = session.state.part(DelegationState).children, session.means.find(Family)
+    if children and family is not None:
+        await family.look_after(session.id, list(children))
 
 
 def cut(end: ChildInput) -> list[Delivery]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from roost.agent.definition import AgentSpec
-from roost.agent.resources import ChildOrder
 from roost.errors import Busy, Invalid, NotFound
 from roost.features.delegation.child_messages import end_key
 from roost.features.delegation.events import ChildInput
+from roost.features.delegation.ports import ChildOrder, Family, Known
 from roost.ids import is_id
 from roost.kernel.labels import fold
 from roost.kernel.lineage import children_of
@@ -20,7 +20,6 @@ from roost.log.events import ChildOutcome
 from roost.log.protocols import SessionQuery
 from roost.log.session_info import SessionInfo
 from roost.log.store import Store
-from roost.tools.delegation_ports import Known
 
 _PAGE = 200
 _PAGES = 50
@@ -46,8 +45,8 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-class AgentChildren:
-    """Implements `roost.agent.resources.FamilyMeans` for the sessions of one agent."""
+class AgentChildren(Family):
+    """Delegation for the sessions of one agent, on a node."""
 
     def __init__(self, agents: Agents, store: Store, creation: SessionCreation, spec: AgentSpec) -> None:
         self._agents, self._store, self._creation, self._spec = agents, store, creation, spec

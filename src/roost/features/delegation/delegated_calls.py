@@ -14,19 +14,18 @@ from roost.agent.inputs import taint
 from roost.agent.interrupts import Interrupted
 from roost.agent.limits import nano
 from roost.agent.outcomes import end_call, skip_if_steered, with_changes
-from roost.agent.resources import ChildOrder, FamilyMeans
 from roost.agent.session import Session
 from roost.agent.state import Call
 from roost.errors import RoostError, StoreFailed
 from roost.features.delegation.child_messages import cut, due_timer, note_end, order_to, told_of
 from roost.features.delegation.events import ChildHeld, ChildInput, ChildStarted
+from roost.features.delegation.ports import ChildOrder, Family, Known
 from roost.features.delegation.state import Child, DelegationState, DelegationTurn
 from roost.log import events as ev
 from roost.log.content import ResultPart, Text, ToolOutcome
 from roost.log.inputs import MessageInput
 from roost.log.protocols import Delivery, TimerSpec
 from roost.tools.base import ToolContext
-from roost.tools.delegation_ports import Known
 from roost.tools.errors import ToolError
 from roost.tools.run_tool import run_tool
 
@@ -54,7 +53,7 @@ class CallAgents:
     """The other agents, for one call. begun: the task that it delegated. said: its messages to other sessions. Both
     enter the log when the call ends. All methods raise `ToolError`, in words for the model."""
 
-    def __init__(self, session: Session, family: FamilyMeans, key: str) -> None:
+    def __init__(self, session: Session, family: Family, key: str) -> None:
         self._session, self._family, self._key = session, family, key
         self.begun: _Begun | None = None
         self.said: list[Delivery] = []

@@ -9,6 +9,7 @@ from roost.agent.resources import Resources
 from roost.agent.session import Session
 from roost.features.delegation.child_messages import end_of, order_to, report_to_parent
 from roost.features.delegation.children import AgentChildren
+from roost.features.delegation.ports import Family
 from roost.kernel.node_feature import NodeFeature
 from roost.log.protocols import Delivery
 from roost.log.session_info import SessionInfo
@@ -19,7 +20,7 @@ class DelegationDuties(NodeFeature):
     children of a session that is deleted."""
 
     def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None:
-        resources.family = self._children(spec)
+        resources.give(self._children(spec), Family)
 
     def refusal(self, caller: AgentSpec, callee: str) -> str | None:
         return self._children(caller).refusal(callee) or ""

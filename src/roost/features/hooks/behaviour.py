@@ -17,7 +17,7 @@ class Hooks(Feature):
     """Ask the checks of the agent around each step. Its instruction may change in each."""
 
     def used(self, session: Session) -> bool:
-        return session.means.checks is not None
+        return session.means.find(Checks) is not None
 
     async def before_end(self, session: Session, how: ev.ChildOutcome) -> None:
         await step_checks.before_end(session, _checks(session), how)
@@ -48,7 +48,7 @@ class Hooks(Feature):
 
 
 def _checks(session: Session) -> Checks:
-    checks = session.means.checks
+    checks = session.means.find(Checks)
     assert checks is not None  # `used` says so
     return checks
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-from roost.agent.feature import CallEnd, Feature
+import msgspec
+
+from roost.agent.feature import CallEnd, Feature, Sleeper
 from roost.agent.session import Session
 from roost.agent.state import Call
-from roost.features.jobs import tracking
+from roost.features.jobs import suspension, tracking
 from roost.features.jobs.state import JobState
 from roost.log import events as ev
+from roost.sandbox.guest.terminal import GuestTerminal
 from roost.tools.base import ToolContext
 
 _AWAY = "its daemon stopped, or the session moved"
@@ -23,16 +27,16 @@ class Jobs(Feature):
         await tracking.reconcile_jobs(session)
 
     def due(self, session: Session) -> bool:
-        return bool(session.state.part(JobState).jobs or session.means.jobs.kept)
+        return bool(session.state.part(JobState).jobs or tracking.programs(session).kept)
 
     async def between_steps(self, session: Session) -> None:
         await tracking.reconcile_jobs(session)
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:
-        context.jobs = session.means.jobs
+        context.give(tracking.programs(session))
 
     def call_ended(self, session: Session, end: CallEnd) -> None:
-        if session.means.jobs.kept:
+        if tracking.programs(session).kept:
             tracking.after_call(session, end.call.call.id, end.outcome, end.outside)
 
     def given_up(self, session: Session, outcome: ev.ChildOutcome, why: str) -> None:
@@ -43,11 +47,23 @@ class Jobs(Feature):
         files, ended = session.means.files, bool(session.state.part(JobState).jobs)
         if session.state.part(JobState).jobs:
             await tracking.end_jobs(session, _AWAY)
-        if closed := await session.means.jobs.close():
+        if closed := await tracking.programs(session).close():
             reason = _ASLEEP.format("; ".join(closed))
             session.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(closed)))
         if files is not None and (ended or closed):
             files.dirty = True
+
+    def stays_awake(self, session: Session) -> bool:
+        return tracking.programs(session).running
+
+    def suspends(self, session: Session) -> Sequence[Sleeper]:
+        return suspension.sleepers(session)
+
+    def resumes(self, session: Session, note: msgspec.Raw, terminals: dict[int, GuestTerminal]) -> None:
+        suspension.resume(session, note, terminals)
+
+    async def evicted(self, session: Session) -> None:
+        await tracking.programs(session).close()
 
 
 FEATURE = Jobs()

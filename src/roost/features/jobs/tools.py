@@ -26,7 +26,7 @@ async def shell_start(
     """Start a shell command in the background of the workspace, such as a server or a long test. Returns a job's id and
     the first output. It runs on when you have answered; when it ends, a message tells you, with its last output: there
     is no need to wait for it."""
-    jobs = jobs_of(ctx.jobs)
+    jobs = jobs_of(ctx)
     argv = [shell_program(), "-c", command]
     key = await jobs.start(
         ctx.sandbox, argv, cwd=str(ctx.workspace.root), name=command[:_NAME], call=ctx.call, seconds=seconds
@@ -41,13 +41,13 @@ async def shell_output(
     wait: Annotated[float, msgspec.Meta(ge=0, le=60, description="seconds to wait if there is nothing new")] = 0,
 ) -> str:
     """What a background command has said since it was last asked, and whether it still runs."""
-    return await _report(ctx, job, jobs_of(ctx.jobs).job(job), wait)
+    return await _report(ctx, job, jobs_of(ctx).job(job), wait)
 
 
 @tool(safety="safe_write", replay="safe", inside=True)
 async def shell_stop(job: Annotated[str, "the id that shell_start returned"], ctx: ToolContext) -> str:
     """End a background command and all that it started. Returns its last output."""
-    found = jobs_of(ctx.jobs).job(job)
+    found = jobs_of(ctx).job(job)
     await found.stop()
     return await _report(ctx, job, found, 0)
 

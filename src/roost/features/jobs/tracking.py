@@ -17,12 +17,21 @@ from roost.log import events as ev
 from roost.log.content import Text, ToolOutcome
 from roost.log.inputs import MessageInput
 from roost.log.protocols import Delivery
-from roost.tools.background_jobs import Ending, Job
+from roost.tools.background_jobs import Ending, Job, Jobs
 
 _TAIL = 8000
 """Characters of output in the message about a job's end."""
 _COMMAND = 80
 _GONE = Ending("lost", reason="the daemon ended, or lost the session, while it ran")
+
+
+def programs(session: Session) -> Jobs:
+    """Return the programs of a session that run between its calls."""
+    return session.own(_new)
+
+
+def _new(session: Session) -> Jobs:
+    return Jobs(session.woken.set)
 
 
 def after_call(session: Session, call: str, outcome: ToolOutcome, outside: str | None) -> None:
@@ -31,7 +40,7 @@ def after_call(session: Session, call: str, outcome: ToolOutcome, outside: str |
     Taints the session if the call read output of a job with untrusted content, whatever the outcome: an error may
     repeat it. After success, records the job that the call started and the ends that it reported; undelivered messages
     about those are dropped. outside: returns the source of untrusted content in the started job's output, or None."""
-    for key, job in session.means.jobs.all().items():
+    for key, job in programs(session).all().items():
         if call in job.asked and job.outside is not None and session.state.tainted is None:
             session.note(ev.SessionTainted(at=time.time(), by=job.outside))
         job.asked.discard(call)
@@ -56,7 +65,7 @@ def _begun_or_told(session: Session, key: str, job: Job, call: str, outside: str
 async def reconcile_jobs(session: Session) -> None:
     """Reconcile the log with the running jobs. Ends are not noted while the session is in state `error`, because it
     could take no message about them."""
-    jobs, state = session.means.jobs, session.state
+    jobs, state = programs(session), session.state
     if not (jobs.kept or state.part(JobState).jobs):
         return
     if state.state != "error":
@@ -71,7 +80,7 @@ async def reconcile_jobs(session: Session) -> None:
 
 async def end_jobs(session: Session, reason: str) -> None:
     """End all running jobs because the session leaves this node, and tell the agent."""
-    jobs = {key: job for key, job in session.means.jobs.all().items() if key in session.state.part(JobState).jobs}
+    jobs = {key: job for key, job in programs(session).all().items() if key in session.state.part(JobState).jobs}
     running = [job for job in jobs.values() if job.running]
     await asyncio.gather(*(job.stop() for job in running), return_exceptions=True)
     for key, job in jobs.items():

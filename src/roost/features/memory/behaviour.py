@@ -9,6 +9,7 @@ from roost.features.memory import consolidation, consolidation_timer
 from roost.features.memory.events import ConsolidateInput
 from roost.features.memory.recall import CallMemory, recall_at_turn
 from roost.features.schedules.state import ScheduledTurn
+from roost.memory.search import Search
 from roost.tools.base import ToolContext
 
 
@@ -21,7 +22,7 @@ class Memory(Feature):
         await recall_at_turn(session)
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:
-        if (search := session.means.memory) is not None:
+        if (search := session.means.find(Search)) is not None:
             context.give(CallMemory(session, search, context))
 
     def call_ends(self, session: Session, end: CallEnd) -> None:

@@ -73,7 +73,7 @@ async def consolidate_if_due(session: Session) -> None:
     fired = consolidation_timer.came(session)
     if session.interrupts.cause(message=True) is not None:
         return
-    settings, search = consolidation_timer.settings_of(session), session.means.memory
+    settings, search = consolidation_timer.settings_of(session), session.means.find(Search)
     part = state.part(MemoryState)
     fresh = state.state == "running" and state.turns > part.consolidated
     if (

@@ -11,6 +11,7 @@ from roost.features.memory.state import MemoryState
 from roost.log import events as ev
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.memory.rights import Consolidate
+from roost.memory.search import Search
 
 AGAIN_SECONDS = 1.0
 """Delay before a consolidation that a crash cut off, or that had to wait, is tried again."""
@@ -19,7 +20,7 @@ AGAIN_SECONDS = 1.0
 def settings_of(session: Session) -> Consolidate | None:
     """Return the settings, or None if the session has no memory to consolidate into."""
     memory = session.spec.memory
-    return None if memory is None or session.means.memory is None else memory.consolidate
+    return None if memory is None or session.means.find(Search) is None else memory.consolidate
 
 
 def is_time(session: Session, settings: Consolidate) -> bool:

@@ -35,7 +35,7 @@ class MemoryDuties(NodeFeature):
             await self._embedders.close()
 
     def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None:
-        resources.memory = self.search
+        resources.give(self.search)
 
     def _embedder(self) -> Embedder:
         """Return the embedder. Blocks. Never downloads weights: a turn must not begin with a download."""

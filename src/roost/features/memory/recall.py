@@ -97,11 +97,8 @@ class CallMemory:
 
     async def _check_session(self, session: str) -> None:
         """Raise `Invalid` if there is no such session."""
-        read = self._session.means.read
-        if read is None:
-            return
         try:
-            await read(session, after=0, limit=1)
+            await self._session.means.read(session, after=0, limit=1)
         except NotFound:
             raise no_session(session) from None
 
@@ -165,7 +162,7 @@ class CallMemory:
 async def recall_at_turn(session: Session) -> None:
     """Recall facts once, before the first model call of a turn. A failing search is logged and does not block the turn.
     Raises `Interrupted`."""
-    settings, search, turn = session.spec.memory, session.means.memory, session.state.turn
+    settings, search, turn = session.spec.memory, session.means.find(Search), session.state.turn
     if settings is None or search is None or turn is None or settings.recall != "auto":
         return
     query = _asked(session)

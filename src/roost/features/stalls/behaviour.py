@@ -5,6 +5,7 @@ from __future__ import annotations
 from roost.agent.feature import Draft, Feature, TurnEnd
 from roost.agent.session import Session
 from roost.features.stalls import detection
+from roost.features.stalls.ports import StrongerModel
 from roost.features.stalls.state import StallTurn
 from roost.models.request import Model
 
@@ -16,8 +17,10 @@ class Stalls(Feature):
         return detection.next_action(session)
 
     def model(self, session: Session) -> Model | None:
-        turn = session.state.turn
-        return session.means.stronger if turn is not None and "model" in turn.part(StallTurn).trail.actions else None
+        turn, stronger = session.state.turn, session.means.find(StrongerModel)
+        if stronger is None or turn is None or "model" not in turn.part(StallTurn).trail.actions:
+            return None
+        return stronger.model
 
     def shape(self, session: Session, draft: Draft) -> None:
         draft.effort = detection.effort(session)
