@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import binascii
 from typing import Any, cast
 
 import msgspec
 
 from roost.doors.digests import Exchange
+from roost.doors.openai.media import base64_data, data_url, image_part
 from roost.errors import Invalid
-from roost.log.content import Audio, File, Image, Text, UserPart
+from roost.log.content import Audio, File, Text, UserPart
 
 
 class StreamOptions(msgspec.Struct):
@@ -120,37 +120,12 @@ def _part(part: dict[str, Any], where: str) -> UserPart:
     if isinstance(value, dict):
         given = cast("dict[str, Any]", value)
         if kind == "image_url" and isinstance(url := given.get("url"), str):
-            return _image(url, where)
+            return image_part(url, where)
         if kind == "input_audio" and given.get("format") in ("wav", "mp3"):
-            return Audio(f"audio/{given['format']}", _base64(given.get("data"), where))
+            return Audio(f"audio/{given['format']}", base64_data(given.get("data"), where))
         if kind == "file" and isinstance(data := given.get("file_data"), str):
-            media_type, content = _data_url(data) or ("application/pdf", data)
+            media_type, content = data_url(data) or ("application/pdf", data)
             if not isinstance(name := given.get("filename"), str | None):
                 raise Invalid(f"{where}: filename is text")
-            return File(media_type, _base64(content, where), name=name)
+            return File(media_type, base64_data(content, where), name=name)
     raise Invalid(f"{where}: a part of type {kind!r} cannot be read here")
-
-
-def _image(url: str, where: str) -> Image:
-    if (found := _data_url(url)) is not None:
-        return Image(found[0], _base64(found[1], where))
-    if not url.startswith(("http://", "https://")):
-        raise Invalid(f"{where}: an image is a data URL in base64, or an http(s) URL")
-    return Image("image/*", url=url)
-
-
-def _data_url(url: str) -> tuple[str, str] | None:
-    head, comma, data = url.partition(",")
-    if not (comma and head.startswith("data:") and head.endswith(";base64")):
-        return None
-    return head[5:-7] or "application/octet-stream", data
-
-
-def _base64(data: Any, where: str) -> str:
-    try:
-        if not isinstance(data, str) or not data:
-            raise ValueError("it is empty")
-        binascii.a2b_base64(data.encode("ascii"), strict_mode=True)
-    except ValueError as error:
-        raise Invalid(f"{where}: the data is not base64: {error}") from None
-    return data

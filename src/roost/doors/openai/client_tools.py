@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,18 +26,24 @@ class _JsonSchema(msgspec.Struct):
 
 def tool_specs(given: list[dict[str, Any]] | None) -> tuple[ToolSpec, ...]:
     """Return the functions among a client's tools; tools that OpenAI runs itself are left out. Raises `Invalid`."""
+    tools = enumerate(given or [])
+    return functions(
+        [(f"tools[{at}].function", one.get("function")) for at, one in tools if one.get("type") == "function"]
+    )
+
+
+def functions(given: Sequence[tuple[str, Any]]) -> tuple[ToolSpec, ...]:
+    """Return functions by their definitions, each with its place in the request. Raises `Invalid`."""
     found: dict[str, ToolSpec] = {}
-    for at, one in enumerate(given or []):
-        if one.get("type") != "function":
-            continue
+    for where, one in given:
         try:
-            function = msgspec.convert(one.get("function"), _Function)
+            function = msgspec.convert(one, _Function)
         except msgspec.ValidationError as error:
-            raise Invalid(f"tools[{at}].function: {error}") from None
+            raise Invalid(f"{where}: {error}") from None
         if not _NAME.fullmatch(function.name):
-            raise Invalid(f"tools[{at}].function.name: use letters, digits, _ and - (at most 64)")
+            raise Invalid(f"{where}.name: use letters, digits, _ and - (at most 64)")
         if function.name in found:
-            raise Invalid(f"tools[{at}].function: two tools are called {function.name!r}")
+            raise Invalid(f"{where}: two tools are called {function.name!r}")
         schema = function.parameters or {"type": "object", "properties": {}}
         found[function.name] = ToolSpec(function.name, function.description or "", schema)
     return tuple(found.values())

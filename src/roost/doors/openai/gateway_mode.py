@@ -47,10 +47,10 @@ from roost.server.problems import Problem
 from roost.server.responses import Reply, ReplyCall, json
 from roost.server.stream import Stream
 
-_EFFORTS: dict[str, Effort] = {
+EFFORTS: dict[str, Effort] = {
     "none": "off", "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max",
 }  # fmt: skip
-_SILENT = of_model("malformed", "the model's answer has no end")
+SILENT = of_model("malformed", "the model's answer has no end")
 
 
 def request_of(asked: ChatRequest) -> Request:
@@ -72,7 +72,7 @@ def request_of(asked: ChatRequest) -> Request:
         max_output=asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens,
         temperature=asked.temperature,
         stop=stop,
-        effort=_EFFORTS.get(asked.reasoning_effort or ""),
+        effort=EFFORTS.get(asked.reasoning_effort or ""),
         meta={"user": asked.user} if asked.user else {},
         stream=bool(asked.stream),
     )
@@ -120,7 +120,7 @@ class _GatewayStream(Stream):
                     await self.give(send, self._chunks.thinking(event.text))
                 elif isinstance(event, Progress):
                     await self.give(send, PING)
-        return _SILENT
+        return SILENT
 
     def _end(self, done: Completed) -> bytes:
         """Return the rest of the text, the calls, which may have been repaired, and the end."""
@@ -143,7 +143,7 @@ async def _whole(model: Model, request: Request, id: str, name: str) -> Reply:
                 end = event
                 break
     if not isinstance(end, Completed):
-        return refusal(_SILENT if end is None else of_model(end.error.code, end.error.message), [])
+        return refusal(SILENT if end is None else of_model(end.error.code, end.error.message), [])
     message: dict[str, Any] = {"content": _text(end.parts) or None, "refusal": None}
     if thinking := "".join(part.text for part in end.parts if isinstance(part, Thinking)):
         message["reasoning_content"] = thinking

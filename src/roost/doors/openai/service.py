@@ -14,6 +14,7 @@ from roost.doors.openai import gateway_mode
 from roost.doors.openai.agent_mode import Turn, TurnStream, whole_turn
 from roost.doors.openai.chat_request import ChatRequest, dialogue
 from roost.doors.openai.client_tools import response_schema, tool_specs
+from roost.doors.openai.responses_service import Responses
 from roost.doors.talk import Talk
 from roost.errors import Invalid, NotFound, RoostError
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput, OfferedTool
@@ -45,6 +46,7 @@ class Service:
 
     def routes(self) -> Mapping[str, Methods]:
         return {
+            **Responses(self._api, self._conversations, self._model).routes(),
             "/v1/models": {"GET": self.models},
             "/v1/models/{model:path}": {"GET": self.model},
             "/v1/chat/completions": {"POST": self.chat},
