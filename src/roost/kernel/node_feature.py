@@ -89,10 +89,6 @@ class NodeFeature:
     def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None:
         """Put the feature's ports into the resources of a session that wakes."""
 
-    def refusal(self, caller: AgentSpec, callee: str) -> str | None:
-        """Return why the agent `caller` may not call the agent `callee`, for its model; empty when it may. None leaves
-        it to the other features; if all do, it may not."""
-
     # A session fails
 
     def failed(self, session: Session, reason: str) -> Sequence[Delivery]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from roost.agent.calling_rights import refusal
 from roost.agent.definition import NO_PARTS, Agent, AgentSpec, PythonParts
 from roost.agent.resources import Deltas, Read, Resources
 from roost.errors import Invalid, RoostError
@@ -17,7 +18,7 @@ from roost.kernel.model_pool import ModelPool
 from roost.kernel.sandboxes import Sandboxes
 from roost.log.content import ErrorData
 from roost.models.request import Failed, Model, ModelEvent, Profile, Request
-from roost.policy.gate import Layer, LayeredGate, hidden_at, nobody
+from roost.policy.gate import Layer, LayeredGate, hidden_at
 from roost.policy.loading import Policy, load_project
 from roost.policy.rules import Rule
 from roost.policy.system_rules import system_rules
@@ -115,8 +116,6 @@ class _Feature(Protocol):
     """The part of `roost.kernel.node_feature.NodeFeature` that a session's resources need."""
 
     def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None: ...
-
-    def refusal(self, caller: AgentSpec, callee: str) -> str | None: ...
 
 
 class ResourceFactory:
@@ -289,14 +288,11 @@ class ResourceFactory:
             "system": system_rules(),
         }
         return LayeredGate(
-            spec.permissions, rules, hidden=(self._hidden,), refusal=lambda callee: self._refusal(spec, callee)
+            spec.permissions,
+            rules,
+            hidden=(self._hidden,),
+            refusal=lambda callee: refusal(spec, callee, self._agents.all()),
         )
-
-    def _refusal(self, caller: AgentSpec, callee: str) -> str | None:
-        said = [one.refusal(caller, callee) for one in self.features]
-        if all(one is None for one in said):
-            return nobody(callee)
-        return next((one for one in said if one), None)
 
     def model(self, spec: AgentSpec) -> Model:
         own = self._agents.python(spec.name).used(spec.tools, spec.model).model

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from roost.agent.definition import Agent, AgentSpec
+from roost.agent.calling_rights import why_not
+from roost.agent.definition import Agent
 from roost.cli.app import App, folder
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.output import Style, note, say, say_json, styled, table
@@ -79,7 +80,7 @@ def check(
             "system": system_rules(),
         },
         hidden=(app.home,),
-        refusal=lambda called: _refusal(spec, _spec(specs, called)),
+        refusal=lambda called: why_not(spec, _spec(specs, called)),
     )
     name = name or ("shell" if text is not None else "write_file" if path is not None else "task")
     tool = spec.python.tools.get(name) or builtin_tool(name)
@@ -101,12 +102,6 @@ def _spec(known: Mapping[str, Agent], agent: str) -> Agent:
     if agent not in known:
         raise ConfigError(f"there is no agent {agent!r}; the agents are: {', '.join(sorted(known))}")
     return known[agent]
-
-
-def _refusal(caller: AgentSpec, callee: AgentSpec) -> str | None:
-    from roost.features.delegation.children import why_not
-
-    return why_not(caller, callee)
 
 
 def _of_path(name: str, tool: Tool | None, path: str, root: Path) -> Touches:

@@ -1,11 +1,11 @@
-"""Which agents an agent may call, and the children that its sessions create."""
+"""The agents that an agent may call, and the children that its sessions create."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
+from roost.agent.calling_rights import callees, refusal
 from roost.agent.definition import AgentSpec
 from roost.errors import Busy, Invalid, NotFound
 from roost.features.delegation.child_messages import end_key
@@ -26,25 +26,6 @@ _PAGES = 50
 """Pages of an agent's and user's sessions that are searched for one that takes messages."""
 
 
-def may_call(caller: AgentSpec, callee: AgentSpec) -> bool:
-    """Return whether both definitions allow the call."""
-    return why_not(caller, callee) is None
-
-
-def why_not(caller: AgentSpec, callee: AgentSpec) -> str | None:
-    """Return why `caller` may not call `callee`, or None: both definitions must allow it."""
-    asks = caller.children.agents if caller.children is not None else ()
-    if not _fits(callee.name, asks):
-        return f"`children.agents` of {caller.name!r} names no {callee.name!r}"
-    if not _fits(caller.name, callee.callable_by):
-        return f"`callable_by` of {callee.name!r} names no {caller.name!r}"
-    return None
-
-
-def _fits(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
-
-
 class AgentChildren(Family):
     """Delegation for the sessions of one agent, on a node."""
 
@@ -53,18 +34,11 @@ class AgentChildren(Family):
 
     def refusal(self, agent: str) -> str | None:
         """Return why the agent may not be called, for the model; None when it may."""
-        callees = {one.name: one for one in self._agents.all()}
-        if agent in callees and may_call(self._spec, callees[agent]):
-            return None
-        known = ", ".join(one.name for one in self.callable())
-        return f"there is no agent {agent!r} that you may call; " + (
-            f"those are: {known}" if known else "there is none"
-        )
+        return refusal(self._spec, agent, self._agents.all())
 
     def callable(self) -> list[Known]:
         """List the agents that this agent may call."""
-        specs = self._agents.all()
-        return [Known(one.name, one.description) for one in specs if may_call(self._spec, one)]
+        return [Known(one.name, one.description) for one in callees(self._spec, self._agents.all())]
 
     async def make(self, order: ChildOrder) -> str:
         """Create a child session; idempotent by `order.key`. Returns its id. Raises `Invalid` when it ended already."""

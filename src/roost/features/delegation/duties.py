@@ -20,10 +20,8 @@ class DelegationDuties(NodeFeature):
     children of a session that is deleted."""
 
     def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None:
-        resources.give(self._children(spec), Family)
-
-    def refusal(self, caller: AgentSpec, callee: str) -> str | None:
-        return self._children(caller).refusal(callee) or ""
+        host = self.host
+        resources.give(AgentChildren(host.agents, host.store, host.creation, spec), Family)
 
     def failed(self, session: Session, reason: str) -> Sequence[Delivery]:
         return report_to_parent(session, "error", reason)
@@ -34,9 +32,6 @@ class DelegationDuties(NodeFeature):
     def deleted(self, info: SessionInfo, children: Sequence[SessionInfo]) -> Sequence[Delivery]:
         running = [child.id for child in children if child.state != "stopped"]
         return (*end_of(info, "deleted"), *(order_to(child, "stop", "deleted") for child in running))
-
-    def _children(self, spec: AgentSpec) -> AgentChildren:
-        return AgentChildren(self.host.agents, self.host.store, self.host.creation, spec)
 
 
 NODE = DelegationDuties
