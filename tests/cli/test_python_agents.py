@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -20,18 +21,20 @@ agent = Agent("guarded", tools=["shell"], permissions="all", hooks=[PythonHook(g
 KNOWN = ("--agents", "guarded.py")
 
 
-def request(roost: Machine, session: str) -> tuple[int, dict[str, str]]:
-    """The answer to a message that asks for a stream."""
+def request(
+    roost: Machine, way: str, body: dict[str, str], *, method: str = "POST", accept: str = "application/json"
+) -> tuple[int, dict[str, Any]]:
+    """The daemon's answer to a request below `/sessions/`."""
     daemon = json.loads((roost.home / "daemon.json").read_text())
     headers = {
         "Authorization": f"Bearer {(roost.home / 'token').read_text().strip()}",
-        "Accept": "text/event-stream",
+        "Accept": accept,
         "Content-Type": "application/json",
     }
-    asked = Request(f"{daemon['url']}/sessions/{session}/messages", b'{"text":"make it"}', headers)
+    asked = Request(f"{daemon['url']}/sessions/{way}", json.dumps(body).encode(), headers, method=method)
     try:
         with urlopen(asked, timeout=60) as answer:
-            return answer.status, {}
+            return answer.status, json.load(answer)
     except HTTPError as error:
         return error.code, json.load(error)
 
@@ -121,6 +124,9 @@ def test_a_session_does_not_go_on_without_its_hook(roost: Machine) -> None:
         assert f"it waits: no running node knows {guard}" in roost("send", session, "make it").ok().err
         assert roost("send", session, "make it", "--json").ok().json["waits_for"] == [guard]
         if where == "daemon":
-            answer = request(roost, session)
+            answer = request(roost, f"{session}/messages", {"text": "make it"}, accept="text/event-stream")
             assert (answer[0], answer[1]["code"]) == (409, "agent_parts_unknown")
+            for way, body, method in (("emit", {"name": "note"}, "POST"), ("pins/p", {"text": "x"}, "PUT")):
+                status, accepted = request(roost, f"{session}/{way}", body, method=method)
+                assert (status, accepted["waits_for"]) == (202, [guard])
     assert not (roost.work / "made.txt").exists()

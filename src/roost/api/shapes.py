@@ -29,8 +29,8 @@ class Answer(msgspec.Struct, kw_only=True):
 
 class AcceptedInput(Answer):
     """The input is on disk. `input`: its number in the log. `head`: the position before it; follow the events from
-    there. `duplicate`: this Idempotency-Key was accepted before, and nothing was added. `waits_for`: for a message, the
-    Python parts of the session's agent that no running node knows; the message waits until one does."""
+    there. `duplicate`: this Idempotency-Key was accepted before, and nothing was added. `waits_for`: the Python
+    parts of the session's agent that no running node knows; the input waits until one does."""
 
     input: int
     duplicate: bool

@@ -36,10 +36,7 @@ class InputService(InputsApi):
         key: str | None = None,
     ) -> AcceptedInput:
         content = _content(text, parts)
-        answer = _accepted(await self._sessions.send(session, content, mode=mode, key=key, source=source))
-        if waits_for := await self._sessions.waits_for(session):
-            answer.waits_for = waits_for
-        return answer
+        return _accepted(await self._sessions.send(session, content, mode=mode, key=key, source=source))
 
     async def stream_send(self, call: Call) -> ReplyCall:
         check_room(self._api)

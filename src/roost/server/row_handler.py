@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Receive, Scope
 
+from roost.api.shapes import AcceptedInput
 from roost.errors import Invalid
 from roost.operation import REQUIRED, Download, Operation, Parameter, Variant, interface_of, operations
 from roost.server.app_state import Api
@@ -194,6 +195,8 @@ def _answering(row: Operation, method: Callable[..., Awaitable[Any]], stream: An
         result: Any = await method(**call.given)
         if isinstance(result, Download):
             return FileStream(call.api, call.session, cast("Download[AsyncIterator[bytes]]", result))
+        if isinstance(result, AcceptedInput) and (parts := await call.api.sessions.waits_for(call.session)):
+            result.waits_for = parts
         status = row.status(result, call.given)
         if result is None:
             return Reply(status)
