@@ -198,3 +198,16 @@ def test_a_fork_and_an_import_have_no_client_that_offers_tools(left):
         apply(state, event)
     part = state.part(ClientToolsState)
     assert (part.tools, part.answer) == ((), None)
+
+
+def test_the_schema_of_the_answer_counts_in_the_size_of_the_context(serve, client):
+    """Else a long schema makes the request longer than the window, and no compaction is due."""
+    served = serve(ScriptedModel(lambda _: "{}"))
+    schema = {"type": "object", "properties": {f"field_{n}": {"type": "string"} for n in range(200)}}
+    form = {"type": "json_schema", "json_schema": {"name": "big", "schema": schema}}
+    sizes = []
+    for more in ({}, {"response_format": form}):
+        done = client(served).chat.completions.create(model="clerk", messages=[USER], **more)
+        log = served.history(done.id.removeprefix("chatcmpl-").rpartition("-")[0])
+        sizes += [e["event"]["context"] for e in log if e["event"]["type"] == "model.started"]
+    assert abs(sizes[1] - sizes[0] - len(json.dumps(schema, separators=(",", ":"))) // 4) <= 1

@@ -50,7 +50,6 @@ class Draft(msgspec.Struct):
     intent: Intent | None
     effort: Effort | None
     budgets: tuple[Budget, ...] = ()
-    output_schema: dict[str, Any] | None = None
 
 
 class Sleeper(NamedTuple):
@@ -189,6 +188,9 @@ class Feature:
 
     def tools(self, session: Session) -> Toolbox | None:
         """Return the tools of this turn, if they are not all."""
+
+    def answer_schema(self, session: Session) -> dict[str, Any] | None:
+        """Return the JSON Schema that the answer must fit, if there is one: the same object while it is the same."""
 
     def shape(self, session: Session, draft: Draft) -> None:
         """Change the draft of the next request."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roost.agent.feature import Draft, asked
-from roost.agent.request_plan import tool_specs
+from roost.agent.request_plan import answer_schema, tool_specs
 from roost.agent.session import Session
 from roost.agent.state import State, transcript
 from roost.models.request import Bill, Request
@@ -23,7 +23,7 @@ def build(session: Session, bill: Bill) -> Request:
         temperature=spec.temperature,
         intent=draft.intent,
         effort=draft.effort,
-        output_schema=draft.output_schema,
+        output_schema=answer_schema(session),
         constraints=spec.constraints,
         output_hint=spec.output_hint,
         knobs=spec.knobs,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from roost.agent.feature import asked
@@ -27,14 +29,23 @@ def tools_of(session: Session) -> Toolbox:
     return session.means.tools
 
 
+def answer_schema(session: Session) -> dict[str, Any] | None:
+    """Return the JSON Schema that the answer of the next call must fit; None for any text."""
+    for feature in asked(session, "answer_schema"):
+        if (schema := feature.answer_schema(session)) is not None:
+            return schema
+    return None
+
+
 class _Fixed:
-    """The parts of a request that rarely change. specs: those of the tools named in `named`. tokens: size of all tools
-    and of `instruction`."""
+    """The parts of a request that rarely change. specs: those of `tools`. tokens: size of the tools in `sized`, of
+    `schema` and of `instruction`."""
 
     def __init__(self, session: Session) -> None:
         self.tools: tuple[Tool, ...] = tuple(session.means.tools.values())
         self.specs = tuple(tool.spec for tool in session.means.tools.values())
         self.instruction: str | None = None
+        self.schema: dict[str, Any] | None = None
         self.sized: Toolbox | None = None
         self.tokens = 0
 
@@ -48,14 +59,16 @@ def tool_specs(session: Session) -> tuple[ToolSpec, ...]:
 
 
 def fixed_tokens(session: Session) -> int:
-    """Return the tokens that every request begins with: instruction, rules and tools."""
-    known, spec = session.own(_Fixed), session.spec
-    if known.instruction is not session.instruction or known.sized is not session.means.tools:
+    """Return the tokens of what every request has: instruction, rules, tools, and the schema of the answer."""
+    known, spec, schema = session.own(_Fixed), session.spec, answer_schema(session)
+    now = (session.instruction, session.means.tools, schema)
+    if any(old is not new for old, new in zip((known.instruction, known.sized, known.schema), now, strict=True)):
         texts = (session.instruction, *spec.constraints, spec.output_hint or "")
-        known.instruction, known.sized = session.instruction, session.means.tools
-        known.tokens = _size(session.means.tools) + sum(map(estimate_text, texts))
+        known.instruction, known.sized, known.schema = now
+        known.tokens = _size(session.means.tools, schema) + sum(map(estimate_text, texts))
     return known.tokens
 
 
-def _size(tools: Toolbox) -> int:
-    return len(msgspec.json.encode([tool.spec for tool in tools.values()])) // 4 if tools else 0
+def _size(tools: Toolbox, schema: dict[str, Any] | None) -> int:
+    shapes = [*(tool.spec for tool in tools.values()), *([] if schema is None else [schema])]
+    return len(msgspec.json.encode(shapes)) // 4 if shapes else 0

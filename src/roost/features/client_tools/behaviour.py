@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from roost.agent.call_context import context_of, key_of
-from roost.agent.feature import AdmittedCall, CallEnd, Draft, Feature, RunCalls, asked
+from roost.agent.feature import AdmittedCall, CallEnd, Feature, RunCalls, asked
 from roost.agent.outcomes import skip_if_steered, with_changes
 from roost.agent.session import Session
 from roost.agent.state import Call
@@ -130,8 +130,8 @@ class ClientTools(Feature):
         if session.inbox:
             await _complete(session)
 
-    def shape(self, session: Session, draft: Draft) -> None:
-        draft.output_schema = session.state.part(ClientToolsState).answer
+    def answer_schema(self, session: Session) -> dict[str, Any] | None:
+        return session.state.part(ClientToolsState).answer
 
     def runs(self, tool: Tool) -> RunCalls | None:
         return _hand_over if isinstance(tool, ClientTool) else None
