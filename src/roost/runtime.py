@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 _MODEL_COMPLETED = b'{"type":"model.completed"'
+_LOOK_SECONDS = 15.0
+"""Silence after which the caller who waits for an answer looks at the session's state."""
 
 
 class TurnFailed(RoostError):
@@ -355,18 +357,27 @@ class SessionHandle:
         watch = TurnWatch(self._sessions, self.id, item)
         approvals = Approvals(self._sessions, self.id, item, on_approval)
         said: Record | None = None
-        async for record in self._sessions.tail(self.id, after=after):
+        async for record in self._followed(watch, after):
             if record.body.startswith(_MODEL_COMPLETED):
                 said = record
                 continue
             match await watch.see(record.body):
                 case "completed":
                     return _answer(record.event, said)
-                case Halted(state, reason):
-                    raise TurnFailed(f"the session is {state}: {reason or 'start it again first'}")
+                case Halted() as halted:
+                    raise _halted(halted)
                 case None:
                     await approvals.see(record)
         raise TurnFailed(f"session {self.id!r} was deleted")
+
+    async def _followed(self, watch: TurnWatch, after: int) -> AsyncIterator[Record]:
+        """Yield the log's events after a position, then follow it. Raises `TurnFailed` when the session is found to be
+        halted after a silence."""
+        async for batch in self._sessions.stream(self.id, after=after, deltas=False, idle=_LOOK_SECONDS):
+            if not batch and (halted := await watch.look()) is not None:
+                raise _halted(halted)
+            for seq, body in batch:
+                yield Record(seq or 0, body)
 
     async def events(self, *, after: int = 0) -> AsyncIterator[ev.Event]:
         """Yield the log's events after a position, then follow it."""
@@ -399,6 +410,10 @@ class SessionHandle:
 
     async def delete(self) -> None:
         await self._sessions.delete(self.id)
+
+
+def _halted(halted: Halted) -> TurnFailed:
+    return TurnFailed(f"the session is {halted.state}: {halted.reason or 'start it again first'}")
 
 
 def _answer(end: ev.Event, said: Record | None) -> str:

@@ -171,6 +171,18 @@ def test_the_conversation_of_a_stopped_session_forks(serve, client):
     say(c, "hello")
 
 
+def test_a_conversation_whose_session_is_paused_says_so_until_it_is_resumed(serve, client):
+    served = serve(ScriptedModel(echo))
+    c = client(served)
+    one = say(c, "hello")
+    served.post(f"/sessions/{session_of(one)}/pause", {})
+    with pytest.raises(openai.ConflictError) as refused:
+        say(c, "hello", text(one), "next")
+    assert refused.value.code == "session_paused"
+    served.post(f"/sessions/{session_of(one)}/resume", {})
+    assert session_of(say(c, "hello", text(one), "next")) == session_of(one)
+
+
 def test_a_named_session_that_waits_or_is_paused_says_so(serve, client):
     model = ScriptedModel(by_step([Answer(calls=(Call("weather", {"place": "x"}),)), "done"]))
     served = serve(model)

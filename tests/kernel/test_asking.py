@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roost import Agent, Approval, ApprovalNeeded, tool
+from roost import Agent, Approval, ApprovalNeeded, Runtime, TurnFailed, tool
+from roost.doors.turn_reader import TurnReader
 from roost.errors import ConfigError
+from roost.kernel.turn_watch import Halted
 from roost.log import events as ev
 from roost.log.session_views import WaitingCall
 from roost.policy.loading import Approvals, Policy
+from roost.server.turn_stream import TurnStream
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import ScriptedModel, by_step
 
 from .policies import Notes, found, under, writer
-from .support import calling, events, outcomes
+from .support import asleep, calling, events, outcomes
 
 
 async def test_ask_raises_and_the_session_goes_on(tmp_path: Path) -> None:
@@ -109,3 +116,27 @@ async def test_what_is_written_wrong_is_said_where_it_is_written() -> None:
         Agent("a", tools=[plain])  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="3 is no tool"):
         Agent("a", tools=[3])  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_session_that_is_set_aside_answers_its_callers(tmp_path: Path, clock: MovedClock) -> None:
+    """A damaged row of its inbox leaves no event in its log, so those who wait look at the session itself."""
+    agent = Agent("a", model=ScriptedModel(lambda _: "done"))
+    async with Runtime(tmp_path / "home", agents=[agent]) as runtime:
+        session = await runtime.session("a")
+        await session.control("pause")
+        await asleep(runtime, session)
+        item = (await session.send("hello")).id
+        waits = asyncio.create_task(session.answer(item))
+        stream, reader = (kind(runtime.sessions, session.id, item) for kind in (TurnStream, TurnReader))
+        assert (await stream.cut([]), await reader.read([])) == (([], False, None), [])
+        with contextlib.closing(sqlite3.connect(tmp_path / "home" / "roost.db")) as store:
+            store.execute("UPDATE inbox SET body = x'00' WHERE id = ?", (item,))
+            store.commit()
+        await session.control("resume")
+        with pytest.raises(TurnFailed, match="the session is error"):
+            await clock.hurry(waits)
+        (_, ends, problem), (halted,) = await stream.cut([]), await reader.read([])
+        assert ends
+        assert problem is not None
+        assert (problem.code, halted) == ("session_error", Halted("error", None))

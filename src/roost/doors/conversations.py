@@ -152,7 +152,7 @@ class Conversations:
     async def _accept(self, place: _Place, talk: Talk, before: bytes, parts: Sequence[UserPart]) -> Entered | None:
         """Continue a session with the message. Returns None when it has gone on from there with another one, or with
         this one long ago, when it was rolled back since, is halted or gone, and when another's turn would get this
-        client's tools or instructions."""
+        client's tools or instructions. Raises `Conflict` (`session_paused`)."""
         source = source_of(self._name, mark_of(talk), before if parts is not talk.parts else None)
         digest = asked(before, talk.parts, self._sessions.scrubbed)
         try:
@@ -160,9 +160,12 @@ class Conversations:
             if message is not None:
                 same = message.said.mark == mark_of(talk) and asked(before, message.said.parts) == digest
                 entered = await self._again(place.session, message.item, talk) if same and not back else None
-            elif back or not await self._prepare(place, talk, before):
+            elif back:
                 return None
             else:
+                await self._demand_free(await self._sessions.get(place.session))
+                if not await self._prepare(place, talk, before):
+                    return None
                 entered, again = await self._send(place.session, parts, f"{self._name}:{before.hex()}", source)
                 if again and not await self._repeats(entered, talk):
                     entered.follower.close()

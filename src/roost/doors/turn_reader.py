@@ -90,8 +90,11 @@ class TurnReader:
         self._held = False
 
     async def read(self, frames: list[Frame]) -> list[Read]:
-        """Return what the next frames say. The last frame of a turn is followed by nothing."""
+        """Return what the next frames say. The last frame of a turn is followed by nothing. No frames: after a silence,
+        check whether the session is halted."""
         found: list[Read] = []
+        if not frames and (halted := await self._watch.look()) is not None:
+            return [halted]
         for seq, body in frames:
             if seq is None:
                 if self._received is not None and body.startswith(_DELTA):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from roost.errors import NotFound
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.protocols import Record
@@ -15,6 +16,7 @@ _STARTED = b'{"type":"turn.started"'
 _COMPLETED = b'{"type":"turn.completed"'
 _FORKED = b'{"type":"session.forked"'
 _STATE = b'{"type":"session.state"'
+_HALTED = ("stopped", "error")
 
 
 class Halted(NamedTuple):
@@ -26,8 +28,8 @@ class Halted(NamedTuple):
 
 class TurnWatch:
     """Find the end of the turn that takes `item` in: the first `turn.completed` after its `input.received`, whether the
-    input began the turn or was delivered into it. received: `input.received` came before the first event that it is
-    shown."""
+    input began the turn or was delivered into it. The caller calls `see` for each event, and `look` after a silence.
+    received: `input.received` came before the first event that it is shown."""
 
     def __init__(self, sessions: Sessions, session: str, item: int, *, received: bool = False) -> None:
         self._sessions = sessions
@@ -42,14 +44,18 @@ class TurnWatch:
             self._received = self._received or _takes(body, self._item)
         elif body.startswith(_COMPLETED):
             return "completed" if self._received else None
-        elif body.startswith(_STATE) and _halts(body):
-            return await self._halted()
+        elif body.startswith(_STATE) and isinstance(event := ev.decode_event(body), ev.StateChanged):
+            halted = await self.look() if event.state in _HALTED else None  # the event may be an old one
+            return Halted(halted.state, event.reason) if halted is not None else None
         return None
 
-    async def _halted(self) -> Halted | None:
-        """Check the session's present state: the event may be an old one."""
-        view = await self._sessions.inspect(self._session)
-        return Halted(view.info.state, view.reason) if view.info.state in ("stopped", "error") else None
+    async def look(self) -> Halted | None:
+        """Check the session itself, after a silence: one with damaged rows is set aside without an event."""
+        try:
+            state = (await self._sessions.get(self._session)).state
+        except NotFound:  # the end of its log tells the caller
+            return None
+        return Halted(state, None) if state in _HALTED else None
 
 
 async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
@@ -86,8 +92,3 @@ async def _window(sessions: Sessions, session: str, after: int, before: int) -> 
 def _takes(body: bytes, item: int) -> bool:
     event = ev.decode_event(body)
     return isinstance(event, ev.InputReceived) and event.input == item
-
-
-def _halts(body: bytes) -> bool:
-    event = ev.decode_event(body)
-    return isinstance(event, ev.StateChanged) and event.state in ("stopped", "error")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roost.kernel.sessions import Sessions
-from roost.kernel.turn_watch import TurnWatch
+from roost.kernel.turn_watch import Halted, TurnWatch
 from roost.log.frames import Frame
 from roost.server.problems import Problem, session_halted
 
@@ -17,8 +17,10 @@ class TurnStream:
 
     async def cut(self, batch: list[Frame]) -> tuple[list[Frame], bool, Problem | None]:
         for place, frame in enumerate(batch):
-            end = await self._watch.see(frame.body)
-            if end is not None:
-                problem = None if end == "completed" else session_halted(self._session, end.state, end.reason)
-                return batch[: place + 1], True, problem
-        return batch, False, None
+            if end := await self._watch.see(frame.body):
+                return batch[: place + 1], True, None if end == "completed" else self._halted(end)
+        halted = None if batch else await self._watch.look()
+        return batch, halted is not None, None if halted is None else self._halted(halted)
+
+    def _halted(self, end: Halted) -> Problem:
+        return session_halted(self._session, end.state, end.reason)
