@@ -162,3 +162,19 @@ def test_a_long_name_of_a_model_is_not_kept(served: Served, client):
     with pytest.raises(openai.NotFoundError) as refused:
         client(served).chat.completions.create(model="one/" + "x" * 300, messages=[{"role": "user", "content": "hi"}])
     assert len(str(refused.value)) < 1000
+
+
+def test_a_brands_name_means_the_default_model_or_what_an_alias_says(serve, client, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONE_KEY", "k")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with ProviderServer(SCRIPT) as stub:
+        (tmp_path / "home").mkdir()
+        aliases = '[aliases]\n"gpt-mini*" = "one/other"\nhelper = "clerk"\n'
+        (tmp_path / "home" / "models.toml").write_text(TOML.format(url=stub.url) + aliases)
+        c = client(serve(agents=[Agent("clerk", model="one/m")]), max_retries=0)
+        for name, meant in (("gpt-9", "one/m"), ("gpt-mini-3", "one/other")):
+            raw = c.chat.completions.with_raw_response.create(model=name, messages=[{"role": "user", "content": "hi"}])
+            assert (raw.parse().model, raw.headers["roost-model"]) == (name, meant)
+        assert ask(c, "hi", model="helper").id.startswith("chatcmpl-chat_")
+        with pytest.raises(openai.NotFoundError, match=r"\[aliases\]"):
+            ask(c, "hi", model="command-r")

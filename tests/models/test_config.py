@@ -351,6 +351,38 @@ def test_each_model_is_wrapped_once_with_its_card() -> None:
     assert seen == ["openai/gpt-5.4", "mine/a", "http://127.0.0.1:1/v1#m"]
 
 
+async def test_an_alias_names_a_model_and_never_an_account(tmp_path: Path) -> None:
+    text = """
+[accounts.office]
+base_url = "http://127.0.0.1:1"
+[aliases]
+"claude-*" = "office/all"
+"claude-opus-*" = "office/opus"
+claude-opus-9 = "office/nine"
+"anthr*" = "office/never"
+"aut*" = "office/never"
+"""
+    models = Models(environ={}, dotenv=None, config=load(tmp_path, text))
+    models.register("auto", lambda rest: ScriptedModel("yes", name="auto"))
+    meant = {"claude-x": "all", "claude-opus-4-8": "opus", "claude-opus-9": "nine"}
+    assert {name: models.resolve(name).name for name in meant} == {one: f"office/{to}" for one, to in meant.items()}
+    assert models.resolve("auto").name == "auto"
+    assert models.alias("anthropic/claude-opus-9") is None
+    with pytest.raises(ConfigError):
+        models.resolve("gpt-5")
+    models.change(ModelsConfig(aliases={"gpt-*": "auto"}))
+    assert models.resolve("gpt-5").name == "auto"
+    with pytest.raises(ConfigError):
+        models.resolve("claude-x")
+    await models.close()
+
+
+@pytest.mark.parametrize("line", ['"*" = "auto"', '"a/b" = "auto"', '"a*b" = "auto"', '"a" = " "', '"a" = 5'])
+def test_an_alias_of_no_sense_is_named(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match="aliases"):
+        load(tmp_path, f"[aliases]\n{line}\n")
+
+
 def test_the_documentation_is_right(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "reference" / "accounts.md").read_text()
     block = re.search(r"```toml\n(.*?)```", text, re.DOTALL)

@@ -100,7 +100,7 @@ class Conversations:
             return
         digest = answered(entered.digest, (entered.said or "") + answer, entered.calls)
         known = self._places.get(digest)
-        several = known is not None and known.session != entered.session and not entered.user
+        several = known is not None and known.session != entered.session and not entered.owner
         self._places[digest] = _DOUBTFUL if several else _Place(entered.session, end)
 
     def delivered(self, entered: Entered) -> None:
@@ -114,7 +114,7 @@ class Conversations:
 
     def _digested(self, talk: Talk) -> tuple[bytes, str]:
         scrub = self._sessions.scrubbed
-        at = beginning(self._name, talk.agent, talk.user)
+        at = beginning(self._name, talk.agent, talk.owner)
         root = asked(at, talk.before[0].parts if talk.before else talk.parts, scrub).hex()
         for exchange in talk.before:
             at = answered(asked(at, exchange.parts, scrub), exchange.answer, exchange.calls)
@@ -122,7 +122,7 @@ class Conversations:
 
     async def _find(self, digest: bytes, talk: Talk, root: str) -> _Place | None:
         """Return where a history ends, by what this process remembers, else by the logs. None where several sessions
-        said it, and no `user` tells whose they are."""
+        said it, and no `owner` tells whose they are."""
         if (known := self._places.get(digest)) is None:
             known = await self._search(digest, talk, root)
             if known is not None:
@@ -130,7 +130,7 @@ class Conversations:
         return None if known is _DOUBTFUL else known
 
     async def _search(self, digest: bytes, talk: Talk, root: str) -> _Place | None:
-        start, own, brought, last = beginning(self._name, talk.agent, talk.user), None, None, None
+        start, own, brought, last = beginning(self._name, talk.agent, talk.owner), None, None, None
         for _ in range(_PAGES):
             query = SessionQuery(agent=talk.agent, label=(self._name, root), limit=_CANDIDATES, before=last)
             found = await self._sessions.find(query)
@@ -140,7 +140,7 @@ class Conversations:
                     if own is not None:
                         return _DOUBTFUL
                     own = _Place(info.id, end.end)
-                    if talk.user:
+                    if talk.owner:
                         return own
                 elif end is not None:
                     brought = brought or _Place(info.id, end.end)
@@ -176,7 +176,7 @@ class Conversations:
             if error.code in _ELSEWHERE:
                 return None
             raise
-        return None if entered is None else entered._replace(digest=digest, user=talk.user)
+        return None if entered is None else entered._replace(digest=digest, owner=talk.owner)
 
     async def _again(self, session: str, item: int, talk: Talk) -> Entered | None:
         """Return a message that was accepted before, if the request repeats it."""
@@ -253,7 +253,7 @@ class Conversations:
         before, _ = await self._digests(msgspec.structs.replace(talk, before=talk.before[:-1]))
         now = talk.before[-1]
         digest = asked(before, now.parts, self._sessions.scrubbed)
-        return Entered(session, int(item), follower, digest, now.answer + "\n", now.calls, talk.user)
+        return Entered(session, int(item), follower, digest, now.answer + "\n", now.calls, talk.owner)
 
     async def _put_results(self, session: str, item: int, talk: Talk, follower: Follower) -> None:
         calls = {one.call.split("/", 2)[2]: one for one in talk.results}
@@ -358,7 +358,7 @@ class Conversations:
         if asked(before, message.said.parts) != digest:
             return None
         entered = await self._again(old, message.item, talk)
-        return None if entered is None else entered._replace(digest=digest, user=talk.user)
+        return None if entered is None else entered._replace(digest=digest, owner=talk.owner)
 
     async def _make(self, session: str, talk: Talk, root: str, place: _Place | None, asks: bytes) -> None:
         labels = {self._name: root, f"{self._name}.request": asks.hex(), **user_label(talk)}
@@ -372,7 +372,7 @@ class Conversations:
         """Return the newest session that this request has made, if it may still be it, and the id for a new one. With
         an idempotency key there is but one."""
         if talk.key is not None:
-            name = f"chat_{beginning(self._name, talk.agent, talk.user, talk.key).hex()}"
+            name = f"chat_{beginning(self._name, talk.agent, talk.owner, talk.key).hex()}"
             if (made := await self._known(name)) is None:
                 return None, name
             if made.labels.get(f"{self._name}.request") != asks.hex():

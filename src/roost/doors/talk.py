@@ -22,14 +22,16 @@ V = TypeVar("V")
 class Talk(msgspec.Struct, kw_only=True):
     """What a request says.
 
-    agent: a name. user: keeps the conversations of one end user apart from others'. before: the history that it
-    resends. parts: the new message. instructions: added to the agent's. session: the session that it names. key: its
+    agent: a name. user: keeps the conversations of one end user apart from others'. thread: what the client calls the
+    conversation, or all that it does for one; keeps it apart, too. before: the history that the request resends.
+    parts: the new message. instructions: added to the agent's. session: the session that it names. key: its
     idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
     and the form of the answer. results: of calls that it ran; then there is no new message.
     """
 
     agent: str
     user: str = ""
+    thread: str = ""
     before: Sequence[Exchange] = ()
     parts: tuple[UserPart, ...]
     instructions: str | None = None
@@ -39,11 +41,16 @@ class Talk(msgspec.Struct, kw_only=True):
     offer: ClientOfferInput = ClientOfferInput()
     results: tuple[ClientResultInput, ...] = ()
 
+    @property
+    def owner(self) -> str:
+        """Whose conversation it is, as far as the request tells."""
+        return f"{self.user}\n{self.thread}" if self.thread else self.user
+
 
 class Entered(NamedTuple):
     """An accepted message, and the follower of its session's log, which the caller closes. digest: of the conversation
     up to this message; None in a named session. said: what the agent said in its turn before the results of calls that
-    came now; None if they are not results."""
+    came now; None if they are not results. owner: as in `Talk`."""
 
     session: str
     item: int
@@ -51,7 +58,7 @@ class Entered(NamedTuple):
     digest: bytes | None
     said: str | None = None
     calls: tuple[str, ...] = ()
-    user: str = ""
+    owner: str = ""
 
 
 class Recent(OrderedDict[K, V], Generic[K, V]):

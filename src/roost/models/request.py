@@ -28,6 +28,7 @@ __all__ = [
     "Profile",
     "Progress",
     "Request",
+    "Signed",
     "TextDelta",
     "ThinkingDelta",
     "ToolChoice",
@@ -143,6 +144,15 @@ class ThinkingDelta(msgspec.Struct, frozen=True):
     text: str
 
 
+class Signed(msgspec.Struct, frozen=True):
+    """The reasoning that was shown last is whole. Fields as in `Thinking`. Some providers sign only whole answers: the
+    signatures are then in `Completed` alone."""
+
+    signature: str
+    origin: str
+    redacted: bool = False
+
+
 class CallDelta(msgspec.Struct, frozen=True):
     """A piece of a tool call's arguments. name: comes with the first piece of call number `index`."""
 
@@ -193,7 +203,7 @@ class Failed(msgspec.Struct, frozen=True):
     sent: bool = True
 
 
-ModelEvent: TypeAlias = TextDelta | ThinkingDelta | CallDelta | Notice | Progress | Completed | Failed
+ModelEvent: TypeAlias = TextDelta | ThinkingDelta | Signed | CallDelta | Notice | Progress | Completed | Failed
 
 
 class Model(Protocol):

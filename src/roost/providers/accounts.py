@@ -127,8 +127,9 @@ class Models:
             self._cache = {name: model for name, model in self._cache.items() if name.partition("/")[0] in made}
 
     def resolve(self, name: str | None = None) -> Model:
-        """Return the model of this name; None is the default."""
+        """Return the model of this name or alias; None is the default."""
         with self._lock:
+            name = name and (self.alias(name) or name)
             if (model := self._cache.get(name or "")) is None:
                 env = self._env()
                 full = name or self._default(env)
@@ -136,6 +137,16 @@ class Models:
                 self._cache[full] = self._cache[name or ""] = model
                 self._trim()
             return model
+
+    def alias(self, name: str) -> str | None:
+        """Return what a name stands for by `[aliases]`; None if it is no alias. A name that begins with an account is
+        none."""
+        if not self.config.aliases or "://" in name:
+            return None
+        prefix = name.partition("/")[0]
+        with self._lock:
+            own = prefix in self._factories or self._directory.account(prefix) is not None
+        return None if own else self.config.alias(name)
 
     def _trim(self) -> None:
         """Keep the newest models of accounts: clients choose their names. Registered ones stay, which may be loaded."""

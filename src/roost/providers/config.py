@@ -15,6 +15,9 @@
     [profiles.mine]
     chat = ["deepseek/deepseek-v4-flash", "local"]
 
+    [aliases]
+    "claude-*" = "office/llama"                 # what clients of other products mean by their models' names
+
     [budget]
     month = 500
     currency = "CNY"
@@ -116,8 +119,8 @@ class EmbedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`rates`: the worth of one unit of a currency in dollars; they override the catalog's dated ones. `profile`: the
-    router's profile at the start. `catalog`: the home's refreshed catalog, which no file names; None for the packaged
-    one."""
+    router's profile at the start. `aliases`: other names of models; one that ends with `*` is the beginning of many.
+    `catalog`: the home's refreshed catalog, which no file names; None for the packaged one."""
 
     default: str | None = None
     profile: str = "default"
@@ -126,6 +129,7 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     profiles: dict[str, ProfileEntry] = {}
     budget: BudgetEntry = BudgetEntry()
     embeddings: EmbedEntry = EmbedEntry()
+    aliases: dict[str, str] = {}
     rates: dict[str, float] = {}
     catalog: Catalog | None = None
 
@@ -133,3 +137,10 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def known(self) -> Catalog:
         """The catalog in force."""
         return self.catalog or packaged()
+
+    def alias(self, name: str) -> str | None:
+        """Return what a name is an alias of, None for any other name. The longest alias that fits counts."""
+        if name in self.aliases:
+            return self.aliases[name]
+        fitting = [alias for alias in self.aliases if alias.endswith("*") and name.startswith(alias[:-1])]
+        return self.aliases[max(fitting, key=len)] if fitting else None

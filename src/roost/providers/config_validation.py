@@ -37,6 +37,11 @@ def check_sense(file: TomlFile, merged: Mapping[str, Any], known: Catalog) -> No
         from roost.routing.profiles import BUILT_IN
 
         _known(file, ("profile",), file.data["profile"], [*BUILT_IN, *merged.get("profiles", {})])
+    for name, model in file.data.get("aliases", {}).items():
+        if not re.fullmatch(r"[^/:*]+\*?", name):
+            raise file.wrong(("aliases", name), "an alias is a name, or the beginning of names with '*' behind it")
+        if not model.strip():
+            raise file.wrong(("aliases", name), "name a model, as in 'ACCOUNT/MODEL' or 'auto'")
     _check_money(file, merged)
 
 

@@ -3,74 +3,36 @@ run here. A client that goes away stops nothing."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from roost.doors.conversations import Conversations
 from roost.doors.digests import call_id
+from roost.doors.gateway import STREAM_HEADERS
 from roost.doors.openai import chat_chunks
 from roost.doors.openai.chat_chunks import DONE, Chunks, FinishReason
-from roost.doors.openai.errors import error_of, of_turn, refusal
+from roost.doors.openai.errors import error_of, refusal
 from roost.doors.talk import Entered
-from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
+from roost.doors.turn import Turn
+from roost.doors.turn_reader import CallsWait, Piece, TurnEnd
 from roost.doors.whole_reply import WholeReply
-from roost.kernel.turn_watch import Halted
 from roost.log.content import ToolCall
-from roost.log.frames import Frame
 from roost.server.app_state import Api
-from roost.server.problems import Problem, session_gone, session_halted, shutting_down
-from roost.server.responses import Header, Reply, json
-from roost.server.stream import PING_SECONDS, Stream
+from roost.server.problems import Problem
+from roost.server.responses import Reply, json
+from roost.server.stream import Stream
 
 PING = b": ping\n\n"
-STREAM_HEADERS: list[Header] = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
 STOPS: dict[str, FinishReason] = {"length": "length", "refusal": "content_filter"}
 
 
-class Turn:
-    """The turn of one accepted message, to be sent to its client."""
+class ChatTurn(Turn):
+    """A turn as the answer of chat completions."""
 
     def __init__(self, api: Api, conversations: Conversations, entered: Entered, model: str) -> None:
-        self.api, self.entered, self.model = api, entered, model
-        self._conversations = conversations
+        super().__init__(api, conversations, entered, model)
         self.id = f"chatcmpl-{entered.session}-{entered.item}"
-        self.headers: list[Header] = [(b"roost-session", entered.session.encode())]
-
-    async def read(self, *, deltas: bool) -> AsyncIterator[list[Read]]:
-        """Yield what the turn says, until its end. An empty batch is a sign of life. Raises `RoostError`."""
-        sessions, entered = self.api.sessions, self.entered
-        reader = TurnReader(sessions, entered.session, entered.item, resumed=entered.said is not None)
-        stream = sessions.stream(entered.session, after=entered.follower, deltas=deltas, idle=PING_SECONDS)
-        async with contextlib.aclosing(cast("AsyncGenerator[list[Frame], None]", stream)) as batches:
-            async for frames in batches:
-                found = await reader.read(frames)
-                yield found
-                if found and not isinstance(last := found[-1], Piece):
-                    if isinstance(last, TurnEnd):
-                        failed = last.outcome == "failed"
-                        self._conversations.ended(entered, last.answer, last.end, failed=failed)
-                    return
-
-    def problem(self, end: TurnEnd | CallsWait | Halted | None) -> Problem | None:
-        """Return why there is no answer. None for `end`: the log ended."""
-        if end is None:
-            return shutting_down() if self.api.stopping else session_gone(self.entered.session)
-        if isinstance(end, Halted):
-            return session_halted(self.entered.session, end.state, end.reason)
-        if isinstance(end, CallsWait):
-            return None
-        said = end.outcome == "answered" or (end.outcome == "limit" and end.answer)
-        return None if said else of_turn(end.outcome, end.reason)
-
-    def delivered(self) -> None:
-        self._conversations.delivered(self.entered)
 
     def calls(self, end: TurnEnd | CallsWait) -> list[dict[str, Any]]:
         """Return the calls that the client is to run. Their ids name the session, so that the results find it."""
@@ -88,7 +50,7 @@ def finish_of(end: TurnEnd | CallsWait) -> FinishReason:
 class TurnStream(Stream):
     """A turn as a stream of chunks."""
 
-    def __init__(self, turn: Turn, *, usage: bool) -> None:
+    def __init__(self, turn: ChatTurn, *, usage: bool) -> None:
         super().__init__(turn.api, turn.entered.session, turn.api.streams)
         self.headers = [*STREAM_HEADERS, *turn.headers]
         self._turn = turn
@@ -123,28 +85,16 @@ class TurnStream(Stream):
         return DONE if problem is None else chat_chunks.failure(error_of(problem))
 
 
-def whole_turn(turn: Turn) -> WholeReply:
+def whole_turn(turn: ChatTurn) -> WholeReply:
     """Return a turn as one response, sent when it has ended."""
 
-    def done(sent: bool) -> None:
-        turn.entered.follower.close()
-        if sent:
-            turn.delivered()
+    def reply(end: TurnEnd | CallsWait) -> Reply:
+        message: dict[str, Any] = {"content": end.answer, "refusal": None}
+        if calls := turn.calls(end):
+            message |= {"content": end.answer or None, "tool_calls": calls}
+        if end.thinking:
+            message["reasoning_content"] = end.thinking
+        body = chat_chunks.whole(turn.id, turn.model, message, finish_of(end), end.usage)
+        return json(200, body, headers=turn.headers)
 
-    return WholeReply(turn.api, lambda: _whole(turn), lambda problem: refusal(problem, turn.headers), done)
-
-
-async def _whole(turn: Turn) -> Reply:
-    end = None
-    async for batch in turn.read(deltas=False):
-        if batch and not isinstance(batch[-1], Piece):
-            end = batch[-1]
-    if (problem := turn.problem(end)) is not None or not isinstance(end, TurnEnd | CallsWait):
-        return refusal(problem or shutting_down(), turn.headers)
-    message: dict[str, Any] = {"content": end.answer, "refusal": None}
-    if calls := turn.calls(end):
-        message |= {"content": end.answer or None, "tool_calls": calls}
-    if end.thinking:
-        message["reasoning_content"] = end.thinking
-    body = chat_chunks.whole(turn.id, turn.model, message, finish_of(end), end.usage)
-    return json(200, body, headers=turn.headers)
+    return turn.whole(reply, refusal)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
-from starlette.types import Send
 
+from roost.doors.gateway import GatewayStream, StreamedAnswer, model_header, whole_answer
+from roost.doors.gateway import text_of as text_of_parts
 from roost.doors.openai import chat_chunks
-from roost.doors.openai.agent_mode import PING, STOPS, STREAM_HEADERS
+from roost.doors.openai.agent_mode import PING, STOPS
 from roost.doors.openai.chat_chunks import DONE, Chunks, FinishReason
 from roost.doors.openai.chat_request import ChatMessage, ChatRequest, text_of, user_parts
 from roost.doors.openai.client_tools import response_schema, tool_specs
-from roost.doors.openai.errors import error_of, of_model, refusal
-from roost.doors.whole_reply import WholeReply
+from roost.doors.openai.errors import error_of, refusal
 from roost.errors import Invalid
 from roost.ids import new_id
 from roost.log.content import (
@@ -29,28 +29,20 @@ from roost.log.content import (
     UserMessage,
     UserPart,
 )
-from roost.models.model_wrapper import events
 from roost.models.request import (
     Completed,
     Effort,
-    Failed,
     Model,
-    Notice,
-    Progress,
     Request,
-    TextDelta,
-    ThinkingDelta,
     ToolChoice,
 )
 from roost.server.app_state import Api
 from roost.server.problems import Problem
 from roost.server.responses import Reply, ReplyCall, json
-from roost.server.stream import Stream
 
 EFFORTS: dict[str, Effort] = {
     "none": "off", "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max",
 }  # fmt: skip
-SILENT = of_model("malformed", "the model's answer has no end")
 
 
 def request_of(asked: ChatRequest) -> Request:
@@ -81,83 +73,52 @@ def request_of(asked: ChatRequest) -> Request:
 def reply(api: Api, model: Model, asked: ChatRequest) -> ReplyCall:
     """Call the model and return the response. Raises `Invalid`."""
     request, id = request_of(asked), f"chatcmpl-{new_id('gw')}"
+    named = [model_header(model)]
     if asked.stream:
-        return _GatewayStream(api, model, request, Chunks(id, asked.model, usage=asked.wants_usage))
-    return WholeReply(api, lambda: _whole(model, request, id, asked.model), lambda problem: refusal(problem, []))
+        answer = _ChatAnswer(Chunks(id, asked.model, usage=asked.wants_usage))
+        return GatewayStream(api, model, request, answer, refusal, named)
+
+    def whole(done: Completed) -> Reply:
+        message: dict[str, Any] = {"content": text_of_parts(done.parts) or None, "refusal": None}
+        if thinking := "".join(part.text for part in done.parts if isinstance(part, Thinking)):
+            message["reasoning_content"] = thinking
+        if calls := _calls(done.parts):
+            message["tool_calls"] = calls
+        return json(200, chat_chunks.whole(id, asked.model, message, _finish(done), done.usage), headers=named)
+
+    return whole_answer(api, model, request, whole, refusal)
 
 
-class _GatewayStream(Stream):
-    """The answer of a model as a stream of chunks. Its head waits for the first event, so that a call that is refused
-    has the status of its error."""
+class _ChatAnswer(StreamedAnswer):
+    """The answer of a model as chunks of chat completions."""
 
-    def __init__(self, api: Api, model: Model, request: Request, chunks: Chunks) -> None:
-        super().__init__(api, "(gateway)", api.streams, lambda problem: refusal(problem, []))
-        self.headers = STREAM_HEADERS
-        self._model, self._request, self._chunks = model, request, chunks
-        self._texts: list[str] = []
-        self._held = False
+    ping = PING
 
-    async def pump(self, send: Send) -> Problem | None:
-        begun = False
-        async with events(self._model, self._request) as stream:
-            async for event in stream:
-                if isinstance(event, Failed):
-                    return of_model(event.error.code, event.error.message)
-                if isinstance(event, Notice) and not begun:
-                    continue
-                if not begun:
-                    begun = True
-                    await self.give(send, self._chunks.first)
-                if isinstance(event, Completed):
-                    await self.give(send, self._end(event))
-                    return None
-                if isinstance(event, Notice) and event.kind == "restart":
-                    self._held = bool(self._texts)  # what was sent cannot be taken back: the rest comes at the end
-                elif isinstance(event, TextDelta) and not self._held:
-                    self._texts.append(event.text)
-                    await self.give(send, self._chunks.text(event.text))
-                elif isinstance(event, ThinkingDelta) and not self._held:
-                    await self.give(send, self._chunks.thinking(event.text))
-                elif isinstance(event, Progress):
-                    await self.give(send, PING)
-        return SILENT
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
 
-    def _end(self, done: Completed) -> bytes:
+    def begin(self) -> bytes:
+        return self._chunks.first
+
+    def text(self, text: str) -> bytes:
+        return self._chunks.text(text)
+
+    def thinking(self, text: str) -> bytes:
+        return self._chunks.thinking(text)
+
+    def end(self, done: Completed, rest: str) -> bytes:
         """Return the rest of the text, the calls, which may have been repaired, and the end."""
-        sent, whole, chunks = "".join(self._texts), _text(done.parts), self._chunks
-        rest = whole[len(sent) :] if whole.startswith(sent) else "\n\n" + whole
         calls = [{"index": at, **call} for at, call in enumerate(_calls(done.parts))]
-        found = chunks.text(rest) if rest else b""
-        found += chunks.delta({"tool_calls": calls}) if calls else b""
-        return found + chunks.end(_finish(done), done.usage)
+        found = self._chunks.text(rest) if rest else b""
+        found += self._chunks.delta({"tool_calls": calls}) if calls else b""
+        return found + self._chunks.end(_finish(done), done.usage)
 
     def last(self, problem: Problem | None) -> bytes:
         return DONE if problem is None else chat_chunks.failure(error_of(problem))
 
 
-async def _whole(model: Model, request: Request, id: str, name: str) -> Reply:
-    end: Completed | Failed | None = None
-    async with events(model, request) as stream:
-        async for event in stream:
-            if isinstance(event, Completed | Failed):
-                end = event
-                break
-    if not isinstance(end, Completed):
-        return refusal(SILENT if end is None else of_model(end.error.code, end.error.message), [])
-    message: dict[str, Any] = {"content": _text(end.parts) or None, "refusal": None}
-    if thinking := "".join(part.text for part in end.parts if isinstance(part, Thinking)):
-        message["reasoning_content"] = thinking
-    if calls := _calls(end.parts):
-        message["tool_calls"] = calls
-    return json(200, chat_chunks.whole(id, name, message, _finish(end), end.usage))
-
-
 def _finish(done: Completed) -> FinishReason:
     return "tool_calls" if done.stop == "tool_calls" else STOPS.get(done.stop, "stop")
-
-
-def _text(parts: Sequence[AssistantPart]) -> str:
-    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 def _calls(parts: Sequence[AssistantPart]) -> list[dict[str, Any]]:

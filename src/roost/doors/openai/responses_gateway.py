@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Literal, cast
 
-from starlette.types import Send
-
-from roost.doors.openai.agent_mode import PING, STREAM_HEADERS
-from roost.doors.openai.errors import of_model, refusal
-from roost.doors.openai.gateway_mode import EFFORTS, SILENT
+from roost.doors.gateway import GatewayStream, StreamedAnswer, model_header, text_of, whole_answer
+from roost.doors.openai.agent_mode import PING
+from roost.doors.openai.errors import refusal
+from roost.doors.openai.gateway_mode import EFFORTS
 from roost.doors.openai.response_items import (
     Answered,
     Item,
@@ -25,7 +24,6 @@ from roost.doors.openai.response_items import (
 )
 from roost.doors.openai.response_request import ResponseRequest
 from roost.doors.openai.response_writer import End, ResponseWriter, error_event, head_of
-from roost.doors.whole_reply import WholeReply
 from roost.errors import Invalid
 from roost.ids import new_id
 from roost.log.content import (
@@ -38,22 +36,15 @@ from roost.log.content import (
     ToolMessage,
     UserMessage,
 )
-from roost.models.model_wrapper import events
 from roost.models.request import (
     Completed,
-    Failed,
     Model,
-    Notice,
-    Progress,
     Request,
-    TextDelta,
-    ThinkingDelta,
     ToolChoice,
 )
 from roost.server.app_state import Api
 from roost.server.problems import Problem
 from roost.server.responses import Reply, ReplyCall, json
-from roost.server.stream import Stream
 
 REASONS = {"length": "max_output_tokens", "refusal": "content_filter"}
 """Why a response is incomplete, by the reason for which the model stopped."""
@@ -85,51 +76,40 @@ def reply(api: Api, model: Model, asked: ResponseRequest) -> ReplyCall:
     request = request_of(asked, items_of(asked.input))
     head = head_of(new_id("resp"), asked.model, asked.shown() | {"store": False}, asked.tools, time.time())
     writer = ResponseWriter(head, streams=bool(asked.stream), custom=asked.custom, holds=True)
+    named = [model_header(model)]
     if asked.stream:
-        return _GatewayStream(api, model, request, writer)
-    return WholeReply(api, lambda: _whole(model, request, writer), lambda problem: refusal(problem, []))
+        return GatewayStream(api, model, request, _ResponseAnswer(writer), refusal, named)
+
+    def whole(done: Completed) -> Reply:
+        thinking = "".join(part.text for part in done.parts if isinstance(part, Thinking))
+        if thinking:
+            writer.say("thinking", thinking)
+        return json(200, writer.state(_complete(writer, done, text_of(done.parts))), headers=named)
+
+    return whole_answer(api, model, request, whole, refusal)
 
 
-class _GatewayStream(Stream):
-    """The answer of a model as a stream of events. Its head waits for the first event of the model, so that a call that
-    is refused has the status of its error."""
+class _ResponseAnswer(StreamedAnswer):
+    """The answer of a model as events of a response."""
 
-    def __init__(self, api: Api, model: Model, request: Request, writer: ResponseWriter) -> None:
-        super().__init__(api, "(gateway)", api.streams, lambda problem: refusal(problem, []))
-        self.headers = STREAM_HEADERS
-        self._model, self._request, self._writer = model, request, writer
-        self._texts: list[str] = []
-        self._held = False
+    ping = PING
 
-    async def pump(self, send: Send) -> Problem | None:
-        writer, begun = self._writer, False
-        async with events(self._model, self._request) as stream:
-            async for event in stream:
-                if isinstance(event, Failed):
-                    return of_model(event.error.code, event.error.message)
-                if isinstance(event, Notice) and not begun:
-                    continue
-                if not begun:
-                    begun = True
-                    writer.begin()
-                if isinstance(event, Completed):
-                    sent = "".join(self._texts)
-                    _complete(writer, event, sent)
-                    await self.give(send, writer.take())
-                    return None
-                self._hear(event)
-                if chunk := writer.take() or (PING if isinstance(event, Progress) else b""):
-                    await self.give(send, chunk)
-        return SILENT
+    def __init__(self, writer: ResponseWriter) -> None:
+        self._writer = writer
 
-    def _hear(self, event: Any) -> None:
-        if isinstance(event, Notice) and event.kind == "restart":
-            self._held = bool(self._texts)  # what was sent cannot be taken back: the rest comes at the end
-        elif isinstance(event, TextDelta) and event.text and not self._held:
-            self._texts.append(event.text)
-            self._writer.say("text", event.text)
-        elif isinstance(event, ThinkingDelta) and event.text and not self._held:
-            self._writer.say("thinking", event.text)
+    def begin(self) -> bytes:
+        self._writer.begin()
+        return self._writer.take()
+
+    def text(self, text: str) -> bytes:
+        return self._said("text", text)
+
+    def thinking(self, text: str) -> bytes:
+        return self._said("thinking", text)
+
+    def end(self, done: Completed, rest: str) -> bytes:
+        _complete(self._writer, done, rest)
+        return self._writer.take()
 
     def last(self, problem: Problem | None) -> bytes:
         if problem is None:
@@ -140,30 +120,20 @@ class _GatewayStream(Stream):
         except Exception:  # a defect in the writer itself
             return error_event(problem)
 
-
-async def _whole(model: Model, request: Request, writer: ResponseWriter) -> Reply:
-    end: Completed | Failed | None = None
-    async with events(model, request) as stream:
-        async for event in stream:
-            if isinstance(event, Completed | Failed):
-                end = event
-                break
-    if not isinstance(end, Completed):
-        return refusal(SILENT if end is None else of_model(end.error.code, end.error.message), [])
-    thinking = "".join(part.text for part in end.parts if isinstance(part, Thinking))
-    if thinking:
-        writer.say("thinking", thinking)
-    return json(200, writer.state(_complete(writer, end, "")))
+    def _said(self, kind: Literal["text", "thinking"], text: str) -> bytes:
+        if text:
+            self._writer.say(kind, text)
+        return self._writer.take()
 
 
-def _complete(writer: ResponseWriter, done: Completed, sent: str) -> End:
-    """Write what is missing of a complete answer: the rest of its text, seals, and calls, which may have been
+def _complete(writer: ResponseWriter, done: Completed, rest: str) -> End:
+    """Write what is missing of a complete answer: `rest` of its text, seals, and calls, which may have been
     repaired."""
-    lead, text, calls = _divided(done.parts)
+    lead, calls = _divided(done.parts)
     if any(part.signature for part in lead):
         writer.seal(sealed(lead, lead=True))
-    if text != sent:
-        writer.say("text", text[len(sent) :] if text.startswith(sent) else "\n\n" + text)
+    if rest:
+        writer.say("text", rest)
     writer.close("commentary" if calls else "final_answer")
     for thoughts, call in calls:
         if any(part.signature for part in thoughts):
@@ -175,10 +145,8 @@ def _complete(writer: ResponseWriter, done: Completed, sent: str) -> End:
     return end
 
 
-def _divided(
-    parts: Sequence[AssistantPart],
-) -> tuple[list[Thinking], str, list[tuple[list[Thinking], ToolCall]]]:
-    """Return the reasoning before everything else, the text, and each call with the reasoning directly before it."""
+def _divided(parts: Sequence[AssistantPart]) -> tuple[list[Thinking], list[tuple[list[Thinking], ToolCall]]]:
+    """Return the reasoning before everything else, and each call with the reasoning directly before it."""
     lead: list[Thinking] = []
     calls: list[tuple[list[Thinking], ToolCall]] = []
     thoughts = lead
@@ -189,7 +157,7 @@ def _divided(
             if isinstance(part, ToolCall):
                 calls.append(([] if thoughts is lead else thoughts, part))
             thoughts = []
-    return lead, "".join(part.text for part in parts if isinstance(part, Text)), calls
+    return lead, calls
 
 
 def messages_of(items: Sequence[Item]) -> tuple[Message, ...]:

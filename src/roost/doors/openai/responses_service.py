@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from starlette.types import Receive, Scope
 
 from roost.doors.conversations import Conversations
+from roost.doors.models import model_of
 from roost.doors.openai import responses_gateway
 from roost.doors.openai.response_request import ResponseRequest
 from roost.errors import Invalid
-from roost.models.request import Model
 from roost.server.app_state import Api
 from roost.server.door import Methods
 from roost.server.request_body import decode_body, read_body
@@ -23,11 +23,10 @@ _decoder = msgspec.json.Decoder(ResponseRequest)
 
 
 class Responses:
-    def __init__(self, api: Api, conversations: Conversations, model: Callable[[str], Awaitable[Model]]) -> None:
+    def __init__(self, api: Api, conversations: Conversations) -> None:
         self._api = api
         self._agents = api.runtime.agents
         self._conversations = conversations
-        self._model = model
 
     def routes(self) -> Mapping[str, Methods]:
         return {"/v1/responses": {"POST": self.create}}
@@ -38,4 +37,4 @@ class Responses:
         if request.prompt is not None:
             raise Invalid("prompt: no templates of prompts are kept here; send the text itself")
         check_room(self._api)
-        return responses_gateway.reply(self._api, await self._model(request.model), request)
+        return responses_gateway.reply(self._api, await model_of(self._api, request.model), request)

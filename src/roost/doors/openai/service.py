@@ -10,19 +10,18 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.doors.conversations import Conversations
+from roost.doors.models import agent_of, model_of, unknown, usable_names
 from roost.doors.openai import gateway_mode
-from roost.doors.openai.agent_mode import Turn, TurnStream, whole_turn
+from roost.doors.openai.agent_mode import ChatTurn, TurnStream, whole_turn
 from roost.doors.openai.chat_request import ChatRequest, dialogue
 from roost.doors.openai.client_tools import response_schema, tool_specs
 from roost.doors.openai.responses_service import Responses
 from roost.doors.talk import Talk
-from roost.errors import Invalid, NotFound, RoostError
+from roost.errors import Invalid
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput, OfferedTool
 from roost.log.content import Text
-from roost.models.request import Model
 from roost.server.app_state import Api
 from roost.server.door import Methods
-from roost.server.models import survey
 from roost.server.request_body import decode_body, header, read_body
 from roost.server.responses import ReplyCall, json
 from roost.server.sessions import check_room
@@ -33,8 +32,6 @@ _MESSAGES = 20_000
 _LARGE = 100_000
 """Bytes of a request that is read beside the event loop."""
 _SESSION = "roost-session"
-_NAME = 256
-"""Most characters of a model's name."""
 _decoder = msgspec.json.Decoder(ChatRequest)
 
 
@@ -46,7 +43,7 @@ class Service:
 
     def routes(self) -> Mapping[str, Methods]:
         return {
-            **Responses(self._api, self._conversations, self._model).routes(),
+            **Responses(self._api, self._conversations).routes(),
             "/v1/models": {"GET": self.models},
             "/v1/models/{model:path}": {"GET": self.model},
             "/v1/chat/completions": {"POST": self.chat},
@@ -59,15 +56,13 @@ class Service:
         name = scope["path_params"]["model"]
         found = next((one for one in await self._listed() if one["id"] == name), None)
         if found is None:
-            raise _unknown(name)
+            raise unknown(name)
         return json(200, found)
 
     async def _listed(self) -> list[dict[str, Any]]:
         """List the agents, then the usable models of the router's profile in use."""
-        runtime = self._api.runtime
         agents = [_entry(agent.name, "roost:agent") for agent in self._agents.all()]
-        known = await survey(runtime.models, runtime.node.model_pool.profiles)
-        return agents + [_entry(one.name, one.name.partition("/")[0]) for one in known.models if one.usable]
+        return agents + [_entry(name, name.partition("/")[0]) for name in await usable_names(self._api)]
 
     async def chat(self, scope: Scope, receive: Receive) -> ReplyCall:
         data = await read_body(scope, receive, limit=BODY_BYTES)
@@ -75,41 +70,31 @@ class Service:
         if request.n not in (None, 1):
             raise Invalid(f"n: {request.n} answers at once are not possible here; ask for each")
         check_room(self._api)
-        if self._agents.find(request.model) is not None:
-            return await self._agent_mode(request, scope, len(data))
-        return gateway_mode.reply(self._api, await self._model(request.model), request)
+        if (agent := agent_of(self._api, request.model)) is not None:
+            return await self._agent_mode(agent, request, scope, len(data))
+        return gateway_mode.reply(self._api, await model_of(self._api, request.model), request)
 
-    async def _model(self, name: str) -> Model:
-        """Return a model that this node's configuration knows. Raises `NotFound`."""
-        if not name or len(name) > _NAME or "://" in name:  # a client chooses no addresses
-            raise _unknown(name)
-        try:
-            return await asyncio.to_thread(self._api.runtime.models.resolve, name)
-        except RoostError as error:
-            raise NotFound(
-                f"no agent is called {name!r}, and no model: {error.message}", code="unknown_model"
-            ) from None
-
-    async def _agent_mode(self, request: ChatRequest, scope: Scope, size: int) -> ReplyCall:
-        own = self._agents.get(request.model).spec.tools
+    async def _agent_mode(self, agent: str, request: ChatRequest, scope: Scope, size: int) -> ReplyCall:
+        own = self._agents.get(agent).spec.tools
         if both := [tool.name for tool in tool_specs(request.tools) if tool.name in own]:
             raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
         if len(request.messages) > _MESSAGES:
             raise Invalid(f"messages: a request has at most {_MESSAGES}, not {len(request.messages)}")
-        talk = await asyncio.to_thread(_talk, request, scope) if size > _LARGE else _talk(request, scope)
+        large = size > _LARGE
+        talk = await asyncio.to_thread(_talk, agent, request, scope) if large else _talk(agent, request, scope)
         entered = await self._conversations.enter(talk)
-        turn = Turn(self._api, self._conversations, entered, request.model)
+        turn = ChatTurn(self._api, self._conversations, entered, request.model)
         return TurnStream(turn, usage=request.wants_usage) if request.stream else whole_turn(turn)
 
 
-def _talk(request: ChatRequest, scope: Scope) -> Talk:
+def _talk(agent: str, request: ChatRequest, scope: Scope) -> Talk:
     said = dialogue(request.messages)
     named = header(scope, _SESSION.encode()) or (request.metadata or {}).get(_SESSION)
     key = header(scope, b"idempotency-key")
     if named is not None and not isinstance(named, str):
         raise Invalid(f"metadata.{_SESSION}: name the session by a string")
     return Talk(
-        agent=request.model,
+        agent=agent,
         user=request.user or "",
         before=said.before,
         parts=said.parts,
@@ -130,7 +115,3 @@ def _offer(request: ChatRequest) -> ClientOfferInput:
 
 def _entry(name: str, owner: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": owner}
-
-
-def _unknown(name: str) -> NotFound:
-    return NotFound(f"there is no model or agent {name[:_NAME]!r}; GET /v1/models lists them", code="unknown_model")

@@ -26,7 +26,7 @@ from roost.log.content import (
 from roost.models.media.sniff import canonical
 from roost.models.profile import Profile
 from roost.models.prompt import Prompt
-from roost.models.request import CallDelta, Completed, Failed, ModelEvent, Price, TextDelta, ThinkingDelta
+from roost.models.request import CallDelta, Completed, Failed, ModelEvent, Price, Signed, TextDelta, ThinkingDelta
 from roost.models.wire import Follow
 from roost.models.wire_body import MOST_TOKENS, clean, is_json_object
 from roost.models.wires.errors import body_error, stream_error
@@ -199,6 +199,12 @@ class Assembly:
     def think(self, part: OpenThinking, piece: str, events: list[ModelEvent]) -> None:
         if piece := part.pieces.add(piece):
             events.append(ThinkingDelta(piece))
+
+    def sign(self, part: OpenThinking, signature: str | None, events: list[ModelEvent]) -> None:
+        """Set the signature of reasoning that is whole. The last one counts."""
+        if signature := clean(signature):
+            part.signature = signature
+            events.append(Signed(signature, self.origin, part.redacted))
 
     def argue(self, part: OpenCall, arguments: str, events: list[ModelEvent], *, name: str | None = None) -> None:
         """Add a piece of a call's arguments; the first `name` counts."""

@@ -145,11 +145,12 @@ class AnthropicAnswer(Assembly):
                 self.say(part, block.text or "", events)
             case "thinking":
                 self._blocks[index] = part = self.open_thinking()
-                part.signature = block.signature
                 self.think(part, block.thinking or "", events)
+                self.sign(part, block.signature, events)
             case "redacted_thinking":
                 self._blocks[index] = part = self.open_thinking()
-                part.signature, part.redacted = block.data, True
+                part.redacted = True
+                self.sign(part, block.data, events)
             case "tool_use":
                 self._blocks[index] = part = self.open_call(block.id or "")
                 arguments = encode(block.input).decode() if block.input else ""
@@ -164,10 +165,10 @@ class AnthropicAnswer(Assembly):
         elif isinstance(part, OpenCall):
             self.argue(part, delta.partial_json or "", events)
         elif isinstance(part, OpenThinking):
-            if delta.signature:
-                part.signature = delta.signature
             if delta.thinking:
                 self.think(part, delta.thinking, events)
+            if delta.signature:
+                self.sign(part, delta.signature, events)
 
     def _stop(self, reason: str | None, details: _StopDetails | None) -> None:
         if reason:

@@ -121,12 +121,12 @@ class GeminiAnswer(Assembly):
                 return  # an intermediate sketch of the picture
             if not isinstance(self._last, OpenThinking):
                 self._last = self.open_thinking()
-            self._last.signature = signature or self._last.signature
             self.think(self._last, part.text or "", events)
+            self.sign(self._last, signature, events)
             return
         if signature:
             # Signed text is not joined with unsigned text.
-            self.open_thinking().signature = signature
+            self.sign(self.open_thinking(), signature, events)
             self._last = None
         if call is not None:
             self._last = None

@@ -164,9 +164,9 @@ class OpenAIResponsesAnswer(Assembly):
         grown = index in self._grown
         self._grown.add(index)
         if isinstance(part, OpenThinking):
-            part.signature = item.encrypted_content or part.signature
             if not grown:
                 self.think(part, _joined(item.summary) or _joined(item.content), events)
+            self.sign(part, item.encrypted_content, events)
         elif isinstance(part, OpenCall):
             part.id = part.id or item.call_id or ""
             self.argue(part, "" if grown else item.arguments or "", events, name=item.name)
