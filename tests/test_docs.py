@@ -182,6 +182,26 @@ def test_the_examples_for_openai_clients(tmp_path: Path, environment: dict[str, 
     assert '"content":"You said: Hello"' in done.stdout
 
 
+@pytest.mark.usefixtures("daemon")
+def test_the_examples_for_user_interfaces(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = "docs/guides/ag-ui.md"
+    (program,), (commands,) = blocks("js", page), blocks("sh", page)
+    commands = commands.replace("7667", environment["ROOST_PORT"])
+    done = subprocess.run(["sh", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
+    assert '"path":"/ag-ui/assistant"' in done.stdout, done.stderr
+    assert '"type":"RUN_FINISHED"' in done.stdout
+    clients = Path(os.environ.get("ROOST_TEST_CLIENTS", "/nowhere")) / "node_modules"
+    if (clients / "@ag-ui/client").is_dir():  # tests/doors/test_agui_client.py says where it is missing
+        (tmp_path / "node_modules").symlink_to(clients)
+        (tmp_path / "example.mjs").write_text(
+            program.replace("7667", environment["ROOST_PORT"]).replace("run-1", "run-2")
+        )
+        env = {**environment, "ROOST_TOKEN": (Path(environment["ROOST_HOME"]) / "token").read_text().strip()}
+        command = ["node", "example.mjs"]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.stdout == "You said: Hello", done.stderr
+
+
 def test_the_commands(tmp_path: Path, environment: dict[str, str]) -> None:
     """Each line of "Use" but those that wait for a person at a terminal."""
     (example,) = [block for block in blocks("sh") if "roost chat" in block]

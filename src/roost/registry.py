@@ -38,7 +38,7 @@ FEATURES = (
 whose order matters, and why."""
 
 
-DOORS = ("openai",)
+DOORS = ("openai", "agui")
 """All doors, in the order in which the server asks whose protocol a request speaks."""
 
 

@@ -1,0 +1,82 @@
+"""Follow which calls of a turn are open, and who must act before the turn goes on."""
+
+from __future__ import annotations
+
+from roost.features.client_tools.events import ClientCalled
+from roost.kernel.sessions import Sessions
+from roost.kernel.turn_watch import find_turn
+from roost.log import events as ev
+from roost.log.content import ToolCall
+
+_PAGE = 1000
+_READ = (
+    b'{"type":"model.completed"',
+    b'{"type":"tool.completed"',
+    b'{"type":"client.called"',
+    b'{"type":"approval.requested"',
+    b'{"type":"approval.resolved"',
+)
+
+
+def matters(body: bytes) -> bool:
+    """Whether an event changes which calls are open."""
+    return body.startswith(_READ)
+
+
+class OpenCalls:
+    """The open calls of a turn. handed: those that the application runs. asked: those that wait for a person."""
+
+    def __init__(self) -> None:
+        self.open: set[str] = set()
+        self.handed: list[str] = []
+        self.asked: dict[str, ev.ApprovalRequested] = {}
+
+    def follow(self, event: ev.Event) -> None:
+        match event:
+            case ev.ModelCompleted():
+                self.open = {part.id for part in event.parts if isinstance(part, ToolCall)}
+                self.handed, self.asked = [], {}
+            case ev.ToolCompleted():
+                self.open.discard(event.call)
+                self.answered(event.call)
+            case ClientCalled():
+                self.handed.append(event.call)
+            case ev.ApprovalRequested():
+                self.asked[event.call] = event
+            case ev.ApprovalResolved():
+                self.asked.pop(event.call, None)
+            case _:
+                pass
+
+    def answered(self, call: str) -> None:
+        """Note that nobody outside has to act on a call any more."""
+        self.asked.pop(call, None)
+        if call in self.handed:
+            self.handed.remove(call)
+
+    @property
+    def wait(self) -> bool:
+        """Whether the turn goes on only once somebody outside has acted."""
+        return bool(self.open) and self.open == self.asked.keys() | set(self.handed)
+
+
+async def open_calls(
+    sessions: Sessions, session: str, item: int, end: int | None = None
+) -> tuple[OpenCalls, dict[str, int]]:
+    """Return the open calls of the turn that took `item` in, as they are at position `end` (default: now), and by call
+    the position before its approval was last decided. Empty when no turn has taken it in."""
+    calls, decided = OpenCalls(), dict[str, int]()
+    after = await find_turn(sessions, session, item)
+    while after is not None and (page := await sessions.history(session, after=after, limit=_PAGE)):
+        for record in page:
+            if end is not None and record.seq > end:
+                return calls, decided
+            if matters(record.body):
+                event = record.event
+                calls.follow(event)
+                if isinstance(event, ev.ApprovalResolved):
+                    decided[event.call] = record.seq - 1
+            elif record.body.startswith(b'{"type":"turn.completed"'):
+                return calls, decided
+        after = page[-1].seq
+    return calls, decided

@@ -1,0 +1,157 @@
+"""Answer requests of AG-UI: `POST /ag-ui/AGENT` runs an agent in the session that the thread names."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+from starlette.types import Receive, Scope
+
+from roost.doors.agui.open_calls import OpenCalls, open_calls
+from roost.doors.agui.run import Run, RunStream
+from roost.doors.agui.run_input import News, ResumeEntry, RunInput, news, offered
+from roost.doors.conversations import Conversations
+from roost.doors.digests import Exchange
+from roost.doors.talk import Entered, Talk
+from roost.errors import Conflict, Invalid
+from roost.features.client_tools.events import ClientOfferInput
+from roost.ids import is_id
+from roost.kernel.sessions import Sessions
+from roost.log.session_info import Decision
+from roost.server.app_state import Api
+from roost.server.door import Methods
+from roost.server.request_body import decode_body, read_body
+from roost.server.responses import ReplyCall, json
+from roost.server.sessions import check_room
+
+BODY_BYTES = 16 * 1024 * 1024
+"""Most bytes of a request: clients send the whole thread, with its images, each time."""
+_LARGE = 100_000
+"""Bytes of a request that is read beside the event loop."""
+_NAME = 256
+"""Most characters of the ids of a thread and a run."""
+_decoder = msgspec.json.Decoder(RunInput)
+
+
+class Service:
+    def __init__(self, name: str, api: Api) -> None:
+        self._name, self._api = name, api
+        self._agents = api.runtime.agents
+        self._conversations = Conversations(name, api.runtime, self._agents.get)
+
+    def routes(self) -> Mapping[str, Methods]:
+        return {"/ag-ui": {"GET": self.agents}, "/ag-ui/{agent}": {"POST": self.run}}
+
+    async def agents(self, scope: Scope, receive: Receive) -> ReplyCall:
+        found = [
+            {"name": one.name, "description": one.description, "path": f"/ag-ui/{one.name}"}
+            for one in self._agents.all()
+        ]
+        return json(200, {"agents": found})
+
+    async def run(self, scope: Scope, receive: Receive) -> ReplyCall:
+        data = await read_body(scope, receive, limit=BODY_BYTES)
+        agent = self._agents.get(scope["path_params"]["agent"])
+        given = decode_body(scope, data, _decoder)
+        for what, id in (("threadId", given.thread_id), ("runId", given.run_id)):
+            if not 0 < len(id) <= _NAME:
+                raise Invalid(f"{what}: between 1 and {_NAME} characters name it")
+        check_room(self._api)
+        new = await asyncio.to_thread(news, given) if len(data) > _LARGE else news(given)
+        if both := [tool.name for tool in given.tools or () if tool.name in agent.spec.tools]:
+            raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
+        return RunStream(self._api, await self._enter(agent.name, given, new))
+
+    async def _enter(self, agent: str, given: RunInput, new: News) -> Run:
+        """Put what is new into the inbox of the thread's session, once."""
+        session = session_of(given.thread_id)
+        if given.resume:
+            entered, calls = await _answer(self._api.sessions, session, given.run_id, given.resume)
+            return Run(given, new, entered, calls, True, frozenset())
+        if not new.parts and not new.results:
+            raise Invalid("messages: nothing is new: end with a message of the user, or with results of tools")
+        talk = Talk(
+            agent=agent,
+            user="",
+            before=[Exchange((), "", ())] if new.results else [],
+            parts=new.parts,
+            instructions=new.instructions,
+            session=session,
+            key=given.run_id,
+            offer=ClientOfferInput(offered(given.tools)),
+            results=new.results,
+        )
+        entered = await self._conversations.enter(talk)
+        if not new.results:
+            return Run(given, new, entered, OpenCalls(), False, frozenset())
+        calls, _ = await open_calls(self._api.sessions, session, entered.item, entered.follower.after)
+        answered = frozenset(one.call.split("/", 2)[2] for one in new.results)
+        for call in answered:
+            calls.answered(call)
+        return Run(given, new, entered, calls, True, answered)
+
+
+def session_of(thread: str) -> str:
+    """Return the session of a thread: the one of its name, if sessions can have that name."""
+    return thread if is_id(thread) else f"thread_{hashlib.blake2b(thread.encode(), digest_size=12).hexdigest()}"
+
+
+async def _answer(sessions: Sessions, session: str, run: str, entries: list[ResumeEntry]) -> tuple[Entered, OpenCalls]:
+    """Answer the calls that wait for a person, and return where the turn goes on. A call that was answered meanwhile,
+    by this run sent before or by somebody else, keeps that answer. Raises `Invalid`."""
+    answers = {entry.interrupt_id: _decision(entry) for entry in entries}
+    places = {tuple(id.split("/", 2)[:2]) for id in answers}
+    _, item = next(iter(places))[0], next(iter(places))[-1]
+    wrong = any(id.count("/") < 2 or not id.startswith(f"{session}/") for id in answers)
+    if wrong or len(places) != 1 or not (item.isascii() and item.isdigit() and len(item) < 19):
+        raise Invalid("resume: these interrupts are not of one run of this thread")
+    follower = sessions.listen(session)
+    try:
+        calls, decided = await open_calls(sessions, session, int(item))
+        given = {id.split("/", 2)[2]: answer for id, answer in answers.items()}
+        if unknown := [call for call in given if call not in calls.asked and call not in decided]:
+            raise Invalid(f"resume: no call {', '.join(unknown)} waits for an answer in this thread")
+        before = [decided[call] for call in given if call not in calls.asked]
+        head = (await sessions.get(session)).head
+        follower.after = min([head, *before])
+        follower.behind = follower.after < head
+        for call, (decision, more) in given.items():
+            if call in calls.asked:
+                try:
+                    await sessions.approve(session, call, decision, source=f"agui:{run}", **more)
+                except Conflict as error:
+                    if error.code != "not_waiting":
+                        raise
+        if before:
+            calls, _ = await open_calls(sessions, session, int(item), follower.after)
+        for call in given:
+            calls.answered(call)
+        return Entered(session, int(item), follower, None), calls
+    except BaseException:
+        follower.close()
+        raise
+
+
+def _decision(entry: ResumeEntry) -> tuple[Decision, dict[str, Any]]:
+    """Return the decision in the answer to an interrupt, and what else `Sessions.approve` takes. Raises `Invalid`."""
+    payload = entry.payload
+    if entry.status == "cancelled" or payload is False:
+        return "reject", {}
+    if payload is True:
+        return "approve", {}
+    wrong = Invalid('resume: the payload of an approval is {"approved": true or false}, as its responseSchema says')
+    if not isinstance(payload, dict):
+        raise wrong
+    answer = cast("dict[str, Any]", payload)
+    note, arguments, always = answer.get("note"), answer.get("arguments"), answer.get("always", [])
+    fine = isinstance(answer.get("approved"), bool) and isinstance(note, str | None)
+    if not fine or not isinstance(arguments, dict | None) or not isinstance(always, list):
+        raise wrong
+    if not answer["approved"]:
+        return "reject", {"note": note}
+    if arguments is not None:
+        return "modify", {"note": note, "arguments": arguments}
+    return "approve", {"note": note, "always": [str(one) for one in cast("list[Any]", always)]}
