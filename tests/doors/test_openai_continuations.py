@@ -256,3 +256,17 @@ def test_a_history_of_very_many_messages(serve, client):
     with pytest.raises(openai.BadRequestError, match="at most 20000"):
         say(client(served), *["a"] * 20_001)
     assert text(say(client(served), *["a"] * 1001)) == "yes"
+
+
+def test_a_history_that_is_too_long_to_tell_goes_on_only_where_it_was(serve, client):
+    """It is refused before its digests are made. White space does not count, wherever a text is cut for them."""
+    whole = "one two " * 150_000
+    served = serve(ScriptedModel(lambda request: whole if len(request.messages) == 1 else "yes"))
+    c = client(served)
+    with pytest.raises(openai.APIStatusError) as refused:
+        say(c, "elsewhere", whole, "next")
+    assert refused.value.status_code == 413
+    assert sessions(served) == []
+    one = say(c, "hello")
+    two = say(c, "hello", whole.replace("one ", "one\n"), "next")
+    assert (session_of(two), text(two)) == (session_of(one), "yes")

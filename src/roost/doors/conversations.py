@@ -24,14 +24,14 @@ from roost.agent.definition import Agent
 from roost.doors.conversation_log import ConversationLog
 from roost.doors.digests import answered, asked, beginning, source_of, told_before
 from roost.doors.talk import Entered, Recent, Talk, mark_of, user_label
-from roost.errors import Conflict, Invalid, NotFound
+from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.features.client_tools.events import ClientOfferInput
 from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
 from roost.ids import is_id
-from roost.kernel.sessions import check_message
+from roost.kernel.sessions import TEXT_BYTES, check_message
 from roost.kernel.turn_watch import find_turn
 from roost.log import events as ev
-from roost.log.content import UserPart
+from roost.log.content import Text, UserPart
 from roost.log.protocols import Accepted, SessionQuery
 from roost.log.session_info import SessionInfo
 from roost.log.tail import Follower
@@ -87,6 +87,8 @@ class Conversations:
         check_message(talk.parts)  # before a session is made for it
         if talk.session is not None:
             return await self._named(talk, talk.session)
+        if _text_size(talk) > TEXT_BYTES:
+            await self._demand_begun(talk)
         before, root = await self._digests(talk)
         if talk.repeated and (entered := await self._seated(talk, before)) is not None:
             return entered
@@ -109,13 +111,24 @@ class Conversations:
 
     async def _digests(self, talk: Talk) -> tuple[bytes, str]:
         """Return the digest of the history, and the label that all sessions with its first message have."""
-        large = len(talk.before) > _LARGE or sum(len(one.answer) for one in talk.before) > _LARGE_TEXT
+        large = len(talk.before) > _LARGE or _text_size(talk) > _LARGE_TEXT
         return await asyncio.to_thread(self._digested, talk) if large else self._digested(talk)
 
+    async def _demand_begun(self, talk: Talk) -> None:
+        """Check that a session began as this history does, which is too long to be told to a new one. Raises
+        `TooLarge`."""
+        query = SessionQuery(agent=talk.agent, label=(self._name, await asyncio.to_thread(self._root, talk)), limit=1)
+        if not await self._sessions.find(query):
+            why = f"no session had this conversation, and at most {TEXT_BYTES} bytes of its text can be told to one"
+            raise TooLarge(f"messages: {why}")
+
+    def _root(self, talk: Talk) -> str:
+        first = talk.before[0].parts if talk.before else talk.parts
+        return asked(beginning(self._name, talk.agent, talk.owner), first, self._sessions.scrubbed).hex()
+
     def _digested(self, talk: Talk) -> tuple[bytes, str]:
-        scrub = self._sessions.scrubbed
+        scrub, root = self._sessions.scrubbed, self._root(talk)
         at = beginning(self._name, talk.agent, talk.owner)
-        root = asked(at, talk.before[0].parts if talk.before else talk.parts, scrub).hex()
         for exchange in talk.before:
             at = answered(asked(at, exchange.parts, scrub), exchange.answer, exchange.calls)
         return at, root
@@ -458,6 +471,12 @@ class Conversations:
 
     async def _version(self, session: str) -> str:
         return (await self._sessions.get(session)).version
+
+
+def _text_size(talk: Talk) -> int:
+    """Return the characters of the history's texts."""
+    texts = (part.text for one in talk.before for part in one.parts if isinstance(part, Text))
+    return sum(len(one.answer) for one in talk.before) + sum(map(len, texts))
 
 
 def _short(key: str) -> str:

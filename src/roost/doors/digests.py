@@ -16,6 +16,8 @@ from roost.log.content import Text, UserPart
 from roost.log.protocols import Record
 
 _SIZE = 12
+_SLICE = 64 * 1024
+"""Characters that are normalised at once, in about 2 ms."""
 _READ = (
     b'{"type":"input.received"',
     b'{"type":"model.completed"',
@@ -169,7 +171,8 @@ def joined(texts: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return "".join(text.split())
+    """Remove white space. In slices: one `split` of many megabytes would keep all other threads waiting."""
+    return "".join("".join(text[at : at + _SLICE].split()) for at in range(0, len(text), _SLICE))
 
 
 def _hashed(before: bytes, *parts: bytes) -> bytes:
