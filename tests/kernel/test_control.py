@@ -86,15 +86,15 @@ async def test_pause_in_a_tool_then_resume(tmp_path: Path, name: str, repeated: 
 
 
 async def test_pause_in_a_model_call_then_resume(tmp_path: Path, clock: MovedClock) -> None:
-    async with running(tmp_path, agent([Answer(text="slow", delay=0.5)])) as runtime:
+    async with running(tmp_path, agent([Answer(text="slow", delay=10.0)])) as runtime:
         session = await runtime.session("a")
         await session.send("hi")
         await until(session, ev.ModelStarted)
         assert (await session.control("pause")).state == "paused"
-        await clock.sleep(0.7)
+        await clock.sleep(10.2)
         assert "model.completed" not in kinds(await events(session, runtime))
         await session.control("resume")
-        assert (await clock.hurry(until(session, ev.TurnCompleted))).outcome == "answered"
+        assert (await clock.hurry(until(session, ev.TurnCompleted, timeout=300.0), 50.0)).outcome == "answered"
 
 
 async def test_steer_in_a_model_call_is_seen_by_the_next_one(tmp_path: Path) -> None:
@@ -219,7 +219,9 @@ async def test_a_cancel_right_after_a_message_cancels_it(tmp_path: Path) -> None
         (claim,) = await journal.dispatch.claim("other", session=session.id)
         await session.send("hi")
         waiting = asyncio.create_task(session.control("cancel"))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while (await runtime.sessions.get(session.id)).pending < 2:
+                await asyncio.sleep(0.01)
         await journal.logs.append(Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, release=True))
         await waiting
         assert (await until(session, ev.TurnCompleted)).outcome == "cancelled"

@@ -19,6 +19,7 @@ from roost.policy.hooks import Moment, PythonHook, When
 from roost.policy.rules import Rule, Touches
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply
+from roost.testing.clock import MovedClock
 from roost.testing.scripted import Call
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
@@ -317,7 +318,7 @@ async def test_whoever_has_a_say_has_it_first(tmp_path: Path, more: dict[str, An
         session = await runtime.session("a")
         await session.send("go")
         await until(session, ev.ModelStarted)
-        await asyncio.sleep(0.1)
+        await (eyes.seen.wait() if early else asyncio.sleep(0.1))
         assert eyes.began == (["a"] if early else [])
 
 
@@ -361,17 +362,19 @@ async def test_an_event_of_a_program_waits_until_the_call_is_known(tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", ["cancel", "steer", "pause", "deadline"])
-async def test_what_cuts_the_model_off_ends_them(tmp_path: Path, how: str) -> None:
+async def test_what_cuts_the_model_off_ends_them(tmp_path: Path, how: str, clock: MovedClock) -> None:
     eyes, never = Eyes(), asyncio.Event()
     model = Told([piece(0, LOOK, "look"), never], END)
-    limits = Limits(seconds=0.3) if how == "deadline" else Limits()
+    limits = Limits(seconds=10.0) if how == "deadline" else Limits()
     async with running(tmp_path, agent(model, eyes.tools(), limits=limits)) as runtime:
         session = await runtime.session("a")
         await session.send("go")
         await eyes.seen.wait()
         if how == "steer":
             await session.send("no, this", mode="steer")
-        elif how != "deadline":
+        elif how == "deadline":
+            clock.skip(10.0)
+        else:
             await session.control(how)  # type: ignore[arg-type]
         while not eyes.cut:
             await asyncio.sleep(0.01)
@@ -423,7 +426,7 @@ async def test_no_more_run_at_once_than_ever(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         assert len(eyes.began) == 8
         more.set()
-        await asyncio.sleep(0.05)
+        await until(session, ev.ModelCompleted)
         eyes.go.set()
         await until(session, ev.TurnCompleted)
         log = await events(session, runtime)

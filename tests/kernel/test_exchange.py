@@ -123,9 +123,13 @@ async def test_what_was_running_is_over_and_runs_not_again(tmp_path: Path) -> No
     async with running(tmp_path / "two", clerk) as runtime:
         brought = await runtime.exchange.read(file, agent="a")
         session = runtime.open(brought.session.id)
-        await asyncio.sleep(0.4)
-        log = [record.event for record in await runtime.sessions.history(session.id)]
-        outcomes = [event.outcome for event in log if isinstance(event, ev.ToolCompleted)]
+        outcomes: list[str] = []
+        async with asyncio.timeout(30):
+            while len(outcomes) < 2:
+                await asyncio.sleep(0.02)
+                log = [record.event for record in await runtime.sessions.history(session.id)]
+                outcomes = [event.outcome for event in log if isinstance(event, ev.ToolCompleted)]
+        await asleep(runtime, session)
         assert "interrupted" in outcomes
         assert len(outcomes) == 2
         assert traces.began == before

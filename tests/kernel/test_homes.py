@@ -36,7 +36,7 @@ async def test_a_copy_of_a_home_is_refused_while_the_other_is_in_use(tmp_path: P
             async with node(tmp_path, "two", config=BRIEF):
                 pass
         assert caught.value.code == "home_copied"
-        assert time.monotonic() - started < 2 * BRIEF.lease
+        assert time.monotonic() - started < BRIEF.scan
         (tmp_path / "two" / "home.id").unlink()
         async with node(tmp_path, "two", config=BRIEF) as two:
             assert two.node.place.home != one.node.place.home
@@ -65,6 +65,6 @@ async def test_a_home_is_taken_up_after_a_crash(tmp_path: Path) -> None:
         started = time.monotonic()
         async with node(tmp_path, "one", config=BRIEF) as again:
             assert again.node.place.home == home
-            assert time.monotonic() - started < 2 * BRIEF.lease
+            assert time.monotonic() - started < 30, "it waited until the dead node's lease was over"
         await store.dispatch.leave("node_dead")
         await store.close()

@@ -392,7 +392,7 @@ async def told(session: SessionHandle, text: str) -> str:
 )
 async def test_the_classifier_only_makes_it_stricter(tmp_path: Path, answer: Answer, outcome: str | None) -> None:
     notes, judge = Notes(), ScriptedModel([answer], name="judge/one")
-    policy = Policy(classifier=Classifier(model="judge/one", seconds=0.3))
+    policy = Policy(classifier=Classifier(model="judge/one", seconds=0.3 if answer.delay else 60.0))
     agent = writer(notes, permissions="all")
     async with under(tmp_path, agent, policy) as runtime:
         runtime.models.register("judge", lambda rest: judge)

@@ -282,8 +282,7 @@ async def test_a_tool_emits_events_of_its_own(tmp_path: Path) -> None:
         session = await runtime.session("a")
         heard: list[object] = []
         session.bus.on(ev.Emitted, lambda event: heard.append(event.data))
-        first = asyncio.create_task(session.bus.wait_for(ev.TurnCompleted, timeout=30))
-        await asyncio.sleep(0.05)
+        first = asyncio.create_task(session.bus.wait_for(ev.TurnCompleted, after=0, timeout=30))
         await session.ask("hi")
         await session.bus.emit("mine", {"from": "outside"})
         await first

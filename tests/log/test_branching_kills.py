@@ -61,6 +61,9 @@ async def test_killed_at_any_moment(where: str) -> None:
         )
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
+        async with asyncio.timeout(60):
+            while (await store.sessions.get("child")).head == before:
+                await asyncio.sleep(0.01)
         await asyncio.sleep(random.Random(seed).uniform(0.1, 0.4))
         process.kill()
         await process.wait()

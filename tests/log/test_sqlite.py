@@ -388,7 +388,7 @@ async def test_a_file_that_another_program_holds_refuses_all_that_waits_at_once(
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     refused = await asyncio.gather(*(journal.inboxes.accept("s", said()) for _ in range(50)), return_exceptions=True)
-    assert time.monotonic() - began < 12, "one time-out, not one after the other"
+    assert time.monotonic() - began < 50 * 0.3, "one time-out, not one after the other"
     assert all(isinstance(one, StoreFailed) for one in refused)
     other.execute("ROLLBACK")
     other.close()

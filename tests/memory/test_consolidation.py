@@ -184,11 +184,12 @@ def slow(text: str = "", *, pace: float = 0.0) -> Answer:
 
 async def test_a_session_that_is_left_alone_is_asked_though_it_sleeps(tmp_path: Path, clock: MovedClock) -> None:
     asked: list[str] = []
-    async with running(tmp_path, clerk(asked=asked, turns=20, idle=0.5)) as runtime:
+    async with running(tmp_path, clerk(asked=asked, turns=20, idle=20.0)) as runtime:
         session = await runtime.session("a", labels={"user": "ann"})
         for text in ("I drink oolong", "Our office is in Oslo", "Good bye"):
             await session.ask(text)
-            await asyncio.sleep(0.2)
+            await clock.sleep(8.0)
+        await clock.sleep(13.0)
         await asleep(runtime, session)
         (done,) = await consolidated(session, runtime)
         assert (done.upto, done.facts, done.error) == (3, 2, None)
@@ -196,8 +197,8 @@ async def test_a_session_that_is_left_alone_is_asked_though_it_sleeps(tmp_path: 
         log = await events(session, runtime)
         last = max(event.at for event in log if isinstance(event, ev.TurnCompleted))
         (began,) = of(ConsolidationStarted, log)
-        assert began.at >= last + 0.5, "the time that it is left alone counts from the last turn"
-        await clock.sleep(0.6)
+        assert began.at >= last + 20.0, "the time that it is left alone counts from the last turn"
+        await clock.sleep(20.1)
         info = await runtime.sessions.get(session.id)
         assert (len(asked), info.pending, info.head) == (1, 0, len(log)), "nothing is asked about nothing"
         assert "memory:consolidation" not in (await runtime.sessions.state(session.id))[1].timers

@@ -7,11 +7,11 @@ import json
 import random
 import secrets
 import subprocess
-import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tests.yardstick import reference_seconds
 
 from roost.errors import ConfigError, NotFound
 from roost.policy.audit import audit
@@ -67,13 +67,7 @@ def test_a_large_text_takes_less_than_a_millisecond() -> None:
     vault = Vault({f"S{n}": secrets.token_urlsafe(30) for n in range(20)})
     for text in ("some words of a log, as they come; " * 2000, secrets.token_hex(32 * 1024)):
         text = text[: 64 * 1024]
-        assert min(_timed(vault, text) for _ in range(20)) < 1e-3
-
-
-def _timed(vault: Vault, text: str) -> float:
-    began = time.process_time()
-    vault.scrub(text)
-    return time.process_time() - began
+        assert reference_seconds(lambda text=text: vault.scrub(text), tries=20) < 1e-3
 
 
 def test_where_values_come_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,9 +135,7 @@ def test_audit_takes_its_time_from_no_file(tmp_path: Path) -> None:
         ("a" * 2_000_000, "key" * 600_000, "eyJ" * 600_000, "key=" * 500_000, "x://" * 400_000)
     ):
         (tmp_path / f".f{number}").write_text(text)
-    began = time.process_time()
-    audit(tmp_path / "home", [tmp_path])
-    assert time.process_time() - began < 5
+    assert reference_seconds(lambda: audit(tmp_path / "home", [tmp_path]), tries=1) < 5
 
 
 def test_an_environment_file_may_hold_keys_that_nobody_else_reads(tmp_path: Path) -> None:

@@ -104,13 +104,19 @@ async def test_a_door_that_is_shut(inside: Link, tmp_path: Path) -> None:
 
 
 async def test_connections_end_before_the_sandbox_is_held(inside: Link, tmp_path: Path) -> None:
-    async with await asyncio.start_unix_server(echo, path=str(tmp_path / "door")):
+    connected = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await echo(reader, writer)
+
+    async with await asyncio.start_unix_server(serve, path=str(tmp_path / "door")):
         dialling = Dialling(inside, tmp_path / "door")
         ask = "import socket; s = socket.create_connection(('127.0.0.1', 3128), 20); print('there'); s.recv(10)"
         quota = Quota(wall_seconds=30)
         made = command([PYTHON, "-I", "-S", "-u", "-c", ask], "/", {}, quota)
         running = asyncio.create_task(Running(inside, made, None, quota).result())
-        await asyncio.sleep(1)
+        await asyncio.wait_for(connected.wait(), 30)
         inside.hold()
         await asyncio.wait_for(asyncio.shield(inside.held), 30)
         inside.wake()

@@ -334,8 +334,12 @@ async def test_who_never_answers_is_given_up(tmp_path: Path) -> None:
         await reader.read()
 
     async with served(place := tmp_path / "vsock", silent):
-        with pytest.raises(SandboxError, match="did not answer"):
-            await dial(place, 7, 0.5, once=0.1)
+        for seconds in (0.5, 5, 20):  # a machine that stands still may try only once
+            asked.clear()
+            with pytest.raises(SandboxError, match="did not answer"):
+                await dial(place, 7, seconds, once=0.1)
+            if len(asked) >= 2:
+                break
         assert len(asked) >= 2
         before = len(os.listdir("/proc/self/fd"))
         task = asyncio.create_task(dial(place, 7, 30))
@@ -343,8 +347,9 @@ async def test_who_never_answers_is_given_up(tmp_path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.05)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        async with asyncio.timeout(30):
+            while len(os.listdir("/proc/self/fd")) > before:
+                await asyncio.sleep(0.05)
     with pytest.raises(SandboxError, match="port 7"):
         await dial(tmp_path / "nothing", 7, 0.1)
     with socket.socket(socket.AF_UNIX) as deaf:

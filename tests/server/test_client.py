@@ -112,11 +112,9 @@ async def test_every_room_answers(client):
     session = (await client.sessions.create("echo", id="a:b")).id
     await client.inputs.set_timer(session, "tea", "drink", in_=3600)
     await client.compaction.pin(session, "rule", "be brief")
-    for _ in range(200):
-        view = await client.sessions.inspect(session)
-        if view.pins:
-            break
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(60):
+        while not (view := await client.sessions.inspect(session)).pins:
+            await asyncio.sleep(0.02)
     assert ("tea" in view.timers, view.pins) == (True, {"rule": "be brief"})
     schedule = await client.schedules.set(session, "daily", ScheduleSpec(text="report", cron="0 7 * * *"))
     assert schedule.name == "daily"

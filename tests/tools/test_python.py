@@ -109,8 +109,11 @@ async def test_restart_and_death(warm: ToolContext) -> None:
 
 async def test_a_cancelled_call_leaves_nothing(warm: ToolContext) -> None:
     pid = int((await run(warm, "os.getpid()"))[1])
-    task = asyncio.create_task(run(warm, "while True: pass"))
-    await asyncio.sleep(0.2)
+    code = "open('begun', 'w').write('x')\nwhile True: pass"
+    task = asyncio.create_task(run(warm, code))
+    async with asyncio.timeout(30):
+        while not (warm.workspace.root / "begun").exists():
+            await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

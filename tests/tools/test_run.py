@@ -19,6 +19,7 @@ from roost.tools.errors import ToolError
 from roost.tools.function import tool
 from roost.tools.run_tool import run_tool
 from roost.tools.text_limits import capped
+from tests.yardstick import slowness
 
 
 @tool
@@ -192,7 +193,7 @@ async def test_a_trivial_call_is_cheap(ctx: ToolContext) -> None:
     started = time.process_time()
     for _ in range(1000):
         await run_tool(echo, ctx, '{"text": "hello"}')
-    assert time.process_time() - started < 0.5  # 8 µs a call where this was measured
+    assert (time.process_time() - started) / slowness() < 0.5  # 8 µs a call where this was measured
 
 
 @given(st.text(st.characters(), max_size=300), st.integers(0, 200))

@@ -167,9 +167,10 @@ class _Owning(_Placement):
         async with self.two(tmp_path) as (here, there):
             await waiting(here, "s")
             await new(here, "idle")
-            await beat(here, "dying", ttl=0.3)
+            await beat(here, "dying")
             (old,) = await here.dispatch.claim("dying")
             await here.dispatch.claim("dying", session="idle")
+            await beat(here, "dying", ttl=0.3)
             await beat(there, "heir")
             fresh = await soon(there, "heir")
             assert (fresh.info.id, fresh.info.owner) == ("s", "heir")

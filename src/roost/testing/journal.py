@@ -424,10 +424,11 @@ class JournalConformance(ReaderConformance):
         async with self.journal(tmp_path) as journal:
             await new(journal, "s")
             await journal.inboxes.accept("s", said())
-            await journal.dispatch.beat(NodeCard(id=NODE), ttl=0.2)
+            await journal.dispatch.beat(NodeCard(id=NODE), ttl=60)
             (old,) = await journal.dispatch.claim(NODE)
             await journal.dispatch.beat(NodeCard(id="node-b"), ttl=60)
             assert await journal.dispatch.claim("node-b") == []
+            await journal.dispatch.beat(NodeCard(id=NODE), ttl=0.2)
             await asyncio.sleep(0.3)
             (fresh,) = await journal.dispatch.claim("node-b")
             assert fresh.epoch > old.epoch

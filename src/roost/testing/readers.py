@@ -10,7 +10,7 @@ from pathlib import Path
 from roost.errors import RoostError
 from roost.log.protocols import Append, Change
 from roost.log.tail import follow
-from roost.testing.stores import Opens, bodies, new, own
+from roost.testing.stores import PATIENCE, Opens, bodies, new, own
 
 
 class ReaderConformance(Opens):
@@ -61,7 +61,7 @@ class ReaderConformance(Opens):
                     claim = await own(writer, "s", node)
                     written = Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"), release=True)
                     head = await writer.logs.append(written)
-                got = [(await asyncio.wait_for(anext(tail), 5)).seq for _ in range(3)]
+                got = [(await asyncio.wait_for(anext(tail), PATIENCE)).seq for _ in range(3)]
                 assert got == [head - 2, head - 1, head]
 
     async def test_tail_ends_with_the_session_and_the_journal(self, tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ class ReaderConformance(Opens):
         ends = [asyncio.create_task(last(session)) for session in ("deleted", "kept")]
         await asyncio.sleep(0.05)
         await journal.sessions.delete("deleted")
-        assert await asyncio.wait_for(ends[0], 5) == 1
+        assert await asyncio.wait_for(ends[0], PATIENCE) == 1
         await journal.close()
-        assert await asyncio.wait_for(ends[1], 5) == 1
+        assert await asyncio.wait_for(ends[1], PATIENCE) == 1
 
     async def test_a_listener_that_fails_harms_nobody_else(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:
@@ -94,7 +94,7 @@ class ReaderConformance(Opens):
             journal.changes.watch(heard.append)
             for head in (1, 2, 3, 4):
                 write = Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"))
-                assert await asyncio.wait_for(journal.logs.append(write), 5) == head + 1
+                assert await asyncio.wait_for(journal.logs.append(write), PATIENCE) == head + 1
             assert len(heard) >= 4
 
     async def test_other_opener_is_heard(self, tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ class ReaderConformance(Opens):
             assert (await anext(tail)).seq == 1
             claim = await own(writer, "s")
             await writer.logs.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("far")))
-            record = await asyncio.wait_for(anext(tail), 5)
+            record = await asyncio.wait_for(anext(tail), PATIENCE)
             assert (record.seq, record.body) == (2, bodies("far")[0])
-            await asyncio.wait_for(heard.wait(), 5)
+            await asyncio.wait_for(heard.wait(), PATIENCE)
             stop()
 
     async def test_other_opener_is_heard_whatever_this_one_writes(self, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ class ReaderConformance(Opens):
             await asyncio.sleep(0.3)
             await there.logs.append(Append(session="far", epoch=far.epoch, expected=1, bodies=bodies("far")))
             await here.logs.append(Append(session="near", epoch=near.epoch, expected=1, bodies=bodies("near")))
-            assert (await asyncio.wait_for(waiting, 5)).seq == 2
+            assert (await asyncio.wait_for(waiting, PATIENCE)).seq == 2
 
     async def test_reading_does_not_wait_for_writers(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:

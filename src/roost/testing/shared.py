@@ -111,9 +111,10 @@ class _Duties(Opens):
 
     async def test_a_dead_node_loses_its_duty(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):
-            await here.dispatch.beat(NodeCard(id="dying"), ttl=0.3)
+            await here.dispatch.beat(NodeCard(id="dying"), ttl=60)
             await there.dispatch.beat(NodeCard(id="heir"), ttl=60)
             first = await here.coordination.hold("poll", "dying")
+            await here.dispatch.beat(NodeCard(id="dying"), ttl=0.3)
             second = await eventually(lambda: there.coordination.hold("poll", "heir"))
             assert first is not None
             assert second is not None

@@ -20,7 +20,7 @@ from roost.log.store import Store
 
 T = TypeVar("T")
 NODE = "node-a"
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds to wait for expected events on a busy machine."""
 
 

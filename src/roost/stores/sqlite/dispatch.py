@@ -123,7 +123,9 @@ class SqliteDispatcher(Part):
             connection.execute("DELETE FROM timers WHERE s = ? AND id = ?", (s, timer))
             place = put(connection, s, body, level, fired, ready=level >= admits(state, phase))
             group.changes.append(Change(session, inbox=(InboxItem(place, item, fired),)))
-        following = connection.execute("SELECT s, id, due FROM timers ORDER BY due")
+        following = connection.execute(
+            "SELECT s, id, due FROM timers ORDER BY due LIMIT ?", (len(unreadable) + 1,)
+        ).fetchall()
         return next((at for s, timer, at in following if (s, timer, at) not in unreadable), None)
 
     @reads
