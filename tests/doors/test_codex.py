@@ -65,3 +65,20 @@ def test_codex_finishes_a_task_on_a_model(served: Served, tmp_path: Path) -> Non
     assert (folder / "answer.txt").read_text() == "forty-two\n"
     assert served.get("/sessions")["sessions"] == []
     assert served.get("/costs")["month"]["spent"] > 0
+
+
+def test_codex_finishes_a_task_with_an_agent(served: Served, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    events = codex(served, folder, "clerk", "USE IT please")
+    assert "forty-two" in said(events)[-1], events
+    assert (folder / "answer.txt").read_text() == "forty-two\n"
+    (info,) = served.get("/sessions")["sessions"]
+    kinds = [entry["event"]["type"] for entry in served.history(info["id"])]
+    assert (kinds.count("turn.completed"), kinds.count("client.called")) == (1, 2)
+    thread = next(event["thread_id"] for event in events if event["type"] == "thread.started")
+    more = codex(served, folder, "clerk", "resume", thread, "USE IT once more")
+    assert said(more), more
+    (info,) = served.get("/sessions")["sessions"]
+    kinds = [entry["event"]["type"] for entry in served.history(info["id"])]
+    assert kinds.count("turn.completed") == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from roost.doors.digests import ConversationReader, Ended, Said, said_in
 from roost.errors import NotFound
@@ -16,6 +16,8 @@ _RECEIVED = b'{"type":"input.received"'
 _LEFT = (b'{"type":"session.forked"', b'{"type":"session.imported"')
 _BACK = b'{"type":"session.rolled_back"'
 _COMPLETED = b'{"type":"turn.completed"'
+_EMITTED = b'{"type":"emitted"'
+_NEAR = 50
 
 
 class Message(NamedTuple):
@@ -24,6 +26,13 @@ class Message(NamedTuple):
     item: int
     seq: int
     said: Said
+
+
+class TurnClose(NamedTuple):
+    """The end of a turn. at: wall time, seconds."""
+
+    seq: int
+    at: float
 
 
 class After(NamedTuple):
@@ -76,16 +85,30 @@ class ConversationLog:
         page = await self._sessions.history(session, after=max(0, head - _PAGE), limit=_PAGE)
         return next((found for record in reversed(page) if (found := self._message(record)) is not None), None)
 
-    async def ended_at(self, session: str, item: int, after: int) -> float | None:
-        """Return when the turn of a message ended (wall time, seconds); None if it has not. Raises `NotFound`."""
+    async def ended(self, session: str, item: int, after: int) -> TurnClose | None:
+        """Return how the turn of a message ended; None if it has not. Raises `NotFound`."""
         received = False
         async for record in self._records(session, after):
             if record.body.startswith(_RECEIVED):
                 event = record.event
                 received = received or (isinstance(event, ev.InputReceived) and event.input == item)
             elif received and record.body.startswith(_COMPLETED):
-                return record.event.at
+                return TurnClose(record.seq, record.event.at)
         return None
+
+    async def details(self, session: str, mark: str, before: int) -> dict[str, Any]:
+        """Return the details of the request with this mark, whose message stands at position `before`. Raises
+        `NotFound`."""
+        while before > 0:
+            after = max(0, before - _NEAR)
+            page = await self._sessions.history(session, after=after, limit=before - after)
+            for record in reversed(page):
+                if record.body.startswith(_EMITTED) and isinstance(event := record.event, ev.Emitted):
+                    found = _details(event, f"{self._name}.request")
+                    if found.get("mark") == mark:
+                        return found
+            before = after
+        return {}
 
     async def _records(self, session: str, after: int) -> AsyncIterator[Record]:
         while page := await self._sessions.history(session, after=after, limit=_PAGE):
@@ -101,3 +124,8 @@ class ConversationLog:
         return (
             None if said is None or not isinstance(event, ev.InputReceived) else Message(event.input, record.seq, said)
         )
+
+
+def _details(event: ev.Emitted, name: str) -> dict[str, Any]:
+    data: Any = event.data
+    return cast("dict[str, Any]", data) if event.name == name and isinstance(data, dict) else {}

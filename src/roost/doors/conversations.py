@@ -48,7 +48,7 @@ _PAGE = 1000
 _LARGE, _LARGE_TEXT = 200, 100_000
 """Messages, and characters, of a history that is digested beside the event loop."""
 _ELSEWHERE = {"idempotency_mismatch", "session_stopped", "session_error"}
-_OUTCOME = b'{"type":"tool.completed"'
+_STEP = (b'{"type":"tool.completed"', b'{"type":"model.completed"')
 
 
 class _Place(NamedTuple):
@@ -78,6 +78,7 @@ class Conversations:
         self._seats = Recent[str, int]()
         self._delivered = Recent[tuple[str, int], bool]()
         self._offers = Recent[str, ClientOfferInput]()
+        self._ends = Recent[tuple[str, int], int]()
         self._variants = Recent[tuple[str, str, str], Agent]()
 
     async def enter(self, talk: Talk) -> Entered:
@@ -87,6 +88,8 @@ class Conversations:
         check_message(talk.parts)  # before a session is made for it
         if talk.session is not None:
             return await self._named(talk, talk.session)
+        if talk.previous is not None:
+            return await self._follow(talk, *talk.previous)
         if _text_size(talk) > TEXT_BYTES:
             await self._demand_begun(talk)
         before, root = await self._digests(talk)
@@ -98,6 +101,7 @@ class Conversations:
 
     def ended(self, entered: Entered, answer: str, end: int, *, failed: bool) -> None:
         """Note that the turn of a message has ended, at position `end` of the log."""
+        self._ends[entered.session, entered.item] = end
         if entered.digest is None or failed:
             return
         digest = answered(entered.digest, (entered.said or "") + answer, entered.calls)
@@ -107,7 +111,44 @@ class Conversations:
 
     def delivered(self, entered: Entered) -> None:
         """Note that the client has got the whole answer."""
-        self._delivered[entered.session, entered.item] = True
+        self.fetched(entered.session, entered.item)
+
+    def fetched(self, session: str, item: int) -> None:
+        """Note that a client has got the whole answer to a message."""
+        self._delivered[session, item] = True
+
+    async def _follow(self, talk: Talk, session: str, item: int) -> Entered:
+        """Go on from a turn: in its session if nothing was said after it, else in a fork. Raises `NotFound`."""
+        end = await self._end_of(talk, session, item)
+        before = beginning(self._name, "turn", session, str(item))
+        entered = await self._seated(talk, before) if talk.repeated else None
+        place = _Place(session, end)
+        entered = entered or await self._accept(place, talk, before, talk.parts)
+        entered = entered or await self._branch(talk, before, before.hex(), place)
+        return entered._replace(digest=None)
+
+    async def _end_of(self, talk: Talk, session: str, item: int) -> int:
+        info = await self._sessions.get(session)
+        if info.agent != talk.agent:
+            raise Invalid(f"the turn before is of the agent {info.agent!r}, not of {talk.agent!r}")
+        if (known := self._ends.get((session, item))) is not None:
+            return known
+        begun = await find_turn(self._sessions, session, item)
+        ended = None if begun is None else await self._log.ended(session, item, begun)
+        if ended is None:
+            why = f"the turn before has not ended in session {session!r}: it works, or waits for results of calls"
+            raise Conflict(why, code="turn_open")
+        return ended.seq
+
+    async def _note(self, session: str, talk: Talk, mark: str, key: str | None) -> None:
+        """Write the details of a request into the log, before its message."""
+        if talk.details:
+            data = {**talk.details, "mark": mark}
+            try:
+                await self._sessions.emit(session, f"{self._name}.request", data, key=key)
+            except Conflict as error:
+                if error.code != "idempotency_mismatch":  # else the request came before, with other details
+                    raise
 
     async def _digests(self, talk: Talk) -> tuple[bytes, str]:
         """Return the digest of the history, and the label that all sessions with its first message have."""
@@ -179,6 +220,7 @@ class Conversations:
                 await self._demand_free(await self._sessions.get(place.session))
                 if not await self._prepare(place, talk, before):
                     return None
+                await self._note(place.session, talk, mark_of(talk), f"{self._name}:{before.hex()}:{mark_of(talk)}")
                 entered, again = await self._send(place.session, parts, f"{self._name}:{before.hex()}", source)
                 if again and not await self._repeats(entered, talk):
                     entered.follower.close()
@@ -259,16 +301,19 @@ class Conversations:
             raise Invalid("messages: these results are not of calls that one answer of an agent here asked for")
         follower = self._sessions.listen(session)
         try:
-            await self._put_results(session, int(item), talk, follower)
+            step = await self._put_results(session, int(item), talk, follower)
         except BaseException:
             follower.close()
             raise
+        if not talk.before:
+            return Entered(session, int(item), follower, None, "", step=step)
         before, _ = await self._digests(msgspec.structs.replace(talk, before=talk.before[:-1]))
         now = talk.before[-1]
         digest = asked(before, now.parts, self._sessions.scrubbed)
-        return Entered(session, int(item), follower, digest, now.answer + "\n", now.calls, talk.owner)
+        return Entered(session, int(item), follower, digest, now.answer + "\n", now.calls, talk.owner, step)
 
-    async def _put_results(self, session: str, item: int, talk: Talk, follower: Follower) -> None:
+    async def _put_results(self, session: str, item: int, talk: Talk, follower: Follower) -> int:
+        """Returns the model call that asked for them."""
         calls = {one.call.split("/", 2)[2]: one for one in talk.results}
         try:
             info, state = await self._sessions.state(session)
@@ -282,10 +327,11 @@ class Conversations:
         if waiting & calls.keys():
             if missing := waiting - calls.keys():
                 raise Invalid(f"messages: the results of {', '.join(sorted(missing))} are missing")
-            follower.after = info.head
+            follower.after, step = info.head, state.steps
         else:  # they came before, or are of no call here
-            follower.after = await self._results_before(session, item, set(calls))
+            follower.after, step = await self._results_before(session, item, set(calls))
         follower.behind = True
+        await self._note(session, talk, f"{item}.{step}", f"{self._name}:request:{item}.{step}")
         await self._offer(session, talk)
         for call, result in calls.items():
             given = msgspec.structs.replace(result, call=call)
@@ -296,16 +342,21 @@ class Conversations:
                     raise
                 why = f"messages: the call {result.call!r} has another result already, which cannot be changed"
                 raise Conflict(why, code=error.code) from None
+        return step
 
-    async def _results_before(self, session: str, item: int, calls: set[str]) -> int:
-        """Return the position before the outcomes of calls. Raises `Invalid` when there are none."""
-        after = await find_turn(self._sessions, session, item)
+    async def _results_before(self, session: str, item: int, calls: set[str]) -> tuple[int, int]:
+        """Return the position before the outcomes of calls, and the model call that asked for them. Raises `Invalid`
+        when there are none."""
+        after, step = await find_turn(self._sessions, session, item), 0
         while after is not None and (page := await self._sessions.history(session, after=after, limit=_PAGE)):
             for record in page:
-                if record.body.startswith(_OUTCOME):
-                    event = record.event
-                    if isinstance(event, ev.ToolCompleted) and event.call in calls:
-                        return record.seq - 1
+                if not record.body.startswith(_STEP):
+                    continue
+                event = record.event
+                if isinstance(event, ev.ModelCompleted):
+                    step = event.step
+                elif isinstance(event, ev.ToolCompleted) and event.call in calls:
+                    return record.seq - 1, step
             after = page[-1].seq
         raise Invalid("messages: no call waits for these results")
 
@@ -320,10 +371,10 @@ class Conversations:
         its turn is open, or ended a moment ago and may not have reached the client."""
         if talk.key is not None:  # the message has the same source, so also the same key
             return True
-        ended = await self._log.ended_at(entered.session, entered.item, entered.follower.after)
+        ended = await self._log.ended(entered.session, entered.item, entered.follower.after)
         if ended is None:
             return True
-        age = time.time() - ended
+        age = time.time() - ended.at
         if talk.repeated:
             return age < RETRY_SECONDS
         return age < REPEAT_SECONDS and (entered.session, entered.item) not in self._delivered
@@ -347,6 +398,8 @@ class Conversations:
             try:
                 await self._make(new, talk, root, place, asks)
             except NotFound:  # the source was deleted meanwhile
+                if talk.previous is not None:
+                    raise
                 return await self._branch(talk, before, root, None)
             except Conflict as error:
                 if error.code != "session_exists":  # else the same request came twice at once
@@ -426,14 +479,16 @@ class Conversations:
             raise Invalid(f"session {session!r} is of the agent {info.agent!r}, not of {talk.agent!r}")
         before, _ = await self._digests(talk)
         said = asked(before, talk.parts, self._sessions.scrubbed).hex() if talk.key is None else _short(talk.key)
-        source = f"{self._name}:named#{beginning(said, mark_of(talk)).hex()}"
+        mark = beginning(said, mark_of(talk)).hex() + ("+" if talk.details else "")
+        source = f"{self._name}:named#{mark}"
         newest = await self._named_log.newest(session)
-        same = newest is not None and newest.said.mark == source.partition("#")[2]
+        same = newest is not None and newest.said.mark == mark
         if newest is not None and same and (entered := await self._again(session, newest.item, talk)) is not None:
             return entered
         await self._demand_free(info)
         await self._instruct(session, talk)
         await self._offer(session, talk)
+        await self._note(session, talk, mark, None)
         entered, again = await self._send(session, talk.parts, f"{self._name}:named:{said}", source)
         if not again or await self._repeats(entered, talk):
             return entered

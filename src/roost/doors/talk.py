@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,7 +26,9 @@ class Talk(msgspec.Struct, kw_only=True):
     conversation, or all that it does for one; keeps it apart, too. before: the history that the request resends.
     parts: the new message. instructions: added to the agent's. session: the session that it names. key: its
     idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
-    and the form of the answer. results: of calls that it ran; then there is no new message.
+    and the form of the answer. results: of calls that it ran; then there is no new message. previous: the turn that the
+    request goes on from, by its session and inbox item, whatever was said later. details: what else its answer shows of
+    it; in the log before the message.
     """
 
     agent: str
@@ -40,6 +42,8 @@ class Talk(msgspec.Struct, kw_only=True):
     repeated: bool = False
     offer: ClientOfferInput = ClientOfferInput()
     results: tuple[ClientResultInput, ...] = ()
+    previous: tuple[str, int] | None = None
+    details: dict[str, Any] = {}
 
     @property
     def owner(self) -> str:
@@ -50,7 +54,8 @@ class Talk(msgspec.Struct, kw_only=True):
 class Entered(NamedTuple):
     """An accepted message, and the follower of its session's log, which the caller closes. digest: of the conversation
     up to this message; None in a named session. said: what the agent said in its turn before the results of calls that
-    came now; None if they are not results. owner: as in `Talk`."""
+    came now; None if they are not results. owner: as in `Talk`. step: the model call that asked for these; 0 if there
+    are none."""
 
     session: str
     item: int
@@ -59,6 +64,7 @@ class Entered(NamedTuple):
     said: str | None = None
     calls: tuple[str, ...] = ()
     owner: str = ""
+    step: int = 0
 
 
 class Recent(OrderedDict[K, V], Generic[K, V]):
@@ -71,10 +77,14 @@ class Recent(OrderedDict[K, V], Generic[K, V]):
 
 
 def mark_of(talk: Talk) -> str:
-    """Return what of a request besides its words decides whether another one repeats it; empty for nothing."""
+    """Return what of a request besides its words decides whether another one repeats it; empty for nothing. It ends
+    with `+` where the log has details of the request."""
+    parts = [talk.instructions or "", encode_input(talk.offer).decode(), talk.key or ""]
+    if talk.details:
+        return beginning(*parts, msgspec.json.encode(talk.details, order="sorted").decode()).hex() + "+"
     if talk.instructions is None and talk.key is None and talk.offer == ClientOfferInput():
         return ""
-    return beginning(talk.instructions or "", encode_input(talk.offer).decode(), talk.key or "").hex()
+    return beginning(*parts).hex()
 
 
 def user_label(talk: Talk) -> dict[str, str]:

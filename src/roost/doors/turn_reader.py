@@ -34,7 +34,8 @@ class Piece(NamedTuple):
 
 
 class TurnEnd(NamedTuple):
-    """The end of the turn. answer: its whole text. stop: why the last model call ended. end: position in the log."""
+    """The end of the turn. answer: its whole text. stop: why the last model call ended. end: position in the log. at:
+    wall time, seconds."""
 
     outcome: TurnOutcome
     reason: str | None
@@ -43,16 +44,19 @@ class TurnEnd(NamedTuple):
     stop: str
     usage: Usage
     end: int
+    at: float
 
 
 class CallsWait(NamedTuple):
     """The turn goes on once the client has run these calls. answer, thinking: what was said so far. usage: of the
-    model calls that were read."""
+    model calls that were read. step: the one that asked for the calls. at: wall time, seconds."""
 
     calls: tuple[ClientCalled, ...]
     answer: str
     thinking: str
     usage: Usage
+    step: int
+    at: float
 
 
 Read: TypeAlias = Piece | TurnEnd | CallsWait | Halted
@@ -86,6 +90,7 @@ class TurnReader:
         self._thoughts: list[str] = []
         self._stop = "end"
         self._step = 0
+        self._asked = 0
         self._sent: dict[str, _Sent] = {}
         self._held = False
 
@@ -106,7 +111,8 @@ class TurnReader:
             self._note(seq, body, found)
             if self._called and self._open == self._called.keys():
                 calls = tuple(self._called.values())
-                found.append(CallsWait(calls, joined(self._texts), joined(self._thoughts), self._usage))
+                said = joined(self._texts), joined(self._thoughts)
+                found.append(CallsWait(calls, *said, self._usage, self._asked, calls[-1].at))
                 break
         return found
 
@@ -152,7 +158,8 @@ class TurnReader:
         self._texts.append(text_of(event))
         self._open, self._called = {part.id for part in event.parts if isinstance(part, ToolCall)}, {}
         self._usage += event.usage
-        self._stop, self._step, self._sent, self._held = event.stop, 0, {}, False
+        self._stop, self._asked = event.stop, event.step
+        self._step, self._sent, self._held = 0, {}, False
 
     def _rest(self, kind: Kind, whole: str, found: list[Read]) -> None:
         sent = "".join(self._sent[kind].texts) if kind in self._sent else ""
@@ -183,4 +190,5 @@ class TurnReader:
             self._stop,
             self._usage if self._resumed else event.usage,
             seq,
+            event.at,
         )

@@ -8,13 +8,14 @@ import msgspec
 
 from roost.doors.openai.client_tools import functions
 from roost.doors.openai.response_items import CUSTOM
+from roost.doors.openai.response_writer import DEFAULTS
 from roost.errors import Invalid
 from roost.models.request import ToolSpec
 
 _CUSTOM_SCHEMA = {"type": "object", "properties": {CUSTOM: {"type": "string"}}, "required": [CUSTOM]}
 _SHOWN = (
     "instructions", "metadata", "max_output_tokens", "max_tool_calls", "parallel_tool_calls", "previous_response_id",
-    "prompt_cache_key", "reasoning", "safety_identifier", "service_tier", "temperature", "text", "tool_choice",
+    "prompt_cache_key", "reasoning", "safety_identifier", "temperature", "text", "tool_choice",
     "top_p", "truncation", "user", "background", "conversation", "store",
 )  # fmt: skip
 """Fields of a request that its response shows."""
@@ -42,7 +43,6 @@ class ResponseRequest(msgspec.Struct, omit_defaults=True):
     prompt: dict[str, Any] | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
-    service_tier: str | None = None
     temperature: float | None = None
     top_p: float | None = None
     truncation: str | None = None
@@ -54,6 +54,15 @@ class ResponseRequest(msgspec.Struct, omit_defaults=True):
         if self.conversation_id is not None:
             found["conversation"] = {"id": self.conversation_id}
         return found
+
+    def details(self) -> dict[str, Any]:
+        """Return what the log keeps of the request, so that its response can be shown later: what is not as usual.
+        Nothing if the client wants nothing to be stored."""
+        if self.store is False:
+            return {}
+        found = {name: value for name, value in self.shown().items() if value not in (None, {}, DEFAULTS.get(name))}
+        found.pop("conversation", None)  # the session's name says it
+        return found | ({"custom": sorted(self.custom)} if self.custom else {})
 
     @property
     def conversation_id(self) -> str | None:

@@ -27,7 +27,7 @@ Phase: TypeAlias = Literal["commentary", "final_answer"]
 _BITS = 12
 _CHECK = (1 << _BITS) - 1
 _TOP = 2**53
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "background": False, "error": None, "incomplete_details": None, "instructions": None, "max_output_tokens": None,
     "max_tool_calls": None, "metadata": {}, "parallel_tool_calls": True, "previous_response_id": None,
     "reasoning": {"effort": None, "summary": None}, "service_tier": "default", "store": True, "temperature": None,
@@ -36,12 +36,13 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class End(NamedTuple):
-    """How a response ended. reason: why it is incomplete."""
+    """How a response ended. reason: why it is incomplete. at: when; None: now."""
 
     status: Status
     usage: Usage | None = None
     problem: Problem | None = None
     reason: str | None = None
+    at: float | None = None
 
 
 def head_of(
@@ -49,7 +50,7 @@ def head_of(
 ) -> dict[str, Any]:
     """Return what all states of a response have in common. shown: what it shows of its request."""
     fixed = {"id": id, "object": "response", "created_at": int(created), "model": model}
-    return {**fixed, **_DEFAULTS, **shown, "tools": msgspec.Raw(encode(tools or []))}
+    return {**fixed, **DEFAULTS, **shown, "tools": msgspec.Raw(encode(tools or []))}
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -181,11 +182,17 @@ class ResponseWriter:
         if self._said <= self._after:
             raise _changed()
 
+    def error(self, problem: Problem) -> bytes:
+        """Return the event that ends a stream without its response."""
+        error = error_of(problem)
+        body = {"type": "error", "sequence_number": self._said << _BITS | self._check & _CHECK, "param": None}
+        return b"event: error\ndata: %b\n\n" % encode(body | {"code": error["code"], "message": error["message"]})
+
     def state(self, end: End) -> dict[str, Any]:
         """Return the response as it is."""
         more: dict[str, Any] = {"status": end.status, "output": self.output}
         if end.status == "completed":
-            more["completed_at"] = int(time.time())
+            more["completed_at"] = int(time.time() if end.at is None else end.at)
         if end.usage is not None:
             more["usage"] = usage_of(end.usage)
         if end.reason is not None:
@@ -272,10 +279,3 @@ def _input(arguments: str) -> str:
         return msgspec.json.decode(arguments, type=dict[str, str]).get(CUSTOM, arguments)
     except msgspec.MsgspecError:
         return arguments
-
-
-def error_event(problem: Problem) -> bytes:
-    """Return the event that ends a stream without its response."""
-    error = error_of(problem)
-    body = {"type": "error", "sequence_number": 0, "code": error["code"], "message": error["message"], "param": None}
-    return b"event: error\ndata: %b\n\n" % encode(body)

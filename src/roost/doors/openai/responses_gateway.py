@@ -22,8 +22,9 @@ from roost.doors.openai.response_items import (
     items_of,
     sealed,
 )
+from roost.doors.openai.response_log import REASONS
 from roost.doors.openai.response_request import ResponseRequest
-from roost.doors.openai.response_writer import End, ResponseWriter, error_event, head_of
+from roost.doors.openai.response_writer import End, ResponseWriter, head_of
 from roost.errors import Invalid
 from roost.ids import new_id
 from roost.log.content import (
@@ -45,9 +46,6 @@ from roost.models.request import (
 from roost.server.app_state import Api
 from roost.server.problems import Problem
 from roost.server.responses import Reply, ReplyCall, json
-
-REASONS = {"length": "max_output_tokens", "refusal": "content_filter"}
-"""Why a response is incomplete, by the reason for which the model stopped."""
 
 
 def request_of(asked: ResponseRequest, items: Sequence[Item]) -> Request:
@@ -118,7 +116,7 @@ class _ResponseAnswer(StreamedAnswer):
             self._writer.end(End("failed", problem=problem))
             return self._writer.take()
         except Exception:  # a defect in the writer itself
-            return error_event(problem)
+            return self._writer.error(problem)
 
     def _said(self, kind: Literal["text", "thinking"], text: str) -> bytes:
         if text:

@@ -37,13 +37,13 @@ _decoder = msgspec.json.Decoder(ChatRequest)
 
 class Service:
     def __init__(self, name: str, api: Api) -> None:
-        self._api = api
+        self._name, self._api = name, api
         self._agents = api.runtime.agents
         self._conversations = Conversations(name, api.runtime, self._agents.get)
 
     def routes(self) -> Mapping[str, Methods]:
         return {
-            **Responses(self._api, self._conversations).routes(),
+            **Responses(self._name, self._api, self._conversations).routes(),
             "/v1/models": {"GET": self.models},
             "/v1/models/{model:path}": {"GET": self.model},
             "/v1/chat/completions": {"POST": self.chat},
