@@ -17,13 +17,13 @@ import msgspec
 K = TypeVar("K", bound=msgspec.Struct)
 
 FEATURES = (
+    "client_tools",
     "intents",
     "stalls",
     "hooks",
     "jobs",
     "snapshots",
     "delegation",
-    "client_tools",
     "schedules",
     "checkpoints",
     "compaction",

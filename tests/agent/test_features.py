@@ -17,6 +17,7 @@ from roost.tools.builtin import builtin_tool
 
 ORDER = {
     ("intents", "snapshots"): "a person may reject a turn before its files are restored",
+    ("client_tools", "intents"): "a tool that the client demands is called whatever the turn is about",
     ("snapshots", "memory"): "the undo point of a turn is taken before anything is recalled for it",
     ("stalls", "hooks"): "a stalled turn ends without asking hooks about its next step",
     ("hooks", "compaction"): "a hook may replace the instruction, whose size compaction counts",

@@ -211,3 +211,49 @@ def test_the_schema_of_the_answer_counts_in_the_size_of_the_context(serve, clien
         log = served.history(done.id.removeprefix("chatcmpl-").rpartition("-")[0])
         sizes += [e["event"]["context"] for e in log if e["event"]["type"] == "model.started"]
     assert abs(sizes[1] - sizes[0] - len(json.dumps(schema, separators=(",", ":"))) // 4) <= 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "allowed", "mode"),
+    [
+        ({"type": "function", "function": {"name": "weather"}}, ["weather"], "required"),
+        ("required", ["weather", "other"], "required"),
+        ("auto", ["look", "strike", "weather", "other"], "auto"),
+        ("none", ["look", "strike"], "auto"),
+    ],
+)
+def test_a_tool_that_the_client_demands_is_all_that_the_next_answer_may_call(serve, client, choice, allowed, mode):
+    """The answer after it may call any tool again, unless the client demands one again."""
+    requests = []
+
+    def model(request):
+        requests.append(request)
+        return Answer(calls=(Call("weather", {"place": "x"}),)) if mode == "required" and not got(request) else "done"
+
+    def got(request):
+        return results(request) and request.tool_choice == "auto"
+
+    served = serve(ScriptedModel(model))
+    tools = [TOOL, {"type": "function", "function": {"name": "other"}}]
+    messages = [USER]
+    for _ in range(2):
+        found = client(served).chat.completions.create(
+            model="clerk", messages=messages, tools=tools, tool_choice=choice
+        )
+        assert ([tool.name for tool in requests[-1].tools], requests[-1].tool_choice) == (allowed, mode)
+        if mode == "auto":
+            return
+        messages = [*messages, *ran(found.choices[0].message)]
+    client(served).chat.completions.create(model="clerk", messages=messages, tools=tools)
+    assert [tool.name for tool in requests[-1].tools] == ["look", "strike", "weather", "other"]
+    assert requests[-1].tool_choice == "auto"
+    count = len(requests)
+    client(served).chat.completions.create(model="clerk", messages=messages, tools=tools)  # sent again
+    assert len(requests) == count
+
+
+def test_a_demanded_tool_that_nobody_offers_is_refused(serve, client):
+    c = client(serve())
+    for choice in ({"type": "function", "function": {"name": "nothing"}}, {"function": "weather"}, "any"):
+        with pytest.raises(openai.BadRequestError, match="tool_choice"):
+            c.chat.completions.create(model="clerk", messages=[USER], tools=[TOOL], tool_choice=choice)

@@ -278,6 +278,7 @@ EVENTS: list[ev.Event] = [
     ),
     ClientOffered(at=4.0),
     ClientCalled(at=4.0, call="c1", name="weather", arguments='{"in":"Ghent"}'),
+    ClientOffered(at=4.0, tools=(OfferedTool("weather"),), choice=("weather",)),
 ]
 
 INPUTS: list[Input] = [
@@ -316,6 +317,7 @@ INPUTS: list[Input] = [
     ClientOfferInput(),
     ClientResultInput("c1", (Text("rain"),)),
     ClientResultInput("c1", (Text("no such place"),), error=True),
+    ClientOfferInput((OfferedTool("weather"),), choice=("weather",)),
 ]
 
 

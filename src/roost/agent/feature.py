@@ -22,7 +22,7 @@ from roost.log.content import ErrorData, ResultPart, ToolOutcome
 from roost.log.inputs import CORE, ControlInput, Input, input_types
 from roost.log.protocols import Delivery, InboxItem
 from roost.log.session_info import TurnOutcome
-from roost.models.request import Budget, Completed, Effort, Failed, Intent, Model
+from roost.models.request import Budget, Completed, Effort, Failed, Intent, Model, ToolChoice
 from roost.policy.gate import GateCall, Verdict
 from roost.sandbox.guest.terminal import GuestTerminal
 from roost.tools.base import Tool, Toolbox, ToolContext
@@ -49,6 +49,7 @@ class Draft(msgspec.Struct):
 
     intent: Intent | None
     effort: Effort | None
+    tool_choice: ToolChoice = "auto"
     budgets: tuple[Budget, ...] = ()
 
 

@@ -19,6 +19,7 @@ def build(session: Session, bill: Bill) -> Request:
         instruction=session.instruction,
         messages=transcript(session.state),
         tools=tool_specs(session),
+        tool_choice=draft.tool_choice,
         max_output=spec.max_output or None,
         temperature=spec.temperature,
         intent=draft.intent,

@@ -283,12 +283,13 @@ class Conversations:
         known = self._offers.get(session)
         if known is None:  # another node, or an earlier process, may have offered some
             part = (await self._sessions.state(session))[1].part(ClientToolsState)
-            known = self._offers[session] = ClientOfferInput(part.tools, part.answer)
+            known = self._offers[session] = ClientOfferInput(part.tools, part.answer, part.choice)
         return known
 
     async def _offer(self, session: str, talk: Talk) -> None:
-        """Offer the client's tools in the session instead of those that are offered there."""
-        if talk.offer != await self._offered(session):
+        """Offer the client's tools in the session instead of those that are offered there. A choice holds for one
+        answer, so it is always offered."""
+        if talk.offer.choice or talk.offer != await self._offered(session):
             await self._sessions.put(session, talk.offer)
         self._offers[session] = talk.offer
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from roost.errors import Invalid
-from roost.models.request import ToolSpec
+from roost.models.request import ToolChoice, ToolSpec
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -47,6 +47,23 @@ def functions(given: Sequence[tuple[str, Any]]) -> tuple[ToolSpec, ...]:
         schema = function.parameters or {"type": "object", "properties": {}}
         found[function.name] = ToolSpec(function.name, function.description or "", schema)
     return tuple(found.values())
+
+
+def chosen_tools(
+    given: str | dict[str, Any] | None, tools: tuple[ToolSpec, ...]
+) -> tuple[ToolChoice, tuple[ToolSpec, ...]]:
+    """Return whether the next answer must call a tool, and the tools that it may call. Raises `Invalid`."""
+    if isinstance(given, dict):
+        function: Any = given.get("function")
+        name = cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
+        if not (one := tuple(tool for tool in tools if tool.name == name)):
+            raise Invalid("tool_choice: name a function of tools, as {'type': 'function', 'function': {'name': ...}}")
+        return "required", one
+    if given in ("none", "required"):
+        return given, tools
+    if given not in (None, "auto"):
+        raise Invalid(f"tool_choice: {given!r} is none of auto, none, required, or a function")
+    return "auto", tools
 
 
 def response_schema(given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ ledger, limits, breakers and routing. A client that goes away ends the call."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -14,7 +14,7 @@ from roost.doors.openai import chat_chunks
 from roost.doors.openai.agent_mode import PING, STOPS
 from roost.doors.openai.chat_chunks import DONE, Chunks, FinishReason
 from roost.doors.openai.chat_request import ChatMessage, ChatRequest, text_of, user_parts
-from roost.doors.openai.client_tools import response_schema, tool_specs
+from roost.doors.openai.client_tools import chosen_tools, response_schema, tool_specs
 from roost.doors.openai.errors import error_of, refusal
 from roost.errors import Invalid
 from roost.ids import new_id
@@ -34,7 +34,6 @@ from roost.models.request import (
     Effort,
     Model,
     Request,
-    ToolChoice,
 )
 from roost.server.app_state import Api
 from roost.server.problems import Problem
@@ -48,12 +47,7 @@ EFFORTS: dict[str, Effort] = {
 def request_of(asked: ChatRequest) -> Request:
     """Return the model's request. Raises `Invalid`."""
     system = [text_of(one, at) for at, one in enumerate(asked.messages) if one.role in ("system", "developer")]
-    tools, choice = tool_specs(asked.tools), _choice(asked.tool_choice)
-    if isinstance(asked.tool_choice, dict):
-        function: Any = asked.tool_choice.get("function")
-        name = cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
-        if not (tools := tuple(tool for tool in tools if tool.name == name)):
-            raise Invalid("tool_choice: name a function of tools, as {'type': 'function', 'function': {'name': ...}}")
+    choice, tools = chosen_tools(asked.tool_choice, tool_specs(asked.tools))
     stop = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
     return Request(
         instruction="\n\n".join(system),
@@ -188,13 +182,3 @@ def _call(given: dict[str, Any], where: str) -> ToolCall:
     except msgspec.ValidationError as error:
         raise Invalid(f"{where}: {error}") from None
     return ToolCall(call.id, call.function.name, call.function.arguments)
-
-
-def _choice(given: str | dict[str, Any] | None) -> ToolChoice:
-    if given is None or given == "auto":
-        return "auto"
-    if isinstance(given, dict):
-        return "required"
-    if given in ("none", "required"):
-        return cast("ToolChoice", given)
-    raise Invalid(f"tool_choice: {given!r} is none of auto, none, required, or a function")

@@ -14,7 +14,7 @@ from roost.doors.models import agent_of, model_of, unknown, usable_names
 from roost.doors.openai import gateway_mode
 from roost.doors.openai.agent_mode import ChatTurn, TurnStream, whole_turn
 from roost.doors.openai.chat_request import ChatRequest, dialogue
-from roost.doors.openai.client_tools import response_schema, tool_specs
+from roost.doors.openai.client_tools import chosen_tools, response_schema, tool_specs
 from roost.doors.openai.responses_service import Responses
 from roost.doors.talk import Talk
 from roost.errors import Invalid
@@ -108,9 +108,11 @@ def _talk(agent: str, request: ChatRequest, scope: Scope) -> Talk:
 
 
 def _offer(request: ChatRequest) -> ClientOfferInput:
-    tools = () if request.tool_choice == "none" else tool_specs(request.tools)
-    offered = tuple(OfferedTool(tool.name, tool.description, tool.schema) for tool in tools)
-    return ClientOfferInput(offered, response_schema(request.response_format))
+    tools = tool_specs(request.tools)
+    mode, chosen = chosen_tools(request.tool_choice, tools)
+    offered = [] if mode == "none" else [OfferedTool(tool.name, tool.description, tool.schema) for tool in tools]
+    choice = tuple(tool.name for tool in chosen) if mode == "required" else ()
+    return ClientOfferInput(tuple(offered), response_schema(request.response_format), choice)
 
 
 def _entry(name: str, owner: str) -> dict[str, Any]:

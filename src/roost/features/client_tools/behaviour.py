@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from roost.agent.call_context import context_of, key_of
-from roost.agent.feature import AdmittedCall, CallEnd, Feature, RunCalls, asked
+from roost.agent.feature import AdmittedCall, CallEnd, Draft, Feature, RunCalls, asked
 from roost.agent.outcomes import skip_if_steered, with_changes
 from roost.agent.session import Session
 from roost.agent.state import Call
@@ -15,7 +15,7 @@ from roost.features.client_tools.events import ClientCalled, ClientOffered, Clie
 from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
 from roost.log import events as ev
 from roost.log.protocols import InboxItem
-from roost.tools.base import Tool, ToolContext, ToolResult
+from roost.tools.base import Tool, Toolbox, ToolContext, ToolResult
 
 
 class ClientTool(Tool, frozen=True, kw_only=True):
@@ -59,10 +59,12 @@ def _equip(session: Session) -> None:
 def _offer(session: Session, item: InboxItem) -> None:
     offer, part = item.input, session.state.part(ClientToolsState)
     assert isinstance(offer, ClientOfferInput)
-    if (offer.tools, offer.answer) == (part.tools, part.answer):
+    fields = offer.tools, offer.answer, offer.choice
+    if fields == (part.tools, part.answer, part.choice):
         session.drop(item)
         return
-    session.note(ClientOffered(at=time.time(), tools=offer.tools, answer=offer.answer), consume=item.id)
+    tools, answer, choice = fields
+    session.note(ClientOffered(at=time.time(), tools=tools, answer=answer, choice=choice), consume=item.id)
     _equip(session)
 
 
@@ -129,6 +131,14 @@ class ClientTools(Feature):
     async def before_calls(self, session: Session) -> None:
         if session.inbox:
             await _complete(session)
+
+    def tools(self, session: Session) -> Toolbox | None:
+        chosen = session.state.part(ClientToolsState).choice
+        return {name: session.means.tools[name] for name in chosen if name in session.means.tools} or None
+
+    def shape(self, session: Session, draft: Draft) -> None:
+        if self.tools(session) is not None:
+            draft.tool_choice = "required"
 
     def answer_schema(self, session: Session) -> dict[str, Any] | None:
         return session.state.part(ClientToolsState).answer

@@ -21,10 +21,12 @@ class OfferedTool(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class ClientOffered(Event, frozen=True, tag="client.offered"):
     """From now on the model may call these tools, which the client runs. They replace those offered before. answer: the
-    JSON Schema that answers fit; None for any text."""
+    JSON Schema that answers fit; None for any text. choice: names of the client's tools; the next answer of the model
+    must call one of them. Empty: it may answer as it likes."""
 
     tools: tuple[OfferedTool, ...] = ()
     answer: dict[str, Any] | None = None
+    choice: tuple[str, ...] = ()
 
 
 class ClientCalled(Event, frozen=True, tag="client.called"):
@@ -44,6 +46,7 @@ class ClientOfferInput(Input, frozen=True, tag="client.offer"):
 
     tools: tuple[OfferedTool, ...] = ()
     answer: dict[str, Any] | None = None
+    choice: tuple[str, ...] = ()
 
 
 class ClientResultInput(Input, frozen=True, tag="client.result"):

@@ -11,11 +11,12 @@ from roost.log import events as ev
 
 
 class ClientToolsState(StatePart):
-    """What the client offers, as in `ClientOffered`. A rollback keeps it. In a fork and after an import no client is
-    there, until one offers tools."""
+    """What the client offers, as in `ClientOffered`; `choice` until the next answer. A rollback keeps it. In a fork and
+    after an import no client is there, until one offers tools."""
 
     tools: tuple[OfferedTool, ...] = ()
     answer: dict[str, Any] | None = None
+    choice: tuple[str, ...] = ()
 
 
 class ClientToolsTurn(TurnPart):
@@ -26,7 +27,11 @@ class ClientToolsTurn(TurnPart):
 
 def _offered(state: State, event: ClientOffered) -> None:
     part = state.part(ClientToolsState)
-    part.tools, part.answer = event.tools, event.answer
+    part.tools, part.answer, part.choice = event.tools, event.answer, event.choice
+
+
+def _answered(state: State, event: ev.ModelCompleted) -> None:
+    state.part(ClientToolsState).choice = ()
 
 
 def _called(state: State, event: ClientCalled) -> None:
@@ -38,10 +43,10 @@ def _called(state: State, event: ClientCalled) -> None:
 
 def _left(state: State, event: ev.SessionForked | ev.SessionImported) -> None:
     part = state.part(ClientToolsState)
-    part.tools, part.answer = (), None
+    part.tools, part.answer, part.choice = (), None, ()
 
 
 PART = ClientToolsState
 TURN_PART = ClientToolsTurn
-WATCHES = {ev.SessionForked: _left, ev.SessionImported: _left}
+WATCHES = {ev.ModelCompleted: _answered, ev.SessionForked: _left, ev.SessionImported: _left}
 FOLDS = {ClientOffered: _offered, ClientCalled: _called}
