@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from roost.client.async_client import Client as Client
     from roost.client.sync_client import SyncClient as SyncClient
     from roost.errors import RoostError as RoostError
-    from roost.kernel.ask import Approval, ApprovalNeeded
+    from roost.features.approvals.answering import Approval, ApprovalNeeded
     from roost.kernel.config import KernelConfig as KernelConfig
     from roost.runtime import Runtime, SessionHandle, TurnFailed
     from roost.tools.base import Tool as Tool
@@ -50,8 +50,8 @@ _WHERE = {
     "Client": "roost.client.async_client",
     "SyncClient": "roost.client.sync_client",
     "RoostError": "roost.errors",
-    "Approval": "roost.kernel.ask",
-    "ApprovalNeeded": "roost.kernel.ask",
+    "Approval": "roost.features.approvals.answering",
+    "ApprovalNeeded": "roost.features.approvals.answering",
     "KernelConfig": "roost.kernel.config",
     "Runtime": "roost.runtime",
     "SessionHandle": "roost.runtime",

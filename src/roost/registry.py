@@ -21,6 +21,7 @@ FEATURES = (
     "intents",
     "stalls",
     "hooks",
+    "approvals",
     "jobs",
     "snapshots",
     "delegation",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
 from roost.errors import RoostError
+from roost.features.approvals.answering import Approvals, OnApproval
 from roost.ids import new_id
-from roost.kernel.ask import Approvals, OnApproval
 from roost.kernel.config import KernelConfig
 from roost.kernel.delta_relay import Links
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
@@ -331,6 +331,7 @@ class SessionHandle:
     def __init__(self, runtime: Runtime, session: str) -> None:
         self.id = session
         self._sessions, self._compaction = runtime.sessions, runtime.compaction
+        self._approvals = runtime.approvals
         self.bus = Bus(runtime.node.store, session, self._sessions.emit)
 
     async def send(
@@ -355,7 +356,7 @@ class SessionHandle:
         does."""
         await self._sessions.demand_parts(self.id)
         watch = TurnWatch(self._sessions, self.id, item)
-        approvals = Approvals(self._sessions, self.id, item, on_approval)
+        approvals = Approvals(self._approvals, self.id, item, on_approval)
         said: Record | None = None
         async for record in self._followed(watch, after):
             if record.body.startswith(_MODEL_COMPLETED):
@@ -400,10 +401,11 @@ class SessionHandle:
         scope: GrantScope | None = None,
         asked: int | None = None,
     ) -> Accepted:
-        """Answer a waiting call, as `Sessions.approve`."""
-        return await self._sessions.approve(
+        """Answer a waiting call, as `ApprovalService.answer`."""
+        accepted = await self._approvals.answer(
             self.id, call, decision, note=note, arguments=arguments, always=always, scope=scope, asked=asked
         )
+        return Accepted(accepted.input, accepted.duplicate, accepted.head)
 
     async def inspect(self) -> SessionView:
         return await self._sessions.inspect(self.id)

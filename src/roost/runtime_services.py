@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from roost.features.approvals.service import ApprovalService
     from roost.features.budgets.service import CostService
     from roost.features.compaction.service import CompactionService
     from roost.features.exchange.service import ExchangeService
@@ -21,6 +22,10 @@ class RuntimeServices:
 
     def _service(self, module: str) -> Any:
         raise NotImplementedError
+
+    @property
+    def approvals(self) -> ApprovalService:
+        return self._service("roost.features.approvals.service")
 
     @property
     def compaction(self) -> CompactionService:

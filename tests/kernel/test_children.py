@@ -374,11 +374,11 @@ async def test_a_parent_says_that_its_child_waits_for_a_person(tmp_path: Path) -
         waits = await until(session, ChildWaits)
         child = await child_of(runtime, session)
         assert (waits.child, waits.session, waits.tool) == (child.id, child.id, "change")
-        [asked] = await runtime.sessions.approvals(session.id)
+        [asked] = (await runtime.approvals.waiting(session.id)).approvals
         assert (asked.session, asked.call, asked.tool) == (child.id, waits.call, "change")
-        await runtime.sessions.approve(asked.session, asked.call, "approve")
+        await runtime.approvals.answer(asked.session, asked.call, "approve")
         assert await session.answer(item.id) == "done"
-        assert await runtime.sessions.approvals(session.id) == []
+        assert (await runtime.approvals.waiting(session.id)).approvals == []
 
 
 async def test_what_is_said_to_a_parent_that_waits_is_heard_after(tmp_path: Path) -> None:
@@ -636,9 +636,9 @@ async def test_what_waits_far_below_is_told_above(tmp_path: Path) -> None:
         child = await child_of(runtime, session)
         grandchild = await child_of(runtime, child)
         assert (waits.child, waits.session) == (child.id, grandchild.id)
-        [asked] = await runtime.sessions.approvals(session.id)
+        [asked] = (await runtime.approvals.waiting(session.id)).approvals
         assert asked.session == grandchild.id
-        await runtime.sessions.approve(asked.session, asked.call, "reject")
+        await runtime.approvals.answer(asked.session, asked.call, "reject")
         assert await session.answer(item.id) == "done"
         assert [info.id for info in await runtime.sessions.tree(session.id)] == [session.id, child.id, grandchild.id]
 

@@ -469,7 +469,7 @@ async def test_it_is_made_smaller_while_a_call_waits_for_a_person(tmp_path: Path
         await session.send("act")
         waiting = await until(session, ev.ApprovalRequested)
         await runtime.compaction.compact(session.id)
-        await runtime.sessions.approve(session.id, waiting.call, "approve")
+        await runtime.approvals.answer(session.id, waiting.call, "approve")
         await until(session, ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head - 1)
         log = await events(session, runtime)
         assert outcome(log).by == "model"

@@ -30,8 +30,8 @@ def test_a_tree_and_what_waits_in_it(serve, wait):
     try:
         assert [info.id for info in client.sessions.tree("one").sessions] == ["one", child["id"]]
         assert [info.id for info in client.sessions.find(parent="one").sessions] == [child["id"]]
-        [same] = client.sessions.approvals("one").approvals
-        client.inputs.approve(same.session, same.call, "approve")
+        [same] = client.approvals.waiting("one").approvals
+        client.approvals.answer(same.session, same.call, "approve")
     finally:
         client.close()
     wait(lambda: served.get("/sessions/one")["info"]["phase"] == "idle")

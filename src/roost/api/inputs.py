@@ -1,4 +1,4 @@
-"""Inputs of a session: messages, answers to approvals, a program's events, timers."""
+"""Inputs of a session: messages, a program's events, timers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from msgspec import Meta
 
 from roost.api.shapes import AcceptedInput, Name, Seconds
-from roost.log.session_info import Decision, GrantScope, InputMode
+from roost.log.session_info import InputMode
 from roost.operation import DELETE, POST, PUT
 
 if TYPE_CHECKING:
@@ -43,27 +43,6 @@ class InputsApi(Protocol):
         """Say something to the agent. As a stream: the events from here to the end of the turn that takes it in.
 
         Either `text` or `parts`. `steer`: delivered into the running turn. `follow_up`: delivered when it has ended.
-        """
-        ...
-
-    @POST("/sessions/{session}/approvals/{call:path}", 202, body="ApprovalBody", errors=(404, 409), repeatable=True)
-    async def approve(
-        self,
-        session: str,
-        call: str,
-        decision: Decision,
-        *,
-        note: str | None = None,
-        arguments: dict[str, Any] | None = None,
-        always: Annotated[list[str], Meta(max_length=32)] = [],  # noqa: B006 - never changed
-        scope: GrantScope | None = None,
-        asked: int | None = None,
-        source: Annotated[str, Meta(max_length=256)] | None = None,
-    ) -> AcceptedInput:
-        """Answer a call that waits for a person.
-
-        With `modify` the call runs with these `arguments` instead of the model's. `always`: prefixes offered by the
-        question that are allowed from now on, within `scope`. `asked`: the position of the question.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Answers that hold messages, events or waiting calls: what `roost ps` and `roost send` never import."""
+"""Answers that hold messages or events: what `roost ps` and `roost send` never import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgspec
 from roost.api.shapes import Answer
 from roost.log.content import Message
 from roost.log.events import Event, decode_event
-from roost.log.session_views import WaitingCall
 
 E = TypeVar("E")
 
@@ -35,7 +34,3 @@ class EventPage(msgspec.Struct, Generic[E], kw_only=True):
 def event_of(entry: Entry[msgspec.Raw]) -> Event:
     """Decode an entry's event. Raises `UnknownEvent` for a kind that only a newer Roost knows."""
     return decode_event(bytes(entry.event))
-
-
-class WaitingCalls(Answer):
-    approvals: list[WaitingCall]

@@ -1,4 +1,4 @@
-"""Sessions: create, find, inspect, control, delete; their logs and what waits in them."""
+"""Sessions: create, find, inspect, control, delete; their logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from roost.operation import DELETE, GET, POST
 
 if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
-    from roost.api.session_contents import EventPage, Transcript, WaitingCalls
+    from roost.api.session_contents import EventPage, Transcript
     from roost.log.session_views import SessionView
 
 LATER = {
@@ -23,7 +23,6 @@ LATER = {
     "EventPage": "roost.api.session_contents",
     "SessionView": "roost.log.session_views",
     "Transcript": "roost.api.session_contents",
-    "WaitingCalls": "roost.api.session_contents",
 }
 
 
@@ -124,11 +123,6 @@ class SessionsApi(Protocol):
     @GET("/sessions/{session}/tree", errors=(404,))
     async def tree(self, session: str) -> SessionTree:
         """The session and all that come from it, parents before children."""
-        ...
-
-    @GET("/sessions/{session}/approvals", errors=(404,))
-    async def approvals(self, session: str) -> WaitingCalls:
-        """Calls that wait for a person, in the session and in all that come from it."""
         ...
 
     @POST(

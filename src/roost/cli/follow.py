@@ -188,7 +188,7 @@ class Follower:
         if waiting.tool not in FILE_TOOLS:
             return waiting
         with contextlib.suppress(RoostError):
-            for one in self._node.sessions.approvals(self._session).approvals:
+            for one in self._node.approvals.waiting(self._session).approvals:
                 if (one.session, one.call, one.asked) == (self._session, waiting.call, waiting.asked):
                     return one
         return waiting
@@ -196,7 +196,7 @@ class Follower:
     def _approve_all(self, signals: Signals) -> None:
         """Ask about calls that waited before this subscription."""
         with contextlib.suppress(Unreachable):  # repeated when the daemon is back
-            for waiting in self._node.sessions.approvals(self._session).approvals:
+            for waiting in self._node.approvals.waiting(self._session).approvals:
                 self._approve(waiting, signals, waiting.session)
 
     def _approve(self, waiting: PendingApproval, signals: Signals, session: str | None = None) -> None:
@@ -220,7 +220,7 @@ class Follower:
         if answer is None:
             return
         try:
-            self._node.inputs.approve(
+            self._node.approvals.answer(
                 session,
                 waiting.call,
                 answer.decision,

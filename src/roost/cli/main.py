@@ -25,7 +25,6 @@ GROUPS: dict[str, dict[str, str]] = {
         "logs": "Print a session's events.",
         "send": "Send a message to a session.",
         "attach": "Follow a session live; Ctrl-C leaves it running.",
-        "approve": "Answer a tool call that waits for a person.",
         "pause": "Pause sessions where they are.",
         "resume": "Resume paused or failed sessions, also from a checkpoint.",
         "cancel": "Cancel the running turns of sessions; the sessions stay.",

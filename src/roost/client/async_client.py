@@ -307,7 +307,7 @@ class Client(Rooms):
         raise ApiError(f"session {session!r} was deleted before it answered", code="session_deleted", status=404)
 
     async def _decide(self, session: str, decide: Decide, asked: set[tuple[str, str, int]]) -> None:
-        for waiting in (await self.sessions.approvals(session)).approvals:
+        for waiting in (await self.approvals.waiting(session)).approvals:
             question = (waiting.session, waiting.call, waiting.asked)
             if question in asked:
                 continue
@@ -316,7 +316,7 @@ class Client(Rooms):
             if decision is None:
                 continue
             try:
-                await self.inputs.approve(waiting.session, waiting.call, decision, asked=waiting.asked)
+                await self.approvals.answer(waiting.session, waiting.call, decision, asked=waiting.asked)
             except ApiError as error:
                 if error.code != "not_waiting":  # another client was first
                     raise

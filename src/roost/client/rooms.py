@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roost.api.models import ModelsApi
     from roost.api.node import NodeApi
     from roost.api.sessions import SessionsApi
+    from roost.features.approvals.api import ApprovalsApi
     from roost.features.budgets.api import CostsApi
     from roost.features.compaction.api import CompactionApi
     from roost.features.exchange.api import ExchangeApi
@@ -28,6 +29,10 @@ class Rooms:
 
     def _room(self, module: str, name: str) -> Any:
         raise NotImplementedError
+
+    @cached_property
+    def approvals(self) -> ApprovalsApi:
+        return self._room("roost.features.approvals.api", "ApprovalsApi")
 
     @cached_property
     def checkpoints(self) -> CheckpointsApi:

@@ -305,7 +305,7 @@ class SyncClient(SyncRooms):
         raise ApiError(f"session {session!r} was deleted before it answered", code="session_deleted", status=404)
 
     def _decide(self, session: str, decide: SyncDecide, asked: set[tuple[str, str, int]]) -> None:
-        for waiting in (self.sessions.approvals(session)).approvals:
+        for waiting in (self.approvals.waiting(session)).approvals:
             question = (waiting.session, waiting.call, waiting.asked)
             if question in asked:
                 continue
@@ -314,7 +314,7 @@ class SyncClient(SyncRooms):
             if decision is None:
                 continue
             try:
-                self.inputs.approve(waiting.session, waiting.call, decision, asked=waiting.asked)
+                self.approvals.answer(waiting.session, waiting.call, decision, asked=waiting.asked)
             except ApiError as error:
                 if error.code != "not_waiting":  # another client was first
                     raise

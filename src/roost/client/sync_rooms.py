@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from roost.api.configuration import Configuration, History
     from roost.api.models import ModelList
     from roost.api.node import AgentList, Draining, Health, Life, NodeList, Stopping
-    from roost.api.session_contents import EventPage, Transcript, WaitingCalls
+    from roost.api.session_contents import EventPage, Transcript
     from roost.api.sessions import SessionPage, SessionTree
     from roost.api.shapes import AcceptedInput
+    from roost.features.approvals.api import WaitingCalls
     from roost.features.budgets.cost_report import By, Costs
     from roost.features.budgets.reconcile import Reconciled
     from roost.features.compaction.api import Compacted
@@ -41,6 +42,25 @@ if TYPE_CHECKING:
     from roost.memory.fact_history import FactStory
     from roost.memory.search import Found
     from roost.operation import Download
+
+    class SyncApprovals(Protocol):
+        """`roost.features.approvals.api.ApprovalsApi`."""
+
+        def waiting(self, session: str) -> WaitingCalls: ...
+
+        def answer(
+            self,
+            session: str,
+            call: str,
+            decision: Decision,
+            *,
+            note: str | None = None,
+            arguments: dict[str, Any] | None = None,
+            always: list[str] = [],
+            scope: GrantScope | None = None,
+            asked: int | None = None,
+            source: str | None = None,
+        ) -> AcceptedInput: ...
 
     class SyncCheckpoints(Protocol):
         """`roost.api.checkpoints.CheckpointsApi`."""
@@ -135,20 +155,6 @@ if TYPE_CHECKING:
             mode: InputMode = "follow_up",
             source: str | None = None,
             key: str | None = None,
-        ) -> AcceptedInput: ...
-
-        def approve(
-            self,
-            session: str,
-            call: str,
-            decision: Decision,
-            *,
-            note: str | None = None,
-            arguments: dict[str, Any] | None = None,
-            always: list[str] = [],
-            scope: GrantScope | None = None,
-            asked: int | None = None,
-            source: str | None = None,
         ) -> AcceptedInput: ...
 
         def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput: ...
@@ -300,8 +306,6 @@ if TYPE_CHECKING:
 
         def tree(self, session: str) -> SessionTree: ...
 
-        def approvals(self, session: str) -> WaitingCalls: ...
-
         def control(
             self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
         ) -> SessionInfo: ...
@@ -319,6 +323,10 @@ class SyncRooms:
 
     def _room(self, module: str, name: str) -> Any:
         raise NotImplementedError
+
+    @cached_property
+    def approvals(self) -> SyncApprovals:
+        return self._room("roost.features.approvals.api", "ApprovalsApi")
 
     @cached_property
     def checkpoints(self) -> SyncCheckpoints:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
 from roost.agent.definition import Agent, AgentSpec
-from roost.agent.known_files import known_files
 from roost.agent.state import Call, State, transcript
-from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
+from roost.errors import Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id
 from roost.kernel.checkpoints import Travels
 from roost.kernel.lineage import below
@@ -25,7 +22,6 @@ from roost.log import events as ev
 from roost.log.content import Message, Text, UserPart
 from roost.log.frames import Frame
 from roost.log.inputs import (
-    ApprovalInput,
     ControlInput,
     EmitInput,
     Input,
@@ -35,10 +31,9 @@ from roost.log.inputs import (
     encode_input,
 )
 from roost.log.protocols import Accepted, Record, SessionQuery
-from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, LastTurn, SessionInfo
-from roost.log.session_views import FileDiff, PendingApproval, RunningJob, SessionView, WaitingCall
+from roost.log.session_info import ControlAction, InputMode, LastTurn, SessionInfo
+from roost.log.session_views import PendingApproval, RunningJob, SessionView
 from roost.log.tail import Follower, follow
-from roost.models.tool_arguments import misfit
 from roost.policy.vault import Vault
 from roost.validated import WrongValue
 
@@ -50,7 +45,8 @@ _LOOKED = 64
 _APPLIED = b'{"type":"control.applied"'
 
 
-def _pending(call: Call) -> PendingApproval:
+def pending_approval(call: Call) -> PendingApproval:
+    """Return the question of a call that waits for a person."""
     return PendingApproval(
         call.call.id,
         call.call.name,
@@ -111,88 +107,9 @@ class Sessions(Travels):
             await self._until(session, _APPLIED, accepted, head, 10.0 if wait is None else wait)
         return await self._store.sessions.get(session)
 
-    async def approve(
-        self,
-        session: str,
-        call: str,
-        decision: Decision,
-        *,
-        note: str | None = None,
-        source: str | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        always: Sequence[str] = (),
-        scope: GrantScope | None = None,
-        asked: int | None = None,
-    ) -> Accepted:
-        """Answer a waiting call. Of several answers the first counts, through whichever nodes they come. Raises
-        `Conflict` when the call does not wait (any more), `Invalid` for arguments that its tool does not take and for
-        prefixes that the question does not offer.
-
-        decision: with `modify` the call runs with `arguments` instead; they count as approved where the policy would
-            ask, and are denied where it denies.
-        always: command prefixes offered by the question that are allowed from now on, in this session.
-        asked: the position of the question; without it the call's open one.
-        """
-        if (decision == "modify") != (arguments is not None):
-            raise Invalid("`arguments` belong to the decision 'modify', and to no other")
-        _, state = await self._state(session)
-        waiting = next((one for one in state.asking if one.call.id == call), None)
-        if waiting is not None and asked in (None, waiting.asked):
-            chosen, scope = _granted(waiting, decision, always, scope)
-            with contextlib.suppress(Conflict):  # another answer has the key
-                key = f"approval:{call}:{waiting.cause}:{waiting.attempt}:{waiting.asked}"
-                changed = None if arguments is None else self._fitting(state, waiting.call.name, arguments)
-                answer = ApprovalInput(call, decision, note, source, changed, chosen, scope, waiting.asked)
-                accepted = await self._accept(session, answer, key[-255:])
-                if not accepted.duplicate:
-                    return accepted
-        raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
-
-    async def approvals(self, session: str) -> list[WaitingCall]:
-        """List the calls that wait for a person, in the session and its descendants. Raises `NotFound`."""
-        found: list[WaitingCall] = []
-        for info in (await self._store.sessions.get(session), *await below(self._store, session)):
-            if info.phase == "waiting" or info.id == session:
-                with contextlib.suppress(NotFound):  # deleted under way
-                    state = (await self._state(info.id))[1]
-                    found += [await self._waiting(info, state, call) for call in state.asking]
-        return found
-
-    async def _waiting(self, info: SessionInfo, state: State, call: Call) -> WaitingCall:
-        diffs: tuple[FileDiff, ...] = ()
-        if call.call.name not in self._node.agents.python(state.agent).tools:
-            diffs = await asyncio.to_thread(self._diffs, info.id, state, call)
-        pending = msgspec.structs.replace(_pending(call), files=diffs)
-        return WaitingCall(**msgspec.structs.asdict(pending), session=info.id, agent=info.agent)
-
-    def _diffs(self, session: str, state: State, call: Call) -> tuple[FileDiff, ...]:
-        from roost.tools.preview import file_diffs
-
-        workspace = self._node.resources.workspace(session, state.workspace)
-        diffs = file_diffs(workspace, call.call.name, call.arguments, known_files(state, workspace.place))
-        return tuple(FileDiff(one.path, self.scrubbed(one.diff)) for one in diffs)
-
-    async def unanswered(self, session: str, call: str) -> WaitingCall | None:
-        """Return the call if it waits for a person and no answer is in the inbox. Raises `NotFound`."""
-        # The inbox first: an answer leaves it in the commit that the state shows.
-        coming = [item.input for item in await self._store.inboxes.pending(session)]
-        if any(isinstance(item, ApprovalInput) and item.call == call for item in coming):
-            return None
-        info, state = await self._state(session)
-        found = next((one for one in state.asking if one.call.id == call), None)
-        return None if found is None else await self._waiting(info, state, found)
-
     async def tree(self, session: str) -> list[SessionInfo]:
         """List the session and its descendants, parents before children. Raises `NotFound`."""
         return await self._with_turns([await self._store.sessions.get(session), *await below(self._store, session)])
-
-    def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
-        """Encode arguments as JSON after checking them against the tool's schema, if this node knows the tool."""
-        tool = self._node.agents.python(state.agent).toolbox([name]).get(name)
-        wrong = misfit(dict(arguments), tool.schema) if tool is not None else None
-        if wrong is not None:
-            raise Invalid(f"{name!r} does not take this: {wrong}", code="bad_arguments")
-        return msgspec.json.encode(arguments).decode()
 
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> Accepted:
         """Put a program's own event into the session's log."""
@@ -239,7 +156,7 @@ class Sessions(Travels):
             steps=state.steps,
             usage=state.usage,
             context_tokens=state.tokens,
-            approvals=tuple(map(_pending, state.asking)),
+            approvals=tuple(map(pending_approval, state.asking)),
             timers=dict(state.timers),
             pins=state.pinned,
             turn=None if state.turn is None else state.turn.number,
@@ -336,22 +253,3 @@ def _clean(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:
     return tuple(
         Text(part.text.encode("utf-8", "replace").decode()) if isinstance(part, Text) else part for part in parts
     )
-
-
-def _granted(
-    waiting: Call, decision: Decision, always: Sequence[str], scope: GrantScope | None
-) -> tuple[tuple[str, ...], GrantScope | None]:
-    """Check an answer's grant against the question's offer. Raises `Invalid`."""
-    if not always:
-        if scope is not None:
-            raise Invalid("`scope` says where `always` applies; name the prefixes in `always`")
-        return (), None
-    if decision != "approve":
-        raise Invalid("`always` belongs to the decision 'approve', and to no other")
-    if scope not in (None, "session"):
-        rule = f'[[rules]] effect = "allow", tool = {waiting.call.name!r}, command = {always[0]!r}'
-        raise Invalid(f"an answer allows for its session; for longer, add to policy.toml: {rule}")
-    if other := [one for one in always if one not in waiting.prefixes]:
-        offered = ", ".join(map(repr, waiting.prefixes)) or "none"
-        raise Invalid(f"{other[0]!r} is not offered for this call; the prefixes offered are: {offered}")
-    return tuple(dict.fromkeys(always)), scope or "session"

@@ -21,7 +21,7 @@ class FileDiff(msgspec.Struct, frozen=True):
 
 class PendingApproval(msgspec.Struct, frozen=True):
     """A call that waits for a person. `asked`: the question's position in the log. `dangers` and `prefixes`: as of
-    `ApprovalRequested`. `files`: what a call of a file tool would change; filled only by `Sessions.approvals`, on a
+    `ApprovalRequested`. `files`: what a call of a file tool would change; filled only in lists of waiting calls, on a
     node that has the files as the model knows them."""
 
     call: str

@@ -1,4 +1,4 @@
-"""Put inputs into a session's inbox: messages, answers to approvals, a program's events, timers, pins."""
+"""Put inputs into a session's inbox: messages, a program's events, timers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roost.ids import is_id
 from roost.kernel.turn_watch import find_turn
 from roost.log.content import Text, UserPart
 from roost.log.protocols import Accepted
-from roost.log.session_info import Decision, GrantScope, InputMode
+from roost.log.session_info import InputMode
 from roost.server.app_state import Api
 from roost.server.responses import ReplyCall
 from roost.server.row_handler import Call
@@ -56,33 +56,6 @@ class InputService(InputsApi):
         except BaseException:
             follower.close()
             raise
-
-    async def approve(
-        self,
-        session: str,
-        call: str,
-        decision: Decision,
-        *,
-        note: str | None = None,
-        arguments: dict[str, Any] | None = None,
-        always: list[str] = [],  # noqa: B006 - never changed
-        scope: GrantScope | None = None,
-        asked: int | None = None,
-        source: str | None = None,
-    ) -> AcceptedInput:
-        return _accepted(
-            await self._sessions.approve(
-                session,
-                call,
-                decision,
-                note=note,
-                source=source,
-                arguments=arguments,
-                always=always,
-                scope=scope,
-                asked=asked,
-            )
-        )
 
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput:
         if not is_id(name):  # the body's pattern allows a final line break

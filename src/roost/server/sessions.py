@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from roost.api.session_contents import Entry, EventPage, Transcript, WaitingCalls
+from roost.api.session_contents import Entry, EventPage, Transcript
 from roost.api.sessions import SessionPage, SessionsApi, SessionTree
 from roost.errors import Busy, Conflict, Invalid
 from roost.log.frames import Frame
@@ -108,9 +108,6 @@ class SessionService(SessionsApi):
 
     async def tree(self, session: str) -> SessionTree:
         return SessionTree(sessions=await self._sessions.tree(session))
-
-    async def approvals(self, session: str) -> WaitingCalls:
-        return WaitingCalls(approvals=await self._sessions.approvals(session))
 
     async def control(
         self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None

@@ -21,7 +21,6 @@ from roost.agent.definition import Agent
 from roost.errors import Conflict, StoreFailed
 from roost.features.schedules.events import ScheduleInput
 from roost.kernel.config import KernelConfig
-from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.schedule_events import ScheduleSpec
 from roost.log.session_info import ControlAction, Decision, InputMode
@@ -60,36 +59,36 @@ class InsideDaemon:
         self._opening = asyncio.Lock()
 
     async def create(self, session: str, agent: str) -> None:
-        await self._try(lambda sessions: sessions.create(agent, id=session, key=session))
+        await self._try(lambda runtime: runtime.sessions.create(agent, id=session, key=session))
 
     async def send(self, session: str, text: str, mode: InputMode, key: str) -> int:
-        return (await self._try(lambda sessions: sessions.send(session, text, mode=mode, key=key))).id
+        return (await self._try(lambda runtime: runtime.sessions.send(session, text, mode=mode, key=key))).id
 
     async def control(self, session: str, action: ControlAction, key: str) -> None:
-        await self._try(lambda sessions: sessions.control(session, action, key=key, wait=0.0))
+        await self._try(lambda runtime: runtime.sessions.control(session, action, key=key, wait=0.0))
 
     async def approve(self, session: str, call: str, decision: Decision) -> None:
         with contextlib.suppress(Conflict):
-            await self._try(lambda sessions: sessions.approve(session, call, decision))
+            await self._try(lambda runtime: runtime.approvals.answer(session, call, decision))
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, key: str) -> None:
-        await self._try(lambda sessions: sessions.set_timer(session, timer, due, text, key=key))
+        await self._try(lambda runtime: runtime.sessions.set_timer(session, timer, due, text, key=key))
 
     async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
         item = ScheduleInput(name, "set", ScheduleSpec(text=text, at=due))
-        await self._try(lambda sessions: sessions.put(session, item, key=key))
+        await self._try(lambda runtime: runtime.sessions.put(session, item, key=key))
 
     async def checkpoint(self, session: str, label: str, key: str) -> None:
-        await self._try(lambda sessions: sessions.checkpoint(session, label, key=key, wait=0.0))
+        await self._try(lambda runtime: runtime.sessions.checkpoint(session, label, key=key, wait=0.0))
 
     async def rollback(self, session: str, label: str, key: str) -> None:
-        await self._try(lambda sessions: sessions.rollback(session, label, key=key, wait=0.0))
+        await self._try(lambda runtime: runtime.sessions.rollback(session, label, key=key, wait=0.0))
 
     async def fork(self, session: str, label: str, id: str, key: str) -> None:
-        await self._try(lambda sessions: sessions.fork(session, label, id=id, key=key))
+        await self._try(lambda runtime: runtime.sessions.fork(session, label, id=id, key=key))
 
     async def log(self, session: str) -> Sequence[ev.Event]:
-        return [record.event for record in await self._try(lambda sessions: sessions.history(session))]
+        return [record.event for record in await self._try(lambda runtime: runtime.sessions.history(session))]
 
     async def close(self) -> None:
         if self._runtime is not None:
@@ -98,7 +97,7 @@ class InsideDaemon:
     async def asleep(self, session: str) -> None:
         """Until the session has let go of its lease: nothing more will happen by itself."""
         deadline = time.monotonic() + PATIENCE
-        while (await self._try(lambda sessions: sessions.get(session))).owner is not None:
+        while (await self._try(lambda runtime: runtime.sessions.get(session))).owner is not None:
             if time.monotonic() > deadline:
                 raise AssertionError(f"session {session!r} never went to sleep")
             await asyncio.sleep(0.01)
@@ -106,12 +105,12 @@ class InsideDaemon:
     async def journal(self) -> KillingStore:
         return self._journal
 
-    async def _try(self, order: Callable[[Sessions], Awaitable[T]]) -> T:
+    async def _try(self, order: Callable[[Runtime], Awaitable[T]]) -> T:
         deadline = time.monotonic() + PATIENCE
         while True:
             runtime = await self._up()
             try:
-                return await order(runtime.sessions)
+                return await order(runtime)
             except StoreFailed as error:
                 if error.code != "store_closed" or time.monotonic() > deadline:
                     raise AssertionError(f"an order failed: {error}") from error

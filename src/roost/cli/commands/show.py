@@ -38,7 +38,7 @@ def show(app: App, session: str | None, count: int, full: bool, as_json: bool) -
         session = session_id(node, session)
         view = node.sessions.inspect(session)
         messages = node.sessions.messages(session).messages[-count:] if count else []
-        waits = node.sessions.approvals(session).approvals
+        waits = node.approvals.waiting(session).approvals
     finally:
         node.close()
     if as_json:

@@ -19,8 +19,8 @@ from roost.doors.talk import Entered, Talk
 from roost.errors import Conflict, Invalid
 from roost.features.client_tools.events import ClientOfferInput
 from roost.ids import is_id
-from roost.kernel.sessions import Sessions
 from roost.log.session_info import Decision
+from roost.runtime import Runtime
 from roost.server.app_state import Api
 from roost.server.door import Methods
 from roost.server.request_body import decode_body, read_body
@@ -69,7 +69,7 @@ class Service:
         """Put what is new into the inbox of the thread's session, once."""
         session = session_of(given.thread_id)
         if given.resume:
-            entered, calls = await _answer(self._api.sessions, session, given.run_id, given.resume)
+            entered, calls = await _answer(self._api.runtime, session, given.run_id, given.resume)
             return Run(given, new, entered, calls, True, frozenset())
         if not new.parts and not new.results:
             raise Invalid("messages: nothing is new: end with a message of the user, or with results of tools")
@@ -99,7 +99,7 @@ def session_of(thread: str) -> str:
     return thread if is_id(thread) else f"thread_{hashlib.blake2b(thread.encode(), digest_size=12).hexdigest()}"
 
 
-async def _answer(sessions: Sessions, session: str, run: str, entries: list[ResumeEntry]) -> tuple[Entered, OpenCalls]:
+async def _answer(runtime: Runtime, session: str, run: str, entries: list[ResumeEntry]) -> tuple[Entered, OpenCalls]:
     """Answer the calls that wait for a person, and return where the turn goes on. A call that was answered meanwhile,
     by this run sent before or by somebody else, keeps that answer. Raises `Invalid`."""
     answers = {entry.interrupt_id: _decision(entry) for entry in entries}
@@ -108,7 +108,7 @@ async def _answer(sessions: Sessions, session: str, run: str, entries: list[Resu
     wrong = any(id.count("/") < 2 or not id.startswith(f"{session}/") for id in answers)
     if wrong or len(places) != 1 or not (item.isascii() and item.isdigit() and len(item) < 19):
         raise Invalid("resume: these interrupts are not of one run of this thread")
-    follower = sessions.listen(session)
+    sessions, follower = runtime.sessions, runtime.sessions.listen(session)
     try:
         calls, decided = await open_calls(sessions, session, int(item))
         given = {id.split("/", 2)[2]: answer for id, answer in answers.items()}
@@ -121,7 +121,7 @@ async def _answer(sessions: Sessions, session: str, run: str, entries: list[Resu
         for call, (decision, more) in given.items():
             if call in calls.asked:
                 try:
-                    await sessions.approve(session, call, decision, source=f"agui:{run}", **more)
+                    await runtime.approvals.answer(session, call, decision, source=f"agui:{run}", **more)
                 except Conflict as error:
                     if error.code != "not_waiting":
                         raise
@@ -136,7 +136,7 @@ async def _answer(sessions: Sessions, session: str, run: str, entries: list[Resu
 
 
 def _decision(entry: ResumeEntry) -> tuple[Decision, dict[str, Any]]:
-    """Return the decision in the answer to an interrupt, and what else `Sessions.approve` takes. Raises `Invalid`."""
+    """Return the decision in the answer to an interrupt, and what else `approvals.answer` takes. Raises `Invalid`."""
     payload = entry.payload
     if entry.status == "cancelled" or payload is False:
         return "reject", {}

@@ -90,14 +90,14 @@ def approve(
     node = app.node()
     try:
         session = session_id(node, session)
-        waiting = _chosen(node.sessions.approvals(session).approvals, session, call)
+        waiting = _chosen(node.approvals.waiting(session).approvals, session, call)
         arguments = _changed(waiting, *changes) if changes else None
         prefixes = waiting.prefixes if always else ()
         if always and not prefixes:
             raise Conflict("Roost offers no prefix of this command to allow; approve it without --always")
         if not as_json:
             _show(waiting, arguments)
-        node.inputs.approve(
+        node.approvals.answer(
             waiting.session,
             waiting.call,
             decision,
@@ -138,3 +138,6 @@ def _chosen(waiting: list[WaitingCall], session: str, call: str | None) -> Waiti
         listed = "; ".join(f"{one.call} ({one.tool} {one_line(arguments_line(one.arguments), 40)})" for one in found)
         raise Conflict(f"{len(found)} calls wait, name one: {listed}; `roost show {short(session)}` shows them whole")
     return found[0]
+
+
+COMMANDS = {"Sessions": (approve,)}

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from roost.errors import Conflict, NotFound, RoostError
-from roost.kernel.sessions import Sessions
+from roost.features.approvals.service import ApprovalService
 from roost.log import events as ev
 from roost.log.protocols import Record
 from roost.log.session_info import Decision
@@ -54,8 +54,8 @@ class ApprovalNeeded(RoostError):
 class Approvals:
     """Answer waiting calls during one `ask` or `answer`, which waits for the turn of the input `item`."""
 
-    def __init__(self, sessions: Sessions, session: str, item: int, answers: OnApproval | None) -> None:
-        self._sessions, self._session, self._item, self._answers = sessions, session, item, answers
+    def __init__(self, service: ApprovalService, session: str, item: int, answers: OnApproval | None) -> None:
+        self._service, self._session, self._item, self._answers = service, session, item, answers
 
     async def see(self, record: Record) -> None:
         """Answer the call that the log's next event says waits. Raises `ApprovalNeeded` when there is no `on_approval`
@@ -63,7 +63,7 @@ class Approvals:
         question = record.event.question if record.body.startswith(_asking()) else None
         if question is None:
             return
-        waiting = await self._sessions.unanswered(question.session or self._session, question.call)
+        waiting = await self._service.unanswered(question.session or self._session, question.call)
         if waiting is None:
             return
         if self._answers is not None:
@@ -84,7 +84,7 @@ class Approvals:
         decision: Decision = "reject" if not said.allow else "modify" if said.arguments is not None else "approve"
         arguments = said.arguments if decision == "modify" else None
         with contextlib.suppress(Conflict, NotFound):  # another answer was first, or the call ended
-            await self._sessions.approve(
+            await self._service.answer(
                 waiting.session, waiting.call, decision, note=said.note, arguments=arguments, asked=waiting.asked
             )
 

@@ -1,0 +1,1 @@
+"""Answers of people to tool calls that wait for one."""
