@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 from roost.doors.digests import ConversationReader, Ended, Said, said_in
 from roost.errors import NotFound
 from roost.kernel.sessions import Sessions
+from roost.kernel.turn_watch import window
 from roost.log import events as ev
 from roost.log.protocols import Record
 
@@ -99,16 +100,20 @@ class ConversationLog:
     async def details(self, session: str, mark: str, before: int) -> dict[str, Any]:
         """Return the details of the request with this mark, whose message stands at position `before`. Raises
         `NotFound`."""
+        async for record in self.backward(session, before):
+            if record.body.startswith(_EMITTED) and isinstance(event := record.event, ev.Emitted):
+                found = _details(event, f"{self._name}.request")
+                if found.get("mark") == mark:
+                    return found
+        return {}
+
+    async def backward(self, session: str, before: int) -> AsyncIterator[Record]:
+        """Yield the events up to a position, the newest first. Raises `NotFound`."""
         while before > 0:
             after = max(0, before - _NEAR)
-            page = await self._sessions.history(session, after=after, limit=before - after)
-            for record in reversed(page):
-                if record.body.startswith(_EMITTED) and isinstance(event := record.event, ev.Emitted):
-                    found = _details(event, f"{self._name}.request")
-                    if found.get("mark") == mark:
-                        return found
+            for record in reversed(await window(self._sessions, session, after, before)):
+                yield record
             before = after
-        return {}
 
     async def _records(self, session: str, after: int) -> AsyncIterator[Record]:
         while page := await self._sessions.history(session, after=after, limit=_PAGE):

@@ -481,7 +481,7 @@ class Conversations:
         before, _ = await self._digests(talk)
         said = asked(before, talk.parts, self._sessions.scrubbed).hex() if talk.key is None else _short(talk.key)
         mark = beginning(said, mark_of(talk)).hex() + ("+" if talk.details else "")
-        source = f"{self._name}:named#{mark}"
+        source = source_of(f"{self._name}:named", mark, before if talk.told is not None else None)
         newest = await self._named_log.newest(session)
         same = newest is not None and newest.said.mark == mark
         if newest is not None and same and (entered := await self._again(session, newest.item, talk)) is not None:
@@ -490,11 +490,18 @@ class Conversations:
         await self._instruct(session, talk)
         await self._offer(session, talk)
         await self._note(session, talk, mark, None)
-        entered, again = await self._send(session, talk.parts, f"{self._name}:named:{said}", source)
-        if not again or await self._repeats(entered, talk):
-            return entered
-        entered.follower.close()
-        return (await self._send(session, talk.parts, None, source))[0]
+        parts = (talk.told, *talk.parts) if talk.told is not None else talk.parts
+        once = mark if talk.key is None else said
+        try:
+            entered, again = await self._send(session, parts, f"{self._name}:named:{once}", source)
+        except Conflict as error:
+            if talk.key is not None or error.code != "idempotency_mismatch":
+                raise
+        else:
+            if not again or await self._repeats(entered, talk):
+                return entered
+            entered.follower.close()
+        return (await self._send(session, parts, None, source))[0]
 
     async def _demand_free(self, info: SessionInfo) -> None:
         """Check that a message to a session would be answered without anybody's help. Raises `Conflict`."""

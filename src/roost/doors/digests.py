@@ -67,7 +67,7 @@ def told_before(exchanges: Sequence[Exchange]) -> Text:
     lines = ["[Before this conversation came to Roost]"]
     for exchange in exchanges:
         said = " ".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in exchange.parts)
-        lines += [f"User: {said}", f"You: {exchange.answer}"]
+        lines += [f"User: {said}", *([f"You: {exchange.answer}"] if exchange.answer else [])]
     return Text("\n".join((*lines, "[The conversation goes on with what follows.]")) + "\n")
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from roost.doors.digests import Exchange, beginning
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
-from roost.log.content import UserPart
+from roost.log.content import Text, UserPart
 from roost.log.inputs import encode_input
 from roost.log.tail import Follower
 
@@ -28,7 +28,7 @@ class Talk(msgspec.Struct, kw_only=True):
     idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
     and the form of the answer. results: of calls that it ran; then there is no new message. previous: the turn that the
     request goes on from, by its session and inbox item, whatever was said later. details: what else its answer shows of
-    it; in the log before the message.
+    it; in the log before the message. told: stands before the message in a session that the request names.
     """
 
     agent: str
@@ -44,6 +44,7 @@ class Talk(msgspec.Struct, kw_only=True):
     results: tuple[ClientResultInput, ...] = ()
     previous: tuple[str, int] | None = None
     details: dict[str, Any] = {}
+    told: Text | None = None
 
     @property
     def owner(self) -> str:

@@ -65,7 +65,7 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
     start: int | None = None
     while before > 0:
         after = max(0, before - _PAGE)
-        for record in reversed(await _window(sessions, session, after, before)):
+        for record in reversed(await window(sessions, session, after, before)):
             if record.body.startswith(_FORKED):  # earlier inputs are another session's
                 return start
             if start is None:
@@ -80,7 +80,7 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
     return start
 
 
-async def _window(sessions: Sessions, session: str, after: int, before: int) -> list[Record]:
+async def window(sessions: Sessions, session: str, after: int, before: int) -> list[Record]:
     """Return the records after one position, up to and including another."""
     found: list[Record] = []
     while after < before and (page := await sessions.history(session, after=after, limit=before - after)):

@@ -99,7 +99,7 @@ class ResponseLog:
     async def _begun(self, place: Place, agent: str, start: int) -> Found:
         received: ev.InputReceived | None = None
         begun, details = 0, dict[str, Any]()
-        async for record in self._records(place.session, start):
+        async for record in self.records(place.session, start):
             if received is not None and record.body.startswith(_COMPLETED):
                 break
             if not record.body.startswith(_READ):
@@ -109,7 +109,7 @@ class ResponseLog:
                 received = event
                 if not place.step:
                     details = await self._details(place.session, event, record.seq)
-                    return Found(place, agent, start, event.at, self._said(event), details)
+                    return Found(place, agent, start, event.at, self.said(event), details)
             elif received is not None and isinstance(event, ev.ModelCompleted):
                 begun = begun or (record.seq if event.step == place.step else 0)
             elif begun and isinstance(event, ev.Emitted) and event.name == f"{self._name}.request":
@@ -118,9 +118,10 @@ class ResponseLog:
             raise unknown(place.id)
         return Found(place, agent, begun, received.at, (), details)
 
-    def _said(self, event: ev.InputReceived) -> Sequence[UserPart]:
-        said = said_in(event, self._name)
-        return event.parts if said is None else said.parts
+    def said(self, event: ev.InputReceived) -> Sequence[UserPart]:
+        """Return what the user said, without what the door told the agent before it."""
+        found = (said_in(event, name) for name in self._logs)
+        return next((said.parts for said in found if said is not None), event.parts)
 
     async def _details(self, session: str, event: ev.InputReceived, seq: int) -> dict[str, Any]:
         for name, log in self._logs.items():
@@ -134,7 +135,7 @@ class ResponseLog:
         if found.start is None:
             return End("queued")
         reader = TurnReader(self._sessions, place.session, place.item, resumed=place.step > 0, separator="")
-        async for record in self._records(place.session, found.start):
+        async for record in self.records(place.session, found.start):
             end = write(writer, place, await reader.read([Frame(record.seq, record.body)]))
             if end is not None:
                 return end
@@ -143,7 +144,7 @@ class ResponseLog:
     async def outputs(self, found: Found) -> list[ev.ToolCompleted]:
         """Return the outcomes of the client's calls, behind which a response begins."""
         called, events = set[str](), list[ev.ToolCompleted]()
-        async for record in self._records(found.place.session, found.start or 0):
+        async for record in self.records(found.place.session, found.start or 0):
             event = record.event
             if isinstance(event, ClientCalled):
                 called.add(event.call)
@@ -156,11 +157,12 @@ class ResponseLog:
     async def alone(self, place: Place) -> bool:
         """Whether the message of a response is all that its session was ever told."""
         pending = [item.id for item in await self._api.runtime.node.store.inboxes.pending(place.session)]
-        events = [one.event async for one in self._records(place.session, 0) if one.body.startswith(_RECEIVED)]
+        events = [one.event async for one in self.records(place.session) if one.body.startswith(_RECEIVED)]
         items = [*(event.input for event in events if isinstance(event, ev.InputReceived)), *pending]
         return items == [place.item] and not place.session.startswith("conv_")
 
-    async def _records(self, session: str, after: int) -> AsyncIterator[Record]:
+    async def records(self, session: str, after: int = 0) -> AsyncIterator[Record]:
+        """Yield the events of a session. Raises `NotFound`."""
         while page := await self._sessions.history(session, after=after, limit=_PAGE):
             for record in page:
                 yield record

@@ -13,7 +13,9 @@ from starlette.types import Receive, Scope
 
 from roost.doors.conversations import Conversations
 from roost.doors.models import agent_of, model_of
-from roost.doors.openai import responses_gateway
+from roost.doors.openai import conversation_log, responses_gateway
+from roost.doors.openai.conversation_log import name_of
+from roost.doors.openai.conversations_service import ConversationsService, check_metadata
 from roost.doors.openai.response_items import Item, dialogue, items_of
 from roost.doors.openai.response_log import Found, ResponseLog, place_of
 from roost.doors.openai.response_request import ResponseRequest
@@ -28,7 +30,7 @@ from roost.doors.openai.responses_agent import (
 from roost.doors.openai.shown_items import Page, input_items
 from roost.doors.talk import Talk
 from roost.doors.turn import Turn
-from roost.errors import Conflict, Invalid, NotFound
+from roost.errors import Conflict, Invalid
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput, OfferedTool
 from roost.ids import is_id
 from roost.models.tokens import estimate_request
@@ -55,9 +57,11 @@ class Responses:
         self._agents = api.runtime.agents
         self._conversations = conversations
         self._log = ResponseLog(name, api)
+        self._named = conversation_log.Conversations(name, api, self._log)
 
     def routes(self) -> Mapping[str, Methods]:
         return {
+            **ConversationsService(self._api, self._named).routes(),
             "/v1/responses": {"POST": self.create},
             "/v1/responses/input_tokens": {"POST": self.input_tokens},
             "/v1/responses/compact": {"POST": self.compact},
@@ -75,8 +79,9 @@ class Responses:
             talk = await asyncio.to_thread(self._talk, agent, request, scope)
         else:
             talk = self._talk(agent, request, scope)
-        if talk.session is not None and request.conversation_id is not None:
-            await self._demand_conversation(talk.session)
+        if (name := request.conversation_id) is not None:
+            session, told = await self._named.enter(name, agent)
+            talk = msgspec.structs.replace(talk, session=session, told=told)
         entered = await self._conversations.enter(talk)
         turn = Turn(self._api, self._conversations, entered, request.model)
         head = head_of(place_in(entered).id, request.model, request.shown(), request.tools, time.time())
@@ -92,6 +97,7 @@ class Responses:
             raise Invalid("prompt: no templates of prompts are kept here; send the text itself")
         if request.previous_response_id is not None and request.conversation is not None:
             raise Invalid("previous_response_id and conversation: give one of them, not both")
+        check_metadata(request.metadata)
         if isinstance(request.input, list) and len(request.input) > _ITEMS:
             raise Invalid(f"input: a request has at most {_ITEMS} items, not {len(request.input)}")
         return request, len(data)
@@ -127,12 +133,6 @@ class Responses:
             details=request.details(),
         )
 
-    async def _demand_conversation(self, name: str) -> None:
-        try:
-            await self._sessions.get(name)
-        except NotFound:
-            raise NotFound(f"there is no conversation {name[:200]!r} here", code="conversation_not_found") from None
-
     async def retrieve(self, scope: Scope, receive: Receive) -> ReplyCall:
         found = await self._log.find(place_of(scope["path_params"]["id"]))
         query = parse_qs(scope["query_string"].decode("latin-1"))
@@ -155,8 +155,8 @@ class Responses:
 
     def _writer(self, found: Found, *, streams: bool, after: int | None = None) -> ResponseWriter:
         details = {name: value for name, value in found.details.items() if name not in ("mark", "custom")}
-        if found.place.session.startswith("conv_"):
-            details["conversation"] = {"id": found.place.session}
+        if (name := name_of(found.place.session)) is not None:
+            details["conversation"] = {"id": name}
         head = head_of(found.place.id, found.agent, details, None, found.created)
         custom = frozenset(found.details.get("custom", ()))
         return ResponseWriter(head, streams=streams, after=after, custom=custom)
@@ -193,8 +193,8 @@ class Responses:
         if request.previous_response_id is not None:
             tokens += (await self._sessions.inspect(place_of(request.previous_response_id).session)).context_tokens
         elif request.conversation_id is not None:
-            await self._demand_conversation(request.conversation_id)
-            tokens += (await self._sessions.inspect(request.conversation_id)).context_tokens
+            info = (await self._named.sessions(request.conversation_id))[-1]
+            tokens += (await self._sessions.inspect(info.id)).context_tokens
         return json(200, {"object": "response.input_tokens", "input_tokens": tokens})
 
     async def compact(self, scope: Scope, receive: Receive) -> ReplyCall:
