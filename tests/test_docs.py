@@ -202,6 +202,19 @@ def test_the_examples_for_user_interfaces(tmp_path: Path, environment: dict[str,
         assert done.stdout == "You said: Hello", done.stderr
 
 
+@pytest.mark.usefixtures("daemon")
+def test_the_examples_for_other_agents(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = "docs/guides/a2a.md"
+    (program,), (commands,) = blocks("python", page), blocks("sh", page)
+    commands = commands.replace("7667", environment["ROOST_PORT"])
+    done = subprocess.run(["sh", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
+    assert '"protocolBinding":"JSONRPC"' in done.stdout, done.stderr
+    assert '"parts":[{"text":"You said: Hello"}]' in done.stdout
+    code = [sys.executable, "-c", program]
+    done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "You said: Hello\n", done.stderr
+
+
 def test_the_commands(tmp_path: Path, environment: dict[str, str]) -> None:
     """Each line of "Use" but those that wait for a person at a terminal."""
     (example,) = [block for block in blocks("sh") if "roost chat" in block]

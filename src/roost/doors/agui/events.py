@@ -8,21 +8,11 @@ from typing import Any, Literal
 import msgspec
 
 from roost.doors.agui.run_input import RESULT
+from roost.doors.approvals import SCHEMA
 from roost.log import events as ev
 from roost.log.content import ResultPart, Text, ToolCall, Usage
 
 VERSION = "1.0"
-ANSWER = {
-    "type": "object",
-    "properties": {
-        "approved": {"type": "boolean"},
-        "note": {"type": "string", "description": "told to the agent"},
-        "arguments": {"type": "object", "description": "run the call with these arguments instead"},
-        "always": {"type": "array", "items": {"type": "string"}, "description": "allow these prefixes from now on"},
-    },
-    "required": ["approved"],
-}
-"""The JSON Schema of the answer to an approval."""
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -93,7 +83,7 @@ def interrupt(id: str, asked: ev.ApprovalRequested) -> dict[str, Any]:
         "reason": "tool_approval",
         "message": f"{asked.name} {asked.arguments}: {asked.reason}",
         "toolCallId": id,
-        "responseSchema": ANSWER,
+        "responseSchema": SCHEMA,
         "metadata": {"roost": details},
     }
 

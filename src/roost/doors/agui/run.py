@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, cast
 from starlette.types import Receive, Scope, Send
 
 from roost.doors.agui.events import VERSION, Words, event, interrupt, usage_of
-from roost.doors.agui.open_calls import OpenCalls, matters
 from roost.doors.agui.run_input import News, RunInput
 from roost.doors.digests import call_id
 from roost.doors.failures import of_turn
+from roost.doors.open_calls import OpenCalls, matters
 from roost.doors.talk import Entered
 from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
 from roost.kernel.turn_watch import Halted

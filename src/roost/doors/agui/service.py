@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
-from typing import Any, cast
 
 import msgspec
 from starlette.types import Receive, Scope
 
-from roost.doors.agui.open_calls import OpenCalls, open_calls
+from roost.doors import approvals
 from roost.doors.agui.run import Run, RunStream
 from roost.doors.agui.run_input import News, ResumeEntry, RunInput, news, offered
 from roost.doors.conversations import Conversations
 from roost.doors.digests import Exchange
+from roost.doors.open_calls import OpenCalls, open_calls
 from roost.doors.talk import Entered, Talk
-from roost.errors import Conflict, Invalid
+from roost.doors.threads import session_of
+from roost.errors import Invalid
 from roost.features.client_tools.events import ClientOfferInput
-from roost.ids import is_id
-from roost.log.session_info import Decision
 from roost.runtime import Runtime
 from roost.server.app_state import Api
 from roost.server.door import Methods
@@ -94,64 +92,18 @@ class Service:
         return Run(given, new, entered, calls, True, answered)
 
 
-def session_of(thread: str) -> str:
-    """Return the session of a thread: the one of its name, if sessions can have that name."""
-    return thread if is_id(thread) else f"thread_{hashlib.blake2b(thread.encode(), digest_size=12).hexdigest()}"
-
-
 async def _answer(runtime: Runtime, session: str, run: str, entries: list[ResumeEntry]) -> tuple[Entered, OpenCalls]:
-    """Answer the calls that wait for a person, and return where the turn goes on. A call that was answered meanwhile,
-    by this run sent before or by somebody else, keeps that answer. Raises `Invalid`."""
-    answers = {entry.interrupt_id: _decision(entry) for entry in entries}
+    """Answer the calls that wait for a person, and return where the turn goes on. Raises `Invalid`."""
+    answers = {one.interrupt_id: _decision(one) for one in entries}
     places = {tuple(id.split("/", 2)[:2]) for id in answers}
-    _, item = next(iter(places))[0], next(iter(places))[-1]
+    item = next(iter(places))[-1]
     wrong = any(id.count("/") < 2 or not id.startswith(f"{session}/") for id in answers)
     if wrong or len(places) != 1 or not (item.isascii() and item.isdigit() and len(item) < 19):
         raise Invalid("resume: these interrupts are not of one run of this thread")
-    sessions, follower = runtime.sessions, runtime.sessions.listen(session)
-    try:
-        calls, decided = await open_calls(sessions, session, int(item))
-        given = {id.split("/", 2)[2]: answer for id, answer in answers.items()}
-        if unknown := [call for call in given if call not in calls.asked and call not in decided]:
-            raise Invalid(f"resume: no call {', '.join(unknown)} waits for an answer in this thread")
-        before = [decided[call] for call in given if call not in calls.asked]
-        head = (await sessions.get(session)).head
-        follower.after = min([head, *before])
-        follower.behind = follower.after < head
-        for call, (decision, more) in given.items():
-            if call in calls.asked:
-                try:
-                    await runtime.approvals.answer(session, call, decision, source=f"agui:{run}", **more)
-                except Conflict as error:
-                    if error.code != "not_waiting":
-                        raise
-        if before:
-            calls, _ = await open_calls(sessions, session, int(item), follower.after)
-        for call in given:
-            calls.answered(call)
-        return Entered(session, int(item), follower, None), calls
-    except BaseException:
-        follower.close()
-        raise
+    calls = {id.split("/", 2)[2]: answer for id, answer in answers.items()}
+    follower, still = await approvals.answer(runtime, session, int(item), calls, f"agui:{run}")
+    return Entered(session, int(item), follower, None), still
 
 
-def _decision(entry: ResumeEntry) -> tuple[Decision, dict[str, Any]]:
-    """Return the decision in the answer to an interrupt, and what else `approvals.answer` takes. Raises `Invalid`."""
-    payload = entry.payload
-    if entry.status == "cancelled" or payload is False:
-        return "reject", {}
-    if payload is True:
-        return "approve", {}
-    wrong = Invalid('resume: the payload of an approval is {"approved": true or false}, as its responseSchema says')
-    if not isinstance(payload, dict):
-        raise wrong
-    answer = cast("dict[str, Any]", payload)
-    note, arguments, always = answer.get("note"), answer.get("arguments"), answer.get("always", [])
-    fine = isinstance(answer.get("approved"), bool) and isinstance(note, str | None)
-    if not fine or not isinstance(arguments, dict | None) or not isinstance(always, list):
-        raise wrong
-    if not answer["approved"]:
-        return "reject", {"note": note}
-    if arguments is not None:
-        return "modify", {"note": note, "arguments": arguments}
-    return "approve", {"note": note, "always": [str(one) for one in cast("list[Any]", always)]}
+def _decision(entry: ResumeEntry) -> approvals.Answer:
+    return approvals.Answer("reject") if entry.status == "cancelled" else approvals.answer_of(entry.payload)

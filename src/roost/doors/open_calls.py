@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from roost.features.client_tools.events import ClientCalled
 from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import find_turn
@@ -21,6 +23,13 @@ _READ = (
 def matters(body: bytes) -> bool:
     """Whether an event changes which calls are open."""
     return body.startswith(_READ)
+
+
+class Decided(NamedTuple):
+    """The newest decision on a call: the position before it, and who made it."""
+
+    before: int
+    source: str | None
 
 
 class OpenCalls:
@@ -62,10 +71,10 @@ class OpenCalls:
 
 async def open_calls(
     sessions: Sessions, session: str, item: int, end: int | None = None
-) -> tuple[OpenCalls, dict[str, int]]:
+) -> tuple[OpenCalls, dict[str, Decided]]:
     """Return the open calls of the turn that took `item` in, as they are at position `end` (default: now), and by call
-    the position before its approval was last decided. Empty when no turn has taken it in."""
-    calls, decided = OpenCalls(), dict[str, int]()
+    how its approval was last decided. Empty when no turn has taken it in."""
+    calls, decided = OpenCalls(), dict[str, Decided]()
     after = await find_turn(sessions, session, item)
     while after is not None and (page := await sessions.history(session, after=after, limit=_PAGE)):
         for record in page:
@@ -75,7 +84,7 @@ async def open_calls(
                 event = record.event
                 calls.follow(event)
                 if isinstance(event, ev.ApprovalResolved):
-                    decided[event.call] = record.seq - 1
+                    decided[event.call] = Decided(record.seq - 1, event.source)
             elif record.body.startswith(b'{"type":"turn.completed"'):
                 return calls, decided
         after = page[-1].seq

@@ -1,0 +1,415 @@
+"""Answer A2A's operations, by JSON-RPC (`POST /a2a/AGENT`) and by HTTP+JSON (`/a2a/AGENT/message:send` and so on)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive, Scope
+
+from roost.agent.definition import Agent
+from roost.doors import approvals
+from roost.doors.a2a.errors import refusal, rpc_error
+from roost.doors.a2a.shapes import GetTask, ListTasks, Message, SendMessage, status, user_parts
+from roost.doors.a2a.tasks import Task, TaskId, no_task, read_task, task_id
+from roost.doors.a2a.updates import TaskStream, Work
+from roost.doors.conversations import Conversations
+from roost.doors.open_calls import OpenCalls, open_calls
+from roost.doors.talk import Talk
+from roost.doors.threads import session_of
+from roost.doors.whole_reply import WholeReply
+from roost.errors import Conflict, Invalid, NotFound, RoostError
+from roost.features.client_tools.events import ClientOfferInput
+from roost.kernel.turn_watch import find_turn
+from roost.log import events as ev
+from roost.log.protocols import SessionQuery
+from roost.server.app_state import Api
+from roost.server.door import Handler, Methods
+from roost.server.problems import Problem, problem_of
+from roost.server.request_body import header, read_body
+from roost.server.responses import Reply, ReplyCall, json
+from roost.server.sessions import check_room
+from roost.version import version
+
+BODY_BYTES = 16 * 1024 * 1024
+"""Most bytes of a request."""
+_MESSAGE_ID = 256
+_PAGE, _PAGES = 50, 100
+"""Tasks of a page: unless asked, and at most."""
+_SEEN = 1000
+_MEDIA = "application/a2a+json"
+_YES = {"yes", "y", "ok", "okay", "approve", "approved", "allow"}
+_NO = {"no", "n", "deny", "denied", "reject", "rejected"}
+_RECEIVED = b'{"type":"input.received"'
+T = TypeVar("T")
+Wrap = Callable[[str, Any], Any]
+
+
+class _Ask(NamedTuple):
+    """A request: the agent that is asked, and how the binding wraps an answer."""
+
+    agent: Agent
+    wrap: Wrap
+
+
+class Service:
+    def __init__(self, name: str, api: Api) -> None:
+        self._name, self._api, self._sessions = name, api, api.sessions
+        self._agents = api.runtime.agents
+        self._conversations = Conversations(name, api.runtime, self._agents.get)
+        self._methods: dict[str, Callable[[_Ask, Any], Awaitable[Any]]] = {
+            "SendMessage": self._send,
+            "SendStreamingMessage": self._stream,
+            "GetTask": self._get,
+            "ListTasks": self._list,
+            "CancelTask": self._cancel,
+            "SubscribeToTask": self._subscribe,
+        }
+
+    def routes(self) -> Mapping[str, Methods]:
+        root = "/a2a/{agent}"
+        return {
+            "/a2a": {"GET": self.agents},
+            root: {"POST": self.rpc},
+            f"{root}/.well-known/agent-card.json": {"GET": self.card},
+            f"{root}/message:send": {"POST": self._rest("SendMessage")},
+            f"{root}/message:stream": {"POST": self._rest("SendStreamingMessage")},
+            f"{root}/tasks": {"GET": self._rest("ListTasks")},
+            f"{root}/tasks/{{task}}": {"GET": self._task, "POST": self._task},
+            f"{root}/tasks/{{task}}/pushNotificationConfigs": {"GET": _no_push, "POST": _no_push},
+            f"{root}/tasks/{{task}}/pushNotificationConfigs/{{config}}": {"GET": _no_push, "DELETE": _no_push},
+            f"{root}/extendedAgentCard": {"GET": _no_card},
+        }
+
+    async def agents(self, scope: Scope, receive: Receive) -> ReplyCall:
+        return json(200, {"agents": [_card(agent, scope) for agent in self._agents.all()]})
+
+    async def card(self, scope: Scope, receive: Receive) -> ReplyCall:
+        return json(200, _card(self._agent(scope), scope), headers=[(b"cache-control", b"max-age=60")])
+
+    def _agent(self, scope: Scope) -> Agent:
+        name = scope["path_params"]["agent"]
+        if (agent := self._agents.find(name)) is None:
+            raise NotFound(f"there is no agent {name[:200]!r}; GET /a2a lists them", code="unknown_agent")
+        return agent
+
+    async def rpc(self, scope: Scope, receive: Receive) -> ReplyCall:
+        """Answer a call of JSON-RPC. Its errors, too, have the status 200."""
+        agent, id = self._agent(scope), None
+
+        def wrap(kind: str, value: Any) -> Any:
+            return {"jsonrpc": "2.0", "id": id, kind: value}
+
+        def refused(problem: Problem) -> Reply:
+            return json(200, wrap("error", rpc_error(problem)))
+
+        data = await read_body(scope, receive, limit=BODY_BYTES)
+        try:
+            call = _decoded(data)
+            found = call.get("id")
+            id = found if isinstance(found, str | int) else None
+            method = call.get("method")
+            if call.get("jsonrpc") != "2.0" or not isinstance(method, str):
+                raise Invalid("a request of JSON-RPC 2.0 has `jsonrpc`, `method` and `id`", code="invalid_rpc")
+            _check_version(scope)
+            if method.endswith(("PushNotificationConfig", "PushNotificationConfigs")):
+                await _no_push(scope, receive)
+            if method == "GetExtendedAgentCard":
+                await _no_card(scope, receive)
+            if method not in self._methods:
+                raise NotFound(f"there is no method {method[:100]!r} in A2A 1.0", code="method_not_found")
+            made = await self._methods[method](_Ask(agent, wrap), call.get("params") or {})
+        except RoostError as error:
+            return refused(problem_of(error, f"POST {scope['path']}"))
+        return self._reply(made, wrap, refused, "application/json")
+
+    def _rest(self, method: str) -> Handler:
+        async def handler(scope: Scope, receive: Receive) -> ReplyCall:
+            return await self._answer(method, scope, await self._params(scope, receive))
+
+        return handler
+
+    async def _task(self, scope: Scope, receive: Receive) -> ReplyCall:
+        """Answer at `/tasks/ID`, `/tasks/ID:cancel` and `/tasks/ID:subscribe`."""
+        name, params = scope["path_params"]["task"], await self._params(scope, receive)
+        for verb, method in ((":cancel", "CancelTask"), (":subscribe", "SubscribeToTask")):
+            if name.endswith(verb):
+                if verb == ":cancel" and scope["method"] != "POST":
+                    break
+                return await self._answer(method, scope, {**params, "id": name.removesuffix(verb)})
+        if scope["method"] != "GET":
+            raise no_task(name)
+        return await self._answer("GetTask", scope, {**params, "id": name})
+
+    async def _params(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        if scope["method"] == "GET":
+            return dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        data = await read_body(scope, receive, limit=BODY_BYTES)
+        return _decoded(data) if data else {}
+
+    async def _answer(self, method: str, scope: Scope, params: dict[str, Any]) -> ReplyCall:
+        def wrap(kind: str, value: Any) -> Any:
+            return value if kind == "result" else {"error": value}
+
+        agent = self._agent(scope)
+        _check_version(scope)
+        made = await self._methods[method](_Ask(agent, wrap), params)
+        return self._reply(made, wrap, lambda problem: refusal(problem, []), _MEDIA)
+
+    def _reply(self, made: Any, wrap: Wrap, refused: Callable[[Problem], Reply], media: str) -> ReplyCall:
+        if isinstance(made, TaskStream):
+            return made
+        if not isinstance(made, Work):
+            return json(200, wrap("result", made))
+
+        async def work() -> Reply:
+            async for _ in made.pieces(deltas=False):
+                pass
+            return json(200, wrap("result", {"task": (await made.task()).shape()}))
+
+        return WholeReply(self._api, work, refused, lambda sent: made.close())
+
+    async def _send(self, ask: _Ask, params: Any) -> Any:
+        given = _convert(params, SendMessage)
+        work = await self._enter(ask.agent, given)
+        if not given.configuration.return_immediately:
+            return work
+        try:
+            return {"task": (await work.task()).shape(history=given.configuration.history_length)}
+        finally:
+            work.close()
+
+    async def _stream(self, ask: _Ask, params: Any) -> TaskStream:
+        return await self._told(await self._enter(ask.agent, _convert(params, SendMessage)), ask)
+
+    async def _told(self, work: Work, ask: _Ask) -> TaskStream:
+        try:
+            return TaskStream(work, await work.task(), ask.wrap)
+        except BaseException:
+            work.close()
+            raise
+
+    async def _get(self, ask: _Ask, params: Any) -> dict[str, Any]:
+        given = _convert(params, GetTask)
+        return (await self._known(ask.agent, given.id)).shape(history=given.history_length)
+
+    async def _cancel(self, ask: _Ask, params: Any) -> dict[str, Any]:
+        task = await self._known(ask.agent, _convert(params, GetTask).id)
+        if task.ended:
+            raise Conflict(f"task {str(task.id)!r} has ended: {task.state.lower()}", code="task_not_cancelable")
+        if task.begun:
+            await self._sessions.control(task.id.session, "cancel")
+        else:
+            raise Conflict(f"task {str(task.id)!r} waits behind another one", code="task_not_cancelable")
+        now = await read_task(self._sessions, task.id, task.context)
+        if not now.ended:  # the order is accepted, and takes effect
+            return {**now.shape(), "status": status("CANCELED", now.at)}
+        return now.shape()
+
+    async def _subscribe(self, ask: _Ask, params: Any) -> TaskStream:
+        task = await self._known(ask.agent, _convert(params, GetTask).id)
+        if task.ended:
+            raise Conflict(f"task {str(task.id)!r} has ended: get it", code="unsupported_operation")
+        follower = self._sessions.listen(task.id.session)
+        begun = await find_turn(self._sessions, task.id.session, task.id.item)
+        follower.after = begun if begun is not None else (await self._sessions.get(task.id.session)).head
+        follower.behind = True
+        work = Work(self._api, task.id, task.context, follower, OpenCalls(), resumed=False)
+        return await self._told(work, ask)
+
+    async def _known(self, agent: Agent, id: str) -> Task:
+        """Return a task of this agent that came through this door. Raises `NotFound`."""
+        name = task_id(id)
+        task = await read_task(self._sessions, name, await self._context(name.session))
+        info = await self._sessions.get(name.session)
+        if info.agent != agent.name or (task.begun and not task.source.startswith(self._name)):
+            raise no_task(id)
+        return task
+
+    async def _context(self, session: str) -> str:
+        """Return the context that a session stands for, as its client called it."""
+        try:
+            return (await self._sessions.get(session)).labels.get(f"{self._name}.context", session)
+        except NotFound:
+            raise no_task(session) from None
+
+    async def _enter(self, agent: Agent, given: SendMessage) -> Work:
+        """Put the message into the inbox of its context, once, or answer what its task waits for."""
+        message = given.message
+        if not 0 < len(message.message_id) <= _MESSAGE_ID:
+            raise Invalid(f"message.messageId: between 1 and {_MESSAGE_ID} characters name it")
+        if given.configuration.task_push_notification_config is not None:
+            raise Conflict("push notifications are not sent here: subscribe to the task", code="no_push")
+        check_room(self._api)
+        parts = user_parts(message)
+        if message.task_id:
+            return await self._go_on(agent, message)
+        context = message.context_id or _context_of(agent.name, message)
+        session = session_of(context)
+        await self._make(agent, session, context)
+        talk = Talk(
+            agent=agent.name,
+            user="",
+            before=[],
+            parts=parts,
+            instructions=None,
+            session=session,
+            key=message.message_id,
+            offer=ClientOfferInput(),
+        )
+        entered = await self._conversations.enter(talk)
+        id = TaskId(session, entered.item)
+        return Work(self._api, id, context, entered.follower, OpenCalls(), resumed=False)
+
+    async def _make(self, agent: Agent, session: str, context: str) -> None:
+        labels = {self._name: agent.name, f"{self._name}.context": context}
+        try:
+            await self._sessions.get(session)
+        except NotFound:
+            await self._sessions.create(agent, id=session, key=f"{self._name}:{session}", labels=labels)
+
+    async def _go_on(self, agent: Agent, message: Message) -> Work:
+        """Answer the approvals that a task waits for. A repeated answer follows the task."""
+        task = await self._known(agent, message.task_id or "")
+        if message.context_id and session_of(message.context_id) != task.id.session:
+            raise Invalid(f"message.contextId: the task {str(task.id)!r} is of another context")
+        calls, decided = await open_calls(self._sessions, task.id.session, task.id.item)
+        source = f"{self._name}:{message.message_id}"
+        asked = [call for call, one in decided.items() if one.source == source] or list(calls.asked)
+        if not asked:
+            why = "has ended: send a message to its context, without a task" if task.ended else "waits for nothing"
+            raise Conflict(f"task {str(task.id)!r} {why}", code="unsupported_operation")
+        answers = dict.fromkeys(asked, _approval(message))
+        follower, still = await approvals.answer(self._api.runtime, task.id.session, task.id.item, answers, source)
+        return Work(self._api, task.id, task.context, follower, still, resumed=True)
+
+    async def _list(self, ask: _Ask, params: Any) -> dict[str, Any]:
+        """List tasks, those of the newest contexts first."""
+        given = _convert(params, ListTasks)
+        size = _PAGE if given.page_size is None else given.page_size
+        if not 1 <= size <= _PAGES:
+            raise Invalid(f"pageSize: between 1 and {_PAGES}")
+        found: list[dict[str, Any]] = []
+        start, number = _page_token(given.page_token)
+        sessions = [session_of(given.context_id)] if given.context_id else await self._contexts(ask.agent, start)
+        token = ""
+        for session in sessions:
+            context = await self._context(session) if not given.context_id else given.context_id
+            ids = await self._tasks(ask.agent, session)
+            for at, id in enumerate(ids):
+                if session == start and at < number:
+                    continue
+                if len(found) == size:
+                    token = f"{at}.{session}"
+                    break
+                task = await read_task(self._sessions, id, context)
+                if given.status in (None, f"TASK_STATE_{task.state}"):
+                    found.append(task.shape(artifacts=bool(given.include_artifacts), history=given.history_length))
+            if token:
+                break
+        return {"tasks": found, "nextPageToken": token, "pageSize": size, "totalSize": len(found)}
+
+    async def _contexts(self, agent: Agent, start: str | None) -> list[str]:
+        """Return the sessions of an agent's contexts, newest first, from `start` on."""
+        query = SessionQuery(agent=agent.name, label=(self._name, agent.name), limit=_SEEN)
+        names = [info.id for info in await self._sessions.find(query)]
+        return names[names.index(start) :] if start in names else names
+
+    async def _tasks(self, agent: Agent, session: str) -> list[TaskId]:
+        """Return the tasks of a context, newest first."""
+        ids: list[TaskId] = []
+        after = 0
+        try:
+            if (await self._sessions.get(session)).agent != agent.name:
+                return []
+            while page := await self._sessions.history(session, after=after, limit=_SEEN):
+                for record in page:
+                    if record.body.startswith(_RECEIVED):
+                        event = record.event
+                        if isinstance(event, ev.InputReceived) and (event.source or "").startswith(self._name):
+                            ids.append(TaskId(session, event.input))
+                after = page[-1].seq
+        except NotFound:
+            return []
+        return ids[::-1]
+
+
+async def _no_push(scope: Scope, receive: Receive) -> ReplyCall:
+    raise Conflict("push notifications are not sent here: subscribe to the task", code="no_push")
+
+
+async def _no_card(scope: Scope, receive: Receive) -> ReplyCall:
+    raise Conflict("there is one card for all, at /.well-known/agent-card.json", code="no_extended_card")
+
+
+def _card(agent: Agent, scope: Scope) -> dict[str, Any]:
+    """Return the card of an agent, with the address by which the client came."""
+    host = header(scope, b"host") or "localhost"
+    url = f"{scope['scheme']}://{host}/a2a/{agent.name}"
+    what = agent.description or f"The agent {agent.name}."
+    skill = {"id": agent.name, "name": agent.name, "description": what, "tags": ["roost"]}
+    bindings = ("JSONRPC", "HTTP+JSON")
+    return {
+        "name": agent.name,
+        "description": what,
+        "version": version(),
+        "supportedInterfaces": [{"url": url, "protocolBinding": one, "protocolVersion": "1.0"} for one in bindings],
+        "capabilities": {"streaming": True, "pushNotifications": False, "extendedAgentCard": False},
+        "securitySchemes": {"token": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}},
+        "securityRequirements": [{"schemes": {"token": {"list": []}}}],
+        "defaultInputModes": ["text/plain", "application/json", "image/*", "audio/*", "application/pdf"],
+        "defaultOutputModes": ["text/plain"],
+        "skills": [skill],
+    }
+
+
+def _check_version(scope: Scope) -> None:
+    asked = header(scope, b"a2a-version") or "1.0"
+    if asked.partition(".")[0] != "1":
+        raise Conflict(f"A2A {asked[:20]!r} is not spoken here; 1.0 is", code="version_not_supported")
+
+
+def _context_of(agent: str, message: Message) -> str:
+    """Return the name of a context that begins with this message: the same when the message is sent again."""
+    said = msgspec.json.encode((agent, message.message_id, message.parts))
+    return f"a2a_{hashlib.blake2b(said, digest_size=12).hexdigest()}"
+
+
+def _approval(message: Message) -> approvals.Answer:
+    """Return the answer to an approval that a message gives, in data or in a word. Raises `Invalid`."""
+    for part in message.parts:
+        if part.data is not msgspec.UNSET:
+            return approvals.answer_of(part.data)
+    word = " ".join(part.text or "" for part in message.parts).strip().lower().rstrip(".!")
+    if word in _YES | _NO:
+        return approvals.answer_of(word in _YES)
+    raise Invalid('message.parts: the task waits for an approval: answer yes, no, or data {"approved": true or false}')
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"the body is not JSON: {error}", code="invalid_json") from None
+    if not isinstance(found, dict):
+        raise Invalid("the body is a JSON object", code="invalid_rpc")
+    return cast("dict[str, Any]", found)
+
+
+def _convert(params: Any, shape: type[T]) -> T:
+    try:
+        return msgspec.convert(params, shape, strict=False)  # numbers of a query are text
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error)) from None
+
+
+def _page_token(token: str | None) -> tuple[str | None, int]:
+    number, _, session = (token or "").partition(".")
+    if not token:
+        return None, 0
+    if not (number.isascii() and number.isdigit() and len(number) < 10 and session):
+        raise Invalid("pageToken: use the nextPageToken of the page before")
+    return session, int(number)
