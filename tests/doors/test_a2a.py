@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.doors.test_openai_killed import LONG, node
 from tests.server.conftest import look, strike
 
 from roost.agent.definition import Agent
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
+__all__ = ["node"]
 client_library = pytest.importorskip("a2a.client")
 httpx = pytest.importorskip("httpx")
 a2a_pb2 = pytest.importorskip("a2a.types.a2a_pb2")
@@ -217,3 +219,32 @@ def test_the_javascript_client(serve: Any, binding: str) -> None:
     assert "You said: hi" in json.dumps(told["task"]["artifacts"])
     assert told["again"]["id"] == told["task"]["id"]
     assert len(served.get("/sessions")["sessions"]) == 1
+
+
+async def test_a_task_goes_on_over_a_kill(node: Any) -> None:
+    url = f"http://127.0.0.1:{node.port}"
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {node.token}"}, timeout=60) as http:
+        config = client_library.ClientConfig(httpx_client=http, streaming=True)
+        client = await client_library.create_client(f"{url}/a2a/marker", client_config=config)
+        message = a2a_pb2.Message(message_id="m", role="ROLE_USER", parts=[a2a_pb2.Part(text="mark it")])
+        tasks: list[str] = []
+
+        async def listen() -> None:
+            heard = ""
+            async for update in client.send_message(a2a_pb2.SendMessageRequest(message=message)):
+                tasks.append(update.task.id)
+                heard += "".join(part.text for part in update.artifact_update.artifact.parts)
+                if len(heard) > 60 and node.process.returncode is None:
+                    node.kill()
+
+        with pytest.raises((a2a_errors.A2AError, client_library.A2AClientError, httpx.HTTPError)):
+            await listen()
+        node.up()
+        updates = [one async for one in client.subscribe(a2a_pb2.SubscribeToTaskRequest(id=tasks[0]))]
+        assert (last(updates), text_of(updates)) == ("COMPLETED", f"I mark.\n\n{LONG}")
+        again = await send(client, "mark it", message_id="m")
+        assert again[0].task.id == tasks[0]
+    assert node.marks.read_text() == "x"
+    (session,) = node.get("/sessions")["sessions"]
+    kinds = [one["event"]["type"] for one in node.get(f"/sessions/{session['id']}/events?limit=500")["events"]]
+    assert (kinds.count("input.received"), kinds.count("turn.completed")) == (1, 1)
