@@ -45,6 +45,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tools": "grep"}, "tools='grep': expected a list"),
     ({"tools": [3]}, "3 is no tool"),
     ({"tools": [no]}, "'no' is a plain function; put @tool"),
+    (
+        {"tools": [msgspec.structs.replace(double, name="grep")]},
+        r"test_definition.double has the name of the built-in tool 'grep'; give it another with @tool\(name=…\)",
+    ),
     ({"tools": [double, msgspec.structs.replace(double, timeout=5.0)]}, "two tools have the name 'double'"),
     ({"tools": ["gerp"]}, "unknown tool 'gerp'; did you mean 'grep'"),
     ({"hooks": [no]}, r"hooks: .* has no name, on, judge"),

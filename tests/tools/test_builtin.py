@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roost.tools.base import ToolContext
-from roost.tools.builtin import builtin_tools
+from roost.tools.builtin import builtin_tools, homes_of
 from roost.tools.run_tool import run_tool
 
 TOOLS = builtin_tools()
@@ -26,6 +26,11 @@ TOOLS = builtin_tools()
 async def call(ctx: ToolContext, name: str, **arguments: Any) -> tuple[str, str]:
     outcome, parts = await run_tool(TOOLS[name], ctx, json.dumps(arguments))
     return outcome, "".join(part.text for part in parts)  # pyright: ignore
+
+
+def test_a_features_tool_takes_no_name_of_another() -> None:
+    with pytest.raises(TypeError, match=r"the name 'grep': roost.tools.grep and roost.features.x.tools; rename one"):
+        homes_of({"grep": "roost.tools.grep"}, {"grep": "roost.features.x.tools"})
 
 
 @pytest.fixture

@@ -73,12 +73,22 @@ def test_a_wrong_option_raises_where_it_is_written(option: dict[str, Any], says:
 
         @tool(**option)
         def add(a: int, b: int) -> int:
+            """Add."""
             return a + b
 
 
 def test_a_name_without_its_option_says_how_to_give_it() -> None:
     with pytest.raises(ConfigError, match=r"write @tool\(name='wc'\)"):
         tool("wc")  # pyright: ignore
+
+
+@pytest.mark.parametrize("description", [None, " "])
+def test_a_tool_that_nothing_describes_is_refused(description: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"tool 'add' has no description.*: write a docstring, or description="):
+
+        @tool(description=description)
+        def add(a: int, b: int) -> int:
+            return a + b
 
 
 def _unannotated(context) -> None:
@@ -117,6 +127,7 @@ async def test_a_plain_function_that_returns_a_coroutine_says_to_await_it(ctx: T
 
     @tool
     def wc() -> Any:
+        """Wc."""
         return count()
 
     outcome, parts = await run_tool(wc, ctx, "{}")
@@ -146,6 +157,7 @@ async def test_nested_types_and_local_names(ctx: ToolContext) -> None:
 
     @tool
     async def move(to: Point, size: Size, path: list[Point]) -> str:
+        """Move."""
         return f"{to.x},{to.y} {size.width} {len(path)}"
 
     assert set(move.schema["$defs"]) == {"Point", "Size"}
@@ -157,6 +169,7 @@ async def test_nested_types_and_local_names(ctx: ToolContext) -> None:
 async def test_defaults_are_not_shared(ctx: ToolContext) -> None:
     @tool
     async def collect(item: str, into: list[str] = ["first"]) -> list[str]:  # noqa: B006
+        """Collect."""
         into.append(item)
         return into
 
@@ -167,6 +180,7 @@ async def test_defaults_are_not_shared(ctx: ToolContext) -> None:
 async def test_the_context_is_injected_wherever_it_stands(ctx: ToolContext) -> None:
     @tool
     def who(place: ToolContext, name: str) -> str:
+        """Who."""
         return f"{place.session} {name} {threading.current_thread() is threading.main_thread()}"
 
     assert list(who.schema["properties"]) == ["name"]
@@ -176,6 +190,7 @@ async def test_the_context_is_injected_wherever_it_stands(ctx: ToolContext) -> N
 async def test_arguments_are_made_fit_where_that_is_safe(ctx: ToolContext) -> None:
     @tool
     async def take(count: int, flag: bool, ratio: float) -> str:
+        """Take."""
         return f"{count!r} {flag!r} {ratio!r}"
 
     outcome, parts = await run_tool(take, ctx, '{"count": "3", "flag": "true", "ratio": 1}')
@@ -198,6 +213,7 @@ async def test_wrong_arguments_name_the_field_and_the_type(ctx: ToolContext, arg
 
     @tool(name="counter")
     async def function(count: Annotated[int, msgspec.Meta(le=10)], label: str = "") -> None:
+        """Function."""
         ran.append(count)
 
     outcome, parts = await run_tool(function, ctx, arguments)
@@ -250,6 +266,7 @@ def test_signatures_that_a_model_cannot_call() -> None:
 async def test_results(ctx: ToolContext, value: Any, expected: str) -> None:
     @tool
     async def give() -> Any:
+        """Give."""
         return value
 
     assert await run_tool(give, ctx, "{}") == ("ok", (Text(expected),))
@@ -258,6 +275,7 @@ async def test_results(ctx: ToolContext, value: Any, expected: str) -> None:
 async def test_results_with_an_image_and_an_error_flag(ctx: ToolContext) -> None:
     @tool
     def give() -> ToolResult:
+        """Give."""
         return ToolResult((Image("image/png", "AAAA"),), error=True)
 
     assert await run_tool(give, ctx, "") == ("error", (Image("image/png", "AAAA"),))

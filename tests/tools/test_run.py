@@ -24,6 +24,7 @@ from tests.yardstick import slowness
 
 @tool
 async def echo(text: str = "") -> str:
+    """Echo."""
     return text
 
 
@@ -60,6 +61,7 @@ async def test_empty_arguments_are_none(ctx: ToolContext) -> None:
 async def test_errors_for_the_model(ctx: ToolContext, caplog: pytest.LogCaptureFixture) -> None:
     @tool
     async def fail(kind: str) -> None:
+        """Fail."""
         raise {"tool": ToolError("use a smaller number"), "missing": NotFound("no such thing")}[kind]
 
     assert await run_tool(fail, ctx, '{"kind": "tool"}') == ("error", (Text("use a smaller number"),))
@@ -74,6 +76,7 @@ async def test_other_exceptions_are_data_and_logged(ctx: ToolContext, caplog: py
 
     @tool
     async def crash(kind: str) -> None:
+        """Crash."""
         match kind:
             case "value":
                 raise ValueError("bad \ud800 value")
@@ -84,14 +87,17 @@ async def test_other_exceptions_are_data_and_logged(ctx: ToolContext, caplog: py
 
     @tool
     def stop() -> None:
+        """Stop."""
         raise StopIteration
 
     @tool
     def leave() -> None:
+        """Leave."""
         sys.exit(3)
 
     @tool
     async def unserializable() -> object:
+        """Unserializable."""
         return object()
 
     for made, arguments, word in [
@@ -119,7 +125,7 @@ async def test_a_tool_that_breaks_its_own_contract(ctx: ToolContext) -> None:
         return ToolResult(("text",))  # pyright: ignore[reportArgumentType]
 
     for run in (nothing, odd):
-        made = Tool(name="foreign", description="", schema={}, run=run)
+        made = Tool(name="foreign", description="Foreign.", schema={}, run=run)
         outcome, parts = await run_tool(made, ctx, "{}")
         assert outcome == "error"
         assert "'foreign' failed" in _text(parts)
@@ -130,6 +136,7 @@ async def test_timeout(ctx: ToolContext) -> None:
 
     @tool(timeout=0.05)
     async def slow() -> None:
+        """Slow."""
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
@@ -138,6 +145,7 @@ async def test_timeout(ctx: ToolContext) -> None:
 
     @tool
     async def its_own() -> None:
+        """Its own."""
         raise TimeoutError("the server did not answer")
 
     outcome, parts = await run_tool(slow, ctx, "{}")
@@ -149,10 +157,12 @@ async def test_timeout(ctx: ToolContext) -> None:
 async def test_cancel_passes_and_a_false_cancel_does_not(ctx: ToolContext) -> None:
     @tool
     async def wait() -> None:
+        """Wait."""
         await asyncio.sleep(30)
 
     @tool
     async def awaits_cancelled() -> None:
+        """Awaits cancelled."""
         other = asyncio.ensure_future(asyncio.sleep(30))
         asyncio.get_running_loop().call_soon(other.cancel)
         await other
@@ -170,6 +180,7 @@ async def test_cancel_passes_and_a_false_cancel_does_not(ctx: ToolContext) -> No
 async def test_long_results_keep_head_and_tail(ctx: ToolContext) -> None:
     @tool
     async def flood() -> ToolResult:
+        """Flood."""
         return ToolResult((Text("A" * 300_000 + "Z"), Text("B" * 300_000), Text("ü" * 100_000)))
 
     outcome, parts = await run_tool(flood, ctx, "{}")
@@ -184,6 +195,7 @@ async def test_long_results_keep_head_and_tail(ctx: ToolContext) -> None:
 async def test_lone_surrogates_are_cleaned(ctx: ToolContext) -> None:
     @tool
     async def odd() -> str:
+        """Odd."""
         return "a\ud83d\ude00b\ud800c"
 
     assert await run_tool(odd, ctx, "{}") == ("ok", (Text("a😀b\ufffdc"),))

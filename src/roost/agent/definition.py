@@ -287,7 +287,15 @@ def _by_name(shown: str, tools: Sequence[Tool]) -> dict[str, Tool]:
         if found.setdefault(tool.name, tool) is not tool:
             what = f"two tools have the name {tool.name!r}; give one another with @tool(name=…)"
             raise WrongValue(shown, what, field="tools")
+        if tool.name in BUILTIN and builtin_tool(tool.name) is not tool:
+            what = f"{_place(tool)} has the name of the built-in tool {tool.name!r}; give it another with @tool(name=…)"
+            raise WrongValue(shown, what, field="tools")
     return found
+
+
+def _place(tool: Tool) -> str:
+    function = tool.function or tool.run
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _tool_name(shown: str, tool: object) -> str:

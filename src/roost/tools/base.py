@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, ClassVar, TypeVar, cast, get_args
 
 import msgspec
 
@@ -105,12 +105,19 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     delegates: bool = False
     """It delegates tasks to other agents (`roost.features.delegation.tools`): its call has the outcome of the task."""
 
+    undescribed: ClassVar[bool] = False
+    """Its description may be empty."""
     function: Callable[..., Any] | None = None
     """The function of a tool made by `@tool`; calling the tool calls it."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ConfigError(f"{self.name!r} cannot name a tool: use letters, digits, _ and - (at most 64)")
+        if not (self.undescribed or self.description.strip()):
+            raise ConfigError(
+                f"the tool {self.name!r} has no description, by which a model knows when to call it: write a docstring,"
+                " or description="
+            )
         for field, value, known in (
             ("replay", self.replay, get_args(Replay)),
             ("safety", self.safety, get_args(Safety)),

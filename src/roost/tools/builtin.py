@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from functools import cache
 
 from roost import registry
@@ -24,7 +25,18 @@ _MODULES = {
     "calculate": ("calculate",),
 }
 """Maps modules of `roost.tools` to the tools that they define."""
-_HOMES = {name: f"roost.tools.{module}" for module, names in _MODULES.items() for name in names} | registry.tools()
+
+
+def homes_of(core: Mapping[str, str], features: Mapping[str, str]) -> dict[str, str]:
+    """Join the modules of tools by name. Raises `TypeError` if a feature's tool has the name of another."""
+    for name in core.keys() & features.keys():
+        raise TypeError(f"two built-in tools have the name {name!r}: {core[name]} and {features[name]}; rename one")
+    return {**core, **features}
+
+
+_HOMES = homes_of(
+    {name: f"roost.tools.{module}" for module, names in _MODULES.items() for name in names}, registry.tools()
+)
 BUILTIN = tuple(_HOMES)
 """The names of the built-in tools, those of features last."""
 

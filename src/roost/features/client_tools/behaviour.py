@@ -19,7 +19,9 @@ from roost.tools.base import Tool, Toolbox, ToolContext, ToolResult
 
 
 class ClientTool(Tool, frozen=True, kw_only=True):
-    """A tool that the client runs."""
+    """A tool that the client runs. Its protocol may let it leave the description out."""
+
+    undescribed = True
 
 
 class _AgentTools:
