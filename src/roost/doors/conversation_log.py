@@ -12,7 +12,7 @@ from roost.kernel.turn_watch import window
 from roost.log import events as ev
 from roost.log.protocols import Record
 
-_PAGE = 1000
+_FEW, _PAGE = 50, 1000
 _RECEIVED = b'{"type":"input.received"'
 _LEFT = (b'{"type":"session.forked"', b'{"type":"session.imported"')
 _BACK = b'{"type":"session.rolled_back"'
@@ -82,9 +82,14 @@ class ConversationLog:
 
     async def newest(self, session: str) -> Message | None:
         """Return the newest message of the door, if it is among the last events. Raises `NotFound`."""
-        head = (await self._sessions.get(session)).head
-        page = await self._sessions.history(session, after=max(0, head - _PAGE), limit=_PAGE)
-        return next((found for record in reversed(page) if (found := self._message(record)) is not None), None)
+        end = head = (await self._sessions.get(session)).head
+        for size in (_FEW, _PAGE):
+            start = max(0, head - size)
+            page = await self._sessions.history(session, after=start, limit=max(1, end - start))
+            if found := next((one for record in reversed(page) if (one := self._message(record)) is not None), None):
+                return found
+            end = start
+        return None
 
     async def ended(self, session: str, item: int, after: int) -> TurnClose | None:
         """Return how the turn of a message ended; None if it has not. Raises `NotFound`."""

@@ -10,7 +10,7 @@ from roost.log import events as ev
 from roost.log.protocols import Record
 from roost.log.session_info import SessionState
 
-_PAGE = 500
+_FEW, _PAGE = 50, 500
 _RECEIVED = b'{"type":"input.received"'
 _STARTED = b'{"type":"turn.started"'
 _COMPLETED = b'{"type":"turn.completed"'
@@ -63,8 +63,10 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
     request comes soon."""
     before = (await sessions.get(session)).head
     start: int | None = None
+    size = _FEW
     while before > 0:
-        after = max(0, before - _PAGE)
+        after = max(0, before - size)
+        size = _PAGE
         for record in reversed(await window(sessions, session, after, before)):
             if record.body.startswith(_FORKED):  # earlier inputs are another session's
                 return start

@@ -178,7 +178,7 @@ class Service:
         if not given.configuration.return_immediately:
             return work
         try:
-            return {"task": (await work.task()).shape(history=given.configuration.history_length)}
+            return {"task": (work.fresh or await work.task()).shape(history=given.configuration.history_length)}
         finally:
             work.close()
 
@@ -187,7 +187,7 @@ class Service:
 
     async def _told(self, work: Work, ask: _Ask) -> TaskStream:
         try:
-            return TaskStream(work, await work.task(), ask.wrap)
+            return TaskStream(work, work.fresh or await work.task(), ask.wrap)
         except BaseException:
             work.close()
             raise
@@ -217,7 +217,7 @@ class Service:
         begun = await find_turn(self._sessions, task.id.session, task.id.item)
         follower.after = begun if begun is not None else (await self._sessions.get(task.id.session)).head
         follower.behind = True
-        work = Work(self._api, task.id, task.context, follower, OpenCalls(), resumed=False)
+        work = Work(self._api, task.id, task.context, follower, OpenCalls())
         return await self._told(work, ask)
 
     async def _known(self, agent: Agent, id: str) -> Task:
@@ -262,7 +262,7 @@ class Service:
         )
         entered = await self._conversations.enter(talk)
         id = TaskId(session, entered.item)
-        return Work(self._api, id, context, entered.follower, OpenCalls(), resumed=False)
+        return Work(self._api, id, context, entered.follower, OpenCalls(), parts)
 
     async def _make(self, agent: Agent, session: str, context: str) -> None:
         labels = {self._name: agent.name, f"{self._name}.context": context}

@@ -13,6 +13,7 @@ from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import find_turn
 from roost.log import events as ev
 from roost.log.content import UserPart
+from roost.log.session_info import TurnOutcome
 
 _PAGE = 1000
 _RECEIVED = b'{"type":"input.received"'
@@ -51,11 +52,11 @@ class Task(NamedTuple):
     state: State
     begun: bool
     parts: Sequence[UserPart]
-    source: str
-    answer: str
-    reason: str | None
-    calls: OpenCalls
-    at: float | None
+    source: str = ""
+    answer: str = ""
+    reason: str | None = None
+    calls: OpenCalls | None = None
+    at: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -84,7 +85,7 @@ class Task(NamedTuple):
     def note(self) -> dict[str, Any] | None:
         """Return the message that says what the task waits for, or why it failed."""
         if self.state == "INPUT_REQUIRED":
-            asked = list(self.calls.asked.values())
+            asked = list(self.calls.asked.values()) if self.calls is not None else []
             lines = [f"May I call {one.name} with {one.arguments}? ({one.reason})" for one in asked]
             data = [
                 {"call": one.call, "name": one.name, "arguments": one.arguments, "why": one.why, "dangers": one.dangers}
@@ -127,9 +128,9 @@ async def read_task(sessions: Sessions, id: TaskId, context: str) -> Task:
             elif record.body.startswith(_COMPLETED):
                 event = record.event
                 assert isinstance(event, ev.TurnCompleted)
-                state, reason = _ended(event, joined(texts)), event.reason
                 answer = joined(texts)
-                return Task(id, context, state, True, parts, source, answer, reason, OpenCalls(), event.at)
+                state = ended(event.outcome, answer)
+                return Task(id, context, state, True, parts, source, answer, event.reason, at=event.at)
         after = page[-1].seq
     if info.state in _HALTED:
         state, reason = "FAILED", f"the session is {info.state}"
@@ -138,8 +139,8 @@ async def read_task(sessions: Sessions, id: TaskId, context: str) -> Task:
     return Task(id, context, state, begun, parts, source, joined(texts), reason, calls, at)
 
 
-def _ended(event: ev.TurnCompleted, answer: str) -> State:
-    if event.outcome == "cancelled":
+def ended(outcome: TurnOutcome, answer: str) -> State:
+    """Return the state of a task whose turn has ended."""
+    if outcome == "cancelled":
         return "CANCELED"
-    answered = event.outcome == "answered" or (event.outcome == "limit" and answer)
-    return "COMPLETED" if answered else "FAILED"
+    return "COMPLETED" if outcome == "answered" or (outcome == "limit" and answer) else "FAILED"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -11,11 +11,12 @@ from starlette.types import Receive, Scope, Send
 
 from roost.doors.a2a.errors import rpc_error
 from roost.doors.a2a.shapes import artifact
-from roost.doors.a2a.tasks import Task, TaskId, read_task
+from roost.doors.a2a.tasks import Task, TaskId, ended, read_task
 from roost.doors.open_calls import OpenCalls, matters
 from roost.doors.turn_reader import CallsWait, Piece, TurnEnd, TurnReader
 from roost.kernel.turn_watch import Halted
 from roost.log import events as ev
+from roost.log.content import UserPart
 from roost.log.frames import Frame
 from roost.log.tail import Follower
 from roost.server.app_state import Api
@@ -33,13 +34,29 @@ _HEADERS: list[Header] = [
 
 class Work:
     """A task under way. follower: of what comes; closed by `close`. calls: the open calls there. resumed: not the
-    beginning of the turn."""
+    beginning of the turn. parts: of the message that begins it."""
 
     def __init__(
-        self, api: Api, id: TaskId, context: str, follower: Follower, calls: OpenCalls, *, resumed: bool
+        self,
+        api: Api,
+        id: TaskId,
+        context: str,
+        follower: Follower,
+        calls: OpenCalls,
+        parts: Sequence[UserPart] = (),
+        *,
+        resumed: bool = False,
     ) -> None:
         self.api, self.id, self.context = api, id, context
-        self._follower, self._calls, self._resumed = follower, calls, resumed
+        self._follower, self._calls, self._parts, self._resumed = follower, calls, parts, resumed
+        self._end: TurnEnd | None = None
+
+    @property
+    def fresh(self) -> Task | None:
+        """The task, if its message has just come and no turn can have taken it in before. Else None."""
+        if self._resumed or self._follower.behind:
+            return None
+        return Task(self.id, self.context, "SUBMITTED", False, self._parts)
 
     def close(self) -> None:
         self._follower.close()
@@ -53,21 +70,27 @@ class Work:
         async with contextlib.aclosing(cast("AsyncGenerator[list[Frame], None]", stream)) as batches:
             async for frames in batches:
                 texts: list[str] = []
-                for frame in frames:
-                    found = await reader.read([frame])
+                for frame in frames or (None,):
+                    found = await reader.read([] if frame is None else [frame])  # a silence is read, too
                     texts += [one.text for one in found if isinstance(one, Piece) and one.kind == "text"]
-                    if found and isinstance(found[-1], TurnEnd | Halted | CallsWait):
+                    rests = bool(found) and isinstance(found[-1], TurnEnd | Halted | CallsWait)
+                    if frame is not None and frame.seq is not None and matters(frame.body) and not rests:
+                        self._calls.follow(ev.decode_event(frame.body))
+                        rests = self._calls.wait
+                    if rests:
+                        self._end = found[-1] if found and isinstance(found[-1], TurnEnd) else None
                         yield "".join(texts)
                         return
-                    if frame.seq is not None and matters(frame.body):
-                        self._calls.follow(ev.decode_event(frame.body))
-                        if self._calls.wait:
-                            yield "".join(texts)
-                            return
                 yield "".join(texts)
 
     async def task(self) -> Task:
-        return await read_task(self.api.sessions, self.id, self.context)
+        """Return the task as it is now: without a look into the log, where its end was just read whole."""
+        end = self._end
+        if end is None or self._resumed:
+            return await read_task(self.api.sessions, self.id, self.context)
+        return Task(
+            self.id, self.context, ended(end.outcome, end.answer), True, self._parts, "", end.answer, end.reason
+        )
 
 
 class TaskStream(Stream):

@@ -71,13 +71,13 @@ class RunStream(Stream):
         async with contextlib.aclosing(cast("AsyncGenerator[list[Frame], None]", stream)) as batches:
             async for frames in batches:
                 pieces: list[bytes] = []
-                for frame in frames:
-                    found = await reader.read([frame])
+                for frame in frames or (None,):
+                    found = await reader.read([] if frame is None else [frame])  # a silence is read, too
                     pieces += [self._words.say(one.kind, one.step, one.text) for one in found if isinstance(one, Piece)]
                     if found and isinstance(last := found[-1], TurnEnd | Halted):
                         await self.give(send, b"".join((*pieces, self._words.close())))
                         return await self._end(send, last)
-                    pieces.append(self._note(frame))
+                    pieces.append(b"" if frame is None else self._note(frame))
                     if run.calls.wait or _hands_over(found):
                         await self.give(send, b"".join((*pieces, self._waits())))
                         return None
