@@ -48,6 +48,7 @@ _TIERS = {
     "tests/cli/test_refresh.py": "daemon",
     "tests/cli/test_store.py": "daemon",
     "tests/cli/test_travel.py": "daemon",
+    "tests/doors/test_mcp_conformance.py": "daemon",
     "tests/server/test_daemon.py": "daemon",
     "tests/server/test_nodes.py": "daemon",
     "tests/log/test_dbos.py": "postgres",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -180,6 +181,24 @@ def test_the_examples_for_openai_clients(tmp_path: Path, environment: dict[str, 
     done = subprocess.run(["sh", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
     assert '"id":"assistant"' in done.stdout, done.stderr
     assert '"content":"You said: Hello"' in done.stdout
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_examples_for_mcp_clients(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = "docs/guides/mcp.md"
+    (program,), (commands,), (settings,) = blocks("python", page), blocks("sh", page), blocks("json", page)
+    assert json.loads(settings)["mcpServers"]["roost"]["url"].endswith("/mcp")
+    code = [sys.executable, "-c", program]
+    done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    tools, *answers = done.stdout.splitlines()
+    assert {"ask_assistant", "session_wait", "memory_search"} <= {*tools.split()}, done.stderr
+    assert answers == ["You said: Hello", "You said: And again"]
+    commands = commands.replace("7667", environment["ROOST_PORT"])
+    done = subprocess.run(["sh", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
+    assert '"name":"ask_assistant"' in done.stdout, done.stderr
+    for tool in tools.split():
+        name = "ask_NAME" if tool.startswith("ask_") else tool
+        assert f"`{name}`" in Path(page).read_text(), f"{page} does not have {name}"
 
 
 @pytest.mark.usefixtures("daemon")

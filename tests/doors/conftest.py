@@ -7,9 +7,9 @@ from typing import Any
 
 import openai
 import pytest
-from tests.server.conftest import Served, serve, wait
+from tests.server.conftest import Served, serve, shared, wait
 
-__all__ = ["serve", "wait"]
+__all__ = ["serve", "shared", "wait"]
 
 
 @pytest.fixture

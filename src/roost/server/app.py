@@ -16,7 +16,7 @@ from roost.server.app_state import Api
 from roost.server.auth import Guard
 from roost.server.checkpoints import CheckpointService
 from roost.server.configuration import ConfigurationService
-from roost.server.door import Doors
+from roost.server.door import Door, Doors
 from roost.server.inputs import InputService
 from roost.server.models import ModelService
 from roost.server.node import NodeService
@@ -90,10 +90,15 @@ class Application:
 
 
 def build_app(
-    runtime: Runtime, *, token: str | None, loopback: bool = True, on_shutdown: Callable[[], None] = lambda: None
+    runtime: Runtime,
+    *,
+    token: str | None,
+    loopback: bool = True,
+    on_shutdown: Callable[[], None] = lambda: None,
+    doors: Sequence[Door] | None = None,
 ) -> tuple[ASGIApp, Api]:
     """Build the application of a started runtime, and its handle: `Api.stop()` ends the streams before a shutdown.
-    `token` None asks for none: use it only behind a proxy that does."""
+    `token` None asks for none: use it only behind a proxy that does. doors: instead of those of the registry."""
     api = Api(runtime, on_shutdown)
     public = table(api)
     by_path: dict[str, list[Endpoint]] = {}
@@ -103,4 +108,4 @@ def build_app(
     open_paths = [endpoint.path for endpoint in public if endpoint.operation.open]
     node = runtime.node.id
     guard = Guard(token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
-    return Application(guard, routes, Doors(api, guard)), api
+    return Application(guard, routes, Doors(api, guard, doors)), api

@@ -7,7 +7,7 @@ to inboxes, and keeps nothing that the log and the store do not have. The server
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from starlette.types import Receive, Scope
@@ -52,17 +52,18 @@ class Door(Protocol):
 
 
 class Doors:
-    """The doors of an application."""
+    """The doors of an application. doors: those of the registry by default, which are imported when first asked."""
 
-    def __init__(self, api: Api, guard: Guard) -> None:
+    def __init__(self, api: Api, guard: Guard, doors: Sequence[Door] | None = None) -> None:
         self._api = api
+        self._doors = doors
         self._guard = guard
         self._routes: dict[str, Routes[Methods]] = {}
 
     async def reply(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Answer a request at a path that Roost's own API does not have. Raises `RoostError` when no door speaks its
         protocol."""
-        for door in registry.doors():
+        for door in registry.doors() if self._doors is None else self._doors:
             if door.speaks(scope):
                 return await self._through(door, scope, receive)
         await self._guard.check(scope)

@@ -42,6 +42,7 @@ class Stream(ABC):
     daemon stops. A client that reads nothing for `patience` seconds is disconnected. refusal: makes the response for a
     problem before the first chunk; the head then waits for that chunk. Without it the head is sent at once."""
 
+    status = 200
     headers: Sequence[Header] = ()
     patience = 60.0
 
@@ -102,7 +103,7 @@ class Stream(ABC):
     async def _begin(self, send: Send) -> None:
         if not self._begun:
             self._begun = True
-            await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+            await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
 
     def _look(self) -> None:
         """Disconnect a client that has not read the present chunk for `patience` seconds. There is one timer per

@@ -1,0 +1,1 @@
+"""The door for clients of the Model Context Protocol (MCP)."""

@@ -1,0 +1,237 @@
+"""Answer the requests of MCP from what the door offers, in all revisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import msgspec
+
+from roost.doors.mcp.catalog import Offer, ResourceInfo, Tool, ToolFailed, ToolResult, text
+from roost.doors.mcp.exchange import LEVELS, Exchange, InputNeeded
+from roost.doors.mcp.wire import LEGACY, METHOD, MODERN, PARAMS, UNKNOWN_RESOURCE, Failure, Json, as_object
+from roost.errors import RoostError
+from roost.version import VERSION
+
+INSTRUCTIONS = (
+    "Roost runs AI agents. Each agent is a tool `ask_NAME`; give `session` to go on with a conversation. The other"
+    " tools list, start, read and cancel sessions, and search the agents' memory."
+)
+_SERVER = {"name": "roost", "title": "Roost", "version": VERSION}
+_PAGE = 200
+_WATCHED = 64
+"""Most resources that one client may watch."""
+_COMPLETIONS = 100
+_CACHED_MS = 0
+"""Milliseconds for which a client may keep a list: agents and sessions may change at any time."""
+
+
+class Dispatcher:
+    """Answers requests. offers: what the door offers, in the order in which they are asked."""
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        self._offers = offers
+
+    @cached_property
+    def _methods(self) -> dict[str, Callable[[Exchange], Awaitable[Json]]]:
+        return {
+            "tools/list": self._tools,
+            "tools/call": self._call,
+            "resources/list": self._resources,
+            "resources/templates/list": self._templates,
+            "resources/read": self._read,
+            "prompts/list": self._prompts,
+            "prompts/get": self._prompt,
+            "completion/complete": self._complete,
+        }
+
+    async def modern(self, exchange: Exchange) -> Json:
+        """Return the result of a request of the newest revision. Raises `Failure` and `RoostError`."""
+        if exchange.method == "server/discover":
+            result: Json = {"supportedVersions": [MODERN], "capabilities": self._capabilities(), **_cached()}
+            result["instructions"] = INSTRUCTIONS
+        else:
+            result = await self._result(exchange)
+            if exchange.method.endswith(("/list", "/read")):
+                result |= _cached()
+        meta: Json = {**result.get("_meta", {}), "io.modelcontextprotocol/serverInfo": _SERVER}
+        return {"resultType": "complete", **result, "_meta": meta}
+
+    async def legacy(self, exchange: Exchange) -> Json:
+        """Return the result of a request of an older revision. Raises `Failure` and `RoostError`."""
+        if exchange.method == "ping":
+            return {}
+        return await self._result(exchange)
+
+    def initialized(self, params: Json) -> Json:
+        """Return the result of `initialize`: the client's revision, or the newest that has this handshake."""
+        asked: Any = params.get("protocolVersion")
+        return {
+            "protocolVersion": asked if asked in LEGACY else LEGACY[0],
+            "capabilities": {**self._capabilities(), "logging": {}},
+            "serverInfo": _SERVER,
+            "instructions": INSTRUCTIONS,
+        }
+
+    def _capabilities(self) -> Json:
+        found: Json = {
+            "tools": {"listChanged": False},
+            "resources": {"subscribe": True, "listChanged": False},
+            "completions": {},
+        }
+        if any(offer.prompting for offer in self._offers):
+            found["prompts"] = {"listChanged": False}
+        return found
+
+    async def _result(self, exchange: Exchange) -> Json:
+        method = self._methods.get(exchange.method)
+        if method is None:
+            raise Failure(METHOD, f"there is no method {exchange.method!r}")
+        try:
+            return await method(exchange)
+        except InputNeeded as needed:
+            asks = {key: {"method": ask.method, "params": ask.params} for key, ask in needed.asks.items()}
+            return {"resultType": "input_required", "inputRequests": asks, "requestState": needed.state}
+
+    async def _tools(self, exchange: Exchange) -> Json:
+        infos = sorted((tool.info for tool in await self._all_tools()), key=lambda info: info.name)
+        after = _cursor(exchange)
+        page = [info for info in infos if after is None or info.name > after][: _PAGE + 1]
+        return _listed("tools", page[:_PAGE], page[_PAGE - 1].name if len(page) > _PAGE else None)
+
+    async def _all_tools(self) -> list[Tool]:
+        return [tool for offer in self._offers for tool in await offer.tools()]
+
+    async def tool(self, name: Any) -> Tool | None:
+        return next((tool for tool in await self._all_tools() if tool.info.name == name), None)
+
+    async def _call(self, exchange: Exchange) -> Json:
+        name, arguments = exchange.params.get("name"), exchange.params.get("arguments")
+        tool = await self.tool(name)
+        if tool is None:
+            raise Failure(PARAMS, f"there is no tool {name!r}; tools/list lists them")
+        given = {} if arguments is None else as_object(arguments)
+        if given is None:
+            raise Failure(PARAMS, "`arguments` is an object")
+        try:
+            done = await (tool.resume(exchange) if exchange.kept else tool.run(given, exchange))
+        except ToolFailed as error:
+            done = ToolResult([text(str(error))], is_error=True)
+        except RoostError as error:
+            done = ToolResult([text(error.message)], is_error=True)
+        return msgspec.to_builtins(done)
+
+    async def _resources(self, exchange: Exchange) -> Json:
+        """List the resources of all offers, one offer after the other. A cursor is an offer's number and its cursor."""
+        number, _, cursor = (_cursor(exchange) or "0:").partition(":")
+        if not number.isdigit() or int(number[:4]) >= len(self._offers):
+            raise Failure(PARAMS, "this is no cursor of resources/list")
+        found: list[ResourceInfo] = []
+        for at in range(int(number), len(self._offers)):
+            page = await self._offers[at].resources(cursor or None)
+            found += page.resources
+            if page.next is not None:
+                return _listed("resources", found, f"{at}:{page.next}")
+            cursor = ""
+        return _listed("resources", found, None)
+
+    async def _templates(self, exchange: Exchange) -> Json:
+        return _listed("resourceTemplates", [one for offer in self._offers for one in offer.templates()], None)
+
+    async def _read(self, exchange: Exchange) -> Json:
+        uri: Any = exchange.params.get("uri")
+        if not isinstance(uri, str):
+            raise Failure(PARAMS, "`uri` is a string")
+        for offer in self._offers:
+            try:
+                contents = await offer.read(uri)
+            except RoostError as error:
+                if error.status != 404:
+                    raise
+                contents = None
+            if contents is not None:
+                return {"contents": contents}
+        raise Failure(PARAMS, f"there is no resource {uri!r}", {"uri": uri})
+
+    async def _prompts(self, exchange: Exchange) -> Json:
+        return _listed("prompts", [one for offer in self._offers for one in offer.prompts()], None)
+
+    async def _prompt(self, exchange: Exchange) -> Json:
+        name, given = exchange.params.get("name"), as_object(exchange.params.get("arguments") or {})
+        if not isinstance(name, str) or given is None:
+            raise Failure(PARAMS, "`name` is a string and `arguments` an object")
+        for offer in self._offers:
+            found = await offer.prompt(name, {key: str(value) for key, value in given.items()}, exchange)
+            if found is not None:
+                return found
+        raise Failure(PARAMS, f"there is no prompt {name!r}; prompts/list lists them")
+
+    async def _complete(self, exchange: Exchange) -> Json:
+        ref, argument = exchange.params.get("ref"), exchange.params.get("argument")
+        where = _text(ref, "name") or _text(ref, "uri")
+        name, value = _text(argument, "name"), _text(argument, "value")
+        if where is None or name is None or value is None:
+            raise Failure(PARAMS, "`ref` names a prompt or a template, `argument` has a `name` and a `value`")
+        for offer in self._offers:
+            found = await offer.complete(where, name, value)
+            if found is not None:
+                some = list(found[:_COMPLETIONS])
+                return {"completion": {"values": some, "total": len(found), "hasMore": len(found) > len(some)}}
+        raise Failure(PARAMS, f"there is no prompt and no template {where!r}")
+
+    def watchable(self, uris: Any) -> list[str]:
+        """Return the resources of a request that can be watched. Raises `Failure`."""
+        given = cast("list[Any]", uris) if isinstance(uris, list) else None
+        if given is None or len(given) > _WATCHED or not all(isinstance(uri, str) for uri in given):
+            raise Failure(PARAMS, f"name at most {_WATCHED} resources by their URIs")
+        return [uri for uri in given if any(offer.watch(uri) is not None for offer in self._offers)]
+
+    async def watch(self, uri: str, changed: Callable[[str], Awaitable[None]]) -> None:
+        """Call `changed` whenever a resource has changed."""
+        for offer in self._offers:
+            if (changes := offer.watch(uri)) is not None:
+                async for _ in changes:
+                    await changed(uri)
+                return
+
+    async def watch_all(self, uris: Sequence[str], changed: Callable[[str], Awaitable[None]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for uri in uris:
+                group.create_task(self.watch(uri, changed))
+
+
+def level_of(params: Json) -> str:
+    """Return the level of `logging/setLevel`. Raises `Failure`."""
+    level: Any = params.get("level")
+    if level not in LEVELS:
+        raise Failure(PARAMS, f"`level` is one of: {', '.join(LEVELS)}")
+    return str(level)
+
+
+def older(failure: Failure) -> Failure:
+    """Return a failure as the older revisions say it."""
+    unknown = failure.code == PARAMS and "uri" in (as_object(failure.data) or ())
+    return Failure(UNKNOWN_RESOURCE, failure.message, failure.data) if unknown else failure
+
+
+def _cached() -> Json:
+    return {"ttlMs": _CACHED_MS, "cacheScope": "private"}
+
+
+def _listed(name: str, entries: Sequence[Any], next: str | None) -> Json:
+    found: Json = {name: [msgspec.to_builtins(one) for one in entries]}
+    return found if next is None else {**found, "nextCursor": next}
+
+
+def _cursor(exchange: Exchange) -> str | None:
+    cursor: Any = exchange.params.get("cursor")
+    if cursor is not None and not isinstance(cursor, str):
+        raise Failure(PARAMS, "`cursor` is a string of an earlier page")
+    return cursor
+
+
+def _text(found: Any, name: str) -> str | None:
+    value = (as_object(found) or {}).get(name)
+    return value if isinstance(value, str) else None
