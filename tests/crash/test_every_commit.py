@@ -34,6 +34,7 @@ _CASES = {
     "approvals": (CAREFUL, scenarios.approvals),
     "timer": (AGENT, scenarios.timer),
     "schedule": (AGENT, scenarios.schedule),
+    "client_tools": (AGENT, scenarios.client_tools),
 }
 
 _WANTED = {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}

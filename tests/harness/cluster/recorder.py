@@ -13,7 +13,9 @@ from tests.harness.crash.hands import PATIENCE
 from tests.harness.linearizability import History
 
 from roost.client.daemon_address import Unreachable
+from roost.features.schedules.events import ScheduleInput
 from roost.log import events as ev
+from roost.log.inputs import Input
 from roost.log.session_info import ControlAction, Decision, InputMode
 
 _LIMIT = 1000
@@ -62,9 +64,11 @@ class Recorder:
         await self._http.set_timer(session, timer, due, text, key)
         self._history.acknowledged(order, None)
 
-    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
-        order = self._history.accept(session, text, 0, late=True)
-        await self._http.set_schedule(session, name, due, text, key)
+    async def put(self, session: str, item: Input, key: str) -> None:
+        assert isinstance(item, ScheduleInput)
+        assert item.spec is not None
+        order = self._history.accept(session, item.spec.text, 0, late=True)
+        await self._http.put(session, item, key)
         self._history.acknowledged(order, None)
 
     async def checkpoint(self, session: str, label: str, key: str) -> None:

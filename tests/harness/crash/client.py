@@ -13,7 +13,9 @@ import msgspec
 from tests.harness.crash.hands import PATIENCE
 
 from roost.client.daemon_address import Endpoint, Unreachable
+from roost.features.schedules.events import ScheduleInput
 from roost.log import events as ev
+from roost.log.inputs import Input
 from roost.log.session_info import ControlAction, Decision, InputMode
 
 _RETRY_SECONDS = 0.03
@@ -66,9 +68,12 @@ class HttpDaemon:
         body = {"due": due, "text": text}
         await self.order("PUT", f"/sessions/{session}/timers/{timer}", body, key=key)
 
-    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
-        body = {"at": due, "text": text}
-        await self.order("PUT", f"/sessions/{session}/schedules/{name}", body, key=key)
+    async def put(self, session: str, item: Input, key: str) -> None:
+        """Only schedules: offers and results of a client come through a door."""
+        assert isinstance(item, ScheduleInput)
+        assert item.spec is not None
+        body = {"at": item.spec.at, "text": item.spec.text}
+        await self.order("PUT", f"/sessions/{session}/schedules/{item.name}", body, key=key)
 
     async def checkpoint(self, session: str, label: str, key: str) -> None:
         await self.order("POST", f"/sessions/{session}/checkpoints", {"label": label}, key=key)

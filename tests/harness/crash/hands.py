@@ -11,9 +11,11 @@ from typing import Any, Literal, Protocol
 from tests.harness.crash.check import Sent
 
 from roost.features.checkpoints.events import CheckpointMade
-from roost.features.schedules.events import timer_of
+from roost.features.schedules.events import ScheduleInput, timer_of
 from roost.features.snapshots.events import WorkspaceRestored
 from roost.log import events as ev
+from roost.log.inputs import Input
+from roost.log.schedule_events import ScheduleSpec
 from roost.log.session_info import ControlAction, Decision, InputMode
 
 PATIENCE = 60.0
@@ -38,7 +40,7 @@ class Daemon(Protocol):
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, key: str) -> None: ...
 
-    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None: ...
+    async def put(self, session: str, item: Input, key: str) -> None: ...
 
     async def checkpoint(self, session: str, label: str, key: str) -> None: ...
 
@@ -79,8 +81,11 @@ class Hands:
 
     async def set_schedule(self, name: str, seconds: float, text: str) -> None:
         """One that comes due once."""
-        await self._daemon.set_schedule(self.session, name, time.time() + seconds, text, self._key())
+        await self.put(ScheduleInput(name, "set", ScheduleSpec(text=text, at=time.time() + seconds)))
         self.timers.append(timer_of(name))
+
+    async def put(self, item: Input) -> None:
+        await self._daemon.put(self.session, item, self._key())
 
     async def checkpoint(self, label: str) -> None:
         await self._daemon.checkpoint(self.session, label, self._key())

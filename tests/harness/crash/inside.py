@@ -19,10 +19,9 @@ from tests.harness.crash.witness import effects
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict, StoreFailed
-from roost.features.schedules.events import ScheduleInput
 from roost.kernel.config import KernelConfig
 from roost.log import events as ev
-from roost.log.schedule_events import ScheduleSpec
+from roost.log.inputs import Input
 from roost.log.session_info import ControlAction, Decision, InputMode
 from roost.runtime import Runtime
 from roost.stores.open import open_store
@@ -74,8 +73,7 @@ class InsideDaemon:
     async def set_timer(self, session: str, timer: str, due: float, text: str, key: str) -> None:
         await self._try(lambda runtime: runtime.sessions.set_timer(session, timer, due, text, key=key))
 
-    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
-        item = ScheduleInput(name, "set", ScheduleSpec(text=text, at=due))
+    async def put(self, session: str, item: Input, key: str) -> None:
         await self._try(lambda runtime: runtime.sessions.put(session, item, key=key))
 
     async def checkpoint(self, session: str, label: str, key: str) -> None:

@@ -23,6 +23,7 @@ PLANS: dict[str, tuple[tuple[Call, ...], ...]] = {
     "two": ((Call("safe_effect"), Call("never_effect")),),
     "ask": ((Call("ask_effect"),),),
     "look": (tuple(Call("look", {"size": 9000}) for _ in range(3)),),
+    "theirs": ((Call("theirs"),), (Call("theirs"), Call("never_effect"))),
     "shell": ((Call("shell", {"command": _BACKGROUND.replace("{seconds}", "0.6")}),),),
     "notes": tuple((Call("shell", {"command": _NOTE}),) for _ in range(3)),
     "walk": (

@@ -11,10 +11,12 @@ from tests.harness.crash.hands import Hands
 from tests.harness.crash.plans import PLANS, message
 from tests.harness.crash.sights import forked
 
+from roost.features.client_tools.events import ClientCalled, ClientOfferInput, ClientResultInput, OfferedTool
 from roost.features.compaction.events import ContextCompacted
 from roost.features.delegation.events import ChildEnded
 from roost.features.memory.events import MemoryConsolidated
 from roost.log import events as ev
+from roost.log.content import Text
 
 _A_WHILE = 3.0
 """Seconds that a consolidation is given before another turn is begun."""
@@ -80,6 +82,23 @@ async def timer(user: Hands) -> None:
 async def schedule(user: Hands) -> None:
     await user.set_schedule("soon", 0.05, message("say"))
     await user.send(message("two"))
+
+
+async def client_tools(user: Hands) -> None:
+    """The agent must call the client's tool, then calls it beside its own."""
+    tool = OfferedTool("theirs")
+    await user.put(ClientOfferInput((tool,), choice=("theirs",)))
+    await user.send(message("theirs"))
+    calls: list[str] = []
+    for before in range(2):
+        log = await user.until(lambda log, before=before: _count(log, ClientCalled) > before, "the client's call")
+        calls = [event.call for event in log if isinstance(event, ClientCalled)]
+        await user.put(ClientOfferInput((tool,)))
+        await user.put(ClientResultInput(calls[before], (Text(f"result {before}"),)))
+    log = await user.settle()
+    found = [event.parts for event in log if isinstance(event, ev.ToolCompleted) and event.call in calls]
+    assert found == [(Text("result 0"),), (Text("result 1"),)]
+    assert _count(log, ClientCalled) == 2
 
 
 async def travel(user: Hands) -> None:
