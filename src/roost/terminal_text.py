@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
 _OPEN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?$")
+
+_HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
+"""Unicode categories of characters that are invisible, or change how others are shown."""
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and signs that are invisible."""
+_SELECTS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Variation selectors."""
+_TAB = "    "
+_SPACES = re.compile(r" {16,}")
 
 
 def clean(text: str) -> str:
@@ -26,3 +36,16 @@ def unfinished(text: str) -> int:
 def one_line(text: str, width: int) -> str:
     flat = " ".join(clean(text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """Replace every character that hides or reorders others by its number: `<U+202E>`. Line ends stay."""
+    shown = "".join(map(_visible, text.replace("\t", _TAB)))
+    return _SPACES.sub(lambda found: f" <{len(found.group()) - 2} spaces> ", shown)
+
+
+def _visible(character: str) -> str:
+    if character == "\n" or " " <= character <= "~":
+        return character
+    hides = unicodedata.category(character) in _HIDING or character in _BLANK or _SELECTS.match(character)
+    return f"<U+{ord(character):04X}>" if hides else character

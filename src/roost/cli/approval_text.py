@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import shutil
 import sys
@@ -17,14 +16,8 @@ import msgspec
 
 from roost.cli.output import Style, styled
 from roost.log.session_views import FileDiff, PendingApproval
+from roost.terminal_text import visible
 
-_HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
-"""Unicode categories of characters that are invisible, or change how others are shown."""
-_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and signs that are invisible."""
-_SELECTS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Variation selectors."""
-_TAB = "    "
 _QUIET, _PATIENCE = 0.3, 2.0
 """Seconds without a key before a question is asked, and the longest wait for them."""
 _LEAST_ROWS = 8
@@ -32,20 +25,6 @@ _OWN_ROWS = 6
 _IN_DIFF = frozenset(("path", "content", "old", "new", "replace_all", "changes"))
 _MARKS: dict[str, tuple[Style | None, str]] = {"+": ("green", "+ "), "-": ("red", "- "), " ": (None, "  ")}
 """Style and mark of a line of a unified diff, by its first character."""
-_SPACES = re.compile(r" {16,}")
-
-
-def visible(text: str) -> str:
-    """Replace every character that hides or reorders others by its number: `<U+202E>`. Line ends stay."""
-    shown = "".join(map(_visible, text.replace("\t", _TAB)))
-    return _SPACES.sub(lambda found: f" <{len(found.group()) - 2} spaces> ", shown)
-
-
-def _visible(character: str) -> str:
-    if character == "\n" or " " <= character <= "~":
-        return character
-    hides = unicodedata.category(character) in _HIDING or character in _BLANK or _SELECTS.match(character)
-    return f"<U+{ord(character):04X}>" if hides else character
 
 
 def _pieces(line: str, width: int) -> Iterator[str]:

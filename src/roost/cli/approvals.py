@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from roost.cli.approval_text import COMMANDS, Question, settle, visible
+from roost.cli.approval_text import COMMANDS, Question, settle
 from roost.cli.output import note, styled
 from roost.ids import short
 from roost.log.session_info import Decision
 from roost.log.session_views import PendingApproval
-from roost.terminal_text import clean
+from roost.terminal_text import clean, visible
 
 Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]
 """`ask` a person at this terminal, say `yes` to all, `reject` all because there is no person to ask, or `leave` them

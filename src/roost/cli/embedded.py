@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from roost.agent.definition import Agent
 from roost.cli.logs import mask, quiet_logs
 from roost.cli.node import Node
 from roost.client.app_transport import AppTransport, LoopTransport
+from roost.client.async_client import Client
 from roost.client.requests import request_of
 from roost.ids import new_id
 from roost.log.session_info import SessionInfo
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from roost.server.app_state import Api
 
 T = TypeVar("T")
+Adopt: TypeAlias = Callable[[Operation, tuple[Any, ...], Mapping[str, Any]], dict[str, Any]]
 _HERE, _ELSEWHERE = 10.0, 0.3
 """Seconds to wait until a session's owner has taken an order: this process, another process."""
 
@@ -42,11 +44,11 @@ class EmbeddedNode(Node):
         self._thread.start()
         self._mine: set[str] = set()
         try:
-            self._runtime, app, self._api = self._do(self._start(home, agents, store))
+            self._runtime, self._app, self._api = self._do(self._start(home, agents, store))
         except BaseException:
             self._end_loop()
             raise
-        super().__init__(lambda: LoopTransport(AppTransport(app), self._loop))
+        super().__init__(lambda: LoopTransport(AppTransport(self._app), self._loop))
 
     async def _start(self, home: Path, agents: Sequence[Agent], store: str | None) -> tuple[Runtime, Any, Api]:
         from roost.kernel.config import KernelConfig
@@ -59,9 +61,11 @@ class EmbeddedNode(Node):
         app, api = build_app(runtime, token=None)
         return runtime, app, api
 
-    def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
+    def create_as(
+        self, agent: Agent, *, workspace: str | None = None, title: str | None = None, id: str | None = None
+    ) -> SessionInfo:
         self._runtime.agents.add(agent)
-        return self.sessions.create(agent.name, workspace=workspace, title=title)
+        return self.sessions.create(agent.name, workspace=workspace, title=title, id=id)
 
     def work_on(self, session: str) -> None:
         """Process this session and its descendants."""
@@ -76,9 +80,15 @@ class EmbeddedNode(Node):
         return idle
 
     def _call(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
-        return super()._call(operation, args, {**given, **self._adopt(operation, args, given)})
+        return super()._call(operation, args, {**given, **self.adopt(operation, args, given)})
 
-    def _adopt(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    def client(self) -> Client:
+        return _AdoptingClient(AppTransport(self._app), self.adopt)
+
+    def drive(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self._do(work())
+
+    def adopt(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
         """Process the session of an operation as its row says. Returns further arguments.
 
         A start is left to the node that owns the session. An end is done here when no other node does it, unless this
@@ -116,3 +126,15 @@ class EmbeddedNode(Node):
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+class _AdoptingClient(Client):
+    """Process the session of an operation in this process, as its row says, before each call."""
+
+    def __init__(self, transport: AppTransport, adopt: Adopt) -> None:
+        super().__init__(transport)
+        self._adopt = adopt
+
+    async def _call(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
+        more = {} if operation.adopts == "never" else await asyncio.to_thread(self._adopt, operation, args, given)
+        return await super()._call(operation, args, {**given, **more})

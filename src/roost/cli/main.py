@@ -18,6 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Talk to an agent": {
         "run": "Give an agent one task and print its answer.",
         "chat": "Talk with an agent.",
+        "acp": "Let an editor drive sessions, by the Agent Client Protocol.",
     },
     "Sessions": {
         "ps": "List sessions.",

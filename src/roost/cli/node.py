@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from roost.client.sync_client import BlockingTransport, SyncClient, SyncTransport
 from roost.errors import Invalid, RoostError
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from roost.agent.definition import Agent
     from roost.api.shapes import AcceptedInput
     from roost.cli.event_queue import EventQueue
+    from roost.client.async_client import Client
     from roost.client.daemon_address import Endpoint, Locate
     from roost.log.content import UserPart
     from roost.log.session_info import ControlAction, InputMode, SessionInfo
 
 Content: TypeAlias = "str | list[UserPart]"
 """The content of a message: text, or parts, some of which may be media."""
+T = TypeVar("T")
 _PATIENCE = 24 * 3600.0
 
 
@@ -33,6 +35,7 @@ class Node(SyncClient):
     """Whether work goes on after this process has ended."""
     endpoint: Endpoint
     """The address of a daemon."""
+    _locate: Locate
 
     def __init__(self, another: Callable[[], SyncTransport]) -> None:
         super().__init__(another())
@@ -42,8 +45,20 @@ class Node(SyncClient):
     def remote(cls, locate: Locate) -> Node:
         """Return the client of the daemon at an address."""
         node = cls(lambda: BlockingTransport(locate))
-        node.endpoint = locate()
+        node.endpoint, node._locate = locate(), locate
         return node
+
+    def client(self) -> Client:
+        """Return an asynchronous client of the same daemon, for `drive`."""
+        from roost.client.async_client import Client, SocketTransport
+
+        return Client(SocketTransport(self._locate))
+
+    def drive(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` to its end, on an event loop that its asynchronous client may be used on."""
+        import asyncio
+
+        return asyncio.run(work())
 
     def close(self, *, grace: float = 5.0) -> None:
         """Close the client. `grace`: seconds that a runtime in this process gives its steps to end."""
@@ -57,15 +72,17 @@ class Node(SyncClient):
             return self.inputs.send(session, content, mode=mode, source="cli")
         return self.inputs.send(session, parts=content, mode=mode, source="cli")
 
-    def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
+    def create_as(
+        self, agent: Agent, *, workspace: str | None = None, title: str | None = None, id: str | None = None
+    ) -> SessionInfo:
         """Create a session with exactly this definition, even if the node knows another one by its name. A daemon must
         know an agent with Python parts; raises `Invalid` otherwise."""
         name = agent.name
         if agent.python:
             self._must_know(agent)
             model = None if agent.python.model else agent.model
-            return self.sessions.create(name, workspace=workspace, title=title, model=model)
-        return self.sessions.create(name, workspace=workspace, title=title, definition=agent.spec)
+            return self.sessions.create(name, workspace=workspace, title=title, id=id, model=model)
+        return self.sessions.create(name, workspace=workspace, title=title, id=id, definition=agent.spec)
 
     def _must_know(self, agent: Agent) -> None:
         name = agent.name

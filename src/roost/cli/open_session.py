@@ -15,6 +15,7 @@ from roost.cli.session_ids import session_id
 from roost.cli.weights_download import ensure_model
 from roost.errors import Invalid
 from roost.ids import short
+from roost.log.session_info import SessionInfo
 
 if TYPE_CHECKING:
     from roost.cli.app import App
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 class SessionOptions(NamedTuple):
     """The options of `run` and `chat`. `workspace` None is a private folder of the session. `message` is what `run`
-    sends."""
+    sends. `id`: of the new session."""
 
     agent: str | None
     model: str | None
@@ -32,6 +33,7 @@ class SessionOptions(NamedTuple):
     workspace: str | None
     quiet: bool = False
     message: str = ""
+    id: str | None = None
 
 
 def begin(app: App, wanted: SessionOptions) -> tuple[Node, str]:
@@ -45,13 +47,16 @@ def begin(app: App, wanted: SessionOptions) -> tuple[Node, str]:
         if wanted.session is not None:
             session = session_id(node, wanted.session)
             return node, _revive(node, session)
-        return node, _create(app, node, wanted, agents, files.files)
+        return node, create(app, node, wanted, agents, files.files).id
     except BaseException:
         node.close()
         raise
 
 
-def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agent], files: Sequence[AgentFile]) -> str:
+def create(
+    app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agent], files: Sequence[AgentFile]
+) -> SessionInfo:
+    """Create a session. Raises `RoostError`."""
     name = wanted.agent or DEFAULT_AGENT
     agent = agents.get(name)
     path = next((found.path for found in files if found.agent.name == name), None)
@@ -81,8 +86,9 @@ def _create(app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agen
     if agent is not None and wanted.model is not None:
         agent = agent.replace(model=wanted.model)
     if agent is not None and (wanted.model is not None or _is_local(app, path)):
-        return node.create_as(agent, workspace=wanted.workspace).id
-    return node.sessions.create(name, workspace=wanted.workspace, model=wanted.model if agent is None else None).id
+        return node.create_as(agent, workspace=wanted.workspace, id=wanted.id)
+    model = wanted.model if agent is None else None
+    return node.sessions.create(name, workspace=wanted.workspace, model=model, id=wanted.id)
 
 
 def _is_local(app: App, path: Path | None) -> bool:

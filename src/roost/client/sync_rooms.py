@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from roost.memory.fact_history import FactStory
     from roost.memory.search import Found
     from roost.operation import Download
+    from roost.policy.gate import Permissions
 
     class SyncApprovals(Protocol):
         """`roost.features.approvals.api.ApprovalsApi`."""
@@ -315,6 +316,16 @@ if TYPE_CHECKING:
 
         def move(
             self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
+        ) -> SessionInfo: ...
+
+        def adjust(
+            self,
+            session: str,
+            *,
+            model: str | None = None,
+            permissions: Permissions | None = None,
+            by: str = "HTTP",
+            key: str | None = None,
         ) -> SessionInfo: ...
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from roost.agent.definition import Agent, AgentSpec
+from roost.agent.definition import Agent, AgentSpec, decode_spec
 from roost.agent.state import Call, State, transcript
 from roost.errors import Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id
@@ -162,7 +162,13 @@ class Sessions(Travels):
             turn=None if state.turn is None else state.turn.number,
             jobs=tuple(RunningJob(key, one.command, one.began, one.due) for key, one in state.background.items()),
             unknown=tuple(await self._node.membership.unknown_everywhere(info)),
+            model=decode_spec(state.spec).model,
+            permissions=decode_spec(state.spec).permissions,
         )
+
+    async def spec(self, session: str) -> AgentSpec:
+        """Return the definition that the session pins. Raises `NotFound`."""
+        return decode_spec((await self._state(session))[1].spec)
 
     async def demand_parts(self, session: str) -> None:
         """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""

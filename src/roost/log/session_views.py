@@ -66,3 +66,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[RunningJob, ...] = ()
     unknown: tuple[str, ...] = ()
     """Python parts of its agent that no running node knows. The session waits until one does."""
+    model: str | None = None
+    """Of its definition; None is the node's default."""
+    permissions: str = "workspace"
+    """Of its definition."""

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from roost.cli.app import App
-from roost.cli.approval_text import call_rows, visible
+from roost.cli.approval_text import call_rows
 from roost.cli.commands.listing import activity, trouble
 from roost.cli.options import WholeNumber, as_json, command, session_argument
 from roost.cli.output import ago, say, say_json, styled
@@ -20,7 +20,7 @@ from roost.cli.session_ids import session_id
 from roost.ids import short
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
 from roost.log.session_views import SessionView, WaitingCall
-from roost.terminal_text import clean, one_line
+from roost.terminal_text import clean, one_line, visible
 
 _ROWS = 60
 """Most rows of a waiting call."""

@@ -10,7 +10,7 @@ import click
 from msgspec.structs import replace
 
 from roost.cli.app import App
-from roost.cli.approval_text import call_rows, visible
+from roost.cli.approval_text import call_rows
 from roost.cli.options import as_json, command
 from roost.cli.output import note as tell
 from roost.cli.output import say, say_json
@@ -20,7 +20,7 @@ from roost.errors import Conflict, NotFound
 from roost.ids import short
 from roost.log.session_info import Decision
 from roost.log.session_views import PendingApproval, WaitingCall
-from roost.terminal_text import one_line
+from roost.terminal_text import one_line, visible
 
 
 def _changes(

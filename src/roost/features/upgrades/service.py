@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from roost.agent.definition import Agent, encode_spec
@@ -12,7 +14,9 @@ from roost.kernel.placement import needs
 from roost.kernel.service_host import ServiceHost
 from roost.log.protocols import Accepted
 from roost.log.session_info import SessionInfo
+from roost.policy.gate import Permissions
 
+_DEFAULT = "default"
 _PLACES = ("home:", "folder:")
 """Needs that name the location of a session's files: these do not change."""
 
@@ -25,6 +29,23 @@ class UpgradesService(UpgradesApi):
         self, session: str, *, model: str | None = None, by: str = "HTTP", key: str | None = None
     ) -> SessionInfo:
         agent = self._sessions.variant((await self._sessions.get(session)).agent, model=model)
+        await self.move_to(session, agent, key=key, by=by)
+        return await self._sessions.get(session)
+
+    async def adjust(
+        self,
+        session: str,
+        *,
+        model: str | None = None,
+        permissions: Permissions | None = None,
+        by: str = "HTTP",
+        key: str | None = None,
+    ) -> SessionInfo:
+        spec = await self._sessions.spec(session)
+        changes: dict[str, Any] = {} if permissions is None else {"permissions": permissions}
+        if model is not None:
+            changes["model"] = None if model == _DEFAULT else model
+        agent = self._sessions.variant(spec.name, definition=msgspec.structs.replace(spec, **changes))
         await self.move_to(session, agent, key=key, by=by)
         return await self._sessions.get(session)
 

@@ -1,0 +1,132 @@
+"""What is no request, or not one that is possible now, is refused in the protocol's own shape."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.editors.conftest import BIN, Home
+
+
+class Raw:
+    """`roost acp`, spoken to by lines."""
+
+    def __init__(self, home: Home) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            [BIN, "acp"], env=home.environment, cwd=home.work, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        self._next = 0
+
+    def send(self, line: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def answer(self) -> dict[str, Any]:
+        """Read up to the next answer."""
+        while "method" in (message := self.read()):
+            pass
+        return message
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        self._next += 1
+        self.send(json.dumps({"jsonrpc": "2.0", "id": self._next, "method": method, "params": params}).encode())
+        answer = self.answer()
+        assert answer["id"] == self._next
+        return answer
+
+    def code(self, method: str, **params: Any) -> int:
+        return self.call(method, **params)["error"]["code"]
+
+
+@pytest.fixture
+def raw(home: Home) -> Iterator[Raw]:
+    raw = Raw(home)
+    try:
+        yield raw
+    finally:
+        raw.process.kill()
+        raw.process.wait()
+        for pipe in (raw.process.stdin, raw.process.stdout, raw.process.stderr):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def test_bad_input_is_refused_and_the_connection_goes_on(raw: Raw, home: Home) -> None:
+    place = str(home.work)
+    assert raw.code("session/new", cwd=place, mcpServers=[]) == -32600  # before `initialize`
+    for line, id, code in (
+        (b"{not json", None, -32700),
+        (b"\xff\xfe", None, -32700),
+        (b"[1, 2]", None, -32600),
+        (b'"text"', None, -32600),
+        (b'{"jsonrpc":"2.0","id":7,"method":5}', 7, -32600),
+        (b'{"jsonrpc":"2.0"}', None, -32600),
+        (b'{"x":' * 100_000, None, -32700),
+        (b'{"jsonrpc":"2.0","id":"x","method":"no/such"}', "x", -32601),
+        (b'{"jsonrpc":"2.0","id":null,"method":"initialize","params":[]}', None, -32602),
+        (b'{"jsonrpc":"2.0","id":9,"method":"initialize","params":null}', 9, -32602),
+    ):
+        raw.send(line)
+        answer = raw.answer()
+        assert (answer["id"], answer["error"]["code"]) == (id, code), line[:80]
+    for line in (b"", b"  ", b'{"jsonrpc":"2.0","id":99,"result":{}}', b'{"jsonrpc":"2.0","method":"no/such"}'):
+        raw.send(line)  # nothing to answer
+    assert raw.call("initialize", protocolVersion=7)["result"]["protocolVersion"] == 1
+    assert raw.code("authenticate", methodId="card") == -32602
+    assert raw.code("session/new", cwd="work", mcpServers=[]) == -32602
+    assert raw.code("session/new", cwd=place + "/none", mcpServers=[]) == -32002
+    assert raw.code("session/load", sessionId="ses_none", cwd=place, mcpServers=[]) == -32002
+    assert raw.code("session/prompt", sessionId="ses_none", prompt=[]) == -32002
+    session = raw.call("session/new", cwd=place, mcpServers=[])["result"]["sessionId"]
+    assert raw.code("session/prompt", sessionId=session, prompt=[]) == -32602
+    assert raw.code("session/prompt", sessionId=session, prompt=[{"type": "smell"}]) == -32602
+    assert raw.code("session/prompt", sessionId=session, prompt=[{"type": "text", "text": 5}]) == -32602
+    assert raw.code("session/set_config_option", sessionId=session, configId="none", value="x") == -32602
+    raw.send(b'{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":"ses_none"}}')
+    done = raw.call("session/prompt", sessionId=session, prompt=[{"type": "text", "text": "hello"}])
+    assert done["result"]["stopReason"] == "end_turn"
+
+
+def test_a_huge_line_is_refused(raw: Raw) -> None:
+    piece = b"x" * (1024 * 1024)
+    assert raw.process.stdin is not None
+    for _ in range(65):
+        raw.process.stdin.write(piece)
+    raw.send(b"")
+    answer = raw.answer()
+    assert (answer["id"], answer["error"]["code"]) == (None, -32600)
+    assert "result" in raw.call("initialize", protocolVersion=1)
+
+
+def test_it_ends_with_its_input_and_prints_nothing_else(raw: Raw) -> None:
+    raw.call("initialize", protocolVersion=1)
+    assert raw.process.stdin is not None
+    raw.process.stdin.close()
+    assert raw.process.wait() == 0
+    assert raw.process.stdout is not None
+    assert raw.process.stdout.read() == b""
+
+
+def test_a_request_is_withdrawn(raw: Raw, home: Home) -> None:
+    raw.call("initialize", protocolVersion=1)
+    session = raw.call("session/new", cwd=str(home.work), mcpServers=[])["result"]["sessionId"]
+    prompt = {"sessionId": session, "prompt": [{"type": "text", "text": "a long one"}]}
+    raw.send(json.dumps({"jsonrpc": "2.0", "id": 50, "method": "session/prompt", "params": prompt}).encode())
+    while raw.read().get("params", {}).get("update", {}).get("sessionUpdate") != "agent_message_chunk":
+        pass
+    raw.send(b'{"jsonrpc":"2.0","method":"$/cancel_request","params":{"requestId":50}}')
+    answer = raw.answer()
+    assert (answer["id"], answer["error"]["code"]) == (50, -32800)
+    done = raw.call("session/prompt", sessionId=session, prompt=[{"type": "text", "text": "hello"}])
+    assert done["result"]["stopReason"] == "end_turn"
