@@ -39,7 +39,7 @@ FEATURES = (
 whose order matters, and why."""
 
 
-DOORS = ("openai", "agui", "a2a", "mcp")
+DOORS = ("anthropic", "openai", "agui", "a2a", "mcp")
 """All doors, in the order in which the server asks whose protocol a request speaks."""
 
 

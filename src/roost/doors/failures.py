@@ -13,6 +13,7 @@ _STATUS = {
     "bad_request": 400,
     "unsupported": 400,
     "refusal": 400,
+    "refused": 400,
     "timeout": 504,
 }
 """The status for the code of a model's error; of any other it is 502."""

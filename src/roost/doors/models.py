@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from roost.api.models import ModelEntry
 from roost.errors import NotFound, RoostError
 from roost.models.request import Model
 from roost.providers.accounts import Models
@@ -56,8 +57,8 @@ def _branded(models: Models, name: str) -> str | None:
     return own if models.trouble(own) is None else models.default()
 
 
-async def usable_names(api: Api) -> list[str]:
-    """Return the names of the usable models of the router's profile in use."""
+async def usable(api: Api) -> list[ModelEntry]:
+    """Return the usable models of the router's profile in use."""
     runtime = api.runtime
     known = await survey(runtime.models, runtime.node.model_pool.profiles)
-    return [one.name for one in known.models if one.usable]
+    return [one for one in known.models if one.usable]

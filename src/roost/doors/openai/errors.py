@@ -18,6 +18,7 @@ _CODES = {
     "budget": "insufficient_quota",
     "context_overflow": "context_length_exceeded",
     "refusal": "content_filter",
+    "refused": "content_filter",
 }
 
 

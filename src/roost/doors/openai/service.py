@@ -10,7 +10,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.doors.conversations import Conversations
-from roost.doors.models import agent_of, model_of, unknown, usable_names
+from roost.doors.models import agent_of, model_of, unknown, usable
 from roost.doors.openai import gateway_mode
 from roost.doors.openai.agent_mode import ChatTurn, TurnStream, whole_turn
 from roost.doors.openai.chat_request import ChatRequest, dialogue
@@ -62,7 +62,7 @@ class Service:
     async def _listed(self) -> list[dict[str, Any]]:
         """List the agents, then the usable models of the router's profile in use."""
         agents = [_entry(agent.name, "roost:agent") for agent in self._agents.all()]
-        return agents + [_entry(name, name.partition("/")[0]) for name in await usable_names(self._api)]
+        return agents + [_entry(one.name, one.name.partition("/")[0]) for one in await usable(self._api)]
 
     async def chat(self, scope: Scope, receive: Receive) -> ReplyCall:
         data = await read_body(scope, receive, limit=BODY_BYTES)
