@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from roost.agent.feature import check_features
+from roost.sandbox import as_user
+from roost.sandbox.base import User
 from roost.testing.clock import MovedClock
 from tests.harness.postgres.server import PostgresServer
 from tests.harness.s3 import NoWeed, S3Server
@@ -108,14 +110,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not config.option.quick:
         return None
     path = collection_path.relative_to(config.rootpath).as_posix() + ("/" if collection_path.is_dir() else "")
-    return True if any("::" not in start and path.startswith(start) for start in _TIERS) else None
+    left_out = "postgres" in path or any("::" not in start and path.startswith(start) for start in _TIERS)
+    return True if left_out and not path.startswith("tests/harness/") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test with its tier, and put the long ones first."""
+    tiers: dict[str, list[tuple[str, str]]] = {}
     for item in items:
         path = item.nodeid.partition("::")[0]  # where it runs; `location` is where an inherited test is written
-        for start, marker in _TIERS.items():
+        if path not in tiers:
+            tiers[path] = [
+                (start, marker) for start, marker in _TIERS.items() if path.startswith(start.partition("::")[0])
+            ]
+        for start, marker in tiers[path]:
             if item.nodeid.startswith(start):
                 item.add_marker(marker)
         if "killed" in path or "killed" in item.name.partition("[")[0]:
@@ -125,9 +133,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = _one_on_postgres(items)
     if config.option.quick:
         left = {"soak", "postgres", "crash", *_TIERS.values()}
-        out = [item for item in items if any(mark.name in left for mark in item.iter_markers())]
-        config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if item not in {*out}]
+        out = {item: None for item in items if any(mark.name in left for mark in item.iter_markers())}
+        config.hook.pytest_deselected(items=[*out])
+        items[:] = [item for item in items if item not in out]
     first = {item.nodeid.partition("::")[0] for item in items if any(item.get_closest_marker(name) for name in _FIRST)}
     items.sort(key=lambda item: item.nodeid.partition("::")[0] not in first)
 
@@ -168,9 +176,23 @@ def _compiled_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _users() -> Iterator[None]:
-    """Where tests run as root, the users that they give to sessions are registered for this run alone."""
+    """Where tests run as root, the users that they give to sessions are registered for this run alone. That such a user
+    can run a program is tried once with each `PATH`, not for each runtime: the trial costs seven processes."""
+    held = set[tuple[str | None, ...]]()
+
+    def fault(user: User, workspace: Path, program: Sequence[str]) -> str | None:
+        key = (*program, os.environ.get("PATH"), os.environ.get("ROOST_USERS"))
+        if key in held:
+            (workspace / "file").touch()
+            return None
+        why = as_user.fault(user, workspace, program)
+        if why is None:
+            held.add(key)
+        return why
+
     with tempfile.TemporaryDirectory(prefix="roost-users-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROOST_USERS", folder)
+        patch.setattr("roost.workspace.owners.fault", fault)
         yield
 
 

@@ -144,9 +144,11 @@ class HttpClient:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         try:
+            proxy = _proxy(url) if self._proxies else None
+            encrypted = url.lower().startswith("https:") or proxy is not None  # else no certificates are read
             options: dict[str, Any] = {
-                "headers": headers, "timeout": timeout, "proxy": _proxy(url) if self._proxies else None,
-                "ssl": await self._trust(ca) or True, "allow_redirects": False,
+                "headers": headers, "timeout": timeout, "proxy": proxy,
+                "ssl": (encrypted and await self._trust(ca)) or True, "allow_redirects": False,
             }  # fmt: skip
             response = await _sent(session, method, url, body, options, timeout.sock_read)
         except HttpFailed:
