@@ -323,13 +323,27 @@ INPUTS: list[Input] = [
 
 def state_shape() -> bytes:
     """The snapshot's schema, without what is said about it."""
+    return msgspec.json.format(_bare(msgspec.json.schema(layout().struct)))
+
+
+def log_shape() -> bytes:
+    """The schemas of all events and of what they contain, a line each."""
+    kinds = sorted(ev.event_types(), key=lambda kind: str(kind.__struct_config__.tag))
+    _, parts = msgspec.json.schema_components(kinds)
+    tags = {kind.__name__: str(kind.__struct_config__.tag) for kind in kinds}
+    lines = sorted(b'"%b": %b' % (tags.get(name, name).encode(), _bare(part, "title")) for name, part in parts.items())
+    return b"{\n%b\n}" % b",\n".join(lines)
+
+
+def _bare(schema: object, *without: str) -> bytes:
+    """A schema without what is said about it."""
 
     def bare(node: object) -> object:
         if isinstance(node, dict):
-            return {key: bare(value) for key, value in node.items() if key != "description"}
+            return {key: bare(value) for key, value in node.items() if key not in ("description", *without)}
         return [bare(value) for value in node] if isinstance(node, list) else node
 
-    return msgspec.json.format(msgspec.json.encode(bare(msgspec.json.schema(layout().struct)), order="deterministic"))
+    return msgspec.json.encode(bare(schema), order="deterministic")
 
 
 def test_every_example_is_pinned() -> None:
@@ -367,10 +381,29 @@ def test_input_bytes(place: int) -> None:
     assert decode_input(golden) == INPUTS[place]
 
 
+def pinned(name: str, number: int) -> bytes:
+    path = GOLDEN / f"{name}.v{number}.json"
+    return path.read_bytes().strip() if path.exists() else b""
+
+
 def test_state_shape_changes_with_its_version() -> None:
     """A snapshot is read back by whoever runs next: change `STATE_VERSION` together with the shape."""
-    golden = (GOLDEN / f"state.v{STATE_VERSION}.json").read_bytes()
-    assert state_shape() == golden.strip()
+    assert pinned("state", STATE_VERSION) == state_shape(), pin_events.CHANGED.format("state")
+
+
+def test_log_shape_changes_with_its_format() -> None:
+    """An older node folds what it can read, and forgets the rest: it must leave such a session to a newer one."""
+    assert pinned("log", ev.FORMAT) == log_shape(), pin_events.CHANGED.format("log")
+
+
+def test_a_shape_is_pinned_once_for_each_number(tmp_path: Path) -> None:
+    for number in (1, 2):
+        pin_events.pin_shape(tmp_path, "log", number, b"{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["log.v2.json"], "the older one is nobody's any more"
+    with pytest.raises(SystemExit, match="FORMAT"):
+        pin_events.pin_shape(tmp_path, "log", 2, b"[]")
+    pin_events.pin_shape(tmp_path, "log", 2, b"[]", compatible=True)
+    assert (tmp_path / "log.v2.json").read_bytes() == b"[]\n"
 
 
 def test_the_tag_comes_first() -> None:

@@ -29,7 +29,8 @@ from roost.log.session_info import ControlAction, Decision, GrantScope, InputMod
 
 FORMAT = 5
 """Raise this with every event kind, or field that the fold needs, that an older version cannot read. A node runs only
-sessions whose log was written in its own format or an older one, so versions may be mixed during a cluster upgrade."""
+sessions whose log was written in its own format or an older one, so versions may be mixed during a cluster upgrade.
+`tests/golden` pins the shape of the log for this number."""
 
 CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "risky", "rollback", "fork"]
 ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "deleted"]
