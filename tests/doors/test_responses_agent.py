@@ -18,6 +18,7 @@ from roost.log.content import ErrorData
 from roost.models.profile import Profile
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
+ENDLESS = Answer(text="x" * 100_000, pace=0.05, piece=1)
 PLACE = {**TOOL, "parameters": {"type": "object", "properties": {"place": {"type": "string"}}}, "strict": False}
 
 
@@ -205,16 +206,18 @@ def test_tools_of_the_client(serve, client, stream, stateless):
 
 
 def test_work_in_the_background(serve, client, wait):
-    served = serve(ScriptedModel(lambda _: SLOW, deltas=True))
+    def model(request):
+        return ENDLESS if request.messages[-1].parts[0].text == "endless" else SLOW
+
+    served = serve(ScriptedModel(model, deltas=True))
     c = client(served)
     begun = say(c, "hello", background=True)
     assert (begun.status, begun.background, begun.output) == ("queued", True, [])
-    wait(lambda: c.responses.retrieve(begun.id).status == "in_progress")
     wait(lambda: c.responses.retrieve(begun.id).status == "completed")
     done = c.responses.retrieve(begun.id)
     assert (done.output_text, done.background) == (SLOW.text, True)
-    other = say(c, "hello", background=True)
-    assert other.id != begun.id
+    assert say(c, "hello", background=True).id != begun.id
+    other = say(c, "endless", background=True)
     wait(lambda: c.responses.retrieve(other.id).status == "in_progress")
     stopped = c.responses.cancel(other.id)
     assert stopped.status == "cancelled"
@@ -348,6 +351,17 @@ BAD = [
 ]
 
 
+def test_another_agent_cannot_go_on_from_a_response(serve, client):
+    served = serve(agents=[Agent(name, model=ScriptedModel(echo)) for name in ("clerk", "cook")])
+    c = client(served)
+    one = say(c, "hello")
+    for _ in range(2):
+        with pytest.raises(openai.BadRequestError, match="clerk"):
+            c.responses.create(model="cook", input="on", previous_response_id=one.id)
+        say(c, "on", previous_response_id=one.id)
+    assert len(sessions(served)) == 2
+
+
 @pytest.mark.parametrize("id", BAD)
 def test_ids_that_no_response_has(serve, id):
     served = serve()
@@ -403,3 +417,20 @@ async def test_the_asynchronous_client(serve):
         assert "".join(texts) == done.output_text == "hello"
         more = await c.responses.create(model="clerk", input="on", previous_response_id=done.id)
     assert more.output_text == "hello | hello | on"
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "weather"}, "none", "auto"])
+def test_the_choice_of_a_tool_reaches_the_agent(serve, client, choice):
+    model = ScriptedModel(by_step(["yes"]))
+    served = serve(model)
+    other = {**PLACE, "name": "time"}
+    say(client(served), "hello", tools=[PLACE, other], tool_choice=choice)
+    names = [tool.name for tool in model.requests[-1].tools]
+    expected = {
+        "required": ["weather", "time"],
+        "none": ["look", "strike"],
+        "auto": ["look", "strike", "weather", "time"],
+    }
+    assert names == (expected[choice] if isinstance(choice, str) else ["weather"])
+    forced = not isinstance(choice, str) or choice == "required"
+    assert model.requests[-1].tool_choice == ("required" if forced else "auto")

@@ -279,6 +279,7 @@ EVENTS: list[ev.Event] = [
     ClientOffered(at=4.0),
     ClientCalled(at=4.0, call="c1", name="weather", arguments='{"in":"Ghent"}'),
     ClientOffered(at=4.0, tools=(OfferedTool("weather"),), choice=("weather",)),
+    ev.InputReceived(at=2.0, input=8, parts=(Text("hi"),), note={"metadata": {"a": "b"}}),
 ]
 
 INPUTS: list[Input] = [
@@ -318,6 +319,7 @@ INPUTS: list[Input] = [
     ClientResultInput("c1", (Text("rain"),)),
     ClientResultInput("c1", (Text("no such place"),), error=True),
     ClientOfferInput((OfferedTool("weather"),), choice=("weather",)),
+    MessageInput((Text("hi"),), note={"metadata": {"a": "b"}}),
 ]
 
 

@@ -167,11 +167,11 @@ def taint(session: Session, by: str | None) -> None:
 def _receive(session: Session, item: InboxItem) -> None:
     now = time.time()
     match item.input:
-        case MessageInput(parts=parts, mode=mode, source=source):
+        case MessageInput(parts=parts, mode=mode, source=source, note=note):
             taint(session, item.input.tainted)
             for feature in asked(session, "hears"):
                 feature.hears(session, item)
-            event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source)
+            event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source, note=note)
             session.note(event, consume=item.id)
         case TimerInput(timer=timer, parts=parts):
             session.note(ev.TimerFired(at=now, timer=timer, input=item.id))

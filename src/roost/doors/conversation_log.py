@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from roost.doors.digests import ConversationReader, Ended, Said, said_in
 from roost.errors import NotFound
@@ -17,7 +17,6 @@ _RECEIVED = b'{"type":"input.received"'
 _LEFT = (b'{"type":"session.forked"', b'{"type":"session.imported"')
 _BACK = b'{"type":"session.rolled_back"'
 _COMPLETED = b'{"type":"turn.completed"'
-_EMITTED = b'{"type":"emitted"'
 _NEAR = 50
 
 
@@ -102,16 +101,6 @@ class ConversationLog:
                 return TurnClose(record.seq, record.event.at)
         return None
 
-    async def details(self, session: str, mark: str, before: int) -> dict[str, Any]:
-        """Return the details of the request with this mark, whose message stands at position `before`. Raises
-        `NotFound`."""
-        async for record in self.backward(session, before):
-            if record.body.startswith(_EMITTED) and isinstance(event := record.event, ev.Emitted):
-                found = _details(event, f"{self._name}.request")
-                if found.get("mark") == mark:
-                    return found
-        return {}
-
     async def backward(self, session: str, before: int) -> AsyncIterator[Record]:
         """Yield the events up to a position, the newest first. Raises `NotFound`."""
         while before > 0:
@@ -134,8 +123,3 @@ class ConversationLog:
         return (
             None if said is None or not isinstance(event, ev.InputReceived) else Message(event.input, record.seq, said)
         )
-
-
-def _details(event: ev.Emitted, name: str) -> dict[str, Any]:
-    data: Any = event.data
-    return cast("dict[str, Any]", data) if event.name == name and isinstance(data, dict) else {}

@@ -14,9 +14,10 @@ with the hour and a number, so that a repeated request finds it."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -78,6 +79,7 @@ class Conversations:
         self._seats = Recent[str, int]()
         self._delivered = Recent[tuple[str, int], bool]()
         self._offers = Recent[str, ClientOfferInput]()
+        self._owners = Recent[str, str]()
         self._ends = Recent[tuple[str, int], int]()
         self._variants = Recent[tuple[str, str, str], Agent]()
 
@@ -128,9 +130,11 @@ class Conversations:
         return entered._replace(digest=None)
 
     async def _end_of(self, talk: Talk, session: str, item: int) -> int:
-        info = await self._sessions.get(session)
-        if info.agent != talk.agent:
-            raise Invalid(f"the turn before is of the agent {info.agent!r}, not of {talk.agent!r}")
+        agent = self._owners.get(session)
+        if agent is None:
+            agent = self._owners[session] = (await self._sessions.get(session)).agent
+        if agent != talk.agent:
+            raise Invalid(f"the turn before is of the agent {agent!r}, not of {talk.agent!r}")
         if (known := self._ends.get((session, item))) is not None:
             return known
         begun = await find_turn(self._sessions, session, item)
@@ -139,16 +143,6 @@ class Conversations:
             why = f"the turn before has not ended in session {session!r}: it works, or waits for results of calls"
             raise Conflict(why, code="turn_open")
         return ended.seq
-
-    async def _note(self, session: str, talk: Talk, mark: str, key: str | None) -> None:
-        """Write the details of a request into the log, before its message."""
-        if talk.details:
-            data = {**talk.details, "mark": mark}
-            try:
-                await self._sessions.emit(session, f"{self._name}.request", data, key=key)
-            except Conflict as error:
-                if error.code != "idempotency_mismatch":  # else the request came before, with other details
-                    raise
 
     async def _digests(self, talk: Talk) -> tuple[bytes, str]:
         """Return the digest of the history, and the label that all sessions with its first message have."""
@@ -220,8 +214,8 @@ class Conversations:
                 await self._demand_free(await self._sessions.get(place.session))
                 if not await self._prepare(place, talk, before):
                     return None
-                await self._note(place.session, talk, mark_of(talk), f"{self._name}:{before.hex()}:{mark_of(talk)}")
-                entered, again = await self._send(place.session, parts, f"{self._name}:{before.hex()}", source)
+                key = f"{self._name}:{before.hex()}"
+                entered, again = await self._send(place.session, parts, key, source, talk.details)
                 if again and not await self._repeats(entered, talk):
                     entered.follower.close()
                     return None
@@ -265,14 +259,14 @@ class Conversations:
         return True
 
     async def _send(
-        self, session: str, parts: Sequence[UserPart], key: str | None, source: str
+        self, session: str, parts: Sequence[UserPart], key: str | None, source: str, details: dict[str, Any]
     ) -> tuple[Entered, bool]:
         """Put a message into an inbox. Returns whether it was there before."""
         sessions = self._sessions
         await sessions.demand_parts(session)  # else no event would ever come
         follower = sessions.listen(session)
         try:
-            accepted = await sessions.send(session, parts, key=key, source=source)
+            accepted = await sessions.send(session, parts, key=key, source=source, note=details or None)
             await self._aim(follower, session, accepted)
         except BaseException:
             follower.close()
@@ -332,7 +326,12 @@ class Conversations:
         else:  # they came before, or are of no call here
             follower.after, step = await self._results_before(session, item, set(calls))
         follower.behind = True
-        await self._note(session, talk, f"{item}.{step}", f"{self._name}:request:{item}.{step}")
+        if talk.details:
+            data = {**talk.details, "results": f"{item}.{step}"}
+            with contextlib.suppress(Conflict):  # a repetition with other details
+                await self._sessions.emit(
+                    session, f"{self._name}.request", data, key=f"{self._name}:request:{item}.{step}"
+                )
         await self._offer(session, talk)
         for call, result in calls.items():
             given = msgspec.structs.replace(result, call=call)
@@ -480,7 +479,7 @@ class Conversations:
             raise Invalid(f"session {session!r} is of the agent {info.agent!r}, not of {talk.agent!r}")
         before, _ = await self._digests(talk)
         said = asked(before, talk.parts, self._sessions.scrubbed).hex() if talk.key is None else _short(talk.key)
-        mark = beginning(said, mark_of(talk)).hex() + ("+" if talk.details else "")
+        mark = beginning(said, mark_of(talk)).hex()
         source = source_of(f"{self._name}:named", mark, before if talk.told is not None else None)
         newest = await self._named_log.newest(session)
         same = newest is not None and newest.said.mark == mark
@@ -489,11 +488,10 @@ class Conversations:
         await self._demand_free(info)
         await self._instruct(session, talk)
         await self._offer(session, talk)
-        await self._note(session, talk, mark, None)
         parts = (talk.told, *talk.parts) if talk.told is not None else talk.parts
         once = mark if talk.key is None else said
         try:
-            entered, again = await self._send(session, parts, f"{self._name}:named:{once}", source)
+            entered, again = await self._send(session, parts, f"{self._name}:named:{once}", source, talk.details)
         except Conflict as error:
             if talk.key is not None or error.code != "idempotency_mismatch":
                 raise
@@ -501,7 +499,7 @@ class Conversations:
             if not again or await self._repeats(entered, talk):
                 return entered
             entered.follower.close()
-        return (await self._send(session, parts, None, source))[0]
+        return (await self._send(session, parts, None, source, talk.details))[0]
 
     async def _demand_free(self, info: SessionInfo) -> None:
         """Check that a message to a session would be answered without anybody's help. Raises `Conflict`."""

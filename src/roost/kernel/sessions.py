@@ -89,12 +89,14 @@ class Sessions(Travels):
         mode: InputMode = "follow_up",
         key: str | None = None,
         source: str | None = None,
+        note: dict[str, Any] | None = None,
     ) -> Accepted:
-        """Send a message to the agent. On return the message is on disk and will be answered. Raises `Invalid`,
-        `NotFound`, `Busy`, `TooLarge`, and `Conflict` when the session is stopped."""
+        """Send a message to the agent. On return the message is on disk and will be answered. `note`: as in
+        `InputReceived`. Raises `Invalid`, `NotFound`, `Busy`, `TooLarge`, and `Conflict` when the session is
+        stopped."""
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
         check_message(parts)
-        return await self._accept(session, MessageInput(_clean(parts), mode, source), key)
+        return await self._accept(session, MessageInput(_clean(parts), mode, source, note=note), key)
 
     async def control(
         self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None

@@ -164,12 +164,13 @@ class ControlApplied(Event, frozen=True, tag="control.applied"):
 
 
 class InputReceived(Event, frozen=True, tag="input.received"):
-    """An inbox item became part of the conversation."""
+    """An inbox item became part of the conversation. note: what its sender keeps with it; the agent does not see it."""
 
     input: int
     parts: tuple[UserPart, ...]
     mode: InputMode = "follow_up"
     source: str | None = None
+    note: dict[str, Any] | None = None
 
 
 class TurnStarted(Event, frozen=True, tag="turn.started"):

@@ -46,6 +46,8 @@ class MessageInput(Input, frozen=True, tag="message"):
     source: str | None = None
     tainted: str | None = None
     """The untrusted source that the sender had seen, if any."""
+    note: dict[str, Any] | None = None
+    """As in `InputReceived`."""
 
     @property
     def interrupts(self) -> InterruptCause | None:

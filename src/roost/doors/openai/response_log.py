@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
-from roost.doors.conversation_log import ConversationLog
 from roost.doors.digests import call_id, said_in
 from roost.doors.failures import of_turn
 from roost.doors.openai.response_writer import End, ResponseWriter
@@ -28,9 +27,8 @@ REASONS = {"length": "max_output_tokens", "refusal": "content_filter"}
 """Why a response is incomplete, by the reason for which the model stopped."""
 _ID = re.compile(r"resp_(.+)_([0-9]{1,18})(?:\.([0-9]{1,18}))?")
 _PAGE = 500
-_READ = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"emitted"')
 _RECEIVED = b'{"type":"input.received"'
-_COMPLETED = b'{"type":"turn.completed"'
+_READ = tuple(b'{"type":"%b"' % kind for kind in (b"model.completed", b"client.called", b"emitted", b"turn.completed"))
 
 
 class Place(NamedTuple):
@@ -73,7 +71,7 @@ class ResponseLog:
     def __init__(self, name: str, api: Api) -> None:
         self._name, self._api = name, api
         self._sessions = api.sessions
-        self._logs = {name: ConversationLog(name, api.sessions) for name in (name, f"{name}:named")}
+        self._sources = name, f"{name}:named"
 
     async def find(self, place: Place) -> Found:
         """Find a response. Raises `NotFound`."""
@@ -93,41 +91,50 @@ class ResponseLog:
     async def _queued(self, place: Place, agent: str) -> Found | None:
         for item in await self._api.runtime.node.store.inboxes.pending(place.session):
             if item.id == place.item and isinstance(item.input, MessageInput) and not place.step:
-                return Found(place, agent, None, item.accepted_at, item.input.parts, {})
+                return Found(place, agent, None, item.accepted_at, item.input.parts, item.input.note or {})
         return None
 
     async def _begun(self, place: Place, agent: str, start: int) -> Found:
         received: ev.InputReceived | None = None
-        begun, details = 0, dict[str, Any]()
         async for record in self.records(place.session, start):
-            if received is not None and record.body.startswith(_COMPLETED):
-                break
-            if not record.body.startswith(_READ):
+            if not record.body.startswith(_RECEIVED):
                 continue
             event = record.event
             if isinstance(event, ev.InputReceived) and event.input == place.item:
-                received = event
-                if not place.step:
-                    details = await self._details(place.session, event, record.seq)
-                    return Found(place, agent, start, event.at, self.said(event), details)
-            elif received is not None and isinstance(event, ev.ModelCompleted):
-                begun = begun or (record.seq if event.step == place.step else 0)
-            elif begun and isinstance(event, ev.Emitted) and event.name == f"{self._name}.request":
-                details = event.data if event.data.get("mark") == f"{place.item}.{place.step}" else details
-        if received is None or not begun:
+                received, start = event, start if place.step == 0 else record.seq
+                break
+        if received is None:
             raise unknown(place.id)
+        if place.step:
+            return await self._resumed(place, agent, start, received)
+        return Found(place, agent, start, received.at, self.said(received), received.note or {})
+
+    async def _resumed(self, place: Place, agent: str, after: int, received: ev.InputReceived) -> Found:
+        """Find the part of a turn behind results of calls."""
+        begun, previous, step = 0, 0, 0
+        details = dict[str, Any]()
+        async for record in self.records(place.session, after):
+            if not record.body.startswith(_READ):
+                continue
+            event = record.event
+            if isinstance(event, ev.TurnCompleted):
+                break
+            if isinstance(event, ev.ModelCompleted):
+                step = event.step
+                begun = record.seq if step == place.step else begun
+            elif isinstance(event, ClientCalled):
+                previous = step if step < place.step else previous
+            elif isinstance(event, ev.Emitted) and event.name == f"{self._name}.request":
+                details = event.data if event.data.get("results") == f"{place.item}.{place.step}" else details
+        if not begun:
+            raise unknown(place.id)
+        details = {"previous_response_id": place._replace(step=previous).id, **details}
         return Found(place, agent, begun, received.at, (), details)
 
     def said(self, event: ev.InputReceived) -> Sequence[UserPart]:
         """Return what the user said, without what the door told the agent before it."""
-        found = (said_in(event, name) for name in self._logs)
+        found = (said_in(event, name) for name in self._sources)
         return next((said.parts for said in found if said is not None), event.parts)
-
-    async def _details(self, session: str, event: ev.InputReceived, seq: int) -> dict[str, Any]:
-        for name, log in self._logs.items():
-            if (said := said_in(event, name)) is not None and said.mark.endswith("+"):
-                return await log.details(session, said.mark, seq)
-        return {}
 
     async def read(self, found: Found, writer: ResponseWriter) -> End:
         """Write what the log has of a response. Raises `NotFound`."""

@@ -80,7 +80,7 @@ class ResponseRequest(msgspec.Struct, omit_defaults=True):
         return frozenset(name for name in names if isinstance(name, str))
 
     def specs(self) -> tuple[ToolSpec, ...]:
-        """Return the tools that the client runs, or the one that it wants to be called; those that OpenAI runs itself
+        """Return the tools that the client runs, without those that its choice rules out; those that OpenAI runs itself
         are left out. Raises `Invalid`."""
         found: list[tuple[str, Any]] = []
         for at, tool in enumerate(self.tools or ()):
@@ -88,7 +88,12 @@ class ResponseRequest(msgspec.Struct, omit_defaults=True):
                 found.append((f"tools[{at}]", tool))
             elif tool.get("type") == "custom":
                 found.append((f"tools[{at}]", {**tool, "parameters": _CUSTOM_SCHEMA}))
-        specs = functions(found)
+        specs, given = functions(found), self.tool_choice
+        allowed = self._wanted() if isinstance(given, dict) and given.get("type") == "allowed_tools" else None
+        return specs if allowed is None else _chosen(specs, allowed)
+
+    def chosen(self, specs: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
+        """Return the tools that the next answer may call: of `specs`, or the named one. Raises `Invalid`."""
         return specs if (wanted := self._wanted()) is None else _chosen(specs, wanted)
 
     @property

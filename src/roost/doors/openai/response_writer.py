@@ -125,7 +125,7 @@ class ResponseWriter:
         return b"".join(chunks)
 
     def begin(self) -> None:
-        state = self.state(End("in_progress"))
+        state = msgspec.Raw(encode(self.state(End("in_progress")))) if self._streams else None
         self._event("response.created", {"response": state})
         self._event("response.in_progress", {"response": state})
 

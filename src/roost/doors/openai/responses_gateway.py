@@ -54,7 +54,7 @@ def request_of(asked: ResponseRequest, items: Sequence[Item]) -> Request:
     return Request(
         instruction="\n\n".join(text for text in instructions if text),
         messages=messages_of(items),
-        tools=asked.specs(),
+        tools=asked.chosen(asked.specs()),
         tool_choice=cast("ToolChoice", asked.choice),
         output_schema=asked.answer_schema(),
         max_output=asked.max_output_tokens,

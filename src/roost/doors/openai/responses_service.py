@@ -114,6 +114,9 @@ class Responses:
         results = () if said.parts else said.results
         if said.parts and said.results and previous is not None:
             raise Invalid("input: send the outputs of calls first, and the message once they are answered")
+        details = request.details()
+        if results:
+            details.pop("previous_response_id", None)  # the log says it
         return Talk(
             agent=agent,
             user=request.user or request.safety_identifier or "",
@@ -127,10 +130,11 @@ class Responses:
             offer=ClientOfferInput(
                 tuple(OfferedTool(tool.name, tool.description, tool.schema) for tool in offered),
                 request.answer_schema(),
+                tuple(tool.name for tool in request.chosen(specs)) if request.choice == "required" else (),
             ),
             results=tuple(ClientResultInput(one.call, one.parts) for one in results),
             previous=None if previous is None else (previous.session, previous.item),
-            details=request.details(),
+            details=details,
         )
 
     async def retrieve(self, scope: Scope, receive: Receive) -> ReplyCall:
@@ -154,7 +158,7 @@ class Responses:
         return writer, await self._log.read(found, writer)
 
     def _writer(self, found: Found, *, streams: bool, after: int | None = None) -> ResponseWriter:
-        details = {name: value for name, value in found.details.items() if name not in ("mark", "custom")}
+        details = {name: value for name, value in found.details.items() if name not in ("results", "custom")}
         if (name := name_of(found.place.session)) is not None:
             details["conversation"] = {"id": name}
         head = head_of(found.place.id, found.agent, details, None, found.created)
