@@ -234,6 +234,19 @@ def test_the_examples_for_other_agents(tmp_path: Path, environment: dict[str, st
     assert done.stdout == "You said: Hello\n", done.stderr
 
 
+@pytest.mark.usefixtures("daemon")
+def test_the_examples_for_anthropic_clients(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = "docs/guides/anthropic-clients.md"
+    (program,), (_, commands) = blocks("python", page), blocks("sh", page)  # the first needs Claude Code
+    code = [sys.executable, "-c", program]
+    done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "You said: Hello\nYou said: And again\n", done.stderr
+    commands = commands.replace("7667", environment["ROOST_PORT"])
+    done = subprocess.run(["sh", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
+    assert '"id":"assistant"' in done.stdout, done.stderr
+    assert '"text":"You said: Hello"' in done.stdout
+
+
 def test_the_commands(tmp_path: Path, environment: dict[str, str]) -> None:
     """Each line of "Use" but those that wait for a person at a terminal."""
     (example,) = [block for block in blocks("sh") if "roost chat" in block]
