@@ -44,6 +44,7 @@ _TIERS = {
     "tests/cli/test_daemon.py": "daemon",
     "tests/cli/test_doctor.py": "daemon",
     "tests/cli/test_exchange.py": "daemon",
+    "tests/cli/test_mcp.py": "daemon",
     "tests/cli/test_nodes.py": "daemon",
     "tests/cli/test_pauses.py": "daemon",
     "tests/cli/test_questions.py": "daemon",

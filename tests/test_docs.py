@@ -186,8 +186,10 @@ def test_the_examples_for_openai_clients(tmp_path: Path, environment: dict[str, 
 @pytest.mark.usefixtures("daemon")
 def test_the_examples_for_mcp_clients(tmp_path: Path, environment: dict[str, str]) -> None:
     page = "docs/guides/mcp.md"
-    (program,), (commands,), (settings,) = blocks("python", page), blocks("sh", page), blocks("json", page)
-    assert json.loads(settings)["mcpServers"]["roost"]["url"].endswith("/mcp")
+    (program,), (commands,), settings = blocks("python", page), blocks("sh", page), blocks("json", page)
+    http, stdio = (json.loads(one)["mcpServers"]["roost"] for one in settings)
+    assert http["url"].endswith("/mcp")
+    assert [stdio["command"], *stdio["args"]] == ["roost", "mcp"]  # tests/cli/test_mcp.py runs it
     code = [sys.executable, "-c", program]
     done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     tools, *answers = done.stdout.splitlines()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import AsyncGenerator
 
@@ -89,3 +90,13 @@ def _settle(done: asyncio.Future[None], error: OSError | None) -> None:
         done.set_result(None)
     else:
         done.set_exception(error)
+
+
+def own_streams() -> tuple[int, int]:
+    """Take standard input and output for the protocol alone. What else is printed goes to standard error."""
+    source, target = os.dup(0), os.dup(1)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    return source, target

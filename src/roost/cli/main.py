@@ -19,6 +19,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "run": "Give an agent one task and print its answer.",
         "chat": "Talk with an agent.",
         "acp": "Let an editor drive sessions, by the Agent Client Protocol.",
+        "mcp": "Offer agents and sessions to a client of the Model Context Protocol.",
     },
     "Sessions": {
         "ps": "List sessions.",

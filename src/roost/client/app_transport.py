@@ -110,7 +110,11 @@ class AppTransport:
         }
         response = AppResponse(self._app, scope, request.body)
         self._open = {one for one in self._open if not one.ended} | {response}
-        await response.begin()
+        try:
+            await response.begin()
+        except BaseException:
+            response.close()
+            raise
         return response
 
     async def aclose(self) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +32,9 @@ def acp(app: App, agent: str | None, model: str | None, agent_places: tuple[Path
     daemon if one runs; else it does the work itself until the editor closes it, and sessions go on when they are opened
     again. Standard error has the log.
     """
-    source, target = _own_streams()
+    from roost.acp.pipes import own_streams
+
+    source, target = own_streams()
     files = app.agent_files(agent_places)
     node = app.node(tuple(files.agents))
     if node.daemon:
@@ -54,16 +54,6 @@ async def _serve(host: _Host, source: int, target: int) -> None:
         await Service(host, source, target).serve()
     finally:
         await host.client.aclose()
-
-
-def _own_streams() -> tuple[int, int]:
-    """Take standard input and output for the protocol alone. What else is printed goes to standard error."""
-    source, target = os.dup(0), os.dup(1)
-    with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
-    sys.stdout.flush()
-    os.dup2(2, 1)
-    return source, target
 
 
 class _Host:
