@@ -10,6 +10,7 @@ import sys
 import click
 import pytest
 
+from roost.cli.feature_commands import FEATURE_COMMANDS
 from roost.cli.main import GROUPS
 from roost.cli.main import roost as group
 
@@ -72,6 +73,11 @@ def test_asking_a_daemon_imports_nothing_that_works() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_a_section_are_in_order_wherever_they_come_from() -> None:
+    assert [list(names) for names in GROUPS.values()] == [sorted(names) for names in GROUPS.values()]
+    assert {name for names in FEATURE_COMMANDS.values() for name in names} <= {*COMMANDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

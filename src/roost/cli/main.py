@@ -61,8 +61,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "version": "Print the version.",
     },
 }
-for _section, _commands in FEATURE_COMMANDS.items():
-    GROUPS[_section].update({name: line for name, (_, line) in _commands.items()})
+for _section, _commands in GROUPS.items():
+    _own = {name: line for name, (_, line) in FEATURE_COMMANDS.get(_section, {}).items()}
+    GROUPS[_section] = dict(sorted((_commands | _own).items()))
 _FEATURES = {name: feature for commands in FEATURE_COMMANDS.values() for name, (feature, _) in commands.items()}
 _MODULES = {
     "up": "daemon", "down": "daemon",
