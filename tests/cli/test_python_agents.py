@@ -110,6 +110,21 @@ def test_a_daemon_that_knows_it_asks_it(roost: Machine) -> None:
         assert "[denied" in done.out
 
 
+def test_attach_works_on_a_session_with_the_agents_that_it_is_given(roost: Machine) -> None:
+    put(roost)
+    session = roost("run", *KNOWN, "guarded", "hello", "--json").ok().json["session"]
+    roost("send", session, "make it").ok()
+    terminal = roost.terminal("attach", session)
+    assert "guard" in terminal.expect("name the Python file that has it, --agents FILE")
+    terminal.type("\x03")
+    terminal.wait()
+    terminal = roost.terminal("attach", session, *KNOWN)
+    terminal.expect("[denied")
+    terminal.type("\x03")
+    terminal.wait()
+    assert not (roost.work / "made.txt").exists()
+
+
 def test_a_session_does_not_go_on_without_its_hook(roost: Machine) -> None:
     put(roost)
     session = roost("run", *KNOWN, "guarded", "hello", "--json").ok().json["session"]
