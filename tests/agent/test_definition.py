@@ -39,6 +39,13 @@ def no(moment: Moment) -> bool:
 HOOK, GUARD = PythonHook(no, on=["pre_tool"]), LengthGuard(1000, name="short")
 MODEL = ScriptedModel(["yes"], name="own")
 
+
+def test_a_definition_says_what_to_hash_instead() -> None:
+    for definition in (Agent("a"), Agent("a").spec):
+        with pytest.raises(TypeError, match=r"agent 'a' cannot be hashed; use its name, or `agent.version`"):
+            hash(definition)
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "two words"}, "'two words' cannot name an agent"),
     ({"permissions": "everything"}, "permissions='everything' is none of 'read_only', 'ask'"),

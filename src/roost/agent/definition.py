@@ -163,6 +163,10 @@ class AgentSpec(_Named, frozen=True, omit_defaults=True, kw_only=True, forbid_un
     def label(cls, given: Mapping[str, Any]) -> str:
         return f"agent {given.get('name')!r}"
 
+    def __hash__(self) -> int:
+        """Refuse: a definition has tables, which have no hash."""
+        raise TypeError(f"agent {self.name!r} cannot be hashed; use its name, or `agent.version` for its content")
+
     @property
     def points(self) -> bool:
         """Whether snapshots of its files are kept as undo points."""
