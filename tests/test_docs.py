@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -173,14 +174,26 @@ def test_the_examples_of_the_client(tmp_path: Path, environment: dict[str, str])
 @pytest.mark.usefixtures("daemon")
 def test_the_examples_for_openai_clients(tmp_path: Path, environment: dict[str, str]) -> None:
     page = "docs/guides/openai-clients.md"
-    (program,), (commands,) = blocks("python", page), blocks("sh", page)
-    code = [sys.executable, "-c", program]
-    done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "You said: Hello\nYou said: And again\n", done.stderr
+    programs, (commands, codex) = blocks("python", page), blocks("sh", page)
+    said = ["You said: Hello\nYou said: And again\n"] * 2
+    said[1] += "You said: Take your time\n['user', 'user', 'assistant']\n"
+    for program, expected in zip(programs, said, strict=True):
+        code = [sys.executable, "-c", program]
+        done = subprocess.run(code, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.stdout == expected, done.stderr
     commands = commands.replace("7667", environment["ROOST_PORT"])
     done = subprocess.run(["sh", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
     assert '"id":"assistant"' in done.stdout, done.stderr
     assert '"content":"You said: Hello"' in done.stdout
+    if shutil.which("codex") is None:
+        return
+    (settings,) = blocks("toml", page)
+    home = tmp_path / ".codex"
+    home.mkdir()
+    (home / "config.toml").write_text(settings.replace("7667", environment["ROOST_PORT"]))
+    env = {**environment, "CODEX_HOME": str(home)}
+    done = subprocess.run(["sh", "-c", codex], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert "You said: " in done.stdout, done.stderr
 
 
 @pytest.mark.usefixtures("daemon")

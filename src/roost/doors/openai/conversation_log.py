@@ -22,7 +22,7 @@ from roost.log import events as ev
 from roost.log.content import Text, UserPart
 from roost.log.frames import Frame
 from roost.log.inputs import EmitInput
-from roost.log.protocols import Record
+from roost.log.protocols import Record, SessionQuery
 from roost.log.session_info import SessionInfo
 from roost.server.app_state import Api
 
@@ -61,14 +61,10 @@ class Conversations:
         """Return the session of a conversation, and the one in which it goes on. Raises `NotFound`."""
         if not is_id(name):
             raise unknown(name)
-        try:
-            found = [await self._sessions.get(name)]
-        except NotFound:
-            raise unknown(name) from None
-        try:
-            return [*found, await self._sessions.get(name + _SUCCESSOR)]
-        except NotFound:
-            return found
+        found = await self._sessions.find(SessionQuery(ids=(name, name + _SUCCESSOR), limit=2))
+        if not any(info.id == name for info in found):
+            raise unknown(name)
+        return sorted(found, key=lambda info: info.id)
 
     async def enter(self, name: str, agent: str) -> tuple[str, Text | None]:
         """Return the session in which an agent goes on with a conversation, and what it has to be told before. Raises
