@@ -89,6 +89,10 @@ class Offer:
         """Return all tools, in any order."""
         return ()
 
+    async def tool(self, name: str) -> Tool | None:
+        """Return the tool of this name."""
+        return next((tool for tool in await self.tools() if tool.info.name == name), None)
+
     async def resources(self, cursor: str | None) -> Page:
         """Return a page of the resources. Raises `Failure` for a cursor that is none."""
         return Page(())

@@ -96,16 +96,17 @@ class Dispatcher:
             return {"resultType": "input_required", "inputRequests": asks, "requestState": needed.state}
 
     async def _tools(self, exchange: Exchange) -> Json:
-        infos = sorted((tool.info for tool in await self._all_tools()), key=lambda info: info.name)
+        tools = [tool for offer in self._offers for tool in await offer.tools()]
+        infos = sorted((tool.info for tool in tools), key=lambda info: info.name)
         after = _cursor(exchange)
         page = [info for info in infos if after is None or info.name > after][: _PAGE + 1]
         return _listed("tools", page[:_PAGE], page[_PAGE - 1].name if len(page) > _PAGE else None)
 
-    async def _all_tools(self) -> list[Tool]:
-        return [tool for offer in self._offers for tool in await offer.tools()]
-
     async def tool(self, name: Any) -> Tool | None:
-        return next((tool for tool in await self._all_tools() if tool.info.name == name), None)
+        for offer in self._offers if isinstance(name, str) else ():
+            if (tool := await offer.tool(name)) is not None:
+                return tool
+        return None
 
     async def _call(self, exchange: Exchange) -> Json:
         name, arguments = exchange.params.get("name"), exchange.params.get("arguments")

@@ -15,6 +15,7 @@ from roost.doors.mcp.catalog import Offer, Tool, ToolFailed, ToolResult, text
 from roost.doors.mcp.exchange import Exchange
 from roost.doors.mcp.turn_call import OUTPUT, TurnCall
 from roost.doors.mcp.typed_tool import Arguments, TypedTool
+from roost.doors.talk import Recent
 from roost.errors import Invalid
 from roost.kernel.sessions import check_message
 from roost.kernel.turn_watch import find_turn
@@ -89,6 +90,7 @@ class AgentTools(Offer):
     def __init__(self, api: Api) -> None:
         self._api, self._sessions = api, api.sessions
         self._made: dict[str, tuple[Agent, Tool]] = {}
+        self._known = Recent[str, str]()
 
     async def tools(self) -> Sequence[Tool]:
         found: dict[str, tuple[Agent, Tool]] = {}
@@ -100,6 +102,12 @@ class AgentTools(Offer):
             found[name] = known if known is not None and known[0] is agent else (agent, self._tool(name, agent))
         self._made = found
         return [tool for _, tool in found.values()]
+
+    async def tool(self, name: str) -> Tool | None:
+        known = self._made.get(name)
+        if known is not None and self._api.runtime.agents.find(known[0].name) is known[0]:
+            return known[1]
+        return await super().tool(name)
 
     def _tool(self, name: str, agent: Agent) -> Tool:
         about = agent.spec.description.strip()
@@ -124,12 +132,18 @@ class AgentTools(Offer):
         if session is None:
             info = await self._sessions.create(agent, key=_keyed(key), labels={"mcp": "ask"})
             session = info.id
-        elif (found := (await self._sessions.get(session)).agent) != agent:
+        elif (found := await self._agent_of(session)) != agent:
             raise ToolFailed(f"session {session!r} is of the agent {found!r}: ask that one")
         accepted = await self._sessions.send(session, arguments.message, key=_keyed(key), source="mcp")
         after = await before_turn(self._api, session, accepted)
         await exchange.keep(session=session, input=accepted.id, after=after)
         return await TurnCall(self._api, session, accepted.id, exchange, cancels=True).result(after=after)
+
+    async def _agent_of(self, session: str) -> str:
+        """Return whose session it is, which never changes. Raises `NotFound`."""
+        if (agent := self._known.get(session)) is None:
+            self._known[session] = agent = (await self._sessions.get(session)).agent
+        return agent
 
     async def _resume(self, exchange: Exchange) -> ToolResult:
         kept = exchange.kept

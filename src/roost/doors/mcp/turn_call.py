@@ -15,7 +15,7 @@ from roost.doors.mcp.wire import Failure, Json
 from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
 from roost.errors import Conflict, NotFound
 from roost.ids import short
-from roost.kernel.turn_watch import Halted, find_turn
+from roost.kernel.turn_watch import Halted
 from roost.log import events as ev
 from roost.log.frames import Frame
 from roost.log.session_views import WaitingCall
@@ -180,10 +180,9 @@ class TurnCall:
 
     async def _cancel(self) -> None:
         """Cancel the turn, if it is the one that runs."""
-        if await find_turn(self._sessions, self._session, self._item) is not None:
-            view = await self._sessions.inspect(self._session)
-            if view.turn is not None:
-                await self._sessions.control(self._session, "cancel", wait=0)
+        _, state = await self._sessions.state(self._session)
+        if state.turn is not None and state.turn.input == self._item:
+            await self._sessions.control(self._session, "cancel", wait=0)
 
 
 def _line(event: ev.Event) -> tuple[str, str]:
