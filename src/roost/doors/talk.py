@@ -28,7 +28,8 @@ class Talk(msgspec.Struct, kw_only=True):
     idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
     and the form of the answer. results: of calls that it ran; then there is no new message. previous: the turn that the
     request goes on from, by its session and inbox item, whatever was said later. details: what else its answer shows of
-    it; kept with the message. told: stands before the message in a session that the request names.
+    it; kept with the message. told: stands before the message in a session that the request names. mark: what `mark_of`
+    returned.
     """
 
     agent: str
@@ -45,6 +46,7 @@ class Talk(msgspec.Struct, kw_only=True):
     previous: tuple[str, int] | None = None
     details: dict[str, Any] = {}
     told: Text | None = None
+    mark: str | None = None
 
     @property
     def owner(self) -> str:
@@ -79,11 +81,17 @@ class Recent(OrderedDict[K, V], Generic[K, V]):
 
 def mark_of(talk: Talk) -> str:
     """Return what of a request besides its words decides whether another one repeats it; empty for nothing."""
+    if talk.mark is None:
+        talk.mark = _marked(talk)
+    return talk.mark
+
+
+def _marked(talk: Talk) -> str:
+    if talk.instructions is None and talk.key is None and talk.offer == ClientOfferInput() and not talk.details:
+        return ""
     parts = [talk.instructions or "", encode_input(talk.offer).decode(), talk.key or ""]
     if talk.details:
-        return beginning(*parts, msgspec.json.encode(talk.details, order="sorted").decode()).hex()
-    if talk.instructions is None and talk.key is None and talk.offer == ClientOfferInput():
-        return ""
+        parts.append(msgspec.json.encode(talk.details, order="sorted").decode())
     return beginning(*parts).hex()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from roost.agent.definition import Agent
 from roost.doors.anthropic.client_identity import Client
 from roost.doors.anthropic.conversation import Entry, Result, Said, conversation
 from roost.doors.anthropic.errors import error_of, refusal, request_id
@@ -34,15 +35,17 @@ _CALL = "toolu_"
 _REFUSED = {"refusal", "refused"}
 
 
-def talk_of(agent: str, request: MessageRequest, client: Client, scope: Scope) -> Talk:
-    """Return what the request says. Raises `Invalid`."""
+def talk_of(agent: Agent, request: MessageRequest, client: Client, scope: Scope) -> Talk:
+    """Return what the request says to the agent. Raises `Invalid`."""
+    tools = request.specs()
+    if both := [tool.name for tool in tools if tool.name in agent.spec.tools]:
+        raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
     before, last = dialogue(conversation(request.messages))
-    chosen, mode = request.called()
-    tools = () if mode == "none" else request.specs()
-    offered = tuple(OfferedTool(tool.name, tool.description, tool.schema) for tool in tools)
+    chosen, mode = request.called(tools)
+    offered = tuple(OfferedTool(tool.name, tool.description, tool.schema) for tool in tools if mode != "none")
     choice = tuple(tool.name for tool in chosen) if mode == "required" else ()
     return Talk(
-        agent=agent,
+        agent=agent.name,
         user=client.user,
         thread=client.thread,
         before=before,

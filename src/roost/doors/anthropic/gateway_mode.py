@@ -32,7 +32,7 @@ from roost.server.responses import Header, Reply, ReplyCall, json
 def request_of(asked: MessageRequest, *, user: str = "", room: int = MOST_OUTPUT, whole: bool = True) -> Request:
     """Return the model's request. room: the most tokens of an answer of this model; clients ask for those of another.
     whole: the conversation must be one that a model can answer. Raises `Invalid`."""
-    tools, choice = asked.called()
+    tools, choice = asked.called(asked.specs())
     if asked.max_tokens is not None and asked.max_tokens < 1:
         raise Invalid(f"max_tokens: an answer has at least 1 token, not {asked.max_tokens}")
     knobs = {"top_p": asked.top_p, "top_k": asked.top_k}

@@ -124,9 +124,9 @@ class MessageRequest(msgspec.Struct):
             found[tool.name] = ToolSpec(tool.name, tool.description or "", schema)
         return tuple(found.values())
 
-    def called(self) -> tuple[tuple[ToolSpec, ...], ToolChoice]:
+    def called(self, tools: tuple[ToolSpec, ...]) -> tuple[tuple[ToolSpec, ...], ToolChoice]:
         """Return the tools that the model may call now, and whether it must call one. Raises `Invalid`."""
-        tools, choice = self.specs(), self.tool_choice
+        choice = self.tool_choice
         if choice is None or choice.type == "auto":
             return tools, "auto"
         if choice.type == "none":

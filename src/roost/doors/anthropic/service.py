@@ -93,10 +93,7 @@ class Service:
             if large:
                 return await asyncio.to_thread(gateway_mode.reply, self._api, model, request, client)
             return gateway_mode.reply(self._api, model, request, client)
-        own = self._agents.get(agent).spec.tools
-        if both := [tool.name for tool in request.specs() if tool.name in own]:
-            raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
-        said = (agent, request, client, scope)
+        said = (self._agents.get(agent), request, client, scope)
         talk = await asyncio.to_thread(talk_of, *said) if large else talk_of(*said)
         try:
             entered = await self._conversations.enter(talk)
