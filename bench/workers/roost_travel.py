@@ -34,19 +34,20 @@ async def run(home: Path, events: int, files: int, size: int) -> dict[str, Any]:
 
     async with Runtime(home, agents=[agent], config=KernelConfig(linger=30.0)) as runtime:
         sessions = runtime.sessions
+        checkpoints = runtime.checkpoints
         await runtime.open("past").ask("makes the folder, and imports what all later ones use")
         folder = home / "workspaces/past"
         folder.mkdir(exist_ok=True)
         await asyncio.to_thread(trees.make, folder, files, size)
-        await timed("first", lambda: sessions.checkpoint("past", "first"))
+        await timed("first", lambda: checkpoints.make("past", "first"))
         await asyncio.to_thread(trees.change, folder, files, size, 1)
-        await timed("again", lambda: sessions.checkpoint("past", "again"))
-        await timed("fork", lambda: sessions.fork("past", "again"))
+        await timed("again", lambda: checkpoints.make("past", "again"))
+        await timed("fork", lambda: checkpoints.fork("past", "again"))
         await asyncio.to_thread(trees.change, folder, files, size, 2)
-        await timed("fork now", lambda: sessions.fork("past"))
+        await timed("fork now", lambda: checkpoints.fork("past"))
         await asyncio.to_thread(trees.change, folder, files, size, 3)
-        await timed("back", lambda: sessions.rollback("past", "again"))
-        await timed("undo", lambda: sessions.rollback("past", undo=True))
+        await timed("back", lambda: checkpoints.rollback("past", "again"))
+        await timed("undo", lambda: checkpoints.rollback("past", undo=True))
         head = (await sessions.get("past")).head
     return {"steps_ms": steps, "head": head}
 

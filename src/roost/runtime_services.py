@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roost.features.approvals.service import ApprovalService
     from roost.features.budgets.service import CostService
+    from roost.features.checkpoints.service import CheckpointService
     from roost.features.compaction.service import CompactionService
     from roost.features.exchange.service import ExchangeService
     from roost.features.memory.service import Memory
@@ -26,6 +27,10 @@ class RuntimeServices:
     @property
     def approvals(self) -> ApprovalService:
         return self._service("roost.features.approvals.service")
+
+    @property
+    def checkpoints(self) -> CheckpointService:
+        return self._service("roost.features.checkpoints.service")
 
     @property
     def compaction(self) -> CompactionService:

@@ -34,10 +34,6 @@ ORDER = {
 }
 
 
-CORE_INPUTS = set(inputs.CORE) - {inputs.RollbackInput}
-"""Those that the loop takes itself."""
-
-
 @pytest.mark.parametrize(("first", "second"), ORDER)
 def test_an_order_that_matters_is_kept(first: str, second: str) -> None:
     assert registry.FEATURES.index(first) < registry.FEATURES.index(second), ORDER[first, second]
@@ -52,7 +48,7 @@ def test_every_folder_is_a_feature_with_a_page() -> None:
 
 def test_every_input_has_one_owner() -> None:
     owners = [kind for one in feature.all_features() for kind in (*one.takes, *one.begins)]
-    assert sorted(map(str, owners)) == sorted(map(str, set(inputs.input_types()) - CORE_INPUTS))
+    assert sorted(map(str, owners)) == sorted(map(str, set(inputs.input_types()) - set(inputs.CORE)))
 
 
 def test_every_event_folds() -> None:

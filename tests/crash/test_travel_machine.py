@@ -101,7 +101,7 @@ class Travels(Ground):
 
         self.act(
             session,
-            lambda: self.runtime.sessions.checkpoint(session, label),
+            lambda: self.runtime.checkpoints.make(session, label),
             made,
             lambda one: one.keep(label),
             strike=strike,
@@ -113,7 +113,7 @@ class Travels(Ground):
         if label in model.kept:
 
             async def work() -> None:
-                assert (await self.runtime.sessions.rollback(session, label)).files
+                assert (await self.runtime.checkpoints.rollback(session, label)).files
 
             self.act(session, work, _rolled, lambda one: one.go(one.kept[label]), strike=strike)
 
@@ -123,7 +123,7 @@ class Travels(Ground):
         if (before := model.before) is not None:
 
             async def work() -> None:
-                assert (await self.runtime.sessions.rollback(session, undo=True)).files
+                assert (await self.runtime.checkpoints.rollback(session, undo=True)).files
 
             self.act(session, work, _rolled, lambda one: one.go(before), strike=strike)
 
@@ -136,7 +136,7 @@ class Travels(Ground):
         name = f"s{len(self.models)}"
 
         async def work() -> None:
-            await self.runtime.sessions.fork(session, None if newest else label, id=name, key=name)
+            await self.runtime.checkpoints.fork(session, None if newest else label, id=name, key=name)
 
         struck = self.try_it(work, strike)
         if struck and self.do(self.there(name)):

@@ -178,9 +178,9 @@ async def test_a_rollback_takes_back_what_was_allowed_since_and_a_fork_has_none_
         await asleep(runtime, session)
         journal = runtime.node.store
         assert (await load_state(journal, session.id)).grants == ["python3 -m this"]
-        fork = await runtime.sessions.fork(session.id)
+        fork = await runtime.checkpoints.fork(session.id)
         assert (await load_state(journal, fork.id)).grants == []
-        await runtime.sessions.rollback(session.id, to=before)
+        await runtime.checkpoints.rollback(session.id, to=before)
         await until(session, ev.SessionRolledBack)
         await asleep(runtime, session)
         assert (await load_state(journal, session.id)).grants == []

@@ -569,7 +569,7 @@ async def test_going_back_ends_what_is_awaited(tmp_path: Path) -> None:
         await session.send("go")
         child = await child_of(runtime, session)
         await until(child, ev.ModelStarted)
-        await runtime.sessions.rollback(session.id, 1)
+        await runtime.checkpoints.rollback(session.id, 1)
         end = await until(child, ev.TurnCompleted)
         assert end.outcome == "cancelled"
         assert await ended(await events(session, runtime)) == ["cancelled"]
@@ -582,7 +582,7 @@ async def test_a_fork_has_none_of_the_children(tmp_path: Path) -> None:
     async with running(tmp_path, parent, echo(delay=lambda _: 0.5)) as runtime:
         session = await runtime.session("boss")
         await session.ask("go")
-        fork = await runtime.sessions.fork(session.id)
+        fork = await runtime.checkpoints.fork(session.id)
         await until(session, ChildEnded)
         await asleep(runtime, session)
         log = await events(runtime.open(fork.id), runtime)

@@ -251,9 +251,9 @@ async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) ->
     async with running(tmp_path / "one", agent(["one", "two", "three"])) as runtime:
         session = await runtime.session("a")
         await session.ask("first")
-        made = await runtime.sessions.checkpoint(session.id, label="good")
+        made = await runtime.checkpoints.make(session.id, label="good")
         await session.ask("second")
-        await runtime.sessions.rollback(session.id, "good")
+        await runtime.checkpoints.rollback(session.id, "good")
         await session.ask("third")
         await asleep(runtime, session)
         there = [str(message.parts) for message in await runtime.sessions.transcript(session.id)]
@@ -263,16 +263,16 @@ async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) ->
         here = [str(message.parts) for message in await runtime.sessions.transcript(brought.session.id)]
         assert here == there
         assert not any("second" in text for text in here)
-        kept = await runtime.sessions.checkpoints(brought.session.id)
+        kept = (await runtime.checkpoints.list(brought.session.id)).checkpoints
         assert ("good", made.seq) in [(one.label, one.seq) for one in kept]
         session = runtime.open(brought.session.id)
         assert await session.ask("fourth") == "four"
-        await runtime.sessions.rollback(session.id, "good")
+        await runtime.checkpoints.rollback(session.id, "good")
         await asleep(runtime, session)
         assert len(await runtime.sessions.transcript(session.id)) == 2
         journal = runtime.node.store
         assert (await load_state(journal, session.id)).tainted == "import"  # also where it was not in the log yet
-        fork = await runtime.sessions.fork(session.id, made.seq)
+        fork = await runtime.checkpoints.fork(session.id, made.seq)
         assert (await load_state(journal, fork.id)).tainted == "import"
 
 

@@ -73,12 +73,12 @@ def age(stage: Stage) -> None:
 @pytest.mark.parametrize(("stage", "at"), [("home", 1), ("home", 3), ("store", 1)], indirect=["stage"])
 async def test_its_source_goes_before_it_wakes(stage: Stage, at: int) -> None:
     async with dying(stage, at) as (runtime, store):
-        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        session, checkpoints = await runtime.session("clerk", id="s"), runtime.checkpoints
         await session.ask("sh echo 1 > a; mkdir d; echo 2 > d/b")
-        await sessions.checkpoint("s", "good")
+        await checkpoints.make("s", "good")
         await session.ask("sh echo 3 > a")
         with contextlib.suppress(RoostError):
-            await sessions.fork("s", "good", id="f", wait=1.0)
+            await checkpoints.fork("s", "good", id="f", wait=1.0)
         assert store.dead
     async with stage.up() as runtime:
         sessions = runtime.sessions
@@ -94,20 +94,20 @@ async def test_its_source_goes_before_it_wakes(stage: Stage, at: int) -> None:
 
 async def test_its_source_drops_what_it_begins_with(stage: Stage) -> None:
     async with dying(stage, 1) as (runtime, _):
-        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        session, checkpoints = await runtime.session("clerk", id="s"), runtime.checkpoints
         await session.ask("sh echo 1 > a")
-        await sessions.checkpoint("s", "good")
+        await checkpoints.make("s", "good")
         await session.ask("sh echo 2 > a")
         with contextlib.suppress(RoostError):
-            await sessions.fork("s", "good", id="f", wait=1.0)
+            await checkpoints.fork("s", "good", id="f", wait=1.0)
     async with stage.up() as runtime:
-        sessions, session = runtime.sessions, runtime.open("s")
-        done = await sessions.drop_checkpoint("s", "good")
+        checkpoints, session = runtime.checkpoints, runtime.open("s")
+        done = await checkpoints.drop("s", "good")
         assert ("roost store sweep" in (done.files_left or "")) == (stage.url is not None)
         for count in range(10):  # so that the means of a home clean up
             await session.ask(f"sh echo {count} > a")
-            await sessions.checkpoint("s", f"c{count}")
-            await sessions.drop_checkpoint("s", f"c{count}")
+            await checkpoints.make("s", f"c{count}")
+            await checkpoints.drop("s", f"c{count}")
         await swept(runtime, stage)
         assert await runtime.open("f").ask("look cat a") == "1"
 
@@ -115,10 +115,10 @@ async def test_its_source_drops_what_it_begins_with(stage: Stage) -> None:
 async def test_what_was_never_made_is_cleaned_up(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "home")
     async with stage.up() as runtime:
-        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        session, checkpoints = await runtime.session("clerk", id="s"), runtime.checkpoints
         await session.ask("sh echo 1 > a")
-        first = await sessions.fork("s", key="k")
-        assert (await sessions.fork("s", key="k")).id == first.id
+        first = await checkpoints.fork("s", key="k")
+        assert (await checkpoints.fork("s", key="k")).id == first.id
         memory = tmp_path / "one/workspaces.memory"
         left = {path.name for path in memory.iterdir() if path.name[0] != "."} - {"s", first.id}
         assert len(left) == 1  # kept for the second time, which made none
@@ -128,38 +128,38 @@ async def test_what_was_never_made_is_cleaned_up(tmp_path: Path) -> None:
         await runtime.node.deletions.tidy()
         assert {path.name for path in memory.iterdir() if path.name[0] != "."} == {"s", first.id}
         with pytest.raises(NotFound):
-            await sessions.fork("gone")
+            await checkpoints.fork("gone")
 
 
 async def test_it_has_the_checkpoints_of_its_source(stage: Stage) -> None:
     async with stage.up(checkpoints=CheckpointPolicy(at_pause=False)) as runtime:
-        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        session, checkpoints = await runtime.session("clerk", id="s"), runtime.checkpoints
         for label in ("one", "two", "gone", "three"):
             await session.ask(f"sh echo {label} > a")
-            await sessions.checkpoint("s", label)
-        await sessions.drop_checkpoint("s", "gone")
-        await sessions.fork("s", "three", id="f")
+            await checkpoints.make("s", label)
+        await checkpoints.drop("s", "gone")
+        await checkpoints.fork("s", "three", id="f")
         await session.ask("sh echo later > a")
-        await sessions.checkpoint("s", "later")
+        await checkpoints.make("s", "later")
 
         async def labels(name: str) -> list[str]:
-            return [one.label for one in await sessions.checkpoints(name) if one.label]
+            return [one.label for one in (await checkpoints.list(name)).checkpoints if one.label]
 
         assert await labels("f") == ["three", "two", "one"]
         fork = runtime.open("f")
         await fork.ask("sh echo fork > a; echo new > b")
-        await sessions.checkpoint("f", "own")
-        back = await sessions.rollback("f", "one")
+        await checkpoints.make("f", "own")
+        back = await checkpoints.rollback("f", "one")
         assert (back.label, back.files, back.why_no_files) == ("one", True, None)
         assert stage.files("f") == {"a": "one\n"}
         assert await heard(runtime, "f") == ["sh echo one > a"]
-        assert (await sessions.rollback("f", undo=True)).files
+        assert (await checkpoints.rollback("f", undo=True)).files
         assert stage.files("f") == {"a": "fork\n", "b": "new\n"}
-        await sessions.drop_checkpoint("f", "two")
+        await checkpoints.drop("f", "two")
         assert await labels("f") == ["own", "three", "one"]
         assert await labels("s") == ["later", "three", "two", "one"]
         with pytest.raises(NotFound):
-            await sessions.rollback("f", "two")
+            await checkpoints.rollback("f", "two")
         await sound(runtime, "f")
         await sound(runtime, "s")
     assert (await check(place.url or stage.folder / "roost.db")).faults == []
@@ -170,21 +170,22 @@ async def test_after_its_source_is_gone(stage: Stage) -> None:
     What the source dropped before may be gone, and that is said."""
     async with stage.up() as runtime:
         session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        checkpoints = runtime.checkpoints
         for label in ("one", "two", "three"):
             await session.ask(f"sh echo {label} > a")
-            await sessions.checkpoint("s", label)
-        await sessions.fork("s", "three", id="f")
-        assert (await sessions.rollback("f", "two")).files
+            await checkpoints.make("s", label)
+        await checkpoints.fork("s", "three", id="f")
+        assert (await checkpoints.rollback("f", "two")).files
         await sessions.delete("s")
         await swept(runtime, stage)
-        assert (await sessions.rollback("f", "three")).files
-        assert (await sessions.rollback("f", "two")).files  # had before
+        assert (await checkpoints.rollback("f", "three")).files
+        assert (await checkpoints.rollback("f", "two")).files  # had before
         await sessions.control("f", "pause")
-        back = await sessions.rollback("f", "one", resume=True)  # not before
+        back = await checkpoints.rollback("f", "one", resume=True)  # not before
         assert await heard(runtime, "f") == ["sh echo one > a"]
         assert (back.files, back.why_no_files, stage.files("f")) == (True, None, {"a": "one\n"})
         assert await runtime.open("f").ask("look cat a") == "one"
-        assert (await sessions.rollback("f", undo=True)).files
+        assert (await checkpoints.rollback("f", undo=True)).files
         assert stage.files("f") == {"a": "two\n"}
         await sound(runtime, "f")
     assert (await check(place.url or stage.folder / "roost.db")).faults == []
@@ -193,22 +194,28 @@ async def test_after_its_source_is_gone(stage: Stage) -> None:
 async def test_forks_of_forks(stage: Stage) -> None:
     async with stage.up() as runtime:
         sessions = runtime.sessions
+        checkpoints = runtime.checkpoints
         await runtime.session("clerk", id="f0")
         for count in range(4):
             await runtime.open(f"f{count}").ask(f"sh echo {count} > a; echo {count} > b{count}")
-            await sessions.checkpoint(f"f{count}", f"c{count}")
+            await checkpoints.make(f"f{count}", f"c{count}")
             if count < 3:
-                await sessions.fork(f"f{count}", f"c{count}", id=f"f{count + 1}")
+                await checkpoints.fork(f"f{count}", f"c{count}", id=f"f{count + 1}")
         for count in (1, 2):
             await sessions.delete(f"f{count}")
         await runtime.node.store.sessions.purge()
         await swept(runtime, stage)
-        assert [one.label for one in await sessions.checkpoints("f3") if one.label] == ["c3", "c2", "c1", "c0"]
-        first = await sessions.rollback("f3", "c0")  # whose session is there
+        assert [one.label for one in (await checkpoints.list("f3")).checkpoints if one.label] == [
+            "c3",
+            "c2",
+            "c1",
+            "c0",
+        ]
+        first = await checkpoints.rollback("f3", "c0")  # whose session is there
         assert (first.files, stage.files("f3")) == (True, {"a": "0\n", "b0": "0\n"})
-        assert (await sessions.rollback("f3", undo=True)).files
+        assert (await checkpoints.rollback("f3", undo=True)).files
         assert await runtime.open("f3").ask("look cat a") == "3"
-        again = await sessions.fork("f3", "c0", id="g")
+        again = await checkpoints.fork("f3", "c0", id="g")
         assert await runtime.open(again.id).ask("look cat a") == "0"
         await sessions.delete("f0")
         await sessions.delete("f3")
@@ -221,19 +228,20 @@ async def test_what_a_fork_between_has_borrowed_is_there(stage: Stage) -> None:
     """A checkpoint names the session whose home has its files; a fork that went back to it has them since."""
     async with stage.up() as runtime:
         session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        checkpoints = runtime.checkpoints
         for label in ("one", "two"):
             await session.ask(f"sh echo {label} > a")
-            await sessions.checkpoint("s", label)
-        await sessions.fork("s", "two", id="f")
-        assert (await sessions.rollback("f", "one")).files
+            await checkpoints.make("s", label)
+        await checkpoints.fork("s", "two", id="f")
+        assert (await checkpoints.rollback("f", "one")).files
         for name, of in (("g", "f"), ("h", "g")):
             await runtime.open(of).ask(f"sh echo {of} > a")
-            await sessions.fork(of, id=name)
+            await checkpoints.fork(of, id=name)
         for gone in ("s", "g"):
             await sessions.delete(gone)
         await runtime.node.store.sessions.purge()
         await swept(runtime, stage)
-        back = await sessions.rollback("h", "one")
+        back = await checkpoints.rollback("h", "one")
         assert (back.files, back.why_no_files, stage.files("h")) == (True, None, {"a": "one\n"})
         await sound(runtime, "h")
     assert (await check(place.url or stage.folder / "roost.db")).faults == []
@@ -246,13 +254,14 @@ async def test_whoever_goes_first_leaves_it_what_it_has(tmp_path: Path, order: s
     memory = tmp_path / "one/workspaces.memory"
     async with stage.up() as runtime:
         sessions = runtime.sessions
+        checkpoints = runtime.checkpoints
         await runtime.session("clerk", id="s")
         for source, fork in (("s", "f"), ("f", "h")):
             for name in ("old", "new"):
                 await runtime.open(source).ask(f"sh echo {source}-{name} > a")
-                await sessions.checkpoint(source, f"{source}-{name}")
-            await sessions.fork(source, id=fork)
-        await sessions.fork("s", id="gone")
+                await checkpoints.make(source, f"{source}-{name}")
+            await checkpoints.fork(source, id=fork)
+        await checkpoints.fork("s", id="gone")
         await sessions.delete("gone")
         await sessions.delete(order[0])
         assert not (memory / order[0]).exists()
@@ -262,7 +271,7 @@ async def test_whoever_goes_first_leaves_it_what_it_has(tmp_path: Path, order: s
         await runtime.node.deletions.tidy()
         assert {path.name for path in memory.iterdir() if path.name[0] != "."} == {"h"}
         for name in ("s-old", "f-old", "s-new", "f-new"):
-            back = await sessions.rollback("h", name)
+            back = await checkpoints.rollback("h", name)
             assert (back.files, stage.files("h")) == (True, {"a": f"{name}\n"}), back.why_no_files
         await sound(runtime, "h")
         await sessions.delete("h")
@@ -274,8 +283,9 @@ async def test_whoever_goes_first_leaves_it_what_it_has(tmp_path: Path, order: s
 async def test_resumed_from_a_checkpoint(stage: Stage, action: ControlAction) -> None:
     async with stage.up() as runtime:
         session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        checkpoints = runtime.checkpoints
         await session.ask("sh echo 1 > a")
-        await sessions.checkpoint("s", "good")
+        await checkpoints.make("s", "good")
         await session.ask("sh echo 2 > a")
         await sessions.control("s", "pause")
         waits = asyncio.create_task(session.ask("sh echo never > a"))
@@ -283,20 +293,20 @@ async def test_resumed_from_a_checkpoint(stage: Stage, action: ControlAction) ->
             await asyncio.sleep(0.01)
         await sessions.control("s", action)
         await asleep(runtime, session)
-        back = await sessions.rollback("s", "good", resume=True, key="r")
+        back = await checkpoints.rollback("s", "good", resume=True, key="r")
         assert (back.label, back.files) == ("good", True)
         with pytest.raises(TurnFailed):
             await waits
         assert await session.ask("look cat a") == "1"
         await session.ask("sh echo 3 > a")
         await sessions.control("s", "pause")
-        assert await sessions.rollback("s", "good", resume=True, key="r") == back
+        assert await checkpoints.rollback("s", "good", resume=True, key="r") == back
         assert ((await sessions.get("s")).state, stage.files("s")) == ("paused", {"a": "3\n"})
         with pytest.raises(Conflict) as other:
-            await sessions.rollback("s", "good", key="r")
+            await checkpoints.rollback("s", "good", key="r")
         assert other.value.code == "idempotency_mismatch"
         with pytest.raises(NotFound):
-            await sessions.rollback("s", "nowhere", resume=True)
+            await checkpoints.rollback("s", "nowhere", resume=True)
         assert (await sessions.get("s")).state == "paused"
         await sound(runtime, "s")
 
@@ -307,8 +317,9 @@ async def test_killed_between_going_back_and_going_on(tmp_path: Path, mark: str)
     stage = Stage(tmp_path, "home")
     async with stage.up() as runtime:
         session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        checkpoints = runtime.checkpoints
         await session.ask("sh echo 1 > a")
-        await sessions.checkpoint("s", "good")
+        await checkpoints.make("s", "good")
         await session.ask("sh echo 2 > a")
         await sessions.control("s", "stop")
         await asleep(runtime, session)
@@ -316,14 +327,14 @@ async def test_killed_between_going_back_and_going_on(tmp_path: Path, mark: str)
     runtime = Runtime(tmp_path / "one", agents=[clerk()], config=BRISK, store=store)
     await runtime.start()
     with contextlib.suppress(RoostError):
-        await runtime.sessions.rollback("s", "good", resume=True, key="r", wait=0.0)
+        await runtime.checkpoints.rollback("s", "good", resume=True, key="r", wait=0.0)
     async with asyncio.timeout(20):
         while not store.dead:
             await asyncio.sleep(0.01)
     with contextlib.suppress(RoostError):
         await runtime.stop(grace=0.0)
     async with stage.up() as runtime:
-        back = await runtime.sessions.rollback("s", "good", resume=True, key="r")
+        back = await runtime.checkpoints.rollback("s", "good", resume=True, key="r")
         assert (back.label, back.files) == ("good", True)
         assert await runtime.open("s").ask("look cat a") == "1"
         log = await events(runtime.open("s"), runtime)
@@ -336,24 +347,24 @@ async def test_killed_between_going_back_and_going_on(tmp_path: Path, mark: str)
 async def test_killed_between_dropping_and_removing(tmp_path: Path) -> None:
     stage, kept = Stage(tmp_path, "home"), tmp_path / "one/workspaces.memory/s/snapshots"
     async with stage.up() as runtime:
-        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        session, checkpoints = await runtime.session("clerk", id="s"), runtime.checkpoints
         await session.ask("sh echo 1 > a")
-        await sessions.checkpoint("s", "good")
+        await checkpoints.make("s", "good")
         await asleep(runtime, session)
     store = Dying(await place.open(tmp_path), "checkpoint.dropped")
     runtime = Runtime(tmp_path / "one", agents=[clerk()], config=BRISK, store=store)
     await runtime.start()
     with contextlib.suppress(RoostError):
-        await asyncio.wait_for(runtime.sessions.drop_checkpoint("s", "good", key="d"), 20)
+        await asyncio.wait_for(runtime.checkpoints.drop("s", "good", key="d"), 20)
     with contextlib.suppress(RoostError):
         await runtime.stop(grace=0.0)
     assert store.dead
     async with stage.up() as runtime:
         await so(lambda: not any(path.is_file() for path in (kept / "snapshots").rglob("*")))
         await so(lambda: not any(path.is_file() for path in (kept / "blobs").rglob("*")))
-        assert await runtime.sessions.checkpoints("s") == []
+        assert (await runtime.checkpoints.list("s")).checkpoints == []
         await runtime.open("s").ask("sh echo 2 > a")
-        assert (await runtime.sessions.checkpoint("s", "next")).files
+        assert (await runtime.checkpoints.make("s", "next")).files
         await sound(runtime, "s")
 
 
@@ -374,10 +385,10 @@ async def test_asked_at_another_home(tmp_path: Path) -> None:
     """Where no node of the home that has the files can be asked: nothing is made."""
     async with node(tmp_path, "one", clerk(), config=BRISK) as one, node(tmp_path, "two", clerk(), config=BRISK) as two:
         await (await one.session("clerk", id="s")).ask("sh echo 1 > a")
-        await one.sessions.checkpoint("s", "good")
+        await one.checkpoints.make("s", "good")
         with pytest.raises(Conflict) as refused:
-            await two.sessions.fork("s", "good", id="f")
+            await two.checkpoints.fork("s", "good", id="f")
         assert refused.value.code == "files_elsewhere"
         with pytest.raises(NotFound):
             await two.sessions.get("f")
-        assert (await one.sessions.fork("s", "good", id="f")).id == "f"
+        assert (await one.checkpoints.fork("s", "good", id="f")).id == "f"

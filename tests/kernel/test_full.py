@@ -51,17 +51,18 @@ def kept(folder: Path) -> int:
 async def test_a_fork_whose_files_cannot_be_kept(small: Path) -> None:
     async with clerk(small) as runtime:
         session, sessions = await runtime.session("clerk"), runtime.sessions
+        checkpoints = runtime.checkpoints
         await session.ask(f"sh echo 1 > a\nsh {FULL.format(60)}")
         await asleep(runtime, session)
         before = {one.id for one in await sessions.find(SessionQuery())}
         for _ in range(2):
             with pytest.raises(StoreFailed, match="the disk is full") as full:
-                await sessions.fork(session.id)
+                await checkpoints.fork(session.id)
             assert (full.value.code, full.value.status) == ("disk_full", 507)
         assert {one.id for one in await sessions.find(SessionQuery())} == before
-        made = await sessions.checkpoint(session.id, "bad")
+        made = await checkpoints.make(session.id, "bad")
         assert (made.files, "the disk is full" in (made.why_no_files or "")) == (False, True)
-        old = await sessions.fork(session.id, "bad")  # that was asked for: the log says what became of it
+        old = await checkpoints.fork(session.id, "bad")  # that was asked for: the log says what became of it
         log = await events(runtime.open(old.id), runtime)
         (why,) = [one.why_no_files for one in log if isinstance(one, ev.SessionForked)]
         assert why is not None
@@ -72,17 +73,18 @@ async def test_what_is_kept_leaves_room_for_the_log(small: Path) -> None:
     reserve = small / "one/reserve"
     async with clerk(small) as runtime:
         session, sessions = await runtime.session("clerk"), runtime.sessions
+        checkpoints = runtime.checkpoints
         await session.ask("sh echo 1 > a")
-        await sessions.checkpoint(session.id, "small")
+        await checkpoints.make(session.id, "small")
         before = kept(small)
         await session.ask(f"sh {FULL.format(60)}")
         assert reserve.stat().st_size
-        assert (await sessions.checkpoint(session.id, "large")).files is False
+        assert (await checkpoints.make(session.id, "large")).files is False
         assert kept(small) == before
         assert shutil.disk_usage(small).free > 6 * MB
         await session.ask("sh truncate -s 32000000 big")
-        assert (await sessions.checkpoint(session.id, "fits")).files
-        fork = await sessions.fork(session.id, "fits", wait=0.5)  # there is no room for its folder
+        assert (await checkpoints.make(session.id, "fits")).files
+        fork = await checkpoints.fork(session.id, "fits", wait=0.5)  # there is no room for its folder
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.5):
                 await runtime.open(fork.id).ask("look ls")

@@ -162,7 +162,7 @@ async def test_a_fork_where_a_turn_apart_would_begin_goes_on_with_the_conversati
         await runtime.schedules.set(session.id, "beat", hourly("the report", fresh=True))
         await beat(runtime, session, clock)
         place = next(n for n, one in enumerate(await events(session, runtime), 1) if isinstance(one, ContextCleared))
-        fork = runtime.open((await runtime.sessions.fork(session.id, place)).id)
+        fork = runtime.open((await runtime.checkpoints.fork(session.id, place)).id)
         await fork.ask("what is my name?")
         assert [text.split("\n")[-1] for text in clerk.heard()] == ["my name is Bob", "what is my name?"]
 
@@ -177,7 +177,7 @@ async def test_a_copy_says_nothing_again_of_what_its_source_said(tmp_path: Path)
         file = tmp_path / "talk.jsonl"
         await runtime.exchange.write(session.id, file)
         brought = await runtime.exchange.read(file, id="copy")
-        for copy in ((await runtime.sessions.fork(session.id)).id, brought.session.id):
+        for copy in ((await runtime.checkpoints.fork(session.id)).id, brought.session.id):
             found = await outbox(runtime.sessions, copy, limit=1)
             assert (found.messages, found.next >= await runtime.sessions.base(copy) > 3) == ((), True)
             await runtime.schedules.set(copy, "own", hourly())
@@ -225,7 +225,7 @@ async def test_forks_have_no_schedules_and_a_rollback_leaves_them(tmp_path: Path
         await fire(runtime, clock)
         await traces.started.wait()  # in the midst of a turn beside the conversation
         amid = (await runtime.sessions.get(session.id)).head
-        fork = runtime.open((await runtime.sessions.fork(session.id, amid)).id)
+        fork = runtime.open((await runtime.checkpoints.fork(session.id, amid)).id)
         assert (await runtime.schedules.of(fork.id)).schedules == []
         whole = (await talk(fork, runtime))[:4]
         assert whole[0] == "> first"
@@ -233,7 +233,7 @@ async def test_forks_have_no_schedules_and_a_rollback_leaves_them(tmp_path: Path
         await until(session, ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head)
         await quiet(runtime, session)
         coming = await due(runtime, session, "beat")
-        await runtime.sessions.rollback(session.id, before)
+        await runtime.checkpoints.rollback(session.id, before)
         assert await due(runtime, session, "beat") == coming
         assert (await talk(session, runtime))[0] == "> first"
         await fork.ask("second")

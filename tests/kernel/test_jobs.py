@@ -216,7 +216,7 @@ async def test_a_person_ends_them_without_a_word(tmp_path: Path) -> None:
         await session.ask("another")
         await session.control("cancel")
         assert await beats(beat)
-        await runtime.sessions.rollback(session.id, to=position)
+        await runtime.checkpoints.rollback(session.id, to=position)
         async with asyncio.timeout(20):
             while "session.rolled_back" not in kinds(await events(session, runtime)):
                 await asyncio.sleep(0.02)
@@ -388,7 +388,7 @@ async def test_a_fork_and_a_copy_have_none_of_them(tmp_path: Path) -> None:
     async with running(tmp_path, hearing([start(_BEAT.format("beat")), "ok"])) as runtime:
         session = await runtime.session("a")
         await session.ask("go")
-        fork = runtime.open((await runtime.sessions.fork(session.id)).id)
+        fork = runtime.open((await runtime.checkpoints.fork(session.id)).id)
         await runtime.exchange.write(session.id, tmp_path / "file")
         copy = runtime.open((await runtime.exchange.read(tmp_path / "file", agent="a")).session.id)
         for other in (fork, copy):

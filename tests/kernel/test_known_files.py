@@ -118,7 +118,7 @@ async def test_a_rollback_takes_it_back(tmp_path: Path) -> None:
         await session.ask("hello")
         before = (await runtime.sessions.get(session.id)).head
         await session.ask("read")
-        await runtime.sessions.rollback(session.id, to=before)
+        await runtime.checkpoints.rollback(session.id, to=before)
         await asleep(runtime, session)
         await session.ask("edit")
         assert "read it with read_file before you change it" in (await said(session, runtime))[1]
@@ -133,7 +133,7 @@ async def test_a_fork_knows_what_its_source_knew(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "f.txt").write_text("one\n")
         await session.ask("read")
-        fork = runtime.open((await runtime.sessions.fork(session.id)).id)
+        fork = runtime.open((await runtime.checkpoints.fork(session.id)).id)
         await fork.ask("edit")
         assert (await said(fork, runtime))[0] == "ok"
         assert (runtime.node.resources.private(fork.id) / "f.txt").read_text() == "two\n"

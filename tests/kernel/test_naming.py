@@ -22,10 +22,11 @@ async def test_what_no_terminal_is_to_show(tmp_path: Path, name: str) -> None:
         session = await runtime.session("a")
         await session.ask("go")
         sessions = runtime.sessions
+        checkpoints = runtime.checkpoints
         for code, refused in (
             ("bad_title", sessions.create("a", title=name)),
-            ("bad_title", sessions.fork(session.id, title=name)),
-            ("bad_label", sessions.checkpoint(session.id, name)),
+            ("bad_title", checkpoints.fork(session.id, title=name)),
+            ("bad_label", checkpoints.make(session.id, name)),
         ):
             with pytest.raises(Invalid, match="one line") as told:
                 await refused
@@ -33,7 +34,7 @@ async def test_what_no_terminal_is_to_show(tmp_path: Path, name: str) -> None:
         for labels in {name: "x"}, {"x": name}:
             if name.isspace() or name == "\u200b":
                 continue  # a program's value may be anything that breaks no line
-            for refused in sessions.create("a", labels=labels), sessions.fork(session.id, labels=labels):
+            for refused in sessions.create("a", labels=labels), checkpoints.fork(session.id, labels=labels):
                 with pytest.raises(Invalid, match="one line") as told:
                     await refused
                 assert told.value.code == "bad_label"
@@ -46,9 +47,9 @@ async def test_what_may_be(tmp_path: Path) -> None:
         assert (made.title, made.labels) == (title, labels)
         for label in "a/b", "..", "7", "١":
             with pytest.raises(Invalid):
-                await runtime.sessions.checkpoint(made.id, label)
+                await runtime.checkpoints.make(made.id, label)
         for label in "release 1.0", "ü\u200dx", "x" * 200:
-            assert (await runtime.sessions.checkpoint(made.id, label)).label == label
+            assert (await runtime.checkpoints.make(made.id, label)).label == label
 
 
 async def test_what_a_file_brings(tmp_path: Path) -> None:

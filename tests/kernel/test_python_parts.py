@@ -101,7 +101,7 @@ async def test_every_copy_of_an_agent_keeps_its_checks(tmp_path: Path) -> None:
             tags = needs(variant, None, runtime.node.place, runtime.node.membership.offered)
             assert {"check:a/no", "check:a/short"} <= set(tags)
         session = await runtime.session("a")
-        fork = await runtime.sessions.fork(session.id)
+        fork = await runtime.checkpoints.fork(session.id)
         assert {"check:a/no", "check:a/short"} <= set(fork.needs)
 
 

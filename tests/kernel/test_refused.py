@@ -85,7 +85,7 @@ async def test_a_label_that_a_store_cannot_keep(tmp_path: Path, name: str) -> No
         session = await runtime.session("a")
         await session.ask("go")
         with pytest.raises(Invalid) as refused:
-            await runtime.sessions.checkpoint(session.id, name)
+            await runtime.checkpoints.make(session.id, name)
         assert refused.value.code == "bad_label"
         assert await runtime.node.store.inboxes.pending(session.id) == []
         assert await session.ask("again") == "yes"

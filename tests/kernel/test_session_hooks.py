@@ -141,13 +141,13 @@ async def test_a_fork_and_an_import_begin_once_too(tmp_path: Path) -> None:
         session = await runtime.session("a", id="one")
         await session.ask("hello")
         await runtime.exchange.write("one", tmp_path / "one.jsonl")
-        await runtime.sessions.fork("one", id="two")
+        await runtime.checkpoints.fork("one", id="two")
         await runtime.exchange.read(tmp_path / "one.jsonl", id="three", agent="a")
         for id in ("two", "three"):
             for text in ("hello", "again"):
                 await runtime.open(id).ask(text)
             await runtime.open(id).control("stop")
-        await runtime.sessions.fork("one", id="four")
+        await runtime.checkpoints.fork("one", id="four")
         await runtime.open("four").control("stop")
         assert heard == [
             ("start", "one", "created"),

@@ -168,7 +168,7 @@ async def test_time_of_a_session(tmp_path: Path) -> None:
         spent = [event.seconds for event in await events(session, runtime) if isinstance(event, ev.TurnCompleted)]
         assert 0.3 <= spent[0] < 30
         assert 0.45 < sum(spent) < 30
-        fork = runtime.open((await runtime.sessions.fork(session.id)).id)
+        fork = runtime.open((await runtime.checkpoints.fork(session.id)).id)
         with pytest.raises(TurnFailed, match="limit: seconds"):
             await fork.ask("hi")
 

@@ -86,13 +86,13 @@ async def test_what_was_put_back_or_forked_belongs_to_its_session(tmp_path: Path
         folder = home / "workspaces" / session.id
         await tell(session, *MAKE)
         before = owners(folder)
-        await runtime.sessions.checkpoint(session.id, "good")
+        await runtime.checkpoints.make(session.id, "good")
         await tell(session, "sh rm -r new made; echo bad > bad", "write made")
-        await runtime.sessions.rollback(session.id, "good", wait=20.0)
+        await runtime.checkpoints.rollback(session.id, "good", wait=20.0)
         assert sorted(os.listdir(folder)) == ["made", "new"]
         assert owners(folder) == before
         await tell(session, "sh echo on >> new/folder/there")
-        fork = await runtime.sessions.fork(session.id, "good")
+        fork = await runtime.checkpoints.fork(session.id, "good")
         await tell(runtime.open(fork.id), "sh echo on >> new/folder/there", "write mine")
         there = home / "workspaces" / fork.id
         assert (there / "new/folder/there").read_text() == "writtenon\n"

@@ -9,7 +9,13 @@ import pytest
 
 from roost.agent.state import STATE_VERSION, layout
 from roost.errors import UnknownEvent
-from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
+from roost.features.checkpoints.events import (
+    CheckpointDropped,
+    CheckpointInput,
+    CheckpointMade,
+    DropCheckpointInput,
+    RollbackInput,
+)
 from roost.features.client_tools.events import (
     ClientCalled,
     ClientOffered,
@@ -65,7 +71,6 @@ from roost.log.inputs import (
     EmitInput,
     Input,
     MessageInput,
-    RollbackInput,
     SetTimerInput,
     TimerInput,
     decode_input,

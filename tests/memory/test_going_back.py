@@ -42,7 +42,7 @@ async def test_a_rollback_undoes_what_the_session_wrote_and_nothing_of_others(tm
         one, other = await runtime.session("a"), await runtime.session("b")
         await one.ask("apple of a")
         await one.ask("state: red")
-        made = await runtime.sessions.checkpoint(one.id, "here")
+        made = await runtime.checkpoints.make(one.id, "here")
         await other.ask("boat of b")
         await one.ask("lemon of a")
         await one.ask("state: green")
@@ -52,14 +52,14 @@ async def test_a_rollback_undoes_what_the_session_wrote_and_nothing_of_others(tm
         then = ["ann", "apple of a", "boat of b", "green", "kite of b", "lemon of a"]
         assert await facts(runtime) == then
 
-        back = await runtime.sessions.rollback(one.id, "here")
+        back = await runtime.checkpoints.rollback(one.id, "here")
         assert back.to == made.seq
         assert await facts(runtime) == ["apple of a", "boat of b", "bob", "kite of b", "red"]
-        await runtime.sessions.rollback(one.id, undo=True)
+        await runtime.checkpoints.rollback(one.id, undo=True)
         assert await facts(runtime) == then
-        await runtime.sessions.rollback(one.id, "here")
+        await runtime.checkpoints.rollback(one.id, "here")
         await other.ask("state: blue")
-        await runtime.sessions.rollback(one.id, undo=True)
+        await runtime.checkpoints.rollback(one.id, undo=True)
         assert await facts(runtime) == ["ann", "apple of a", "blue", "boat of b", "kite of b", "lemon of a"]
     assert (await check(place.url or tmp_path / "roost.db")).faults == []
 
@@ -68,10 +68,10 @@ async def test_what_another_has_put_in_the_place_of_a_fact_stays(tmp_path: Path)
     async with running(tmp_path, keeper("a"), keeper("b")) as runtime:
         one, other = await runtime.session("a"), await runtime.session("b")
         await one.ask("hello of a")
-        await runtime.sessions.checkpoint(one.id, "here")
+        await runtime.checkpoints.make(one.id, "here")
         await one.ask("state: red")
         await other.ask("state: blue")
-        await runtime.sessions.rollback(one.id, "here")
+        await runtime.checkpoints.rollback(one.id, "here")
         assert await facts(runtime) == ["blue", "hello of a"]
-        await runtime.sessions.rollback(one.id, undo=True)
+        await runtime.checkpoints.rollback(one.id, undo=True)
         assert await facts(runtime) == ["blue", "hello of a"]

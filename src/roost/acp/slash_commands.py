@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from roost.acp import history
 from roost.client.async_client import Client
 from roost.errors import Invalid
-from roost.kernel.checkpoint_views import Travelled
+from roost.features.checkpoints.api import Travelled
 from roost.log.content import Text, UserPart
 
 Run: TypeAlias = Callable[[Client, str, str, str], Awaitable[str]]

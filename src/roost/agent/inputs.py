@@ -10,16 +10,7 @@ from roost.agent.feature import asked, beginners, takers
 from roost.agent.session import Session
 from roost.agent.state import State
 from roost.log import events as ev
-from roost.log.inputs import (
-    ApprovalInput,
-    ControlInput,
-    EmitInput,
-    MessageInput,
-    RollbackInput,
-    SetTimerInput,
-    TimerInput,
-    admits,
-)
+from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, MessageInput, SetTimerInput, TimerInput, admits
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.log.session_info import SessionState
 
@@ -68,11 +59,11 @@ def control(session: Session, item: InboxItem, order: ControlInput) -> None:
 
 def pending_end(session: Session) -> ev.ChildOutcome | None:
     """Return how a waiting control or rollback ends the session or its task, or None."""
-    orders = [item.input for item in session.inbox if isinstance(item.input, ControlInput | RollbackInput)]
+    orders = [item.input for item in session.inbox]
     for order in orders:
         if isinstance(order, ControlInput) and order.action == "stop" and _fits(session, order):
             return None if session.state.state == "stopped" else "stopped"
-    cut = any(isinstance(order, RollbackInput) or order.action == "cancel" for order in orders)
+    cut = any(order.interrupts in ("cancel", "rollback") for order in orders)
     return "cancelled" if cut and session.state.turn is not None else None
 
 

@@ -106,7 +106,7 @@ class EmbeddedNode(Node):
             if left or values.get("wait") == 0:
                 return {"wait": values.get("wait", 0.5)}
         self.work_on(session)
-        if operation.name == "fork":
+        if operation.location is not None:  # it also makes a session
             made = values.get("id") or new_id("ses")
             self._mine.add(made)
             return {"id": made}

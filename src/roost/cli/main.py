@@ -28,16 +28,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "send": "Send a message to a session.",
         "attach": "Follow a session live; Ctrl-C leaves it running.",
         "pause": "Pause sessions where they are.",
-        "resume": "Resume paused or failed sessions, also from a checkpoint.",
+        "resume": "Resume paused or failed sessions.",
         "cancel": "Cancel the running turns of sessions; the sessions stay.",
         "stop": "Stop sessions; they take no more messages.",
         "start": "Start stopped sessions again.",
         "trust": "Clear the untrusted-content mark of sessions.",
-        "checkpoint": "Save a session as a checkpoint.",
-        "checkpoints": "List a session's checkpoints.",
-        "diff": "Show what changed in a session's files since a checkpoint, or between two.",
-        "rollback": "Roll a session back to a checkpoint.",
-        "fork": "Make a new session that begins like another one.",
         "rm": "Delete sessions, their logs and private files.",
     },
     "The daemon": {
@@ -61,6 +56,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "version": "Print the version.",
     },
 }
+# A command of a feature takes the place of the core's with the same name, which it extends.
 for _section, _commands in GROUPS.items():
     _own = {name: line for name, (_, line) in FEATURE_COMMANDS.get(_section, {}).items()}
     GROUPS[_section] = dict(sorted((_commands | _own).items()))
@@ -69,7 +65,6 @@ _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
     "trust": "control",
-    "checkpoint": "travel", "checkpoints": "travel", "diff": "travel", "rollback": "travel", "fork": "travel",
     "rm": "control", "drain": "nodes", "ps": "listing", "version": "listing", "reload": "config",
     "serve-model": "serve_model",
 }  # fmt: skip

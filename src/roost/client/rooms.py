@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roost.api.checkpoints import CheckpointsApi
     from roost.api.configuration import ConfigurationApi
     from roost.api.inputs import InputsApi
     from roost.api.models import ModelsApi
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from roost.api.sessions import SessionsApi
     from roost.features.approvals.api import ApprovalsApi
     from roost.features.budgets.api import CostsApi
+    from roost.features.checkpoints.api import CheckpointsApi
     from roost.features.compaction.api import CompactionApi
     from roost.features.exchange.api import ExchangeApi
     from roost.features.memory.api import MemoryApi
@@ -36,7 +36,7 @@ class Rooms:
 
     @cached_property
     def checkpoints(self) -> CheckpointsApi:
-        return self._room("roost.api.checkpoints", "CheckpointsApi")
+        return self._room("roost.features.checkpoints.api", "CheckpointsApi")
 
     @cached_property
     def compaction(self) -> CompactionApi:

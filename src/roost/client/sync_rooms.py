@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import msgspec
 
     from roost.agent.definition import AgentSpec
-    from roost.api.checkpoints import Checkpoints
     from roost.api.configuration import Configuration, History
     from roost.api.models import ModelList
     from roost.api.node import AgentList, Draining, Health, Life, NodeList, Stopping
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
     from roost.features.approvals.api import WaitingCalls
     from roost.features.budgets.cost_report import By, Costs
     from roost.features.budgets.reconcile import Reconciled
+    from roost.features.checkpoints.api import Checkpoints, FilesDiff, Travelled
     from roost.features.compaction.api import Compacted
     from roost.features.exchange.conversation_items import Brought, Format, Source
     from roost.features.memory.api import FactPage, SpaceList, Undone
     from roost.features.schedules.api import Ordered, Outbox, ScheduleList, ScheduleView
-    from roost.kernel.checkpoint_views import FilesDiff, Travelled
     from roost.kernel.settings import Reloaded, Revision, Value
     from roost.log.content import UserPart
     from roost.log.facts import Category, Fact, Purged
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
         ) -> AcceptedInput: ...
 
     class SyncCheckpoints(Protocol):
-        """`roost.api.checkpoints.CheckpointsApi`."""
+        """`roost.features.checkpoints.api.CheckpointsApi`."""
 
         def make(self, session: str, label: str | None = None, *, key: str | None = None) -> Travelled: ...
 
@@ -341,7 +340,7 @@ class SyncRooms:
 
     @cached_property
     def checkpoints(self) -> SyncCheckpoints:
-        return self._room("roost.api.checkpoints", "CheckpointsApi")
+        return self._room("roost.features.checkpoints.api", "CheckpointsApi")
 
     @cached_property
     def compaction(self) -> SyncCompaction:

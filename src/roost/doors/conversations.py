@@ -72,6 +72,7 @@ class Conversations:
     def __init__(self, name: str, runtime: Runtime, agents: Callable[[str], Agent]) -> None:
         self._name, self._agents = name, agents
         self._sessions, self._upgrades = runtime.sessions, runtime.upgrades
+        self._checkpoints = runtime.checkpoints
         self._log = ConversationLog(name, runtime.sessions)
         self._named_log = ConversationLog(f"{name}:named", runtime.sessions)
         self._places = Recent[bytes, _Place]()
@@ -429,7 +430,7 @@ class Conversations:
     async def _make(self, session: str, talk: Talk, root: str, place: _Place | None, asks: bytes) -> None:
         labels = {self._name: root, f"{self._name}.request": asks.hex(), **user_label(talk)}
         if place is not None:
-            await self._sessions.fork(place.session, place.end, id=session, labels=labels)
+            await self._checkpoints.fork(place.session, place.end, id=session, labels=labels)
         else:
             await self._sessions.create(self._agent(talk), id=session, labels=labels)
             self._offers[session] = ClientOfferInput()

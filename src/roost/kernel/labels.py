@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from roost.errors import Invalid
-from roost.kernel.checkpoint_views import LABEL
 
 if TYPE_CHECKING:
     from roost.policy.vault import Vault
@@ -17,6 +16,8 @@ TITLE = 1024
 """Most characters of a title."""
 _LABELS, _KEY, _VALUE = 64, 64, 256
 """Most labels of a session, and most characters of a label's key and of its value."""
+ONE_LINE = "in one line of UTF-8 that can be seen: no control characters"
+"""Ends the message of an error about a name."""
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp", "Zs"))
 """Unicode's categories of invisible characters."""
 _UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -36,8 +37,8 @@ def masked_names(
 
 def check_title(title: str | None) -> None:
     """Check a title. Raises `Invalid` (`bad_title`)."""
-    if title is not None and (len(title) > TITLE or _UNFIT.search(title) or (title and not _is_seen(title))):
-        raise Invalid(f"a title has at most {TITLE} characters, {_ONE_LINE}", code="bad_title")
+    if title and not is_one_line(title, TITLE):
+        raise Invalid(f"a title has at most {TITLE} characters, {ONE_LINE}", code="bad_title")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
@@ -47,34 +48,22 @@ def check_labels(labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
         if not 1 <= len(key) <= _KEY or ":" in key or _UNFIT.search(key):
             raise Invalid(
-                f"{key[:_KEY]!r} cannot be a label: its key has 1 to {_KEY} characters, no colon, {_ONE_LINE}",
+                f"{key[:_KEY]!r} cannot be a label: its key has 1 to {_KEY} characters, no colon, {ONE_LINE}",
                 code="bad_label",
             )
         if len(value) > _VALUE or _UNFIT.search(value):
             raise Invalid(
-                f"the label {key!r} cannot have this value: it has at most {_VALUE} characters, {_ONE_LINE}",
+                f"the label {key!r} cannot have this value: it has at most {_VALUE} characters, {ONE_LINE}",
                 code="bad_label",
             )
 
 
-def check_label(label: str) -> None:
-    """Check a checkpoint's label: it is also a part of an address, and positions are numbers. Raises `Invalid`
-    (`bad_label`)."""
-    unfit = len(label) > LABEL or not _is_seen(label) or _UNFIT.search(label)
-    if unfit or label.isdecimal() or "/" in label or label in (".", ".."):
-        raise Invalid(
-            f"a checkpoint's label has 1 to {LABEL} characters, is not a number and has no `/`, {_ONE_LINE}",
-            code="bad_label",
-        )
+def is_one_line(text: str, most: int) -> bool:
+    """Whether a text has at most `most` characters, all in one line, and some that can be seen."""
+    seen = any(unicodedata.category(character) not in _UNSEEN for character in text)
+    return seen and len(text) <= most and _UNFIT.search(text) is None
 
 
 def fold(title: str) -> str:
     """Make a valid title of a text that its author cannot correct, as of a file or a model."""
     return " ".join(_UNFIT.sub(" ", title).split())[:TITLE]
-
-
-def _is_seen(text: str) -> bool:
-    return any(unicodedata.category(character) not in _UNSEEN for character in text)
-
-
-_ONE_LINE = "in one line of UTF-8 that can be seen: no control characters"

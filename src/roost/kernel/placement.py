@@ -21,7 +21,7 @@ from roost.errors import Conflict
 from roost.kernel.resources import Agents
 from roost.log.dispatch import NodeInfo
 
-_AGENT, _CHECK = "agent:", "check:"
+_AGENT, _CHECK, _HOME = "agent:", "check:", "home:"
 
 
 class PartsUnknown(Conflict):
@@ -60,10 +60,15 @@ def needs(agent: Agent, workspace: str | None, place: NodeLocation, offered: Ite
         if not _shared(workspace, place.shared_folders):
             tags.append(f"folder:{place.home}")
     elif not place.files_follow and _works_on_files(agent):
-        tags.append(f"home:{place.home}")
+        tags.append(f"{_HOME}{place.home}")
     if agent.isolation.required:
         tags.append(f"sandbox:{agent.isolation.required}")
     return tuple(tags)
+
+
+def home_of(needs: Iterable[str]) -> str | None:
+    """Return the home at which a session's private files stay, if they stay at one."""
+    return next((tag.removeprefix(_HOME) for tag in needs if tag.startswith(_HOME)), None)
 
 
 def offers(
@@ -77,7 +82,7 @@ def offers(
         missing = {f"account:{name}" for name, usable in accounts.items() if not usable}
         tags |= missing.difference(*(card.offers for card in there))
     tags |= python_parts(agents)
-    tags |= {f"folder:{place.home}", f"home:{place.home}"}
+    tags |= {f"folder:{place.home}", f"{_HOME}{place.home}"}
     tags |= {f"sandbox:{lower}" for lower in range(level + 1)}
     return frozenset(tags)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,7 +13,6 @@ from roost.agent.definition import Agent, AgentSpec, decode_spec
 from roost.agent.state import Call, State, transcript
 from roost.errors import Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id
-from roost.kernel.checkpoints import Travels
 from roost.kernel.lineage import below
 from roost.kernel.node import Node
 from roost.kernel.placement import PartsUnknown
@@ -58,12 +59,13 @@ def pending_approval(call: Call) -> PendingApproval:
     )
 
 
-class Sessions(Travels):
+class Sessions:
     """Operations on the sessions of the store, on whichever node they run. Raises `StoreFailed` when the store
     fails."""
 
     def __init__(self, node: Node) -> None:
-        super().__init__(node)
+        self._node = node
+        self._store = node.store
         self.create = node.creation.create
 
     def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
@@ -96,17 +98,16 @@ class Sessions(Travels):
         stopped."""
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
         check_message(parts)
-        return await self._accept(session, MessageInput(_clean(parts), mode, source, note=note), key)
+        return await self.put(session, MessageInput(_clean(parts), mode, source, note=note), key=key)
 
     async def control(
         self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
     ) -> SessionInfo:
         """Start, pause, resume, cancel, stop, trust or `compact`. Returns when the order took effect, or after `wait`
         seconds (10) with the order accepted and still pending. A compaction has begun then, and not ended."""
-        head = (await self._store.sessions.get(session)).head
-        accepted = await self._accept(session, ControlInput(action), key)
+        accepted = await self.put(session, ControlInput(action), key=key)
         if not accepted.duplicate and (wait is None or wait > 0):
-            await self._until(session, _APPLIED, accepted, head, 10.0 if wait is None else wait)
+            await self.effect(session, accepted, _APPLIED, wait=10.0 if wait is None else wait)
         return await self._store.sessions.get(session)
 
     async def tree(self, session: str) -> list[SessionInfo]:
@@ -115,16 +116,16 @@ class Sessions(Travels):
 
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> Accepted:
         """Put a program's own event into the session's log."""
-        return await self._accept(session, EmitInput(name, data), key)
+        return await self.put(session, EmitInput(name, data), key=key)
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, *, key: str | None = None) -> Accepted:
         """Send `text` to the agent at wall time `due` (seconds since 1970), exactly once, also after crashes."""
         check_timer(timer)
-        return await self._accept(session, SetTimerInput(timer, due, (Text(text),)), key)
+        return await self.put(session, SetTimerInput(timer, due, (Text(text),)), key=key)
 
     async def clear_timer(self, session: str, timer: str) -> Accepted:
         check_timer(timer)
-        return await self._accept(session, SetTimerInput(timer, None), None)
+        return await self.put(session, SetTimerInput(timer, None))
 
     async def get(self, session: str) -> SessionInfo:
         return await self._store.sessions.get(session)
@@ -149,7 +150,7 @@ class Sessions(Travels):
 
     async def inspect(self, session: str) -> SessionView:
         """Return a session's state by its committed log. Raises `NotFound`."""
-        info, state = await self._state(session)
+        info, state = await self.state(session)
         (info,) = await self._with_turns([info])
         return SessionView(
             info=info,
@@ -170,7 +171,7 @@ class Sessions(Travels):
 
     async def spec(self, session: str) -> AgentSpec:
         """Return the definition that the session pins. Raises `NotFound`."""
-        return decode_spec((await self._state(session))[1].spec)
+        return decode_spec((await self.state(session))[1].spec)
 
     async def demand_parts(self, session: str) -> None:
         """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""
@@ -191,11 +192,11 @@ class Sessions(Travels):
     async def base(self, session: str) -> int:
         """Return the position at which the session's own log begins; earlier events are those of the session it was
         copied from. Raises `NotFound`."""
-        return (await self._state(session))[1].base
+        return (await self.state(session))[1].base
 
     async def transcript(self, session: str) -> list[Message]:
         """Return the messages in the model's context, as a provider gets them. Raises `NotFound`."""
-        _, state = await self._state(session)
+        _, state = await self.state(session)
         return list(transcript(state))
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
@@ -221,23 +222,30 @@ class Sessions(Travels):
         """Mask every value of the vault in a text."""
         return self._node.resources.vault.scrub(text)
 
-    async def put(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
-        """Put any input into the inbox. Raises as `Inboxes.accept`."""
-        return await self._accept(session, item, key)
-
-    async def state(self, session: str) -> tuple[SessionInfo, State]:
-        """Return a session's index row and its state at the committed head. Raises `NotFound`."""
-        return await self._state(session)
-
-    async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
+    async def put(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
+        """Put any input into the inbox. sent: as in `Inboxes.accept`, which also says what this raises."""
         if key is not None and not 1 <= len(key) <= 255:
             raise Invalid("an idempotency key has 1 to 255 characters")
         vault = self._node.resources.vault
         kept = _masked(item, vault) if vault else item
         return await self._store.inboxes.accept(session, kept, key=key, sent=sent or item)
 
-    async def _state(self, session: str) -> tuple[SessionInfo, State]:
-        """Return the row and the state at the committed head, folded from the newest state snapshot and the tail."""
+    async def effect(
+        self, session: str, accepted: Accepted, kind: bytes | tuple[bytes, ...], *, wait: float
+    ) -> Record | None:
+        """Return the event by which an accepted input took effect, or None after `wait` seconds. kind: the beginning of
+        its body, or of each that it may be."""
+        after = await self.base(session) if accepted.duplicate else accepted.head
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                async for record in follow(self._store, session, after=after):
+                    if record.body.startswith(kind) and getattr(record.event, "input", None) == accepted.id:
+                        return record
+        return None
+
+    async def state(self, session: str) -> tuple[SessionInfo, State]:
+        """Return a session's index row and its state at the committed head, folded from the newest state snapshot and
+        the tail. Raises `NotFound`."""
         info = await self._store.sessions.get(session)
         return info, await load_state(self._store, session)
 

@@ -32,14 +32,12 @@ FORMAT = 5
 sessions whose log was written in its own format or an older one, so versions may be mixed during a cluster upgrade.
 `tests/golden` pins the shape of the log for this number."""
 
-CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "risky", "rollback", "fork"]
 ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "deleted"]
 """How a delegated task ended: as its turn did, by its deadline, or because its session stopped, failed or was
 deleted."""
 JobOutcome: TypeAlias = Literal["exited", "stopped", "timeout", "lost"]
 """How a background command ended. exited: by itself. stopped: a person or a call stopped it. timeout: at its deadline.
 lost: unknown."""
-
 
 StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors", "poor"]
 """repeat: the same step again. cycle: a few steps in rotation. no_progress: nothing new. errors: no call succeeded.

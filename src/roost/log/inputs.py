@@ -115,19 +115,6 @@ class EmitInput(Input, frozen=True, tag="emit"):
     data: Any = None
 
 
-class RollbackInput(Input, frozen=True, tag="rollback"):
-    """Return the session to its state after event `to`. asked: the words of the request, if it named no position.
-    resume: the session runs afterwards, even if it was paused, stopped or failed."""
-
-    to: int
-    asked: str | None = None
-    resume: bool = False
-
-    @property
-    def interrupts(self) -> InterruptCause | None:
-        return "rollback"
-
-
 CORE: tuple[type[Input], ...] = (
     MessageInput,
     ControlInput,
@@ -135,7 +122,6 @@ CORE: tuple[type[Input], ...] = (
     SetTimerInput,
     TimerInput,
     EmitInput,
-    RollbackInput,
 )
 """The inputs of the loop. Features have theirs in `roost/features/NAME/events.py`."""
 _encoder = msgspec.json.Encoder()

@@ -14,7 +14,6 @@ from roost.runtime import Runtime
 from roost.server import internal, metrics, openapi
 from roost.server.app_state import Api
 from roost.server.auth import Guard
-from roost.server.checkpoints import CheckpointService
 from roost.server.configuration import ConfigurationService
 from roost.server.door import Door, Doors
 from roost.server.inputs import InputService
@@ -56,7 +55,6 @@ def table(api: Api) -> list[Endpoint]:
         ConfigurationService(runtime),
         SessionService(api),
         InputService(api),
-        CheckpointService(api.sessions),
         *(runtime.service(module.SERVICE) for module in registry.load("service")),
     )
     document.table = found = [

@@ -77,13 +77,13 @@ class InsideDaemon:
         await self._try(lambda runtime: runtime.sessions.put(session, item, key=key))
 
     async def checkpoint(self, session: str, label: str, key: str) -> None:
-        await self._try(lambda runtime: runtime.sessions.checkpoint(session, label, key=key, wait=0.0))
+        await self._try(lambda runtime: runtime.checkpoints.make(session, label, key=key, wait=0.0))
 
     async def rollback(self, session: str, label: str, key: str) -> None:
-        await self._try(lambda runtime: runtime.sessions.rollback(session, label, key=key, wait=0.0))
+        await self._try(lambda runtime: runtime.checkpoints.rollback(session, label, key=key, wait=0.0))
 
     async def fork(self, session: str, label: str, id: str, key: str) -> None:
-        await self._try(lambda runtime: runtime.sessions.fork(session, label, id=id, key=key))
+        await self._try(lambda runtime: runtime.checkpoints.fork(session, label, id=id, key=key))
 
     async def log(self, session: str) -> Sequence[ev.Event]:
         return [record.event for record in await self._try(lambda runtime: runtime.sessions.history(session))]

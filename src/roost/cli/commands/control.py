@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli.app import App
-from roost.cli.commands.travel import LATER, say_files, target
 from roost.cli.options import as_json, command, sessions_argument
 from roost.cli.output import note, say, say_json
 from roost.cli.session_ids import session_id, shortened
 from roost.errors import RoostError
 from roost.ids import short
 from roost.log.session_info import ControlAction, SessionInfo
-from roost.terminal_text import clean
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
-    from roost.kernel.checkpoint_views import Travelled
 
 _AIMS: dict[ControlAction, str] = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
 
@@ -87,35 +84,7 @@ pause = _command(
 
     This interrupts the running step; `roost resume` resumes it. Messages wait meanwhile.""",
 )
-
-
-@command("resume")
-@sessions_argument
-@click.option("--from", "start", metavar="N|LABEL", help="Begin again at an event's number or a checkpoint.")
-@as_json
-def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool) -> int:
-    """Resume paused or failed sessions.
-
-    With --from it also resumes stopped sessions: it rolls each back (`roost rollback`) and resumes it, by one order.
-    """
-    if start is None:
-        return _control(app, sessions, "resume", as_json=as_json)
-
-    def one(node: Node, session: str) -> Travelled:
-        done = node.checkpoints.rollback(session, target(start), resume=True)
-        if as_json:
-            return done
-        if done.seq is None:
-            say(f"{short(session)} {LATER}")
-        else:
-            now, then = node.sessions.inspect(session).info.state, clean(done.label or str(done.to))
-            say(f"{short(session)} {now}, again as it was at {then}")
-            say_files(done)
-        return done
-
-    return for_each(app, sessions, one, as_json=as_json)
-
-
+resume = _command("resume", """Resume paused or failed sessions.""")
 cancel = _command(
     "cancel",
     """Cancel the running turns of sessions; the sessions stay.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from roost.agent.feature import CallStart, Feature
 from roost.agent.session import Session
 from roost.features.checkpoints import checkpointing
-from roost.features.checkpoints.events import CheckpointInput, DropCheckpointInput
+from roost.features.checkpoints.events import CheckpointInput, DropCheckpointInput, RollbackInput
 from roost.features.snapshots.state import SnapshotState
-from roost.log.inputs import RollbackInput
 from roost.log.protocols import InboxItem
 
 

@@ -16,7 +16,14 @@ from roost.agent.rewind import rewind
 from roost.agent.session import Session
 from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import RoostError
-from roost.features.checkpoints.events import CheckpointDropped, CheckpointInput, CheckpointMade, DropCheckpointInput
+from roost.features.checkpoints.events import (
+    CheckpointCause,
+    CheckpointDropped,
+    CheckpointInput,
+    CheckpointMade,
+    DropCheckpointInput,
+    RollbackInput,
+)
 from roost.features.checkpoints.ports import Past
 from roost.features.checkpoints.state import ELSEWHERE, OWN_FOLDER, CheckpointState, Files, Kept, files_for_position
 from roost.features.jobs import tracking
@@ -25,7 +32,6 @@ from roost.features.snapshots.state import SnapshotState
 from roost.features.snapshots.workspace_saving import restore_files
 from roost.log import events as ev
 from roost.log.facts import MemoryRevert
-from roost.log.inputs import RollbackInput
 from roost.log.protocols import CheckpointRow, InboxItem, Snapshot
 from roost.workspace.snapshot_sync import SyncedFolder
 
@@ -116,7 +122,7 @@ async def _put_back(session: Session) -> None:
 
 async def keep(
     session: Session,
-    cause: ev.CheckpointCause,
+    cause: CheckpointCause,
     *,
     label: str | None = None,
     item: InboxItem | None = None,
@@ -148,7 +154,7 @@ def _row(state: State, kept: Kept) -> CheckpointRow:
     return CheckpointRow(kept.seq, kept.label, kept.at, kept.cause, kept.files, kept.seq, snapshot)
 
 
-async def _automatic(session: Session, cause: ev.CheckpointCause) -> None:
+async def _automatic(session: Session, cause: CheckpointCause) -> None:
     detached, session.interrupts.detached = session.interrupts.detached, True
     try:
         await keep(session, cause)
@@ -163,7 +169,7 @@ def _moved(state: State) -> bool:
     return (state.turns, state.steps) != ((last.turns, last.steps) if last is not None else (0, 0))
 
 
-def _too_many(session: Session, cause: ev.CheckpointCause, spare: int) -> tuple[int, ...]:
+def _too_many(session: Session, cause: CheckpointCause, spare: int) -> tuple[int, ...]:
     """Return the automatic checkpoints to drop so that the new one fits the limit."""
     if cause == "manual":
         return ()

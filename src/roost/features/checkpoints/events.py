@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from roost.log.events import CheckpointCause, Event
-from roost.log.inputs import Input
+from roost.log.events import Event
+from roost.log.inputs import Input, InterruptCause
+
+CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "risky", "rollback", "fork"]
 
 
 class CheckpointMade(Event, frozen=True, tag="checkpoint.made"):
@@ -49,6 +51,19 @@ class DropCheckpointInput(Input, frozen=True, tag="checkpoint.drop"):
     checkpoint: int
 
 
+class RollbackInput(Input, frozen=True, tag="rollback"):
+    """Return the session to its state after event `to`. asked: the words of the request, if it named no position.
+    resume: the session runs afterwards, even if it was paused, stopped or failed."""
+
+    to: int
+    asked: str | None = None
+    resume: bool = False
+
+    @property
+    def interrupts(self) -> InterruptCause | None:
+        return "rollback"
+
+
 EVENTS = (
     CheckpointMade,
     CheckpointDropped,
@@ -56,4 +71,5 @@ EVENTS = (
 INPUTS = (
     CheckpointInput,
     DropCheckpointInput,
+    RollbackInput,
 )

@@ -14,7 +14,7 @@ from roost.errors import Conflict, NotFound, StoreCorrupt
 from roost.features.checkpoints.state import NOT_KEPT, OLDER, CheckpointState, Files
 from roost.features.snapshots.state import SnapshotState
 from roost.kernel.peers import Peers
-from roost.kernel.placement import NodeLocation
+from roost.kernel.placement import NodeLocation, home_of
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import load_state
 from roost.log.session_info import SessionInfo
@@ -22,7 +22,6 @@ from roost.log.store import Store
 from roost.workspace.manifest import SnapshotDamaged, day_of, today
 from roost.workspace.snapshots import SharedSnapshots
 
-_HOME = "home:"
 _SAFE_DAYS = 1
 """Most days since an unnamed snapshot was made for it to be used: less than `GRACE_DAYS`, within which no sweep removes
 any part of it."""
@@ -95,7 +94,7 @@ class ForkFiles:
     async def _lend(self, source: SessionInfo, now: State, snapshot: str, fork: str) -> None:
         """Pin a snapshot for the fork. Raises `SnapshotDamaged` when no session that may have it has it."""
         holders = [source.id, *now.part(CheckpointState).holders(snapshot)]
-        home = next((tag.removeprefix(_HOME) for tag in source.needs if tag.startswith(_HOME)), self._place.home)
+        home = home_of(source.needs) or self._place.home
         for place, holder in enumerate(holders):
             try:
                 if home == self._place.home:

@@ -10,7 +10,7 @@ import msgspec
 
 from roost.agent.state import State
 from roost.agent.state_parts import StatePart
-from roost.features.checkpoints.events import CheckpointDropped, CheckpointMade
+from roost.features.checkpoints.events import CheckpointCause, CheckpointDropped, CheckpointMade
 from roost.features.snapshots.state import SnapshotState
 from roost.log import events as ev
 
@@ -36,7 +36,7 @@ class Kept(msgspec.Struct):
 
     seq: int
     at: float
-    cause: ev.CheckpointCause
+    cause: CheckpointCause
     label: str | None = None
     files: str | None = None
     files_in: Literal["home", "store"] | None = None

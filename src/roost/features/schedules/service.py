@@ -11,7 +11,7 @@ from itertools import islice
 from roost.api.shapes import AcceptedInput
 from roost.errors import Invalid, NotFound
 from roost.features.schedules.api import Moment, Ordered, Outbox, ScheduleList, SchedulesApi, ScheduleView
-from roost.features.schedules.events import DueInput, ScheduleCleared, ScheduleInput, ScheduleSet, timer_of
+from roost.features.schedules.events import DueInput, ScheduleInput, timer_of
 from roost.features.schedules.firing import FIRED, MOST
 from roost.features.schedules.outbox import outbox
 from roost.features.schedules.recurrence import check, check_name, occurrences
@@ -19,10 +19,10 @@ from roost.features.schedules.state import Schedule, ScheduleState
 from roost.kernel.service_host import ServiceHost
 from roost.log.schedule_events import ScheduleSpec
 from roost.log.session_info import SessionInfo
-from roost.log.tail import follow
 from roost.time_zones import local_time
 
 _WAIT = 10.0
+_APPLIED = (b'{"type":"schedule.set"', b'{"type":"schedule.cleared"')
 _COMING = 5
 _READS_AT_ONCE = 16
 
@@ -91,10 +91,9 @@ class Schedules(SchedulesApi):
     async def run(self, session: str, name: str, *, key: str | None = None) -> AcceptedInput:
         """Run a schedule once now, paused or not; its next due time does not change. Raises `NotFound`, and `Conflict`
         when the session is stopped."""
-        head = (await self._sessions.get(session)).head
         await self.get(session, name)
         accepted = await self._sessions.put(session, DueInput(name), key=key)
-        return AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=head)
+        return AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=accepted.head)
 
     async def outbox(self, session: str, *, after: int = 0, limit: int = 100) -> Outbox:
         return await outbox(self._sessions, session, after=after, limit=limit)
@@ -114,17 +113,9 @@ class Schedules(SchedulesApi):
         return Ordered(status="accepted")
 
     async def _applied(self, session: str, item: ScheduleInput, key: str | None, wait: float | None) -> bool:
-        head = (await self._store.sessions.get(session)).head
         accepted = await self._sessions.put(session, item, key=key)
-        if accepted.duplicate:
-            head = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_WAIT if wait is None else wait):
-                async for record in follow(self._store, session, after=head):
-                    event = record.event
-                    if isinstance(event, ScheduleSet | ScheduleCleared) and event.input == accepted.id:
-                        return True
-        return False
+        wait = _WAIT if wait is None else wait
+        return await self._sessions.effect(session, accepted, _APPLIED, wait=wait) is not None
 
 
 def view(info: SessionInfo, name: str, schedule: Schedule) -> ScheduleView:

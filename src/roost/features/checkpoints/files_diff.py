@@ -11,10 +11,11 @@ import msgspec
 from roost.agent.definition import decode_spec
 from roost.agent.state import State
 from roost.errors import Conflict
+from roost.features.checkpoints.api import FilesDiff
 from roost.features.checkpoints.state import OWN_FOLDER, CheckpointState, Files, files_for_position
 from roost.features.snapshots.state import SnapshotState
-from roost.kernel.checkpoint_views import FilesDiff
 from roost.kernel.node import Node
+from roost.kernel.placement import home_of
 from roost.kernel.resources import ResourceFactory
 from roost.kernel.state_loader import state_at
 from roost.log.session_info import SessionInfo
@@ -22,8 +23,6 @@ from roost.workspace.changes import Changes
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.snapshots import View
 from roost.workspace.tree_diff import compare
-
-_HOME = "home:"
 
 
 async def differences(node: Node, info: SessionInfo, now: State, since: int, until: int | None) -> FilesDiff:
@@ -33,7 +32,7 @@ async def differences(node: Node, info: SessionInfo, now: State, since: int, unt
     if where is None:
         why = OWN_FOLDER if now.workspace is not None else "its agent has no tool that works with files"
         raise Conflict(f"session {info.id!r} has no private files to compare: {why}", code="no_files")
-    home = next((tag.removeprefix(_HOME) for tag in info.needs if tag.startswith(_HOME)), node.place.home)
+    home = home_of(info.needs) or node.place.home
     if where == "home" and home != node.place.home:
         raise Conflict(
             f"the private files of session {info.id!r} are at another home ({home}): ask a node there",

@@ -1,4 +1,4 @@
-"""`roost checkpoint`, `checkpoints`, `diff`, `rollback` and `fork`."""
+"""`roost checkpoint`, `checkpoints`, `diff`, `rollback`, `fork`, and `resume --from`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import msgspec
 
 from roost.api.session_contents import event_of
 from roost.cli.app import App
-from roost.cli.options import as_json, command, session_argument
+from roost.cli.commands.control import for_each
+from roost.cli.commands.control import resume as plain_resume
+from roost.cli.options import as_json, command, session_argument, sessions_argument
 from roost.cli.output import ago, note, say, say_json, table
 from roost.cli.session_ids import session_id
 from roost.ids import short
@@ -20,11 +22,11 @@ from roost.terminal_text import clean
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
-    from roost.kernel.checkpoint_views import FilesDiff, Travelled
+    from roost.features.checkpoints.api import FilesDiff, Travelled
     from roost.log.session_info import SessionInfo
     from roost.workspace.changes import FileChange
 
-LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
+_LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
 
 _BEGINNING = 20
 """Events, more than a fork has right after its creation; its `SessionForked` is the first of its own."""
@@ -39,11 +41,11 @@ def _session(app: App, text: str | None) -> Generator[tuple[Node, str]]:
         node.close()
 
 
-def target(text: str | None) -> int | str | None:
+def _target(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isascii() and text.isdecimal() else text
 
 
-def say_files(done: Travelled) -> None:
+def _say_files(done: Travelled) -> None:
     if done.why_no_files is not None:
         note(f"files: {done.why_no_files}", "yellow")
     if done.files_left is not None:
@@ -63,15 +65,15 @@ def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_
     if drop and label is None:
         raise click.UsageError("--drop needs the LABEL or the position of a checkpoint")
     with _session(app, session) as (node, found):
-        done = node.checkpoints.drop(found, target(label) or "") if drop else node.checkpoints.make(found, label)
+        done = node.checkpoints.drop(found, _target(label) or "") if drop else node.checkpoints.make(found, label)
         if as_json:
             say_json(done)
         elif done.seq is None:
-            say(f"{short(found)} {LATER}")
+            say(f"{short(found)} {_LATER}")
         else:
             said = "dropped" if drop else f"at {done.seq}" if label else "made"
             say(f"{short(found)} checkpoint {clean(label or str(done.seq))} {said}")
-            say_files(done)
+            _say_files(done)
     return 0
 
 
@@ -156,15 +158,15 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
     if undo and to is not None:
         raise click.UsageError("either --to or --undo")
     with _session(app, session) as (node, found):
-        done = node.checkpoints.rollback(found, target(to), undo=undo)
+        done = node.checkpoints.rollback(found, _target(to), undo=undo)
         if as_json:
             say_json(done)
         elif done.seq is None:
-            say(f"{short(found)} {LATER}")
+            say(f"{short(found)} {_LATER}")
         else:
             what = f"{clean(done.label)} (event {done.to})" if done.label else f"event {done.to}"
             say(f"{short(found)} is again as it was at {what}" + (", with its files" if done.files else ""))
-            say_files(done)
+            _say_files(done)
             note(f"`roost rollback {short(found)} --undo` undoes it")
     return 0
 
@@ -180,7 +182,7 @@ def fork(app: App, session: str | None, at: str | None, title: str | None, as_js
     Both share their common part on disk; you can delete either of them.
     """
     with _session(app, session) as (node, found):
-        made = node.checkpoints.fork(found, target(at), title=title)
+        made = node.checkpoints.fork(found, _target(at), title=title)
         if why := _why_no_files(node, made):
             note(f"files: {why}", "yellow")
         if as_json:
@@ -196,3 +198,33 @@ def _why_no_files(node: Node, fork: SessionInfo) -> str | None:
     page = node.sessions.events(fork.id, after=max(0, fork.head - _BEGINNING))
     found = [event_of(entry) for entry in page.events]
     return next((event.why_no_files for event in reversed(found) if isinstance(event, SessionForked)), None)
+
+
+@command("resume")
+@sessions_argument
+@click.option("--from", "start", metavar="N|LABEL", help="Begin again at an event's number or a checkpoint.")
+@as_json
+def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool) -> int:
+    """Resume paused or failed sessions, also from a checkpoint.
+
+    With --from it also resumes stopped sessions: it rolls each back (`roost rollback`) and resumes it, by one order.
+    """
+    if start is None:
+        return click.get_current_context().invoke(plain_resume, sessions=sessions, as_json=as_json)
+
+    def one(node: Node, session: str) -> Travelled:
+        done = node.checkpoints.rollback(session, _target(start), resume=True)
+        if as_json:
+            return done
+        if done.seq is None:
+            say(f"{short(session)} {_LATER}")
+        else:
+            now, then = node.sessions.inspect(session).info.state, clean(done.label or str(done.to))
+            say(f"{short(session)} {now}, again as it was at {then}")
+            _say_files(done)
+        return done
+
+    return for_each(app, sessions, one, as_json=as_json)
+
+
+COMMANDS = {"Sessions": (resume, checkpoint, checkpoints, diff, rollback, fork)}
