@@ -17,7 +17,14 @@ from typing import Any
 import acp
 import httpx2
 import pytest
-from acp.schema import AllowedOutcome, DeniedOutcome, RequestPermissionResponse
+from acp.schema import (
+    AllowedOutcome,
+    ClientCapabilities,
+    DeniedOutcome,
+    FileSystemCapabilities,
+    ReadTextFileResponse,
+    RequestPermissionResponse,
+)
 
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
@@ -38,6 +45,10 @@ SCRIPT = Script(
                 Reply(text="Let me look.", thinking="Where is it?", calls=(Call("read_file", {"path": "notes.txt"}),)),
                 Reply(text="Found."),
             ),
+        ),
+        Rule(
+            when="delegate",
+            answers=(Reply(calls=(Call("task", {"agent": "worker", "prompt": "make it"}),)), Reply(text="{result}")),
         ),
         Rule(
             when="correct",
@@ -69,6 +80,12 @@ class Editor(acp.Client):
         self.answer: Callable[[list[Any]], str | None] | asyncio.Future[str] = lambda options: "once"
         self._changed = asyncio.Condition()
         self.agent: Any = None
+        self.unsaved: dict[str, str] = {}
+
+    async def read_text_file(self, path: str, session_id: str, **kwargs: Any) -> ReadTextFileResponse:
+        if path not in self.unsaved:
+            raise acp.RequestError.resource_not_found(path)
+        return ReadTextFileResponse(content=self.unsaved[path])
 
     async def session_update(self, session_id: str, update: Any, **kwargs: Any) -> None:
         async with self._changed:
@@ -121,11 +138,15 @@ class Home:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def up(self) -> None:
+    def up(self, *arguments: str) -> None:
         known = self.root / "home" / "daemon.json"
         known.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            [BIN, "up"], env=self.environment, cwd=self.work, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            [BIN, "up", *arguments],
+            env=self.environment,
+            cwd=self.work,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 100
         while not known.exists():
@@ -166,7 +187,8 @@ class Home:
         )
         async with spawned as (agent, process):
             editor.agent, editor.process = agent, process  # type: ignore[attr-defined]
-            await agent.initialize(protocol_version=acp.PROTOCOL_VERSION)
+            offered = ClientCapabilities(fs=FileSystemCapabilities(read_text_file=True))
+            await agent.initialize(protocol_version=acp.PROTOCOL_VERSION, client_capabilities=offered)
             yield editor
 
     async def new(self, editor: Editor) -> str:
@@ -185,4 +207,12 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def node(request: pytest.FixtureRequest, home: Home) -> Home:
     if request.param == "daemon":
         home.up()
+    return home
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def stored(request: pytest.FixtureRequest, home: Home) -> Home:
+    """A home whose log is in each of the stores."""
+    if request.param == "postgres":
+        home.environment["ROOST_STORE"] = request.getfixturevalue("database")
     return home

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from pathlib import Path
 
 import acp
 import pytest
 from acp.exceptions import RequestError
 from acp.schema import HttpMcpServer
-from tests.editors.conftest import ASKED, Home
+from tests.editors.conftest import ASKED, BIN, Home
 
 
 async def test_a_prompt_is_a_turn_and_its_events_are_updates(node: Home) -> None:
@@ -176,6 +179,81 @@ async def test_content_reaches_the_model(home: Home) -> None:
         said = editor.text()
         assert "[@notes.txt](file:///srv/notes.txt)" in said
         assert "# A draft" in said
+
+
+async def test_a_mentioned_file_is_read_from_the_editor(home: Home) -> None:
+    async with home.editor() as editor:
+        editor.unsaved = {"/srv/my notes.txt": "not saved yet"}
+        session = await home.new(editor)
+        for path in ("/srv/my%20notes.txt", "/srv/closed.txt"):
+            link = acp.resource_link_block("it", f"file://{path}")
+            await editor.agent.prompt(session_id=session, prompt=[acp.text_block("look"), link])
+        assert "not saved yet" in editor.text()
+        assert "[@it](file:///srv/closed.txt)" in editor.text()
+
+
+async def test_a_question_of_a_child_is_asked_and_withdrawn(home: Home) -> None:
+    (home.work / "agents").mkdir()
+    (home.work / "agents" / "worker.md").write_text("---\ntools: [shell]\ncallable_by: ['*']\n---\nWork.\n")
+    (home.work / "agents" / "lead.md").write_text("---\ntools: [task]\nchildren: {agents: ['worker']}\n---\nLead.\n")
+    home.up("--agents", "agents")
+    async with home.editor("lead", "--agents", "agents") as editor:
+        session = await home.new(editor)
+        assert (await editor.ask(session, "delegate it")).stop_reason == "end_turn"
+        (question,) = editor.questions
+        assert question["call"]["title"].startswith("worker: git ls-remote")
+        editor.answer = asyncio.get_running_loop().create_future()
+        prompt = asyncio.ensure_future(editor.ask(session, "delegate it"))
+        await editor.until(lambda: len(editor.questions) == 2)
+        (waiting,) = home.get(f"/sessions/{session}/approvals")["approvals"]
+        home.post(f"/sessions/{waiting['session']}/approvals/{waiting['call']}", {"decision": "approve"})
+        assert (await prompt).stop_reason == "end_turn"
+        editor.answer.set_result("reject")
+    assert home.kinds(waiting["session"]).count("approval.resolved") == 1
+
+
+async def test_the_agent_is_chosen_before_the_first_message(node: Home) -> None:
+    (node.work / "agents").mkdir()
+    (node.work / "agents" / "clerk.md").write_text("---\npermissions: read_only\n---\nBe brief.\n")
+    if node.process is not None:
+        node.kill()
+        node.up()
+    async with node.editor() as editor:
+        session = await node.new(editor)
+        changed = await editor.agent.set_config_option(session_id=session, config_id="agent", value="clerk")
+        now = {one.id: one.current_value for one in changed.config_options}
+        assert (now["agent"], now["mode"]) == ("clerk", "read_only")
+        assert (await editor.ask(session, "hello")).stop_reason == "end_turn"
+        with pytest.raises(RequestError, match="keeps the agent"):
+            await editor.agent.set_config_option(session_id=session, config_id="agent", value="assistant")
+        (listed,) = (await editor.agent.list_sessions()).sessions
+        assert listed.session_id == session
+
+
+async def test_a_session_sleeps_while_a_person_thinks(home: Home) -> None:
+    home.up()
+    async with home.editor() as editor:
+        editor.answer = asyncio.get_running_loop().create_future()
+        session = await home.new(editor)
+        prompt = asyncio.ensure_future(editor.ask(session, "make it"))
+        await editor.until(lambda: editor.questions)
+        while home.get(f"/sessions/{session}")["info"]["owner"] is not None:
+            await asyncio.sleep(0.2)
+        editor.answer.set_result("once")
+        assert (await prompt).stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_the_settings_of_the_guide(home: Home, number: int) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "editors.md").read_text()
+    block = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[number]
+    (server,) = json.loads(block)["agent_servers"].values()
+    assert server["command"] == BIN.name
+    async with home.editor(*server["args"][1:]) as editor:
+        assert (await editor.ask(await home.new(editor), "hello")).stop_reason == "end_turn"
+        await editor.until(lambda: editor.of("available_commands_update"))
+        (update,) = editor.of("available_commands_update")
+    assert set(re.findall(r"`/(\w+)", page)) == {one["name"] for one in update["availableCommands"]}
 
 
 async def test_servers_that_are_not_used_are_named(home: Home) -> None:

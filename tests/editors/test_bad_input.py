@@ -118,6 +118,20 @@ def test_it_ends_with_its_input_and_prints_nothing_else(raw: Raw) -> None:
     assert raw.process.stdout.read() == b""
 
 
+def test_an_editor_that_does_not_read_ends_its_process_by_leaving(raw: Raw, home: Home) -> None:
+    raw.call("initialize", protocolVersion=1)
+    session = raw.call("session/new", cwd=str(home.work), mcpServers=[])["result"]["sessionId"]
+    again = {"sessionId": session, "cwd": str(home.work)}
+    for number in range(100, 180):  # more answers than a pipe holds
+        line = json.dumps({"jsonrpc": "2.0", "id": number, "method": "session/resume", "params": again})
+        raw.send(line.encode())
+    prompt = {"sessionId": session, "prompt": [{"type": "text", "text": "hello"}]}
+    raw.send(json.dumps({"jsonrpc": "2.0", "id": 50, "method": "session/prompt", "params": prompt}).encode())
+    assert raw.process.stdin is not None
+    raw.process.stdin.close()
+    assert raw.process.wait() == 0
+
+
 def test_a_request_is_withdrawn(raw: Raw, home: Home) -> None:
     raw.call("initialize", protocolVersion=1)
     session = raw.call("session/new", cwd=str(home.work), mcpServers=[])["result"]["sessionId"]

@@ -10,7 +10,8 @@ from tests.editors.conftest import ASKED, LONG, Home
 pytestmark = pytest.mark.daemon
 
 
-async def test_a_prompt_outlives_the_daemon(home: Home) -> None:
+async def test_a_prompt_outlives_the_daemon(stored: Home) -> None:
+    home = stored
     home.up()
     async with home.editor() as editor:
         session = await home.new(editor)
@@ -73,6 +74,17 @@ async def test_the_turn_of_an_editor_that_left_is_followed_again(home: Home) -> 
         await editor.agent.load_session(session_id=session, cwd=str(home.work), mcp_servers=[])
         await editor.until(lambda: editor.text() == LONG)
     assert home.kinds(session).count("input.received") == 1
+
+
+async def test_a_cancelled_prompt_does_not_wait_for_the_daemon(home: Home) -> None:
+    home.up()
+    async with home.editor() as editor:
+        session = await home.new(editor)
+        home.kill()
+        prompt = asyncio.ensure_future(editor.ask(session, "hello"))
+        await editor.until(lambda: "the daemon is away" in editor.text("agent_thought_chunk"))
+        await editor.agent.cancel(session_id=session)
+        assert (await prompt).stop_reason == "cancelled"
 
 
 async def test_a_prompt_sent_again_is_one_input(node: Home) -> None:

@@ -43,6 +43,7 @@ class Questions:
     ) -> None:
         self._client, self._peer, self._session, self._folder, self._id_of = client, peer, session, folder, id_of
         self._asked: dict[Key, asyncio.Task[None]] = {}
+        self._closing: set[Key] = set()
         self._looking = asyncio.Lock()
 
     async def look(self) -> None:
@@ -57,6 +58,10 @@ class Questions:
             for key in waiting.keys() - self._asked.keys():
                 one = waiting[key]
                 self._asked[key] = self._peer.spawn(lambda one=one: self._ask(one))
+
+    def cancelled(self) -> None:
+        """The person has cancelled the turn: the editor now closes its questions, which decides nothing."""
+        self._closing = set(self._asked)
 
     def close(self) -> None:
         for task in self._asked.values():
@@ -96,6 +101,8 @@ class Questions:
             chosen = msgspec.convert(answer, _Answer).outcome.option_id
         except msgspec.ValidationError:
             chosen = None
+        if chosen is None and _key(waiting) in self._closing:
+            return
         always = list(waiting.prefixes) if chosen == "always" else []
         decision = "approve" if chosen in ("once", "always") else "reject"
         note = None if chosen in ("once", "always", "reject") else _CLOSED

@@ -12,6 +12,7 @@ from roost.acp import shapes
 from roost.acp.content import parts_of
 from roost.acp.host import Host
 from roost.acp.json_rpc import INVALID_PARAMS, INVALID_REQUEST, NOT_FOUND, Call, Method, Peer, Reply, RpcError
+from roost.acp.mentions import Mentions
 from roost.acp.options import DEFAULT, config_options, is_mode, mode_state
 from roost.acp.session import OpenSession, title_of
 from roost.acp.slash_commands import COMMANDS, command_of
@@ -22,6 +23,7 @@ from roost.api.node import AgentInfo
 from roost.features.upgrades.events import SessionMoved
 from roost.ids import is_id, new_id, short
 from roost.log import events as ev
+from roost.log.content import UserPart
 from roost.log.session_info import SessionInfo
 from roost.log.session_views import SessionView
 from roost.terminal_text import one_line
@@ -45,6 +47,7 @@ class Service:
         self._agents: list[AgentInfo] = []
         self._titles: dict[str, str] = {}
         self._peer = Peer.on(source, target, self._methods())
+        self._mentions = Mentions(self._peer)
 
     async def serve(self) -> None:
         """Answer until the editor closes its end."""
@@ -77,6 +80,8 @@ class Service:
 
     async def _initialize(self, params: shapes.Initialize, call: Call) -> Any:
         self._ready = True
+        abilities = params.client_capabilities
+        self._mentions.possible = bool(abilities and abilities.fs and abilities.fs.read_text_file)
         every: dict[str, Any] = {}
         return {
             "protocolVersion": VERSION,
@@ -191,15 +196,18 @@ class Service:
 
     async def _prompt(self, params: shapes.Prompt, call: Call) -> Any:
         opened = await self._session(params.session_id)
-        parts = parts_of(params.prompt)
         key = self._key(params, call)
-        if (command := command_of(parts)) is not None:
+        if (command := command_of(parts_of(params.prompt))) is not None:
             name, rest = command
             async with opened.order:
                 said = await COMMANDS[name].run(self._client, opened.id, rest, key)
             await opened.update(note(said))
             return {"stopReason": "end_turn"}
-        return await opened.prompt(parts, key)
+
+        async def content() -> list[UserPart]:
+            return parts_of([await self._mentions.read(opened.id, block) for block in params.prompt])
+
+        return await opened.prompt(content, key)
 
     def _key(self, params: shapes.Prompt, call: Call) -> str:
         """Return the idempotency key: the client's own, else one of this connection."""

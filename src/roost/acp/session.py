@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from roost.acp import history
@@ -15,6 +15,7 @@ from roost.acp.updates import Update, Updates, note
 from roost.api.shapes import AcceptedInput
 from roost.client.async_client import Client
 from roost.client.frames import Logged, item_of
+from roost.client.requests import Unreachable
 from roost.errors import RoostError, UnknownEvent
 from roost.features.upgrades.events import SessionMoved
 from roost.log import events as ev
@@ -63,6 +64,8 @@ class OpenSession:
         self.prompts: list[_Prompt] = []
         self._client, self._peer, self._moved = client, peer, moved
         self._own: set[str | None] = set()
+        self._away = False
+        self._withdrawn: set[str | None] = set()
         self._window = window
         self._updates = Updates(self.info.workspace, self._is_own, window, view.usage)
         self._questions = Questions(client, peer, self.id, self.info.workspace, lambda call: self._updates.id_of(call))
@@ -105,21 +108,28 @@ class OpenSession:
         for prompt in self.prompts:
             prompt.settle({"stopReason": "cancelled"})
 
-    async def prompt(self, parts: list[UserPart], key: str) -> dict[str, Any]:
-        """Send a message and return the result of its turn. A repeated key gets the turn of the first. The key is the
-        message's source, too, so that the editor is not shown its own prompts."""
+    async def prompt(self, content: Callable[[], Awaitable[list[UserPart]]], key: str) -> dict[str, Any]:
+        """Send the message that `content` returns, and return the result of its turn. A repeated key gets the turn of
+        the first. The key is the message's source, too, so that the editor is not shown its own prompts."""
         if self.state in ("paused", "stopped", "error"):
             raise RpcError(INVALID_REQUEST, f"the session is {self.state}; /resume goes on")
         prompt = _Prompt()
         self.prompts.append(prompt)
         try:
             self.follow()
+            if self._away:
+                await self._tell_away()
             async with self.order:
                 if prompt.cancelled:
                     return {"stopReason": "cancelled"}
-                accepted = await self._send(parts, key)
+                accepted = await self._send(await content(), key, prompt)
             await self._accepted(prompt, accepted)
             return await prompt.done
+        except Unreachable:
+            if not prompt.cancelled:
+                raise
+            self._withdrawn.add(key)  # the daemon may have taken it nevertheless
+            return {"stopReason": "cancelled"}
         except asyncio.CancelledError:
             self._peer.spawn(self._cancel)  # the editor withdrew its request
             raise
@@ -132,6 +142,7 @@ class OpenSession:
         """End the running turn, and those of the prompts that wait."""
         for prompt in self.prompts:
             prompt.cancelled = True
+        self._questions.cancelled()
         await self._cancel()
 
     async def _cancel(self) -> None:
@@ -140,10 +151,12 @@ class OpenSession:
         except RoostError as error:
             _log.warning("session %s could not be cancelled: %s", self.id, error)
 
-    async def _send(self, parts: list[UserPart], key: str) -> AcceptedInput:
+    async def _send(self, parts: list[UserPart], key: str, prompt: _Prompt) -> AcceptedInput:
         self._own.add(key)
         send = self._client.inputs.send
-        return await until_reached(lambda: send(self.id, parts=parts, source=key, key=key))
+        return await until_reached(
+            lambda: send(self.id, parts=parts, source=key, key=key), left=lambda: prompt.cancelled
+        )
 
     async def _accepted(self, prompt: _Prompt, accepted: AcceptedInput) -> None:
         prompt.number = accepted.input
@@ -175,10 +188,16 @@ class OpenSession:
             prompt.settle(RpcError(INTERNAL, reason))
 
     def _gap(self, lost: bool) -> None:
+        self._away = lost
         if lost:
             _log.warning("the daemon is away; waiting for it")
+            if self.prompts:
+                self._peer.spawn(self._tell_away)
         else:
             self._peer.spawn(self._questions.look)
+
+    async def _tell_away(self) -> None:
+        await self.update(note("(the daemon is away; waiting for it)", kind="agent_thought_chunk"))
 
     async def _take(self, frame: Frame) -> None:
         try:
@@ -218,6 +237,8 @@ class OpenSession:
 
     async def _received(self, event: ev.InputReceived) -> None:
         self._taken.add(event.input)
+        if event.source in self._withdrawn:
+            self._peer.spawn(self._cancel)
         for prompt in self.prompts:
             if prompt.number == event.input:
                 prompt.received = True

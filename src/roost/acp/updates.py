@@ -107,9 +107,9 @@ class Updates:
         return {"sessionUpdate": "tool_call_update", "toolCallId": self.id_of(call), **fields}
 
 
-def note(said: str) -> Update:
+def note(said: str, kind: str = "agent_message_chunk") -> Update:
     """Return a line that Roost says, not the model."""
-    return {"sessionUpdate": "agent_message_chunk", "messageId": "roost", "content": text(f"{said}\n\n")}
+    return {"sessionUpdate": kind, "messageId": "roost", "content": text(f"{said}\n\n")}
 
 
 def _chunk(piece: tuple[Kind, str], step: int) -> Update:

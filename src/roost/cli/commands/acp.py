@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ def acp(app: App, agent: str | None, model: str | None, agent_places: tuple[Path
     if node.daemon:
         quiet_logs()
     logging.getLogger("roost.acp").setLevel(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # an editor that closes: commands that run end before this does
+        signal.signal(number, signal.default_int_handler)
     try:
         node.drive(lambda: _serve(_Host(app, node, files, agent, model), source, target))
         return 0

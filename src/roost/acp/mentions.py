@@ -1,0 +1,45 @@
+"""Read the files that a prompt mentions from the editor, which may have changes that are not saved."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from roost.acp.json_rpc import Peer, RpcError
+from roost.acp.shapes import Block, Contents, LinkBlock, ResourceBlock
+
+_MOST = 256 * 1024
+"""Most characters of a file that become a part of the message; of a longer one only its link does."""
+_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+
+
+class _Read(msgspec.Struct):
+    content: str
+
+
+class Mentions:
+    """possible: the editor offers to read files."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self.possible = False
+
+    async def read(self, session: str, block: Block) -> Block:
+        """Return a link to a file as its content in the editor, and every other block as it is."""
+        place = urlsplit(block.uri) if self.possible and isinstance(block, LinkBlock) else None
+        if place is None or place.scheme != "file" or not isinstance(block, LinkBlock):
+            return block
+        try:
+            async with asyncio.timeout(_SECONDS):
+                given = await self._peer.request(
+                    "fs/read_text_file", {"sessionId": session, "path": unquote(place.path)}
+                )
+            content = msgspec.convert(given, _Read).content
+        except (RpcError, TimeoutError, msgspec.ValidationError) as error:
+            _log.info("the editor does not read %s: %s", block.uri, error)
+            return block
+        return block if len(content) > _MOST else ResourceBlock(Contents(block.uri, content))
