@@ -469,6 +469,44 @@ def test_bad_input_is_refused_in_the_protocols_shape(stub):
         assert (answer.status, json.loads(answer.body)["error"]["type"]) == (status, "not_found_error")
 
 
+ODD = [None, True, -1, 1e300, "", "\r\nx: y", "x" * 5000, [], [[]], [None], {}, {"type": 5}, {"type": "text"}]
+
+
+def mutated(value, odd):
+    """Yield copies of a value in which one node each is `odd`."""
+    yield odd
+    if isinstance(value, dict):
+        for key in value:
+            for inner in mutated(value[key], odd):
+                yield {**value, key: inner}
+            yield {other: value[other] for other in value if other != key}
+    elif isinstance(value, list):
+        for at, one in enumerate(value):
+            for inner in mutated(one, odd):
+                yield [*value[:at], inner, *value[at + 1 :]]
+
+
+def test_no_odd_value_anywhere_is_a_defect(stub):
+    call = {"type": "tool_use", "id": "a", "name": "weather", "input": {"in": "Ghent"}}
+    thought = {"type": "thinking", "thinking": "hm", "signature": sealed("s", "x/y")}
+    result = {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "rain"}]}
+    turns = [{"role": "assistant", "content": [thought, call]}, {"role": "user", "content": [result]}]
+    request = {**CLAUDE, "model": "one/m", "tool_choice": {"type": "auto"}, "stop_sequences": ["END"]}
+    request = request | {"stream": False, "messages": [*CLAUDE["messages"], *turns], "tools": [TOOL]}
+    seen, bodies = set(), [body for odd in ODD for body in mutated(request, odd)]
+    for number, body in enumerate(bodies[:: max(1, len(bodies) // 400)]):
+        if number % 3 == 1 and isinstance(body, dict):
+            body = {**body, "model": "clerk"}
+        answer = stub.served.request("POST", "/v1/messages", body)
+        seen.add(answer.status)
+        assert answer.status < 500, (body, answer)
+        if answer.body.startswith(b"event: message_start"):
+            assert b"message_stop" in answer.body, (body, answer)
+        else:
+            assert answer.json["type"] == ("message" if answer.status == 200 else "error")
+    assert {200, 400} <= seen
+
+
 def test_the_token_and_the_head_of_the_root(stub):
     served = stub.served
     version = {"anthropic-version": "2023-06-01"}

@@ -41,7 +41,8 @@ _SILENT = ErrorData("malformed", "the model's answer has no end")
 
 def model_header(model: Model) -> Header:
     """Return the header that says which model a name meant."""
-    return b"roost-model", model.name.encode("ascii", "replace")
+    printable = "".join(letter if letter.isprintable() else "?" for letter in model.name)  # a client may have chosen it
+    return b"roost-model", printable.encode("ascii", "replace")
 
 
 class StreamedAnswer(ABC):
