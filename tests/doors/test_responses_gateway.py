@@ -94,6 +94,8 @@ BAD = [
     ({"input": 5}, 400, "invalid"),
     ({"input": [5]}, 400, "invalid"),
     ({"input": [{"type": "smell"}]}, 400, "invalid"),
+    ({"input": [{"type": {"a": []}}]}, 400, "invalid"),
+    ({"input": [{"role": "user", "content": [{"type": [1]}]}]}, 400, "invalid"),
     ({"input": [{"role": "king", "content": "x"}]}, 400, "invalid"),
     ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, 400, "invalid"),
     ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, 400, "invalid"),

@@ -77,7 +77,7 @@ class Conversations:
 
     async def _untold(self, info: SessionInfo) -> list[dict[str, Any]]:
         """Return the added items of which no message of this door has told the agent."""
-        pending = await self._pending(info.id)
+        pending = await self._pending(info.id) if info.pending else []
         found = [self.added(item) for item in reversed(pending)]
         removed = {self.removed(item) for item in pending}
         async for record in self._messages.backward(info.id, info.head):

@@ -136,7 +136,7 @@ def _item(item: dict[str, Any], where: str) -> Item | None:
         return ToolCall(_text(item, "call_id", where), _text(item, "name", where), arguments)
     if kind in ("function_call_output", "custom_tool_call_output"):
         return Result(_text(item, "call_id", where), _output(item.get("output"), where))
-    if kind in _FOREIGN:
+    if isinstance(kind, str) and kind in _FOREIGN:
         return None
     if kind == "item_reference":
         raise Invalid(f"{where}: an item cannot be named here; send the item itself, or `previous_response_id`")
