@@ -227,7 +227,7 @@ async def test_a_session_that_was_lost_takes_its_sandbox_along(tmp_path: Path) -
         async with asyncio.timeout(30):
             while not beat.exists():
                 await asyncio.sleep(0.02)
-        runtime.node.slots.live[session.id].fence()
+        runtime.node.slots.live[session.id].interrupts.fence()
         async with asyncio.timeout(30):
             before = -1
             while (size := beat.stat().st_size) != before:

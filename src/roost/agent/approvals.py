@@ -24,7 +24,7 @@ def ask_person(session: Session, call: Call, reason: str, why: str | None) -> No
     tool = tools_of(session).get(call.call.name)
     touches = NOTHING if tool is None else touches_of(session, call, tool)
     due = None if patience is None else now + patience
-    session.note(
+    session.log.note(
         ev.ApprovalRequested(
             at=now,
             call=call.call.id,
@@ -41,8 +41,8 @@ def ask_person(session: Session, call: Call, reason: str, why: str | None) -> No
     )
     if due is not None:
         timer, no = deadline(call.call.id), f"nobody answered within {patience:g} seconds"
-        session.note(ev.TimerSet(at=now, timer=timer, due=due))
-        session.set_timer(
+        session.log.note(ev.TimerSet(at=now, timer=timer, due=due))
+        session.log.set_timer(
             timer, TimerSpec(timer, due, ApprovalInput(call.call.id, "reject", no, "timeout", asked=call.asked))
         )
 

@@ -63,7 +63,7 @@ def context_of(session: Session, call: Call, tool: Tool, key: str) -> ToolContex
         workspace=means.workspace,
         sandbox=means.sandbox,
         seen=known_files(session.state, means.workspace.place) if tool.files else {},
-        emit=session.emit,
+        emit=session.log.emit,
     )
     for feature in asked(session, "equip"):
         feature.equip(session, call, context)

@@ -40,7 +40,7 @@ def _take_in(session: Session, item: InboxItem) -> None:
             _approve(session, item, item.input)
         case EmitInput():
             event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
-            session.note(event, consume=item.id)
+            session.log.note(event, consume=item.id)
         case MessageInput() | TimerInput():
             pass
         case _:
@@ -52,7 +52,9 @@ def control(session: Session, item: InboxItem, order: ControlInput) -> None:
     """Apply a control. One that does not fit the state is logged and changes nothing."""
     state, fits = session.state.state, _fits(session, order)
     told = [one for feature in asked(session, "ordered") for one in feature.ordered(session, item, order, fits)]
-    session.note(ev.ControlApplied(at=time.time(), action=order.action, input=item.id), consume=item.id, deliver=told)
+    session.log.note(
+        ev.ControlApplied(at=time.time(), action=order.action, input=item.id), consume=item.id, deliver=told
+    )
     if fits:
         _apply(session, item, order, state)
 
@@ -124,7 +126,7 @@ def _begin(session: Session, item: InboxItem) -> bool:
 
 def open_turn(session: Session, item: InboxItem) -> None:
     """Open a turn for the input that was received last."""
-    session.note(ev.TurnStarted(at=time.time(), turn=session.state.turns + 1, input=item.id))
+    session.log.note(ev.TurnStarted(at=time.time(), turn=session.state.turns + 1, input=item.id))
 
 
 def deliver_steer(session: Session) -> bool:
@@ -152,7 +154,7 @@ def _next(session: Session) -> InboxItem | None:
 def taint(session: Session, by: str | None) -> None:
     """Taint the session: the sender of the next message has seen untrusted content."""
     if by is not None and session.state.tainted is None:
-        session.note(ev.SessionTainted(at=time.time(), by=by[:200]))
+        session.log.note(ev.SessionTainted(at=time.time(), by=by[:200]))
 
 
 def _receive(session: Session, item: InboxItem) -> None:
@@ -163,18 +165,18 @@ def _receive(session: Session, item: InboxItem) -> None:
             for feature in asked(session, "hears"):
                 feature.hears(session, item)
             event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source, note=note)
-            session.note(event, consume=item.id)
+            session.log.note(event, consume=item.id)
         case TimerInput(timer=timer, parts=parts):
-            session.note(ev.TimerFired(at=now, timer=timer, input=item.id))
+            session.log.note(ev.TimerFired(at=now, timer=timer, input=item.id))
             event = ev.InputReceived(at=now, input=item.id, parts=parts, source=f"timer:{timer}")
-            session.note(event, consume=item.id)
+            session.log.note(event, consume=item.id)
         case _:
             raise AssertionError(f"{item.input!r} is not conversation")
 
 
 def _enter(session: Session, state: SessionState, fits: bool) -> None:
     if fits and session.state.state != state:
-        session.note(ev.StateChanged(at=time.time(), state=state))
+        session.log.note(ev.StateChanged(at=time.time(), state=state))
 
 
 def _open_for_cancel(session: Session, item: InboxItem) -> None:
@@ -208,7 +210,7 @@ def _cancel(session: Session) -> None:
 def _approve(session: Session, item: InboxItem, answer: ApprovalInput) -> None:
     call = session.state.call(answer.call)
     if call is None or call.status != "asking" or answer.asked not in (None, call.asked):
-        session.drop(item)  # it answers another question, perhaps of an earlier call with the same id
+        session.log.drop(item)  # it answers another question, perhaps of an earlier call with the same id
         return
     event = ev.ApprovalResolved(
         at=time.time(),
@@ -220,18 +222,18 @@ def _approve(session: Session, item: InboxItem, answer: ApprovalInput) -> None:
         always=answer.always,
         scope=answer.scope,
     )
-    session.note(event, consume=item.id)
+    session.log.note(event, consume=item.id)
     outcomes.clear_deadline(session, answer.call)
 
 
 def _set_timer(session: Session, item: InboxItem, order: SetTimerInput) -> None:
     for late in list(session.inbox):  # firings of the former setting that arrived after this order was accepted
         if isinstance(late.input, TimerInput) and late.input.timer == order.timer and late.id > item.id:
-            session.drop(late)
+            session.log.drop(late)
     if order.due is None:
-        session.note(ev.TimerCleared(at=time.time(), timer=order.timer), consume=item.id)
-        session.set_timer(order.timer, None)
+        session.log.note(ev.TimerCleared(at=time.time(), timer=order.timer), consume=item.id)
+        session.log.set_timer(order.timer, None)
     else:
-        session.note(ev.TimerSet(at=time.time(), timer=order.timer, due=order.due), consume=item.id)
+        session.log.note(ev.TimerSet(at=time.time(), timer=order.timer, due=order.due), consume=item.id)
         due = TimerInput(order.timer, order.parts)
-        session.set_timer(order.timer, TimerSpec(order.timer, order.due, due))
+        session.log.set_timer(order.timer, TimerSpec(order.timer, order.due, due))

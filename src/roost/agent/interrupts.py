@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from roost.agent.inbox import Inbox
+from roost.agent.log_buffer import LogBuffer
 from roost.agent.turn_clock import Clock
 from roost.log.inputs import InterruptCause
 from roost.log.protocols import InboxItem
@@ -26,13 +27,22 @@ class Interrupted(Exception):
 class Interrupts:
     """Interrupt the running step when an input asks for it.
 
-    check_lease: called before each step; no step begins without the lease. stopped: set once the session shuts down.
-    `clock` is that of the open turn. `cut` and `hear` may be called by any callback of the event loop."""
+    held: whether the node holds the lease; no step begins without it. woken: set when there may be work. stopped: set
+    once the session shuts down. `clock` is that of the open turn. Any callback of the event loop may call `offer`,
+    `shut_down`, `fence` and `cut`."""
 
     clock: Clock
 
-    def __init__(self, inbox: Inbox, check_lease: Callable[[], None], stopped: asyncio.Event) -> None:
-        self._inbox, self._check_lease, self._stopped = inbox, check_lease, stopped
+    def __init__(
+        self,
+        inbox: Inbox,
+        log: LogBuffer,
+        held: Callable[[], bool],
+        *,
+        woken: asyncio.Event,
+        stopped: asyncio.Event,
+    ) -> None:
+        self._inbox, self._log, self._held, self._woken, self._stopped = inbox, log, held, woken, stopped
         self._scope: Scope | None = None
         self._steerable = self._yields = False
         self.detached = False
@@ -42,10 +52,24 @@ class Interrupts:
     def stopping(self) -> bool:
         return self._stopped.is_set()
 
-    def hear(self, item: InboxItem) -> None:
-        """Interrupt the running step if a new input demands it."""
-        if self._cuts(item.input.interrupts):
+    def offer(self, items: Sequence[InboxItem]) -> None:
+        """Add committed inputs to the inbox and interrupt the running step if one of them demands it."""
+        for item in items:
+            if self._inbox.offer(item) and self._cuts(item.input.interrupts):
+                self.cut()
+        self._woken.set()
+
+    def shut_down(self, *, cut: bool) -> None:
+        """Stop after the running step. cut: interrupt it instead, and leave it open as a crash would."""
+        self._stopped.set()
+        if cut:
             self.cut()
+        self._woken.set()
+
+    def fence(self) -> None:
+        """Interrupt the running step and refuse all further writes: another node owns the session, or may own it."""
+        self._log.fence()
+        self.shut_down(cut=True)
 
     def cause(self, *, steer: bool = False, message: bool = False) -> InterruptCause | None:
         """Return what interrupts the running or next step, if anything. steer: steering messages count. message: every
@@ -67,7 +91,8 @@ class Interrupts:
     async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool, message: bool = False) -> T:
         """Await `work()` until an interrupting input or the turn's time limit cuts it off. steer: steering messages cut
         too. message: every message cuts. Raises `Interrupted`."""
-        self._check_lease()
+        if not self._held():
+            self.fence()
         cause = self.cause(steer=steer, message=message)
         if cause is not None:
             raise Interrupted(cause)

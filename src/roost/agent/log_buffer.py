@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from roost.agent.fold import apply
+from roost.agent.inbox import Inbox
 from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import Fenced, StoreCorrupt, StoreFailed, StoreUnreachable
+from roost.log import events as ev
 from roost.log.facts import FactChange, FactWrite
-from roost.log.protocols import Append, CheckpointRow, Claim, Delivery, Moved, Snapshot, TimerSpec
+from roost.log.protocols import Append, CheckpointRow, Claim, Delivery, InboxItem, Moved, Snapshot, TimerSpec
 from roost.log.session_info import Phase, SessionState
+from roost.policy.vault import Vault
 
 log = logging.getLogger("roost.session")
 SNAPSHOT_EVENTS = 256
@@ -50,14 +55,25 @@ class _Beside(msgspec.Struct):
 
 
 class LogBuffer:
-    """Collect the next commit: events already applied to `state`, consumed inputs, timers. `head` is the position of
-    the newest committed event. Once `stopped` is set, a failed append is not retried."""
+    """Collect the next commit: events applied to `state`, inputs consumed from `inbox`, timers. `head` is the position
+    of the newest committed event. Values of the `vault` are masked in events. Once `stopped` is set, a failed append is
+    not retried."""
 
-    def __init__(self, journal: Appends, claim: Claim, state: State, *, stopped: asyncio.Event) -> None:
+    def __init__(
+        self,
+        journal: Appends,
+        claim: Claim,
+        state: State,
+        inbox: Inbox,
+        *,
+        vault: Vault | None = None,
+        stopped: asyncio.Event,
+    ) -> None:
         self.head = claim.info.head
         self.epoch = claim.epoch
         self._session = claim.info.id
         self._journal, self._state, self._stopped = journal, state, stopped
+        self._inbox, self._vault = inbox, vault
         self._stored: tuple[SessionState, Phase] = (claim.info.state, claim.info.phase)
         self._bodies: list[bytes] = []
         self._kept: _Beside | None = None
@@ -72,17 +88,45 @@ class LogBuffer:
         self._tail_bytes = sum(len(record.body) for record in claim.tail)
         self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
 
-    def add(self, body: bytes, facts: Sequence[FactChange] = (), deliver: Sequence[Delivery] = ()) -> None:
-        """Add an encoded event that the state has applied, its changes of the memory, and its messages to other
-        sessions."""
+    def note(
+        self,
+        event: ev.Event,
+        *,
+        consume: int | None = None,
+        facts: Sequence[FactChange] = (),
+        deliver: Sequence[Delivery] = (),
+    ) -> None:
+        """Apply an event to the state now; the next `flush` commits it.
+
+        consume: id of the inbox item that it uses up. facts: its changes of the memory. deliver: its messages to other
+        sessions. All are part of the same commit."""
+        body = ev.encode_event(event)
+        if self._vault is not None:
+            text = body.decode()
+            if (clean := self._vault.scrub(text)) is not text:
+                body = clean.encode()
+                event = ev.decode_event(body)
+        apply(self._state, event)
         self._bodies.append(body)
         if deliver:
             self._beside.deliver += deliver
         if facts:
             self._beside.facts += [FactWrite(len(self._bodies), change) for change in facts]
+        if consume is not None:
+            self._consume(consume)
 
-    def consume(self, item: int) -> None:
+    def drop(self, item: InboxItem) -> None:
+        """Remove an input that has no effect any more from the inbox."""
+        self._consume(item.id)
+
+    def _consume(self, item: int) -> None:
         self._beside.consume.append(item)
+        self._inbox.take(item)
+
+    async def emit(self, name: str, data: Any) -> None:
+        """Append an event of the user's program. Returns once it is committed, even if the caller is cancelled."""
+        self.note(ev.Emitted(at=time.time(), name=name, data=data))
+        await self.flush_shielded()
 
     def move(self, moved: Moved) -> None:
         """Record the move to another version of the agent that the newest added event announced."""

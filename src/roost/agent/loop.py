@@ -37,7 +37,7 @@ async def drive(session: Session) -> None:
             works = session.state.phase != "waiting"
         for feature in asked(session, "at_rest"):
             await feature.at_rest(session)
-        await session.flush()
+        await session.log.flush()
         if not works and not inputs.has_control(session):
             return
 

@@ -13,7 +13,7 @@ from roost.agent.session import Session
 from roost.agent.speculation import Speculation
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
-from roost.models.request import Bill, CallDelta, Completed, Failed, Notice, Progress, TextDelta, ThinkingDelta
+from roost.models.request import Bill, CallDelta, Completed, Failed, Notice, Progress, Signed, TextDelta, ThinkingDelta
 
 CRASHES = 25
 """Daemon crashes during one call after which the turn fails: the call itself may cause them."""
@@ -38,7 +38,7 @@ async def run(session: Session) -> TurnEnd | None:
             fail_step(session, end.code, end.reason)
             return end
     step = _announce(session)
-    await session.flush()
+    await session.log.flush()
     call = _Call(session, step)
     began = time.monotonic()
     try:
@@ -61,7 +61,7 @@ def _announce(session: Session) -> int:
     step = open_step.step if open_step else session.state.steps + 1
     attempt = open_step.attempt + 1 if open_step else 1
     sent, model = session.state.tokens + fixed_tokens(session), model_of(session)
-    session.note(ev.ModelStarted(at=time.time(), step=step, model=model.name, attempt=attempt, context=sent))
+    session.log.note(ev.ModelStarted(at=time.time(), step=step, model=model.name, attempt=attempt, context=sent))
     return step
 
 
@@ -72,7 +72,7 @@ class _Call:
     def __init__(self, session: Session, step: int) -> None:
         self._session = session
         self._step = step
-        self._after = session.head
+        self._after = session.log.head
         self._bill = Bill()
         self._refused = ""
         self._heard = False
@@ -107,6 +107,8 @@ class _Call:
                             session.means.deltas.progress(session.id, step, self._after, event)
                         case Notice():
                             await self._tell(event)
+                        case Signed():
+                            pass  # the finished answer has it
             finally:
                 await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             if not (once and isinstance(outcome, Failed) and await self._shortened(outcome)):
@@ -119,7 +121,7 @@ class _Call:
         if isinstance(outcome, Completed) and outcome.parts:
             parts = _unique(session, self._step, outcome.parts)
             self._settle(parts)
-            session.note(
+            session.log.note(
                 ev.ModelCompleted(
                     at=now,
                     step=self._step,
@@ -134,7 +136,7 @@ class _Call:
         self._settle(())
         error = outcome.error if isinstance(outcome, Failed) else ErrorData("empty", "the model answered nothing")
         usage = self._spent(outcome.usage)
-        session.note(ev.ModelFailed(at=now, step=self._step, error=error, seconds=seconds, usage=usage))
+        session.log.note(ev.ModelFailed(at=now, step=self._step, error=error, seconds=seconds, usage=usage))
         for feature in asked(session, "failed"):
             if (end := feature.failed(session, error, self._refused)) is not None:
                 return end
@@ -148,7 +150,7 @@ class _Call:
             code = "steered" if by.cause == "steer" else by.cause
             fail_step(session, code, f"cut off: {by.cause}", seconds=seconds, usage=usage)
         elif usage is not None and (step := session.state.open_step) is not None:
-            session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
+            session.log.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
 
     async def _shortened(self, failed: Failed) -> bool:
         """Shorten the context if that was the failure. Returns whether to ask again."""
@@ -164,22 +166,22 @@ class _Call:
     async def _tell(self, notice: Notice) -> None:
         session = self._session
         self._refused = notice.data.get("refused", self._refused)
-        session.note(ev.ModelNotice(at=time.time(), step=self._step, kind=notice.kind, data=notice.data))
+        session.log.note(ev.ModelNotice(at=time.time(), step=self._step, kind=notice.kind, data=notice.data))
         if notice.kind == "restart":
             # Commit the notice before new deltas: its position separates them from the discarded ones.
             session.means.deltas.clear(session.id)
             self._early.restart()
             self._heard = False
-            await session.flush_shielded()
-            self._after = session.head
+            await session.log.flush_shielded()
+            self._after = session.log.head
         else:
-            session.flush_soon()
+            session.log.flush_soon()
 
     def _settle(self, parts: tuple[AssistantPart, ...]) -> None:
         dropped = self._early.settle(part for part in parts if isinstance(part, ToolCall))
         if dropped:
             data = {"dropped": dropped}
-            self._session.note(ev.ModelNotice(at=time.time(), step=self._step, kind="early", data=data))
+            self._session.log.note(ev.ModelNotice(at=time.time(), step=self._step, kind="early", data=data))
 
     def _spent(self, told: Usage | None) -> Usage | None:
         """Return the usage by the bill, which records every call made, or `told` if the model keeps no bill."""

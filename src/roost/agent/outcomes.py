@@ -20,7 +20,7 @@ def end_turn(session: Session, outcome: TurnOutcome, reason: str | None = None) 
     if turn is not None:
         if turn.gate is not None:
             clear_deadline(session, turn.gate.call.id)
-        session.note(
+        session.log.note(
             ev.TurnCompleted(
                 at=time.time(),
                 turn=turn.number,
@@ -37,7 +37,7 @@ def end_turn(session: Session, outcome: TurnOutcome, reason: str | None = None) 
 
 
 def end_call(session: Session, call: str, outcome: ToolOutcome, text: str, *, why: str | None = None) -> None:
-    session.note(ev.ToolCompleted(at=time.time(), call=call, outcome=outcome, parts=(Text(text),), why=why))
+    session.log.note(ev.ToolCompleted(at=time.time(), call=call, outcome=outcome, parts=(Text(text),), why=why))
     clear_deadline(session, call)
 
 
@@ -48,8 +48,8 @@ def deadline(call: str) -> str:
 
 def clear_deadline(session: Session, call: str) -> None:
     if session.state.timers and (timer := deadline(call)) in session.state.timers:
-        session.note(ev.TimerCleared(at=time.time(), timer=timer))
-        session.set_timer(timer, None)
+        session.log.note(ev.TimerCleared(at=time.time(), timer=timer))
+        session.log.set_timer(timer, None)
 
 
 def close_calls(session: Session, outcome: ToolOutcome, text: str) -> None:
@@ -92,7 +92,7 @@ def fail_step(session: Session, code: str, message: str, *, seconds: float = 0.0
     step = session.state.open_step
     if step is not None:
         error = ErrorData(code, message)
-        session.note(ev.ModelFailed(at=time.time(), step=step.step, error=error, seconds=seconds, usage=usage))
+        session.log.note(ev.ModelFailed(at=time.time(), step=step.step, error=error, seconds=seconds, usage=usage))
 
 
 def leave_open(session: Session) -> None:

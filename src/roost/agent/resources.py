@@ -54,3 +54,7 @@ class Resources(Ports):
     files: SyncedFolder | None = None
     vault: Vault | None = None
     approval_seconds: float | None = None
+
+    def scrubbed(self, text: str) -> str:
+        """Mask the values of the vault in `text`. Returns the same object when there are none."""
+        return text if self.vault is None else self.vault.scrub(text)

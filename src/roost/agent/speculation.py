@@ -76,7 +76,7 @@ class SpeculativeCall:
 
     async def _emit(self, name: str, data: Any) -> None:
         self.wait()
-        await self._session.emit(name, data)
+        await self._session.log.emit(name, data)
 
 
 class _Said:
@@ -174,7 +174,7 @@ class Speculation:
             return False
         session, step = self._session, self._session.state.open_step
         running = sum(not one.task.done() for one in self._begun)
-        if step is None or running >= READERS_AT_ONCE or session.scrubbed(text) is not text:
+        if step is None or running >= READERS_AT_ONCE or session.means.scrubbed(text) is not text:
             return True
         self._count += 1
         call = Call(ToolCall(f"{NAMELESS}{step.step}.{step.attempt}.{self._count}", tool.name, text), attempt=1)

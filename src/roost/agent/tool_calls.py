@@ -43,7 +43,7 @@ async def run(session: Session) -> bool:
         await runner(session, list(group))
     waits = bool(session.state.calls) and session.state.phase == "waiting"
     if waits:
-        await session.flush()
+        await session.log.flush()
     return waits
 
 
@@ -163,7 +163,7 @@ async def _batch(session: Session, batch: Sequence[AdmittedCall]) -> None:
         for feature in asked(session, "before_call"):
             await feature.before_call(session, start)
         begun = session.own(Speculation).kept(call.call.id)
-        session.note(
+        session.log.note(
             ev.ToolStarted(
                 at=time.time(),
                 call=call.call.id,
@@ -179,7 +179,7 @@ async def _batch(session: Session, batch: Sequence[AdmittedCall]) -> None:
         if begun is not None:
             begun.adopt(call.call.id)
     if not _over(session, batch):
-        await session.flush()
+        await session.log.flush()
     work = partial(_run, session, starts[0]) if len(starts) == 1 else partial(_together, session, starts)
     await session.interrupts.interruptible(work, steer=False)
 
@@ -188,7 +188,7 @@ async def _together(session: Session, starts: Sequence[CallStart]) -> None:
     async def run(start: CallStart) -> None:
         await _run(session, start)
         if any(other.call.status == "running" for other in starts):
-            await session.flush_shielded()
+            await session.log.flush_shielded()
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -238,16 +238,16 @@ async def _run(session: Session, start: CallStart) -> None:
     outside = outside_source(session, call, tool)
     end = CallEnd(call, tool, ran.context, ran.outcome == "ok", ran.outcome, ran.parts, outside, start.problem)
     if session.state.tainted is None and outside is not None:  # also after an error, which may quote a stranger
-        session.note(ev.SessionTainted(at=time.time(), by=outside))
+        session.log.note(ev.SessionTainted(at=time.time(), by=outside))
     try:
         for feature in asked(session, "after_call"):
             await feature.after_call(session, end)
     finally:  # the call has ended, even if a feature was cut off
         end.parts = with_changes(call, end.parts)
-        end.parts += session.take_remarks()
+        end.parts += session.hints.take()
         for feature in asked(session, "call_ends"):
             feature.call_ends(session, end)
-        session.note(
+        session.log.note(
             ev.ToolCompleted(
                 at=time.time(),
                 call=call.call.id,

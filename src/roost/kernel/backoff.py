@@ -80,8 +80,8 @@ class Backoff:
         files = live.means.files
         if files is not None and not files.ready:
             with contextlib.suppress(ObjectsFailed):  # its next wake restores the last snapshot
-                await files.rested(live.born, live.epoch, unsaved=live.state.files_unsaved)
-        await self._release(live.id, live.epoch, live.head)
+                await files.rested(live.born, live.log.epoch, unsaved=live.state.files_unsaved)
+        await self._release(live.id, live.log.epoch, live.log.head)
 
     async def refuse(self, claim: Claim, error: Exception) -> None:
         """Release a session that could not be woken. Raises as `give_back`."""
@@ -147,7 +147,7 @@ class Backoff:
             self._look_away(self._no_room - now)
             for live in self._slots.live.values():
                 if live.means.files is not None and not live.means.files.ready:
-                    live.shut_down(cut=True)
+                    live.interrupts.shut_down(cut=True)
             self._signals.beat.set()
 
     def _look_away(self, seconds: float) -> None:

@@ -100,7 +100,7 @@ class CommitWatch:
         ours = {info.id: info for info in rows}
         for session, live in known.items():
             info = ours.get(session)
-            if (info is None or info.epoch > live.epoch) and self._slots.live.get(session) is live:
+            if (info is None or info.epoch > live.log.epoch) and self._slots.live.get(session) is live:
                 self._slots.move(session, "fence")
         if busy or self._in_flight:  # claims under way may be among the rows
             asyncio.get_running_loop().call_later(HINTS_APART, self._signals.look_again, None)
@@ -127,10 +127,10 @@ class CommitWatch:
         live = self._slots.live.get(session)
         if live is None:
             return
-        lost = info is None or info.epoch > live.epoch
-        if lost or (info is not None and info.epoch == live.epoch and info.owner != self._membership.id):
+        lost = info is None or info.epoch > live.log.epoch
+        if lost or (info is not None and info.epoch == live.log.epoch and info.owner != self._membership.id):
             self._slots.move(session, "fence")
-        live.offer(inbox)
+        live.interrupts.offer(inbox)
 
 
 @cache

@@ -77,7 +77,7 @@ class Drivers:
         """Offer inputs to a session in memory. If earlier inputs came through another node and are not known here, read
         the inbox."""
         if live.inbox.follow(items):
-            live.offer(items)
+            live.interrupts.offer(items)
         else:
             self._signals.look_again(live.id)
 
@@ -90,7 +90,7 @@ class Drivers:
         )
         live = Session(self._meters, claim, state, spec, means, held=lambda: self._membership.holds_lease)
         if self._membership.draining:
-            live.shut_down(cut=False)
+            live.interrupts.shut_down(cut=False)
         return live
 
     async def _finish(self, session: str, work: Coroutine[None, None, None]) -> None:
@@ -156,7 +156,7 @@ class Drivers:
                 await self._sandboxes.suspend(live)
                 await prepare_sleep(live)
                 await self._sandboxes.rest(live)
-                await live.flush(release=True)
+                await live.log.flush(release=True)
                 return
 
     async def _linger(self, live: Session) -> bool:
@@ -173,18 +173,18 @@ class Drivers:
         reason = _short(reason)
         report = [message for one in self._features for message in one.failed(live, reason)]
         try:
-            live.note(ev.StateChanged(at=time.time(), state="error", reason=reason), deliver=report)
-            await live.flush(release=True)
+            live.log.note(ev.StateChanged(at=time.time(), state="error", reason=reason), deliver=report)
+            await live.log.flush(release=True)
         except (Fenced, SequenceConflict, NotFound, StoreFailed):
             raise
         except Exception as error:  # the store refuses the pending events, and would refuse them again each time
             log.error("session %s: the store refuses what it is to write: %s", live.id, error)
-            await self._write_error(live.id, live.epoch, live.head, reason, report, await self._refused(live))
+            await self._write_error(live.id, live.log.epoch, live.log.head, reason, report, await self._refused(live))
 
     async def _refused(self, live: Session) -> list[int]:
         """Return the ids of inputs that the refused append would have consumed. Left in the inbox, they would wake the
         session again at once."""
-        consumed = () if live.refused is None else live.refused.consume
+        consumed = () if live.log.refused is None else live.log.refused.consume
         least = admits("error", "idle")
         waiting = await self._store.inboxes.pending(live.id) if consumed else ()
         return [item.id for item in waiting if item.id in consumed and item.input.urgency >= least]

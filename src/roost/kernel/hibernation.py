@@ -40,7 +40,7 @@ async def lay_down(live: Session, guest: Guest, notes: Path) -> bool:
     if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
         return False
     slept = [one for feature in asked(live, "suspends") for one in feature.suspends(live)]
-    about = msgspec.json.encode(_About(live.epoch, tuple(one.note for one in slept)))
+    about = msgspec.json.encode(_About(live.log.epoch, tuple(one.note for one in slept)))
     try:
         await asyncio.to_thread(_write, notes, about)
         kept = await guest.suspend(notes / _IMAGE)
@@ -60,13 +60,13 @@ async def resume_guest(live: Session, backend: Backend, spec: SandboxSpec, notes
     if about is None:
         return None
     try:
-        if live.epoch != about.epoch + 1:
+        if live.log.epoch != about.epoch + 1:
             await asyncio.to_thread(shutil.rmtree, notes / _IMAGE, ignore_errors=True)
             raise SandboxError("the session ran elsewhere meanwhile")
         guest = await backend.resume(spec, notes / _IMAGE)
     except SandboxError as error:
         reason = f"its sleeping sandbox cannot be taken up: {error}"
-        live.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.kept)))
+        live.log.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.kept)))
         await asyncio.to_thread(_forget, notes)
         return None
     try:

@@ -109,7 +109,7 @@ class Node:
             await self.membership.renew()
         for cut in (False, True):
             for live in self.slots.live.values():
-                live.shut_down(cut=cut)
+                live.interrupts.shut_down(cut=cut)
             await self._ended(grace)
         await self._ended(_JOBS_SECONDS, busy)
         with contextlib.suppress(StoreFailed):

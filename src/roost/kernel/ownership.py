@@ -167,7 +167,7 @@ class Slots:
         if after is None or (event in _ENDING and slot.state == "deleting" and slot.task is None):
             raise RuntimeError(f"session {session!r} is {slot.state}: {event!r} cannot happen to it")
         if event in _FENCING and slot.live is not None:
-            slot.live.fence()
+            slot.live.interrupts.fence()
         if event in _ENDING and slot.task is not None:
             slot.task = slot.live = None
             self.live.pop(session, None)
@@ -204,7 +204,7 @@ class Slots:
         slot = self._slots.get(session)
         if slot is not None and slot.task is not None:
             if slot.live is not None:
-                slot.live.shut_down(cut=True)
+                slot.live.interrupts.shut_down(cut=True)
             await asyncio.wait([slot.task])
 
     async def deletion_over(self, session: str) -> None:

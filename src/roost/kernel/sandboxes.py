@@ -113,7 +113,7 @@ class Sandboxes:
         may run commands."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
-            sandbox.tell, sandbox.remark = live.note, live.remark
+            sandbox.tell, sandbox.remark = live.log.note, live.hints.add
             files = live.means.files
             files_are_there = files is None or (files.there and not live.state.files_to_restore)
             runs = any(map(_runs_commands, live.means.tools.values()))

@@ -210,7 +210,8 @@ class Reloading:
 
     def _let_go(self) -> None:
         for live in self._node.slots.live.values():
-            live.let_go()
+            live.outdated = True
+            live.woken.set()
 
     def _setting(self, name: str, key: Key) -> Setting:
         values, started = self.record.newest.values, self._started(name)

@@ -208,7 +208,7 @@ class Daemon:
         await asyncio.wait([ending, cutting], return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
             for live in list(node.slots.live.values()):
-                live.shut_down(cut=True)
+                live.interrupts.shut_down(cut=True)
         cutting.cancel()
         await ending
         log.info("stopped")

@@ -87,7 +87,7 @@ async def _recover(session: Session, ledger: Ledger, turn: Turn | None) -> None:
     if missing > 0:
         step = step or OpenStep(state.steps, 1)
         usage = Usage(cost=missing)
-        session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
+        session.log.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
 
 
 def mark_charged(session: Session) -> None:
@@ -103,7 +103,7 @@ async def close(session: Session) -> None:
     ledger, charged = session.means.find(Ledger), session.own(_Charged)
     if ledger is None or session.state.turn is not None or not charged.names:
         return
-    await session.flush()
+    await session.log.flush()
     over, charged.names = charged.names, set()
     try:
         await ledger.forget(*over)

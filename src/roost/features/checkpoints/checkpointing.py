@@ -72,7 +72,7 @@ async def at_rest(session: Session) -> None:
     wanted = (state.state == "paused" and policy.at_pause) or (state.state == "stopped" and policy.at_stop)
     if not wanted or not _moved(state) or session.interrupts.stopping or state.part(SnapshotState).undo is not None:
         return
-    await session.flush()  # followers must see the pause before the files are saved
+    await session.log.flush()  # followers must see the pause before the files are saved
     await _automatic(session, "pause" if state.state == "paused" else "stop")
 
 
@@ -143,10 +143,10 @@ async def keep(
         input=None if item is None else item.id,
         dropped=dropped,
     )
-    session.note(event, consume=None if item is None else item.id)
+    session.log.note(event, consume=None if item is None else item.id)
     session.log.keep(_row(state, state.part(CheckpointState).checkpoints[-1]))
     session.log.drop_checkpoints(dropped)
-    await session.flush()
+    await session.log.flush()
 
 
 def _row(state: State, kept: Kept) -> CheckpointRow:
@@ -201,27 +201,27 @@ async def _drop(session: Session, item: InboxItem, position: int) -> None:
     event = CheckpointDropped(
         at=time.time(), checkpoint=position, input=item.id, points=undo_points.needless(session, named)
     )
-    session.note(event)
+    session.log.note(event)
     session.log.drop_checkpoints([position])
-    await session.flush()
+    await session.log.flush()
     past = session.means.find(Past)
     if past is None or await past.lend():
         await undo_points.collect(session, thorough=True)
-    session.drop(item)
-    await session.flush()
+    session.log.drop(item)
+    await session.log.flush()
 
 
 async def _roll_back(session: Session, item: InboxItem, to: int, *, resume: bool) -> None:
     """Roll back, and resume the session if the input demands it. The input stays in the inbox until the files are back,
     so that it wakes the session again after a crash. The resume is part of the commit that consumes it."""
     state, past = session.state, session.means.find(Past)
-    if state.part(CheckpointState).rolled_by != item.id and 1 <= to <= session.head and past is not None:
+    if state.part(CheckpointState).rolled_by != item.id and 1 <= to <= session.log.head and past is not None:
         await _go_back(session, item, to, await past.state_at(to))
     await _put_back(session)
     if resume and session.state.state in ("paused", "stopped", "error"):
-        session.note(ev.StateChanged(at=time.time(), state="running"))
-    session.drop(item)
-    await session.flush()
+        session.log.note(ev.StateChanged(at=time.time(), state="running"))
+    session.log.drop(item)
+    await session.log.flush()
 
 
 async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> None:
@@ -231,7 +231,7 @@ async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> N
     await tracking.reconcile_jobs(session)
     if ended := await tracking.programs(session).close():
         why = f"the session was rolled back: {'; '.join(ended)}"
-        session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
+        session.log.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
     last = state.part(CheckpointState).last
     if last is None or last.cause != "rollback" or last.seq != state.seq:  # else a crash came after the checkpoint
         await keep(session, "rollback", spare=to)
@@ -239,7 +239,7 @@ async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> N
     if (means := session.means.files) is not None:
         files = await _own(session, means, files_for_position(state, then, to, "home" if means.home else "store"))
     label = next((one.label for one in state.part(CheckpointState).checkpoints if one.seq == to), None)
-    session.note(
+    session.log.note(
         ev.SessionRolledBack(
             at=time.time(), to=to, input=item.id, label=label, files=files.files, why_no_files=files.why_not
         ),
@@ -247,7 +247,7 @@ async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> N
     )
     rewind(state, then)
     session.log.write_snapshot()
-    await session.flush()
+    await session.log.flush()
 
 
 async def _own(session: Session, means: SyncedFolder, files: Files) -> Files:

@@ -63,17 +63,17 @@ def _offer(session: Session, item: InboxItem) -> None:
     assert isinstance(offer, ClientOfferInput)
     fields = offer.tools, offer.answer, offer.choice
     if fields == (part.tools, part.answer, part.choice):
-        session.drop(item)
+        session.log.drop(item)
         return
     tools, answer, choice = fields
-    session.note(ClientOffered(at=time.time(), tools=tools, answer=answer, choice=choice), consume=item.id)
+    session.log.note(ClientOffered(at=time.time(), tools=tools, answer=answer, choice=choice), consume=item.id)
     _equip(session)
 
 
 def _take_result(session: Session, item: InboxItem) -> None:
     """Drop the result of a call that does not wait; `_complete` takes the others."""
     if _waiting(session, item) is None:
-        session.drop(item)
+        session.log.drop(item)
 
 
 def _waiting(session: Session, item: InboxItem) -> Call | None:
@@ -101,8 +101,10 @@ async def _complete(session: Session) -> None:
             if asked(session, "judges"):
                 await session.interrupts.interruptible(lambda end=end: _judge(session, end), steer=False)
             outcome, parts = end.outcome, end.parts
-        parts = with_changes(call, parts) + session.take_remarks()
-        session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts), consume=item.id)
+        parts = with_changes(call, parts) + session.hints.take()
+        session.log.note(
+            ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts), consume=item.id
+        )
 
 
 async def _judge(session: Session, end: CallEnd) -> None:
@@ -117,9 +119,11 @@ async def _hand_over(session: Session, admitted: Sequence[AdmittedCall]) -> None
             continue
         now, id = time.time(), call.call.id
         key, attempt = key_of(session, call), call.attempt + 1
-        session.note(ev.ToolStarted(at=now, call=id, name=tool.name, replay="safe", key=key, attempt=attempt, why=why))
-        session.note(ClientCalled(at=now, call=id, name=tool.name, arguments=call.arguments))
-    await session.flush()
+        session.log.note(
+            ev.ToolStarted(at=now, call=id, name=tool.name, replay="safe", key=key, attempt=attempt, why=why)
+        )
+        session.log.note(ClientCalled(at=now, call=id, name=tool.name, arguments=call.arguments))
+    await session.log.flush()
 
 
 class ClientTools(Feature):

@@ -19,7 +19,7 @@ from roost.tools.base import ToolContext
 def _pin(session: Session, item: InboxItem) -> None:
     order = item.input
     assert isinstance(order, PinInput)
-    session.note(ContextPinned(at=time.time(), key=order.key, text=order.text, by=order.by), consume=item.id)
+    session.log.note(ContextPinned(at=time.time(), key=order.key, text=order.text, by=order.by), consume=item.id)
 
 
 class Compaction(Feature):

@@ -127,7 +127,7 @@ def _prune(session: Session) -> None:
         block = head(state.part(CompactionState).pins, text)
         after = cut.left + (0 if block is None else estimate(block))
         if after < state.tokens:
-            session.note(
+            session.log.note(
                 ContextCompacted(
                     at=time.time(),
                     before=state.tokens,
@@ -157,7 +157,7 @@ def _squeeze(session: Session, *, harder: bool = False) -> None:
 
 def _elided(session: Session, found: Elision) -> None:
     if found.outputs:
-        session.note(
+        session.log.note(
             ContextElided(
                 at=time.time(),
                 outputs=found.outputs,
@@ -198,10 +198,10 @@ async def _summarize(session: Session, goal: _Goal) -> bool:
         _compacted(session, goal, cut)
         return False
     began, attempt = time.monotonic(), state.part(CompactionState).compacting + 1
-    session.note(
+    session.log.note(
         CompactionStarted(at=time.time(), messages=cut.messages, before=state.tokens, model=model.name, attempt=attempt)
     )
-    await session.flush()
+    await session.log.flush()
     bill, seconds = request.bill or Bill(), session.spec.compaction.seconds
     try:
         said = await session.interrupts.interruptible(
@@ -211,7 +211,7 @@ async def _summarize(session: Session, goal: _Goal) -> bool:
         _cut_off(session, interrupted, _spent(session, bill), time.monotonic() - began)
         raise
     for notice in said.notices:
-        session.note(ev.ModelNotice(at=time.time(), step=state.steps, kind=notice.kind, data=notice.data))
+        session.log.note(ev.ModelNotice(at=time.time(), step=state.steps, kind=notice.kind, data=notice.data))
     _compacted(session, goal, cut, said, usage=_spent(session, bill), seconds=time.monotonic() - began)
     return True
 
@@ -264,7 +264,7 @@ def _compacted(
     if cut.messages and not event.upto and event.error is None:
         event = msgspec.structs.replace(event, error=_NO_GAIN)
     if event.upto or said is not None or state.part(CompactionState).compact:
-        session.note(event)
+        session.log.note(event)
 
 
 def _written(session: Session, goal: _Goal, cut: Cut, said: Told | None) -> Iterator[tuple[By, str]]:
@@ -285,9 +285,11 @@ def _cut_off(session: Session, by: Interrupted, usage: Usage | None, seconds: fl
     if by.cause != "shutdown":
         error = ErrorData(by.cause, f"cut off: {by.cause}")
         tokens = state.tokens
-        session.note(ContextCompacted(at=now, before=tokens, after=tokens, usage=usage, seconds=seconds, error=error))
+        session.log.note(
+            ContextCompacted(at=now, before=tokens, after=tokens, usage=usage, seconds=seconds, error=error)
+        )
     elif usage is not None:
-        session.note(ev.ModelLost(at=now, step=state.steps, attempt=1, usage=usage))
+        session.log.note(ev.ModelLost(at=now, step=state.steps, attempt=1, usage=usage))
 
 
 def _spent(session: Session, bill: Bill) -> Usage | None:

@@ -28,7 +28,7 @@ class OwnLog:
 
     @property
     def head(self) -> int:
-        return self._session.head
+        return self._session.log.head
 
     async def read(self, after: int, limit: int) -> list[Record]:
         """Return records as `Logs.read` does."""
@@ -47,5 +47,5 @@ class OwnPins:
     async def set(self, key: str, text: str | None) -> None:
         """Set a pin, or remove it with None. Returns when it is committed."""
         self._context.confirm()
-        self._session.note(ContextPinned(at=time.time(), key=key, text=text))
-        await self._session.flush_shielded()
+        self._session.log.note(ContextPinned(at=time.time(), key=key, text=text))
+        await self._session.log.flush_shielded()

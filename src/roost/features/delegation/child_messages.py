@@ -73,7 +73,7 @@ def take(session: Session, item: InboxItem) -> None:
 def _take_waiting(session: Session, item: InboxItem, news: ChildWaitsInput) -> None:
     """Note that a child waits for a person, and pass the news on to the parent."""
     if news.child not in session.state.part(DelegationState).children:
-        session.drop(item)
+        session.log.drop(item)
         return
     family = session.state.family
     up = () if family is None else (ChildWaitsInput(session.id, news.session, news.call, news.tool, news.reason),)
@@ -81,14 +81,14 @@ def _take_waiting(session: Session, item: InboxItem, news: ChildWaitsInput) -> N
         at=time.time(), child=news.child, session=news.session, call=news.call, tool=news.tool, reason=news.reason
     )
     told = [Delivery(family.parent, one, _news_key(one, f"{item.id}")) for one in up if family is not None]
-    session.note(event, consume=item.id, deliver=told)
+    session.log.note(event, consume=item.id, deliver=told)
 
 
 def _sort_out(session: Session, item: InboxItem, end: ChildInput) -> None:
     """Take the end of a child that no call awaits. The agent gets a message if the child ran in the background."""
     child = session.state.part(DelegationState).children.get(end.child)
     if child is None:
-        session.drop(item)
+        session.log.drop(item)
         return
     call = session.state.call(child.call)
     if not child.background and call is not None and call.status == "awaiting":
@@ -102,15 +102,15 @@ def _sort_out(session: Session, item: InboxItem, end: ChildInput) -> None:
 
 
 def note_end(session: Session, child: Child, end: ChildInput, item: InboxItem | None, told: list[Delivery]) -> None:
-    session.note(
+    session.log.note(
         ChildEnded(at=time.time(), child=end.child, outcome=end.outcome, reason=end.reason, usage=end.usage),
         consume=None if item is None else item.id,
         deliver=told,
     )
     if child.due is not None:
         timer = due_timer(end.child)
-        session.note(ev.TimerCleared(at=time.time(), timer=timer))
-        session.set_timer(timer, None)
+        session.log.note(ev.TimerCleared(at=time.time(), timer=timer))
+        session.log.set_timer(timer, None)
 
 
 def due_timer(child: str) -> str:

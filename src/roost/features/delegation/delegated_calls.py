@@ -138,7 +138,7 @@ async def run(session: Session, admitted: Sequence[AdmittedCall]) -> None:
             continue
         context = context_of(session, call, tool, key_of(session, call))
         begun.append(_Delegated(call, context))
-        session.note(
+        session.log.note(
             ev.ToolStarted(
                 at=time.time(),
                 call=call.call.id,
@@ -150,9 +150,9 @@ async def run(session: Session, admitted: Sequence[AdmittedCall]) -> None:
             )
         )
     if begun:
-        await session.flush()
+        await session.log.flush()
         await session.interrupts.interruptible(lambda: _give(session, begun), steer=False)
-        await session.flush()
+        await session.log.flush()
 
 
 def _fits(session: Session, call: Call, more: int) -> bool:
@@ -169,7 +169,7 @@ def _fits(session: Session, call: Call, more: int) -> bool:
         return False
     if len(state.part(DelegationState).children) + more >= limits.at_once:
         if not call.held:
-            session.note(ChildHeld(at=time.time(), call=call.call.id))
+            session.log.note(ChildHeld(at=time.time(), call=call.call.id))
         return False
     return True
 
@@ -204,7 +204,7 @@ async def _run(session: Session, call: Call, context: ToolContext) -> None:
         return
     source = f"agent:{session.spec.name}:{session.id}"
     prompt = MessageInput((Text(begun.prompt),), source=source, tainted=session.state.tainted)
-    session.note(
+    session.log.note(
         ChildStarted(
             at=time.time(),
             child=begun.child,
@@ -217,8 +217,8 @@ async def _run(session: Session, call: Call, context: ToolContext) -> None:
     )
     if begun.due is not None:
         timer = due_timer(begun.child)
-        session.note(ev.TimerSet(at=time.time(), timer=timer, due=begun.due))
-        session.set_timer(timer, TimerSpec(timer, begun.due, ChildInput(begun.child, "timeout")))
+        session.log.note(ev.TimerSet(at=time.time(), timer=timer, due=begun.due))
+        session.log.set_timer(timer, TimerSpec(timer, begun.due, ChildInput(begun.child, "timeout")))
     if begun.background:
         end = CallEnd(call, tool, context, outcome == "ok", outcome, parts, None)
         _complete(session, end, time.monotonic() - began)
@@ -239,7 +239,7 @@ async def complete_delegated(session: Session) -> None:
             taint(session, _tainted_by(child, end))
             note_end(session, child, end, item, cut(end))
             outcome, parts = _result(end)
-            session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts))
+            session.log.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts))
             continue
         context = context_of(session, call, tool, key_of(session, call))
         over = CallEnd(call, tool, context, end.outcome == "answered", *_result(end), None)
@@ -270,5 +270,7 @@ async def _judge(session: Session, end: CallEnd) -> None:
 
 def _complete(session: Session, end: CallEnd, seconds: float) -> None:
     call = end.call
-    parts = with_changes(call, end.parts) + session.take_remarks()
-    session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=end.outcome, parts=parts, seconds=seconds))
+    parts = with_changes(call, end.parts) + session.hints.take()
+    session.log.note(
+        ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=end.outcome, parts=parts, seconds=seconds)
+    )

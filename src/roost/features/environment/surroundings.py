@@ -44,7 +44,7 @@ async def note_at_turn(session: Session) -> None:
         workspace = session.means.workspace
         names = await session.interrupts.interruptible(lambda: asyncio.to_thread(listing, workspace), steer=False)
         lines.append(FILES + names)
-    session.note(EnvironmentNoted(at=time.time(), turn=turn.number, text="\n".join(lines) + "]"))
+    session.log.note(EnvironmentNoted(at=time.time(), turn=turn.number, text="\n".join(lines) + "]"))
 
 
 def told(at: float) -> str:

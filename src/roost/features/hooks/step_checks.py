@@ -64,7 +64,7 @@ async def consult(session: Session, checks: Checks, call: GateCall, verdict: Ver
     finally:  # its cost counts even if it is cut off
         if bill.calls and bill.usage.cost != 0:
             charging.mark_charged(session)
-        session.note(
+        session.log.note(
             PolicyDecided(
                 at=time.time(),
                 by="classifier",
@@ -84,7 +84,7 @@ async def after_call(session: Session, checks: Checks, end: CallEnd) -> None:
         return
     outcome, parts = end.outcome, end.parts
     end.outcome, end.parts = _withheld(outcome, _CUT_OFF)
-    text = session.scrubbed(result_text(parts))
+    text = session.means.scrubbed(result_text(parts))
     moment = _moment(session, "post_tool", tool=end.call.call.name, call=end.call.call.id, outcome=outcome, text=text)
     answer = await _hooks(session, checks, moment)
     match answer.decision:
@@ -112,7 +112,7 @@ async def before_model(session: Session, checks: Checks) -> TurnEnd | None:
         return TurnEnd("failed", reason)
     if "pre_model" not in checks.hooks:
         return None
-    moment = _moment(session, "pre_model", text=session.scrubbed(session.instruction))
+    moment = _moment(session, "pre_model", text=session.means.scrubbed(session.instruction))
     answer = await session.interrupts.interruptible(lambda: _hooks(session, checks, moment), steer=False)
     if answer.decision == "modify":
         session.instruction = answer.text or ""
@@ -127,7 +127,7 @@ async def after_model(session: Session, checks: Checks, outcome: Completed | Fai
 
 
 async def _answer(session: Session, checks: Checks, outcome: Completed) -> Completed | Failed:
-    text = session.scrubbed(AssistantMessage(outcome.parts).text)
+    text = session.means.scrubbed(AssistantMessage(outcome.parts).text)
     if text and (tripped := await _guard(session, checks, "output", text)):
         return _refused(outcome, f"{tripped.guard}: {tripped.reason}")
     if "post_model" not in checks.hooks:
@@ -146,7 +146,7 @@ async def _answer(session: Session, checks: Checks, outcome: Completed) -> Compl
 async def after_turn(session: Session, checks: Checks) -> None:
     if "turn_end" in checks.hooks:
         outcome = "answered" if session.state.answered else "ended"
-        text = session.scrubbed(last_said(session.state))
+        text = session.means.scrubbed(last_said(session.state))
         await _hooks(session, checks, _moment(session, "turn_end", text=text, outcome=outcome))
 
 
@@ -158,7 +158,7 @@ async def before_end(session: Session, checks: Checks, outcome: ev.ChildOutcome)
     if "session_end" not in checks.hooks or not (outcome == "stopped" or task):
         return
     if (await life_of(session.id, session.state, session.means.read)).begun:
-        text = session.scrubbed(last_said(session.state))
+        text = session.means.scrubbed(last_said(session.state))
         await _hooks(session, checks, _moment(session, "session_end", text=text, outcome=outcome))
 
 
@@ -172,7 +172,7 @@ async def _new_input(session: Session, checks: Checks) -> str | None:
     said = "\n".join(
         part.text for entry in unheard(session.state) for part in entry.message.parts if isinstance(part, Text)
     )
-    text = session.scrubbed(said)
+    text = session.means.scrubbed(said)
     if tripped := await _guard(session, checks, "input", text):
         return f"denied: {tripped.guard}: {tripped.reason}"
     if "session_start" in checks.hooks:
@@ -192,7 +192,7 @@ async def _guard(session: Session, checks: Checks, side: Side, text: str) -> Tri
     guards = checks.guards.get(side)
     tripped = await first_tripped(guards, text) if guards else None
     if tripped is not None:
-        session.note(
+        session.log.note(
             PolicyDecided(
                 at=time.time(), by=f"guardrail:{tripped.guard}", on=side, decision="deny", reason=tripped.reason
             )
@@ -209,7 +209,7 @@ async def _hooks(session: Session, checks: Checks, moment: Moment) -> Answer:
             continue
         answer = await ask(hook, moment, checks.hands)
         arguments = answer.arguments if answer.decision == "modify" and moment.on == "pre_tool" else None
-        session.note(
+        session.log.note(
             PolicyDecided(
                 at=time.time(),
                 by=f"hook:{hook.name}",
@@ -237,7 +237,7 @@ def _moment(session: Session, on: When, **more: Any) -> Moment:
 
 def _shown(session: Session, arguments: dict[str, Any]) -> Any:
     text = msgspec.json.encode(arguments).decode()
-    clean = session.scrubbed(text)
+    clean = session.means.scrubbed(text)
     return arguments if clean is text else msgspec.json.decode(clean)
 
 

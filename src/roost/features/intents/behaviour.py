@@ -30,7 +30,7 @@ class Intents(Feature):
         chosen = choice.note_of(state, rules, session.means.tools, text)
         if chosen is None:
             return
-        session.note(chosen)
+        session.log.note(chosen)
         if turn.gate is not None:
             reason = f"the turn is to {chosen.intent.replace('_', ' ')}, and goes on when you say so"
             ask_person(session, turn.gate, reason, f"intent: {chosen.intent}")

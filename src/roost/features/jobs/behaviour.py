@@ -49,7 +49,7 @@ class Jobs(Feature):
             await tracking.end_jobs(session, _AWAY)
         if closed := await tracking.programs(session).close():
             reason = _ASLEEP.format("; ".join(closed))
-            session.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(closed)))
+            session.log.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(closed)))
         if files is not None and (ended or closed):
             files.dirty = True
 

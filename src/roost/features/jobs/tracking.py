@@ -42,7 +42,7 @@ def after_call(session: Session, call: str, outcome: ToolOutcome, outside: str |
     about those are dropped. outside: returns the source of untrusted content in the started job's output, or None."""
     for key, job in programs(session).all().items():
         if call in job.asked and job.outside is not None and session.state.tainted is None:
-            session.note(ev.SessionTainted(at=time.time(), by=job.outside))
+            session.log.note(ev.SessionTainted(at=time.time(), by=job.outside))
         job.asked.discard(call)
         if outcome == "ok":
             _begun_or_told(session, key, job, call, outside)
@@ -52,14 +52,14 @@ def _begun_or_told(session: Session, key: str, job: Job, call: str, outside: str
     if job.call == call and not job.known:
         job.known, job.outside = True, outside
         began = JobStarted(at=job.began, job=key, call=call, command=job.name, due=job.due, outside=job.outside)
-        session.note(began)
+        session.log.note(began)
     if call not in job.told:
         return
     if key in session.state.part(JobState).jobs:
         _note(session, key, job.ending, told=True)
     for item in list(session.inbox):
         if isinstance(item.input, MessageInput) and item.input.source == _source(key):
-            session.drop(item)
+            session.log.drop(item)
 
 
 async def reconcile_jobs(session: Session) -> None:
@@ -102,8 +102,8 @@ def _tell(session: Session, key: str, ending: Ending, job: Job | None) -> None:
     command = " ".join(opened.command.split())
     command = command if len(command) <= _COMMAND else command[: _COMMAND - 1] + "…"
     after = "" if job is None else f" after {max(0.0, job.ended - opened.began):.0f} s"
-    said = session.scrubbed(f'[{key} "{command}" {ending.said(after)}]')
-    if job is not None and (output := session.scrubbed(job.unread).strip("\n")):
+    said = session.means.scrubbed(f'[{key} "{command}" {ending.said(after)}]')
+    if job is not None and (output := session.means.scrubbed(job.unread).strip("\n")):
         cut = f"[... {len(output) - _TAIL} characters cut ...]\n" if len(output) > _TAIL else ""
         said = f"{said}\n{cut}{output[-_TAIL:]}"
     message = MessageInput((Text(said),), source=_source(key), tainted=opened.outside)
@@ -116,7 +116,7 @@ def _note(
     event = JobEnded(
         at=time.time(), job=key, outcome=ending.outcome, code=ending.code, reason=ending.reason, told=told
     )  # fmt: skip
-    session.note(event, deliver=deliver or ())
+    session.log.note(event, deliver=deliver or ())
 
 
 def _source(key: str) -> str:

@@ -92,14 +92,14 @@ async def consolidate_if_due(session: Session) -> None:
     cut_off = part.consolidating >= TRIES
     if cut_off or not fits(request, model, fixed=fixed_tokens(session), scale=1.0):
         error = "it was cut off too often" if cut_off else "the conversation is too long to ask"
-        session.note(MemoryConsolidated(at=time.time(), upto=state.turns, error=error), consume=taken)
+        session.log.note(MemoryConsolidated(at=time.time(), upto=state.turns, error=error), consume=taken)
         consolidation_timer.set_timer(session)
         return
     attempt = part.consolidating + 1
     started = ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=attempt)
-    session.note(started, consume=taken)
+    session.log.note(started, consume=taken)
     consolidation_timer.arm(session, consolidation_timer.AGAIN_SECONDS)
-    await session.flush()
+    await session.log.flush()
     await _consolidate(session, search, settings, request)
 
 
@@ -114,7 +114,7 @@ async def _consolidate(session: Session, search: Search, settings: Consolidate, 
     except Interrupted as interrupted:
         if interrupted.cause == "shutdown":
             if bill.calls:
-                session.note(ev.ModelLost(at=time.time(), step=state.steps, attempt=1, usage=bill.usage))
+                session.log.note(ev.ModelLost(at=time.time(), step=state.steps, attempt=1, usage=bill.usage))
             return
         told = _Told(error=f"cut off: {interrupted.cause}")
         upto = state.part(MemoryState).consolidated if interrupted.cause in _LATER else upto
@@ -125,8 +125,8 @@ async def _consolidate(session: Session, search: Search, settings: Consolidate, 
     if bill.calls and bill.usage.cost != 0:
         charging.mark_charged(session)
     for event, fact in changes:
-        session.note(event, facts=[PutFact(fact)])
-    session.note(
+        session.log.note(event, facts=[PutFact(fact)])
+    session.log.note(
         MemoryConsolidated(
             at=time.time(),
             upto=upto,
@@ -138,7 +138,7 @@ async def _consolidate(session: Session, search: Search, settings: Consolidate, 
         )
     )
     consolidation_timer.set_timer(session)
-    await session.flush()
+    await session.log.flush()
 
 
 async def _ask(
@@ -202,7 +202,10 @@ async def _changes(session: Session, search: Search, settings: Consolidate, kept
     changes: list[_Change] = []
     for place, one in enumerate(kept):
         try:
-            text, key = check_text(session.scrubbed(one.text)), check_key(session.scrubbed(one.key or "") or None)
+            text, key = (
+                check_text(session.means.scrubbed(one.text)),
+                check_key(session.means.scrubbed(one.key or "") or None),
+            )
         except (Invalid, TooLarge):
             continue
         fact = NewFact(

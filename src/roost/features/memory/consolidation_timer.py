@@ -53,7 +53,7 @@ def came(session: Session) -> InboxItem | None:
             if found is None and session.state.timers.get(TIMER) == item.input.due:
                 found = item
             else:
-                session.drop(item)
+                session.log.drop(item)
     return found
 
 
@@ -67,17 +67,17 @@ def drop_stale_timer(session: Session, item: InboxItem) -> None:
     if state.timers.get(TIMER) == order.due:
         disarm(session, item)
     else:
-        session.drop(item)
+        session.log.drop(item)
 
 
 def arm(session: Session, seconds: float) -> None:
     due = session.means.now() + seconds
-    session.note(ev.TimerSet(at=time.time(), timer=TIMER, due=due))
-    session.set_timer(TIMER, TimerSpec(TIMER, due, ConsolidateInput(due)))
+    session.log.note(ev.TimerSet(at=time.time(), timer=TIMER, due=due))
+    session.log.set_timer(TIMER, TimerSpec(TIMER, due, ConsolidateInput(due)))
 
 
 def disarm(session: Session, fired: InboxItem | None = None) -> None:
     """Clear the timer. fired: its firing, which is consumed."""
     if TIMER in session.state.timers:
-        session.note(ev.TimerCleared(at=time.time(), timer=TIMER), consume=None if fired is None else fired.id)
-        session.set_timer(TIMER, None)
+        session.log.note(ev.TimerCleared(at=time.time(), timer=TIMER), consume=None if fired is None else fired.id)
+        session.log.set_timer(TIMER, None)

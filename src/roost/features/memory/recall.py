@@ -50,9 +50,9 @@ class CallMemory:
         fact = NewFact(
             id=self._new_id(),
             space=self._space(scope),
-            text=check_text(self._session.scrubbed(text)),
+            text=check_text(self._session.means.scrubbed(text)),
             category=category,
-            key=None if key is None else check_key(self._session.scrubbed(key)),
+            key=None if key is None else check_key(self._session.means.scrubbed(key)),
             confidence=confidence,
             tainted=self._session.state.tainted is not None,
         )
@@ -68,7 +68,7 @@ class CallMemory:
         fact = NewFact(
             id=self._new_id(),
             space=former.space,
-            text=check_text(self._session.scrubbed(text)),
+            text=check_text(self._session.means.scrubbed(text)),
             category=former.category,
             key=former.key,
             confidence=former.confidence if confidence is None else confidence,
@@ -111,9 +111,9 @@ class CallMemory:
         its real id by now."""
         staged, self._staged = self._staged, []
         for event, changes in staged if ok else ():
-            self._session.note(msgspec.structs.replace(event, call=self._context.call), facts=changes)
+            self._session.log.note(msgspec.structs.replace(event, call=self._context.call), facts=changes)
         if self.tainted and self._session.state.tainted is None:
-            self._session.note(ev.SessionTainted(at=time.time(), by="recall"))
+            self._session.log.note(ev.SessionTainted(at=time.time(), by="recall"))
 
     def _stage(self, learned: Learned) -> Learned:
         if learned.op != "known":
@@ -181,13 +181,13 @@ async def recall_at_turn(session: Session) -> None:
     facts = fitting(found, settings)
     if not facts and found.why is None:
         return
-    session.note(
+    session.log.note(
         MemoryRecalled(
             at=time.time(), turn=turn.number, facts=facts, how=found.how, why=found.why, seconds=round(found.seconds, 4)
         )
     )
     if session.state.tainted is None and any(fact.tainted for fact in facts):
-        session.note(ev.SessionTainted(at=time.time(), by="memory"))
+        session.log.note(ev.SessionTainted(at=time.time(), by="memory"))
 
 
 def fitting(found: Found, settings: Memory) -> tuple[RecalledFact, ...]:

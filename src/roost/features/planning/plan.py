@@ -32,13 +32,13 @@ class OwnPlans:
         former = session.state.part(PlanState).plan
         ended = sum(goal.state in ("done", "dropped") for goal in goals)
         eta = None if former is None else remaining(now - former.began, ended, len(goals))
-        session.note(
+        session.log.note(
             PlanChanged(at=now, goals=tuple(goals), score=score, note=note, ended=ended, eta=eta, call=self._call)
         )
         text = None if session.state.part(PlanState).plan is None else shown(goals)
         if text is not None or _KEY in session.state.part(CompactionState).pins:
-            session.note(ContextPinned(at=now, key=_KEY, text=text))
-        await session.flush_shielded()
+            session.log.note(ContextPinned(at=now, key=_KEY, text=text))
+        await session.log.flush_shielded()
         left = "" if eta is None or ended == len(goals) else f"; about {_span(eta)} left at this pace"
         return f"{ended} of {len(goals)} sub-goals are over{left}"
 

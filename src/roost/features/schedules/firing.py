@@ -48,11 +48,11 @@ def order(session: Session, item: InboxItem) -> None:
     schedule = schedules.get(given.name)
     spec = given.spec if given.order == "set" else None if schedule is None else schedule.spec
     if spec is None or (schedule is None and len(schedules) >= MOST):
-        session.drop(item)
+        session.log.drop(item)
         return
     for late in list(session.inbox):
         if isinstance(late.input, DueInput) and late.input.name == given.name and late.input.due is not None:
-            session.drop(late)
+            session.log.drop(late)
     paused = _paused(given, schedule)
     if given.order == "delete":
         _clear(session, given.name, "deleted", item.id)
@@ -68,13 +68,13 @@ def fire(session: Session, item: InboxItem) -> bool:
     now = session.means.now()
     by_hand = given.due is None
     if schedule is None or not (by_hand or (schedule.paused is None and schedule.next == given.due)):
-        session.drop(item)
+        session.log.drop(item)
         return False
     spec, verdict = schedule.spec, Verdict(now, schedule.next, 0)
     try:
         zone = zone_of(spec.zone)
         if given.due is not None:
-            session.note(ev.TimerFired(at=time.time(), timer=timer_of(given.name), input=item.id))
+            session.log.note(ev.TimerFired(at=time.time(), timer=timer_of(given.name), input=item.id))
             verdict = judge(spec, _seed(session, given.name), given.due, now)
     except Invalid as error:  # this machine does not know the time zone
         _clear(session, given.name, str(error), item.id)
@@ -89,7 +89,7 @@ def fire(session: Session, item: InboxItem) -> bool:
         missed=verdict.missed,
         run=runs,
     )
-    session.note(fired, consume=item.id)
+    session.log.note(fired, consume=item.id)
     if verdict.next is not None and not by_hand:
         _arm(session, given.name, spec, verdict.next)
     elif not by_hand:
@@ -143,29 +143,29 @@ def _set(
             return
     _disarm(session, name)
     if then is None:
-        session.set_timer(timer_of(name), TimerSpec(timer_of(name), NEVER, DueInput(name, NEVER)))
+        session.log.set_timer(timer_of(name), TimerSpec(timer_of(name), NEVER, DueInput(name, NEVER)))
     event = ScheduleSet(at=time.time(), name=name, spec=spec, next=then, paused=paused, input=item)
-    session.note(event, consume=item)
+    session.log.note(event, consume=item)
     if then is not None:
         _arm(session, name, spec, then)
 
 
 def _clear(session: Session, name: str, why: str, item: int | None = None) -> None:
     _disarm(session, name)
-    session.note(ScheduleCleared(at=time.time(), name=name, why=why, input=item), consume=item)
+    session.log.note(ScheduleCleared(at=time.time(), name=name, why=why, input=item), consume=item)
 
 
 def _arm(session: Session, name: str, spec: ScheduleSpec, due: float) -> None:
     timer, late = timer_of(name), due + delay(spec, _seed(session, name), due)
-    session.note(ev.TimerSet(at=time.time(), timer=timer, due=late))
-    session.set_timer(timer, TimerSpec(timer, late, DueInput(name, due)))
+    session.log.note(ev.TimerSet(at=time.time(), timer=timer, due=late))
+    session.log.set_timer(timer, TimerSpec(timer, late, DueInput(name, due)))
 
 
 def _disarm(session: Session, name: str) -> None:
     timer = timer_of(name)
     if timer in session.state.timers:
-        session.note(ev.TimerCleared(at=time.time(), timer=timer))
-    session.set_timer(timer, None)
+        session.log.note(ev.TimerCleared(at=time.time(), timer=timer))
+    session.log.set_timer(timer, None)
 
 
 class _Said(NamedTuple):
@@ -179,11 +179,11 @@ def _say(session: Session, item: InboxItem, said: _Said) -> None:
     """Begin a turn with the firing."""
     name, spec = said.name, said.spec
     if spec.fresh or spec.heartbeat:
-        session.note(ContextCleared(at=time.time()))
+        session.log.note(ContextCleared(at=time.time()))
     more = f"; {said.missed} before it were missed" if said.missed else ""
     head = f"[schedule {name}, {said.due:%A %Y-%m-%d %H:%M %Z}{more}]"
     text = "\n".join([head, spec.text, *([_HEARTBEAT] if spec.heartbeat else [])])
-    session.note(ev.InputReceived(at=time.time(), input=item.id, parts=(Text(text),), source=timer_of(name)))
+    session.log.note(ev.InputReceived(at=time.time(), input=item.id, parts=(Text(text),), source=timer_of(name)))
     open_turn(session, item)
 
 

@@ -43,7 +43,7 @@ def note_saved(session: Session, saved: Saved) -> None:
     home = session.means.files is not None and session.means.files.home
     unsaved = not home and session.state.part(SnapshotState).unsaved is not None
     if saved.snapshot is not None and (saved.snapshot != _base(session) or unsaved):
-        session.note(
+        session.log.note(
             WorkspaceSaved(
                 at=time.time(),
                 snapshot=saved.snapshot,
@@ -134,9 +134,9 @@ async def undo_pending(session: Session) -> None:
     call = cut.call.id if cut is not None else None
     if files is None:
         error = "no snapshots are kept here any more"
-        session.note(WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
+        session.log.note(WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
         return
-    await session.flush()  # raises if another node owns the session by now
+    await session.log.flush()  # raises if another node owns the session by now
     await _go_back(session, files, undo, call)
 
 
@@ -148,5 +148,5 @@ async def _go_back(session: Session, files: SyncedFolder, undo: str, call: str |
     except SnapshotDamaged as damaged:
         error = str(damaged)[:500]
         log.error("session %s: its files cannot be put back: %s", session.id, error)
-    session.note(WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
+    session.log.note(WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
     return error

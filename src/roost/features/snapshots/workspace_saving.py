@@ -35,12 +35,12 @@ async def restore_files(session: Session) -> None:
         return
     state, part = session.state, session.state.part(SnapshotState)
     lost = await session.interrupts.interruptible(
-        lambda: files.wake(session.born, session.epoch, part.saved, unsaved=part.unsaved is not None), steer=False
+        lambda: files.wake(session.born, session.log.epoch, part.saved, unsaved=part.unsaved is not None), steer=False
     )
     if lost:
         log.error("session %s: files that could not be saved are lost: it goes on from its last snapshot", session.id)
         reason = "the machine that had them is not this one: the files are those of the last snapshot"
-        session.note(WorkspaceUnsaved(at=time.time(), reason=reason, lost=True))
+        session.log.note(WorkspaceUnsaved(at=time.time(), reason=reason, lost=True))
     files.dirty = part.unsaved is not None or any(call.status == "running" for call in state.calls)
 
 
@@ -93,7 +93,7 @@ async def save_before_sleep(session: Session) -> None:
     if not files.ready:
         with contextlib.suppress(ObjectsFailed):  # the next wake restores the last snapshot
             await files.rested(
-                session.born, session.epoch, unsaved=session.state.part(SnapshotState).unsaved is not None
+                session.born, session.log.epoch, unsaved=session.state.part(SnapshotState).unsaved is not None
             )
         return
     if not files.dirty or files.home:
@@ -108,4 +108,4 @@ async def save_before_sleep(session: Session) -> None:
 def _mark(session: Session, reason: str) -> None:
     if session.state.part(SnapshotState).unsaved is None:
         log.error("session %s: its files are not saved: %s", session.id, reason)
-        session.note(WorkspaceUnsaved(at=time.time(), reason=reason[:500]))
+        session.log.note(WorkspaceUnsaved(at=time.time(), reason=reason[:500]))

@@ -54,7 +54,7 @@ def next_action(session: Session) -> TurnEnd | None:
         return None
     hint = _hint(what) if action != "end" else ""
     kind, count, now = what.kind, what.times, time.time()
-    session.note(
+    session.log.note(
         LoopStalled(at=now, turn=turn.number, step=state.steps, kind=kind, count=count, action=action, hint=hint)
     )
     return TurnEnd("limit", f"stalled: {_WORDS[what.kind].format(what.times)}") if action == "end" else None

@@ -18,9 +18,9 @@ def _move(session: Session, item: InboxItem) -> None:
     moved = SessionMoved(
         at=time.time(), version=order.version, spec=order.spec, input=item.id, source=order.source
     )  # fmt: skip
-    session.note(moved, consume=item.id)
+    session.log.note(moved, consume=item.id)
     session.log.move(Moved(order.version, order.needs))
-    session.shut_down(cut=False)
+    session.interrupts.shut_down(cut=False)
 
 
 class Upgrades(Feature):
@@ -30,7 +30,7 @@ class Upgrades(Feature):
 
     async def between_turns(self, session: Session) -> None:
         if session.outdated and session.state.turn is None:
-            session.shut_down(cut=False)
+            session.interrupts.shut_down(cut=False)
 
 
 FEATURE = Upgrades()
