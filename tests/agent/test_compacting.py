@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from roost.agent.definition import AgentSpec, decode_spec, encode_spec
 from roost.agent.fold import apply
@@ -63,7 +64,7 @@ def test_the_newest_outputs_stay() -> None:
     assert plan_elision([], 0, 0, keep=0, readable=True).outputs == ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9_000), st.sampled_from("x字é")), min_size=1, max_size=9), st.integers(0, 9_000)
 )
@@ -86,7 +87,7 @@ def test_new_outputs_share_the_room_that_there_is(sizes: list[tuple[int, str]], 
 words = st.text(alphabet=st.sampled_from("ab \n字é…"), max_size=400)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.tuples(words, words), max_size=30),
     st.one_of(words, words.map(lambda text: f"{TITLE}\nTurn 1: {text}")),

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from roost.errors import Invalid
 from roost.features.schedules.recurrence import check, delay, following, judge, occurrences
@@ -92,7 +93,7 @@ def test_the_hour_that_is_left_out_and_the_one_that_comes_twice() -> None:
     assert [due for due in both if utc(2027, 3, 28) <= due < utc(2027, 3, 29)] == [utc(2027, 3, 28, 1, 0)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     minute=st.sampled_from(["*", "0", "*/20", "5,35", "59"]),

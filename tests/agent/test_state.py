@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from roost.agent.fold import apply
 from roost.agent.known_files import CHARACTERS, FILES
@@ -165,7 +166,7 @@ def numbered(events: list[ev.Event]) -> list[ev.Event]:
 logs = st.lists(any_event, max_size=40).map(numbered)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(logs)
 def test_any_prefix_of_any_log_is_a_valid_transcript(events: list[ev.Event]) -> None:
     """Even of logs that the loop would never write: only the first input is put first, as it is in every log."""
@@ -176,7 +177,7 @@ def test_any_prefix_of_any_log_is_a_valid_transcript(events: list[ev.Event]) -> 
         check_transcript(transcript(state))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(logs, st.integers(0, 40))
 def test_a_snapshot_anywhere_changes_nothing(events: list[ev.Event], place: int) -> None:
     whole, resumed = State(), State()
@@ -203,7 +204,7 @@ def conversations(draw: st.DrawFn) -> list[Entry]:
     return entries
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(conversations(), st.integers(0, 3000), st.booleans(), st.integers(0, 600), st.integers(0, 3))
 def test_compacting_keeps_the_transcript_valid_and_the_turn_s_question(
     entries: list[Entry], target: int, running: bool, task: int, turns: int

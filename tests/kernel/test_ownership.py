@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.kernel.ownership import TRANSITIONS, SlotEvent, Slots, SlotState
+from tests.examples import examples
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -233,7 +234,7 @@ LEAVING: dict[SlotState, SlotEvent] = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(EVENTS)), max_size=60))
 def test_any_order_of_events(events: list[tuple[str, SlotEvent]]) -> None:
     ground = Ground()

@@ -26,6 +26,7 @@ from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import Tool
 from roost.tools.errors import ToolError
 from roost.tools.function import tool
+from tests.examples import examples
 
 from .policies import found as of
 from .support import events, running, until
@@ -201,7 +202,7 @@ def test_a_model_must_be_named() -> None:
         msgspec.convert({"repeats": 1}, Stall)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(2, 6), st.integers(2, 6))
 def test_it_is_seen_as_by_hand(steps: list[str], repeats: int, cycles: int) -> None:
     """Beside a slow and plain reading of what the settings say."""

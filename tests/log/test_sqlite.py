@@ -26,6 +26,7 @@ from roost.testing.journal_model import JournalMachine
 from roost.testing.shared import SharedConformance
 from roost.testing.shared_model import SharedMachine
 from roost.testing.stores import bodies, new, own, said
+from tests.examples import examples
 
 
 class TestSqliteJournal(JournalConformance):
@@ -89,7 +90,7 @@ class _Machine(JournalMachine):
 
 
 TestMachine = _Machine.TestCase
-TestMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestMachine.settings = settings(max_examples=examples(25), stateful_step_count=30, deadline=None)
 
 
 class _SharedMachine(SharedMachine):
@@ -98,7 +99,7 @@ class _SharedMachine(SharedMachine):
 
 
 TestSharedMachine = _SharedMachine.TestCase
-TestSharedMachine.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
+TestSharedMachine.settings = settings(max_examples=examples(15), stateful_step_count=30, deadline=None)
 
 
 async def test_full_durability_is_the_default(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from roost.log.content import (
     AssistantMessage,
@@ -233,7 +234,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(requests())
 def test_nothing_of_a_request_is_lost_and_all_is_valid(family: str, request_: Request) -> None:
     made = compiler(family).compile(request_, PROFILE)
@@ -263,7 +264,7 @@ def _kept(part: Any, message: Message) -> bool:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(requests(), st.data())
 def test_a_longer_conversation_keeps_what_is_stable(family: str, request_: Request, data: st.DataObject) -> None:
     """A request of an agent may have any length up to the whole, as long as every call has its result."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from roost.errors import ConfigError, NotFound, RoostError
 from roost.local.embed.base import Embedding
@@ -221,7 +222,7 @@ _CALLS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(calls=_CALLS)
 def test_overshoot_is_at_most_what_is_under_way(calls: list[tuple[int, int, str]]) -> None:
     """Whatever the estimates are worth: what a call spends above its reservation is all that a limit can be passed by,

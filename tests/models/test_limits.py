@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from roost.errors import ConfigError, StoreUnreachable
 from roost.log.content import ErrorData, Text, Usage
@@ -59,7 +60,7 @@ def _most(went: list[tuple[int, float, int]], seconds: float, amount: Callable[[
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(asked)
 def test_no_window_holds_more_than_its_limit_and_everybody_gets_in_by_the_order_of_asking(calls: list[Asked]) -> None:
     clock = FakeClock()
@@ -84,7 +85,7 @@ def test_no_window_holds_more_than_its_limit_and_everybody_gets_in_by_the_order_
     assert asyncio.run(whole()) == 0, "whoever gave up took something away"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(asked)
 def test_a_bucket_lets_its_burst_and_its_rate_through_and_no_more(calls: list[Asked]) -> None:
     clock = FakeClock()
@@ -116,7 +117,7 @@ class Rates:
         return 0.0 if taken else (amount - level) / rate
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(asked, st.sampled_from(["bucket", "window"]))
 def test_many_nodes_keep_one_limit_and_nobody_starves(calls: list[Asked], kind: Any) -> None:
     clock = FakeClock()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools, homes_of
 from roost.tools.run_tool import run_tool
+from tests.examples import examples
 
 TOOLS = builtin_tools()
 
@@ -274,7 +275,7 @@ class TestEditFile:
         assert (await call(again(ctx), "edit_file", path="f", old="1", new="11"))[0] == "ok"
         assert (root / "f").read_text() == "x = 11\n"
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.text("ab\n", max_size=12), st.text("ab\n", min_size=1, max_size=3), st.text("ab\n", max_size=3))
     def test_it_is_replace_or_nothing(self, tmp_path_factory: Any, before: str, old: str, new: str) -> None:
         async def check() -> None:

@@ -27,6 +27,7 @@ from roost.workspace.save import Caps
 from roost.workspace.scan import scan
 from roost.workspace.snapshots import Saved, Stopped
 from roost.workspace.store import ObjectSnapshots
+from tests.examples import examples
 
 from .machines import Machine, Machines, fill, tree
 
@@ -114,7 +115,7 @@ names = st.binary(min_size=1, max_size=6).filter(lambda name: name not in (b".",
 bodies = st.binary(max_size=40)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.tuples(names, names), bodies, max_size=6), min_size=1, max_size=4))
 def test_any_series_of_trees(
     tmp_path_factory: pytest.TempPathFactory, series: list[dict[tuple[bytes, bytes], bytes]]

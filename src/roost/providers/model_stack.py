@@ -20,6 +20,10 @@ from roost.routing.recovery import Batching, Continuing, Degrading
 from roost.routing.retry import Retry, Retrying
 from roost.routing.tool_repair import Repairing
 
+_chance = random.Random().random
+"""Its own generator: the program's may be seeded."""
+
+
 PATIENCE = 120.0
 """Longest wait of a call for its limits, in seconds, where no account says otherwise; as long as `Retry` waits."""
 _FAST = {"groq": 2_000.0, "cerebras": 4_000.0}
@@ -47,7 +51,7 @@ class Parts:
         clock: Clock | None = None,
         shared: Coordination | None = None,
         ledger: Ledger | None = None,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _chance,
     ) -> None:
         self.config = config or ModelsConfig()
         self.clock = clock

@@ -13,6 +13,9 @@ from roost.models.model_wrapper import ModelWrapper, events, is_delta
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request
 from roost.routing.clock import Clock, LoopClock, sleep
 
+_chance = random.Random().random
+"""Its own generator: the program's may be seeded."""
+
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rules for retries. Times are in seconds.
@@ -54,7 +57,7 @@ class Retrying(ModelWrapper):
         rules: Retry | None = None,
         *,
         clock: Clock | None = None,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _chance,
     ) -> None:
         super().__init__(inner)
         self._rules = rules or Retry()

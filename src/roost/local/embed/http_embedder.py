@@ -22,6 +22,10 @@ from roost.models.wire_body import MOST_TOKENS
 from roost.routing.clock import Clock, LoopClock, sleep
 from roost.routing.retry import Retry
 
+_chance = random.Random().random
+"""Its own generator: the program's may be seeded."""
+
+
 MAX_NUMBERS = 8_192
 """Of a vector whose size is not known: no model is known that has more."""
 _DIGITS = 32
@@ -64,7 +68,7 @@ class HttpEmbedder:
         metering: Metering | None = None,
         retry: Retry | None = None,
         clock: Clock | None = None,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _chance,
         concurrent: int = 4,
     ) -> None:
         self._model, self._wire, self._price, self._metering = model, wire, price, metering

@@ -19,6 +19,10 @@ from roost.log.store import Durability
 from roost.stores.postgres.errors import FAILURES, failure, is_clash, is_lost, is_standby
 
 Link: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+_chance = random.Random()
+"""Its own generator: the program's may be seeded."""
+
+
 T = TypeVar("T")
 
 WAIT = 2.0
@@ -182,7 +186,7 @@ class Pool:
                 if not isinstance(error, FAILURES):
                     raise
                 if is_clash(error) and turn < clashes:
-                    await asyncio.sleep(random.uniform(0, 0.005 * turn))
+                    await asyncio.sleep(_chance.uniform(0, 0.005 * turn))
                 elif not (repeat and is_lost(error)) or turn >= _BREAKS or loop.time() - began >= seconds:
                     raise failure(error) from error
                 until = min(loop.time() + wait, end)
@@ -232,7 +236,7 @@ class Pool:
                 async with asyncio.timeout_at(until):
                     return await self._address.connect(self.name)
             except Exception as error:  # `is_lost` decides which errors are temporary
-                pause = min(pause * 2, 0.25) * random.uniform(0.7, 1.3)
+                pause = min(pause * 2, 0.25) * _chance.uniform(0.7, 1.3)
                 if not is_lost(error) or loop.time() + pause > until or self._closed:
                     raise failure(error) from error
             await asyncio.sleep(pause)

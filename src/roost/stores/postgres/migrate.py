@@ -19,6 +19,8 @@ from roost.stores.postgres.label_index import FILL, LABELS, OLD_INDEX
 from roost.stores.postgres.sql_functions import FUNCTIONS
 from roost.stores.postgres.tables import TABLES
 
+_chance = random.Random()
+"""Its own generator: the program's may be seeded."""
 _STATEMENT_SECONDS = 3600.0
 _LOCK_MILLISECONDS = 200
 """A statement that waits for a lock blocks all later ones, so it gives up after this long and tries again."""
@@ -79,7 +81,7 @@ async def migrate(link: Link, schema: str, migrations: Sequence[Migration]) -> N
         # Poll instead of waiting inside the server: a waiting statement is a transaction, and CREATE INDEX CONCURRENTLY
         # of the process that migrates waits for all transactions.
         if not await link.fetchval(_TURN, schema):
-            await asyncio.sleep(random.uniform(0.02, 0.1))
+            await asyncio.sleep(_chance.uniform(0.02, 0.1))
             continue
         try:
             await _run(link, schema, migrations)
@@ -144,7 +146,7 @@ async def _patiently(link: Link, sql: str) -> int:
             )
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await link.execute("ROLLBACK")
-            await asyncio.sleep(random.uniform(0.1, 0.5))
+            await asyncio.sleep(_chance.uniform(0.1, 0.5))
 
 
 async def _all(link: Link, sql: str) -> int:

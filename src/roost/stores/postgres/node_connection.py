@@ -19,6 +19,10 @@ from roost.stores.postgres.database import ANSWER, WAIT, Address, Link, bounded,
 from roost.stores.postgres.errors import FAILURES, failure, is_lost, is_standby
 from roost.stores.postgres.notify import ANYTHING, WORK, Notices
 
+_chance = random.Random()
+"""Its own generator: the program's may be seeded."""
+
+
 T = TypeVar("T")
 log = logging.getLogger("roost.journal")
 _TICK = 0.1
@@ -205,7 +209,7 @@ class NodeConnection:
                     log.warning("the database does not answer: %s", error)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause * random.uniform(0.9, 1.1)):
+                async with asyncio.timeout(pause * _chance.uniform(0.9, 1.1)):
                     await self._cut.wait()
             self._cut.clear()
 

@@ -14,6 +14,8 @@ from roost.stores.postgres.database import Pool
 from roost.stores.postgres.node_connection import NodeConnection
 from roost.stores.postgres.notify import INBOX, LOG, changes
 
+_chance = random.Random()
+"""Its own generator: the program's may be seeded."""
 _PACE = 1.0
 _ALONE = 10
 """Rounds without other nodes after which there is nothing to poll for."""
@@ -50,7 +52,7 @@ class PollFallback:
 
     async def _main(self) -> None:
         while True:
-            await asyncio.sleep(_PACE * random.uniform(0.8, 1.2))
+            await asyncio.sleep(_PACE * _chance.uniform(0.8, 1.2))
             self._alone = 0 if self._live.notices.wanted else self._alone + 1
             watched = self._watchers.sessions()
             if self._alone > _ALONE or not (watched or self._live.nodes):
