@@ -41,7 +41,7 @@ class Raw:
         self._next += 1
         self.send(json.dumps({"jsonrpc": "2.0", "id": self._next, "method": method, "params": params}).encode())
         answer = self.answer()
-        assert answer["id"] == self._next
+        assert answer["id"] == self._next, answer
         return answer
 
     def code(self, method: str, **params: Any) -> int:
@@ -93,6 +93,20 @@ def test_bad_input_is_refused_and_the_connection_goes_on(raw: Raw, home: Home) -
     assert raw.code("session/prompt", sessionId=session, prompt=[{"type": "smell"}]) == -32602
     assert raw.code("session/prompt", sessionId=session, prompt=[{"type": "text", "text": 5}]) == -32602
     assert raw.code("session/set_config_option", sessionId=session, configId="none", value="x") == -32602
+    assert raw.code("session/set_mode", sessionId=session, modeId="custom") == -32602
+    for id in ("", "../x", f"{session}/timers/t", "nul\0"):
+        assert raw.code("session/delete", sessionId=id) == -32002
+    assert raw.code("session/load", sessionId="\ud800", cwd=place) == -32700  # which no store can keep
+    for block in (
+        {"type": "image", "data": "not base64!", "mimeType": "image/png"},
+        {"type": "image", "data": "", "mimeType": "image/png"},
+        {"type": "resource", "resource": {"uri": "file://["}},
+        {"type": "text", "text": "x" * 2_000_000},
+    ):
+        assert raw.code("session/prompt", sessionId=session, prompt=[block]) == -32602
+    said = [{"type": "resource_link", "uri": "file://[", "name": "x"}, {"type": "text", "text": "nul \0"}]
+    assert "result" in raw.call("session/prompt", sessionId=session, messageId="mine", prompt=said)
+    assert raw.code("session/prompt", sessionId=session, messageId="mine", prompt=said[1:]) == -32600
     raw.send(b'{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":"ses_none"}}')
     done = raw.call("session/prompt", sessionId=session, prompt=[{"type": "text", "text": "hello"}])
     assert done["result"]["stopReason"] == "end_turn"

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from roost.acp.shapes import AudioBlock, Block, Contents, ImageBlock, LinkBlock, TextBlock
+from roost.errors import Invalid
 from roost.log.content import AssistantPart, Audio, File, Image, ResultPart, Text, UserPart
 
 
 def parts_of(blocks: list[Block]) -> list[UserPart]:
-    """Return the message of a prompt."""
-    return [_part(block) for block in blocks]
+    """Return the message of a prompt. Raises `Invalid` for media that no model could be sent."""
+    return [_checked(_part(block)) for block in blocks]
+
+
+def _checked(part: UserPart) -> UserPart:
+    if not isinstance(part, Text):
+        try:
+            fine = bool(base64.b64decode(part.data, validate=True))
+        except ValueError:
+            fine = False
+        if not fine:
+            raise Invalid(f"prompt: the data of {part.media_type[:80]!r} is not base64, or empty")
+    return part
 
 
 def _part(block: Block) -> UserPart:
@@ -38,7 +51,10 @@ def _resource(contents: Contents) -> UserPart:
 
 def name_of(uri: str) -> str:
     """Return the last part of a URI's path."""
-    return unquote(urlsplit(uri).path.rstrip("/").rpartition("/")[2]) or uri
+    try:
+        return unquote(urlsplit(uri).path.rstrip("/").rpartition("/")[2]) or uri
+    except ValueError:
+        return uri
 
 
 def block_of(part: UserPart | AssistantPart | ResultPart) -> dict[str, Any]:

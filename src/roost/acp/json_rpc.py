@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -64,10 +65,6 @@ class _Message(msgspec.Struct):
     params: msgspec.Raw = msgspec.Raw(b"{}")
     result: msgspec.Raw | UnsetType = UNSET
     error: _Error | None = None
-
-
-class _WithId(msgspec.Struct):
-    id: int | str | None = None
 
 
 class _CancelRequest(msgspec.Struct, rename="camel"):
@@ -149,7 +146,7 @@ class Peer:
             await self._refuse(_id_of(line), RpcError(INVALID_REQUEST, f"this is no request: {error}"))
             return
         except (msgspec.DecodeError, RecursionError) as error:
-            await self._refuse(None, RpcError(PARSE, f"this is not JSON: {error}"))
+            await self._refuse(_id_of(line), RpcError(PARSE, f"this is not JSON that can be read: {error}"))
             return
         if isinstance(message.method, UnsetType):
             await self._answered(message)
@@ -246,12 +243,16 @@ class Peer:
 
 def rpc_error(error: RoostError) -> RpcError:
     """Return the error of the protocol that says the same."""
-    codes = {401: AUTH_REQUIRED, 404: NOT_FOUND, 400: INVALID_PARAMS, 413: INVALID_PARAMS, 422: INVALID_PARAMS}
+    codes = {401: AUTH_REQUIRED, 404: NOT_FOUND, 409: INVALID_REQUEST}
+    codes |= dict.fromkeys((400, 413, 422), INVALID_PARAMS)
     return RpcError(codes.get(error.status, INTERNAL), error.message, {"code": error.code})
 
 
 def _id_of(line: bytes) -> Id:
+    """Return the id of a message that is none. The standard library reads more, such as lone surrogates."""
     try:
-        return msgspec.json.decode(line, type=_WithId).id
-    except msgspec.MsgspecError:
+        found: object = json.loads(line)
+    except (ValueError, RecursionError):
         return None
+    id = cast("dict[str, object]", found).get("id") if isinstance(found, dict) else None
+    return id if isinstance(id, int | str) else None

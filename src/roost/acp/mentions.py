@@ -30,16 +30,16 @@ class Mentions:
 
     async def read(self, session: str, block: Block) -> Block:
         """Return a link to a file as its content in the editor, and every other block as it is."""
-        place = urlsplit(block.uri) if self.possible and isinstance(block, LinkBlock) else None
-        if place is None or place.scheme != "file" or not isinstance(block, LinkBlock):
+        if not self.possible or not isinstance(block, LinkBlock) or not block.uri.startswith("file://"):
             return block
         try:
+            place = urlsplit(block.uri)
             async with asyncio.timeout(_SECONDS):
                 given = await self._peer.request(
                     "fs/read_text_file", {"sessionId": session, "path": unquote(place.path)}
                 )
             content = msgspec.convert(given, _Read).content
-        except (RpcError, TimeoutError, msgspec.ValidationError) as error:
+        except (RpcError, TimeoutError, ValueError) as error:
             _log.info("the editor does not read %s: %s", block.uri, error)
             return block
         return block if len(content) > _MOST else ResourceBlock(Contents(block.uri, content))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from roost.api.models import ModelEntry
 from roost.api.node import AgentInfo
@@ -19,8 +19,9 @@ _MODES: dict[Permissions, tuple[str, str]] = {
 _CUSTOM = ("Custom", "Only the agent's rules decide")
 
 
-def is_mode(name: str) -> bool:
-    return name in get_args(Permissions)
+def is_mode(name: str, current: str) -> bool:
+    """Whether a session whose mode is `current` can have this one."""
+    return name in [id for id, _, _ in _modes(current)]
 
 
 def _modes(current: str) -> list[tuple[str, str, str]]:

@@ -74,6 +74,8 @@ class Service:
         async def checked(params: Any, call: Call) -> Any:
             if not self._ready:
                 raise RpcError(INVALID_REQUEST, f"send `initialize` before `{call.method}`")
+            if isinstance(params, shapes.OfSession) and not is_id(params.session_id):
+                raise RpcError(NOT_FOUND, f"there is no session {params.session_id[:_TITLE]!r}")
             return await run(params, call)
 
         return checked
@@ -227,7 +229,7 @@ class Service:
         return {}
 
     async def _change_mode(self, opened: OpenSession, mode: str) -> None:
-        if not is_mode(mode):
+        if not is_mode(mode, opened.mode):
             raise RpcError(INVALID_PARAMS, f"there is no mode {mode!r}")
         async with opened.order:
             await self._client.upgrades.adjust(opened.id, permissions=mode, by="acp")  # pyright: ignore[reportArgumentType] - checked
