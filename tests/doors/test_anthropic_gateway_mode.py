@@ -11,6 +11,8 @@ import pytest
 from tests.server.conftest import Served
 
 from roost.agent.definition import Agent
+from roost.doors.anthropic.conversation import conversation
+from roost.doors.anthropic.message_request import InputMessage
 from roost.doors.anthropic.signatures import opened, sealed
 from roost.log.content import Text, Thinking, ToolCall
 from roost.models.profile import Profile
@@ -313,25 +315,20 @@ def acted(served, sdk, *events):
 def test_a_model_that_begins_anew_takes_nothing_back(serve, sdk):
     served = serve()
     parts = (Thinking("whole", "sig", "x/y"), Text("one two"), ToolCall("c", "w", "{}"))
-    done = acted(
-        served,
-        sdk,
-        ThinkingDelta("fal"),
-        Notice("restart"),
-        ThinkingDelta("whole"),
-        TextDelta("one "),
-        Completed(parts, "tool_calls"),
-    )
-    void, said, whole, call = done.content
-    assert (said.text, whole.thinking, call.name) == ("one two", "whole", "w")
-    assert opened(void.signature).kind == "void"
+    again = (ThinkingDelta("whole"), Signed("sig", "x/y"), TextDelta("one "), Completed(parts, "tool_calls"))
+    done = acted(served, sdk, ThinkingDelta("fal"), TextDelta("one"), Notice("restart"), *again)
+    false, said, whole, call = done.content
+    assert (false.thinking, said.text, whole.thinking, call.name) == ("fal", "one two", "whole", "w")
     assert opened(whole.signature)[:2] == ("sig", "x/y")
+    done = acted(served, sdk, ThinkingDelta("fal"), Notice("restart"), *again)  # no text: it goes on at once
+    void, whole, said, call = done.content
+    assert (whole.thinking, said.text, call.name) == ("whole", "one two", "w")
+    assert (opened(void.signature).kind, opened(whole.signature)[:2]) == ("void", ("sig", "x/y"))
+    (read,) = conversation([InputMessage("assistant", [block.to_dict() for block in done.content])])
+    assert read.parts == parts
 
 
 def test_signatures_that_come_late_find_their_reasoning(serve, sdk):
-    from roost.doors.anthropic.conversation import conversation
-    from roost.doors.anthropic.message_request import InputMessage
-
     served = serve()
     parts = (
         Thinking("let me", "late", "x/y"),
@@ -371,6 +368,11 @@ def test_a_refusal_is_an_answer(serve, sdk, stream):
     else:
         done = c.messages.create(**given)
     assert (done.stop_reason, done.stop_details.explanation, done.content) == ("refusal", "it refused: why", [])
+
+
+def test_a_stop_sequence_that_is_known_is_named(serve, sdk):
+    done = acted(serve(), sdk, TextDelta("so"), Completed((Text("so"),), "end", word="END"))
+    assert (done.stop_reason, done.stop_sequence, text(done)) == ("stop_sequence", "END", "so")
 
 
 def test_a_failure_in_mid_stream_is_an_error_event(serve, sdk):

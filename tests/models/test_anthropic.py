@@ -281,6 +281,9 @@ async def test_stops(model: Make, raw: Raw) -> None:
         end = await said(start("text", text="hi"), stop(reason))
         assert isinstance(end, Completed)
         assert end.stop == name
+    assert end.word is None
+    end = await said(start("text", text="hi"), stop("stop_sequence", stop_sequence="END"))
+    assert (end.stop, end.word) == ("end", "END")
     end = await said(start("text", text="hi"), stop("refusal"))
     assert isinstance(end, Completed)
     assert end.stop == "refusal"

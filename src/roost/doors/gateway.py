@@ -63,8 +63,9 @@ class StreamedAnswer(ABC):
         """Encode the signature of the reasoning before it."""
         return b""
 
-    def restart(self) -> bytes:
-        """The answer begins anew. What was sent cannot be taken back: nothing more is sent before `end`."""
+    def restart(self, *, held: bool) -> bytes:
+        """The answer begins anew. held: text was sent, which cannot be taken back: nothing more is sent before
+        `end`."""
         return b""
 
     @abstractmethod
@@ -158,8 +159,8 @@ class GatewayStream(Stream):
                 rest = whole[len(sent) :] if whole.startswith(sent) else "\n\n" + whole
                 return self._answer.end(event, rest)
             case Notice(kind="restart"):
-                self._held = True
-                return self._answer.restart()
+                self._held = bool(self._texts)
+                return self._answer.restart(held=self._held)
             case Progress():
                 return self._answer.ping
             case _:

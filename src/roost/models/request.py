@@ -184,13 +184,15 @@ class Completed(msgspec.Struct, frozen=True):
     """The complete answer. Every `ToolCall` in it has an id that is unique within the answer.
 
     cut: name of the call that the output limit (`stop` `length`) cut off and that is not in `parts`; empty if the limit
-    came before any output. Only then may `parts` be empty.
+    came before any output. Only then may `parts` be empty. word: the stop word that ended the answer; many servers do
+    not say it.
     """
 
     parts: tuple[AssistantPart, ...]
     stop: StopReason
     usage: Usage = Usage()
     cut: str | None = None
+    word: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True):

@@ -249,7 +249,7 @@ def _sendable(parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
 
 def _last(name: str, parts: tuple[AssistantPart, ...], end: Completed, usage: Usage) -> Completed | Failed:
     if parts:
-        return Completed(parts, end.stop, usage, end.cut)
+        return Completed(parts, end.stop, usage, end.cut, end.word)
     where = f"in the midst of a call of {end.cut!r}, which was not made" if end.cut else "before it said anything"
     tokens = f" of {end.usage.output} tokens" if end.usage.output else ""
     message = f"{name} reached its output limit{tokens} {where}; raise max_output, or ask for less at once"

@@ -80,7 +80,7 @@ class _MessageAnswer(StreamedAnswer):
         self._events = events
         self._one_call = one_call
         self._sent: set[str] = set()
-        self._void = False
+        self._held = False
 
     def begin(self) -> bytes:
         return self._events.first
@@ -98,8 +98,8 @@ class _MessageAnswer(StreamedAnswer):
             return self._events.block({"type": "redacted_thinking", "data": proof})
         return self._events.sign(proof)
 
-    def restart(self) -> bytes:
-        self._void = True
+    def restart(self, *, held: bool) -> bytes:
+        self._held = held
         return self._events.sign(sealed(None, None, "void")) if self._events.thinks else b""
 
     def end(self, done: Completed, rest: str) -> bytes:
@@ -114,8 +114,8 @@ class _MessageAnswer(StreamedAnswer):
         return b"".join((*chunks, self._events.end(_ending(done))))
 
     def _late(self, part: Thinking) -> bytes:
-        """Encode reasoning whose signature was not sent. Its text was, unless the model began anew."""
-        if self._void or not part.text:
+        """Encode reasoning whose signature was not sent. Its text was, unless it was held."""
+        if self._held or not part.text:
             (block,) = blocks_of([part])
             return self._events.block(block)
         if part.signature is None:
@@ -132,6 +132,8 @@ class _MessageAnswer(StreamedAnswer):
 
 
 def _ending(done: Completed) -> Ending:
+    if done.stop == "end" and done.word is not None:
+        return Ending("stop_sequence", done.usage, word=done.word)
     calls = any(isinstance(part, ToolCall) for part in done.parts)
     return Ending(STOPS.get(done.stop, "tool_use" if calls else "end_turn"), done.usage)
 

@@ -13,22 +13,24 @@ from roost.models.wire_body import json_object
 from roost.server.responses import encode
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
-StopReason: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "refusal"]
+StopReason: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "refusal", "stop_sequence"]
 STOPS: dict[str, StopReason] = {"length": "max_tokens", "refusal": "refusal", "tool_calls": "tool_use"}
 _EMPTY = Usage()
 
 
 class Ending(msgspec.Struct):
-    """Why and with what an answer ended. refused: the reason of a refusal, for people."""
+    """Why and with what an answer ended. refused: the reason of a refusal, for people. word: the stop
+    sequence that ended it."""
 
     reason: StopReason
     usage: Usage = _EMPTY
     refused: str | None = None
+    word: str | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
         details = None if self.refused is None else {"type": "refusal", "category": None, "explanation": self.refused}
-        return {"stop_reason": self.reason, "stop_sequence": None, "stop_details": details}
+        return {"stop_reason": self.reason, "stop_sequence": self.word, "stop_details": details}
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

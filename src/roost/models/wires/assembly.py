@@ -127,7 +127,8 @@ class Assembly:
     and set `stop`, `usage` and the rest as the server reports them. An empty part is left out.
 
     stop: set means finished. refused: the model refused, whatever `stop` says. why: its reason. usage: the server's
-    count. dollars: the server's cost. id: the server's name for the answer. over: see `Answer`.
+    count. dollars: the server's cost. id: the server's name for the answer. word: the stop word that ended it.
+    over: see `Answer`.
     """
 
     error: ErrorData | None
@@ -137,6 +138,7 @@ class Assembly:
     usage: Usage | None
     dollars: float | None
     id: str | None
+    word: str | None
 
     def __init__(self, wire: str, prompt: Prompt, profile: Profile, *, where: str) -> None:
         self.where = where
@@ -150,6 +152,7 @@ class Assembly:
         self.usage = None
         self.dollars = None
         self.id = None
+        self.word = None
         self.calls: list[OpenCall] = []
         self._price: Price | None = profile.price
         self._open: list[Open] = []
@@ -271,7 +274,8 @@ class Assembly:
         if not content:
             return self._failed("empty", "gave an empty answer", True)
         calls = any(isinstance(part, ToolCall) for part in content)
-        return Completed(parts, "tool_calls" if calls else "end", self.spent())
+        word = self._stops.word or self.word
+        return Completed(parts, "tool_calls" if calls else "end", self.spent(), word=word)
 
     def _cut(self) -> str | None:
         """Return the name of the incomplete call, if any."""

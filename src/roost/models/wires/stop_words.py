@@ -8,23 +8,25 @@ from collections.abc import Sequence
 
 class StopWords:
     """Passes text before the first of `words`, and holds back a possible start of one. The rest of the answer is still
-    read and paid for, because only its end reports the token counts. over: a stop word occurred."""
+    read and paid for, because only its end reports the token counts. over: a stop word occurred. word: which one."""
 
-    __slots__ = ("_held", "_words", "over")
+    __slots__ = ("_held", "_words", "over", "word")
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = tuple(word for word in words if word.strip())
         self._held = ""
         self.over = False
+        self.word: str | None = None
 
     def take(self, piece: str) -> str:
         if self.over or not self._words:
             return "" if self.over else piece
         text = self._held + piece
-        places = [at for word in self._words if (at := text.find(word)) >= 0]
+        places = [(at, word) for word in self._words if (at := text.find(word)) >= 0]
         if places:
+            first, self.word = min(places)
             self.over, self._held = True, ""
-            return text[: min(places)]
+            return text[:first]
         keep = max(_overlap(text, word) for word in self._words)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -11,7 +11,7 @@ from roost.models.profile import Profile
 from roost.models.prompt import Prompt
 from roost.models.request import ModelEvent
 from roost.models.sse import SSEEvent
-from roost.models.wire_body import encode
+from roost.models.wire_body import clean, encode
 from roost.models.wires.anthropic.request import NAME
 from roost.models.wires.assembly import Assembly, OpenCall, OpenText, OpenThinking, counted
 
@@ -58,6 +58,7 @@ class _Delta(msgspec.Struct):
     signature: str | None = None
     partial_json: str | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
     stop_details: _StopDetails | None = None
 
 
@@ -65,6 +66,7 @@ class Message(msgspec.Struct):
     content: list[_Block] | None = None
     usage: _Usage | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
     stop_details: _StopDetails | None = None
 
 
@@ -111,7 +113,7 @@ class AnthropicAnswer(Assembly):
             case "message_delta":
                 self._count(event.usage)
                 if event.delta is not None:
-                    self._stop(event.delta.stop_reason, event.delta.stop_details)
+                    self._stop(event.delta)
             case "message_stop":
                 self.over = True
             case _:
@@ -125,7 +127,7 @@ class AnthropicAnswer(Assembly):
             for index, block in enumerate(message.content or ()):
                 self._start(index, block, events)
             self._count(message.usage)
-            self._stop(message.stop_reason, message.stop_details)
+            self._stop(message)
         return events
 
     def _read(self, data: bytes) -> Frame | None:
@@ -170,10 +172,11 @@ class AnthropicAnswer(Assembly):
             if delta.signature:
                 self.sign(part, delta.signature, events)
 
-    def _stop(self, reason: str | None, details: _StopDetails | None) -> None:
-        if reason:
-            self.stop = _STOP_REASONS.get(reason, "end")
-        if details is not None:
+    def _stop(self, end: _Delta | Message) -> None:
+        if end.stop_reason:
+            self.stop = _STOP_REASONS.get(end.stop_reason, "end")
+            self.word = clean(end.stop_sequence)
+        if (details := end.stop_details) is not None:
             self.why = details.explanation or details.category or self.why
 
     def _count(self, usage: _Usage | None) -> None:
