@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from roost.doors.mcp.catalog import (
     Offer,
@@ -14,6 +19,9 @@ from roost.doors.mcp.catalog import (
     PromptArgument,
     PromptInfo,
     ResourceInfo,
+    Task,
+    TaskBegun,
+    TaskInfo,
     TemplateInfo,
     Tool,
     ToolFailed,
@@ -21,8 +29,8 @@ from roost.doors.mcp.catalog import (
     ToolResult,
     text,
 )
-from roost.doors.mcp.exchange import Ask, Exchange
-from roost.doors.mcp.wire import Json
+from roost.doors.mcp.exchange import Ask, Exchange, fits
+from roost.doors.mcp.wire import CAPABILITY, Failure, Json
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 SOUND = base64.b64encode(
@@ -200,6 +208,80 @@ async def slow_stream(arguments: Json, exchange: Exchange) -> ToolResult:
     return said("Reconnection test completed successfully.")
 
 
+class FixtureTask:
+    """A task in memory. asks: what it asks before it works. seconds: how long it works."""
+
+    def __init__(self, seconds: float, end: Json, asks: Mapping[str, Ask] | None = None) -> None:
+        self.id = secrets.token_hex(8)
+        self._until, self._end, self._asks = time.monotonic() + seconds, end, dict(asks or {})
+        self._cancelled = False
+
+    async def read(self) -> TaskInfo:
+        now = datetime.now(UTC).isoformat()
+        info = TaskInfo(task_id=self.id, status="working", created_at=now, last_updated_at=now, ttl_ms=None)
+        if self._cancelled:
+            return msgspec.structs.replace(info, status="cancelled")
+        if self._asks:
+            asks = {key: {"method": one.method, "params": one.params} for key, one in self._asks.items()}
+            return msgspec.structs.replace(info, status="input_required", input_requests=asks)
+        return msgspec.structs.replace(info, **self._end) if time.monotonic() >= self._until else info
+
+    async def update(self, answers: Json) -> None:
+        self._asks = {key: one for key, one in self._asks.items() if not fits(one, answers.get(key))}
+
+    async def cancel(self) -> None:
+        if (await self.read()).status in ("working", "input_required"):
+            self._cancelled = True
+
+
+TASKS: dict[str, FixtureTask] = {}
+
+
+async def begin(exchange: Exchange, task: FixtureTask) -> ToolResult:
+    if not exchange.tasks:
+        required = {"requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+        raise Failure(CAPABILITY, "this tool works as a task", required)
+    TASKS[task.id] = task
+    raise TaskBegun(await task.read())
+
+
+async def greet(arguments: Json, exchange: Exchange) -> ToolResult:
+    return said(f"Hello, {arguments.get('name')}!")
+
+
+async def slow_compute(arguments: Json, exchange: Exchange) -> ToolResult:
+    if not exchange.tasks:
+        await asyncio.sleep(arguments.get("seconds", 0))
+        return said("done")
+    return await begin(exchange, FixtureTask(arguments.get("seconds", 0), DONE))
+
+
+async def ask_and_work(arguments: Json, exchange: Exchange) -> ToolResult:
+    answer = (await exchange.ask({"user_name": NAME}))["user_name"]
+    done = {"status": "completed", "result": said(f"Done for {answer['content']['name']}.")}
+    return await begin(exchange, FixtureTask(0.1, done))
+
+
+async def failing_job(arguments: Json, exchange: Exchange) -> ToolResult:
+    failed = {"status": "completed", "result": ToolResult([text("failed")], is_error=True)}
+    return await begin(exchange, FixtureTask(1.0, failed))
+
+
+async def protocol_error_job(arguments: Json, exchange: Exchange) -> ToolResult:
+    error = {"code": -32603, "message": "it broke"}
+    return await begin(exchange, FixtureTask(0.1, {"status": "failed", "error": error}))
+
+
+async def confirm_delete(arguments: Json, exchange: Exchange) -> ToolResult:
+    return await begin(exchange, FixtureTask(0, DONE, {"confirm": elicit("Delete it?", {"ok": {"type": "boolean"}})}))
+
+
+async def multi_input(arguments: Json, exchange: Exchange) -> ToolResult:
+    asks = {"one": NAME, "two": elicit("And the color?", {"color": {"type": "string"}})}
+    return await begin(exchange, FixtureTask(0, DONE, asks))
+
+
+DONE: Json = {"status": "completed", "result": said("done")}
 HEADED = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
 SCHEMA_2020 = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -249,6 +331,13 @@ TOOLS: dict[str, tuple[Run, Json | None]] = {
     "test_input_required_result_capabilities": (input_capabilities, None),
     "test_streaming_elicitation": (streaming, None),
     "test_reconnection": (slow_stream, None),
+    "greet": (greet, None),
+    "slow_compute": (slow_compute, None),
+    "failing_job": (failing_job, None),
+    "test_tool_with_task": (ask_and_work, None),
+    "protocol_error_job": (protocol_error_job, None),
+    "confirm_delete": (confirm_delete, None),
+    "multi_input": (multi_input, None),
     "test_custom_header": (simple, HEADED),
     "json_schema_2020_12_tool": (simple, SCHEMA_2020),
 }
@@ -268,6 +357,9 @@ class Fixture(Offer):
 
     async def tools(self) -> Sequence[Tool]:
         return self._tools
+
+    async def task(self, id: str, exchange: Exchange) -> Task | None:
+        return TASKS.get(id)
 
     async def resources(self, cursor: str | None) -> Page:
         return Page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -230,6 +231,70 @@ async def test_a_watched_session_tells_of_its_changes(serve, mode):
             async for event in events:
                 assert str(event.uri) == uri
                 return
+
+
+TASKED = {"extensions": {"io.modelcontextprotocol/tasks": {}}, "elicitation": {}}
+
+
+def modern(served: Served, method: str, name: str = "", client: dict | None = None, /, **params) -> dict:
+    """Send a request of the newest revision and return its result."""
+    meta = META | {"io.modelcontextprotocol/clientCapabilities": client or {}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    answer = rpc(served, body, MCP_Protocol_Version="2026-07-28", Mcp_Method=method, Mcp_Name=name)
+    assert "result" in answer.json, answer
+    return answer.json["result"]
+
+
+def task_until(served: Served, wait, id: str, *statuses: str) -> dict:
+    found: list[dict] = []
+
+    def reached() -> bool:
+        found.append(modern(served, "tasks/get", id, TASKED, taskId=id))
+        return found[-1]["status"] in statuses
+
+    wait(reached)
+    return found[-1]
+
+
+def test_a_long_turn_is_a_task(serve, wait):
+    slow = Answer(text="slow " * 200, pace=0.05, piece=5)
+    replies = by_step([STRIKES[0], slow])
+    served = serve(ScriptedModel(replies, deltas=True))
+    begun = modern(served, "tools/call", "ask_clerk", TASKED, name="ask_clerk", arguments={"message": "strike"})
+    assert (begun["resultType"], begun["status"]) == ("task", "input_required")
+    id = begun["taskId"]
+    waiting = modern(served, "tasks/get", id, TASKED, taskId=id)
+    accept = {"action": "accept", "content": {"decision": "approve"}}
+    answers = dict.fromkeys(waiting["inputRequests"], accept)
+    assert modern(served, "tasks/update", id, TASKED, taskId=id, inputResponses=answers)["resultType"] == "complete"
+    assert task_until(served, wait, id, "working")
+    modern(served, "tasks/cancel", id, TASKED, taskId=id)
+    assert task_until(served, wait, id, "cancelled", "completed")["status"] == "cancelled"
+    session = sessions(served)[0]["id"]
+    assert [turn["outcome"] for turn in turns(served, session)] == ["cancelled"]
+
+
+def test_a_task_goes_on_over_a_restart_and_has_the_answer(serve, wait):
+    slow = Answer(text="slow " * 60, pace=0.03, piece=5)
+    served = serve(ScriptedModel(lambda _: slow, deltas=True))
+    begun = modern(served, "tools/call", "ask_clerk", TASKED, name="ask_clerk", arguments={"message": "slowly"})
+    assert (begun["resultType"], begun["status"]) == ("task", "working")
+    served.stop()
+    again = serve(ScriptedModel(lambda _: slow, deltas=True))
+    done = task_until(again, wait, begun["taskId"], "completed")
+    assert done["result"]["structuredContent"]["answer"] == slow.text
+    quick = serve(agents=[Agent("quick", model=ScriptedModel(lambda _: "at once"))], home=again.home.parent / "quick")
+    result = modern(quick, "tools/call", "ask_quick", TASKED, name="ask_quick", arguments={"message": "x"})
+    assert result["resultType"] in ("complete", "task")  # a task only where this machine is slow
+
+
+@pytest.mark.parametrize("id", ["", "x", "x~1~1", "é~1~1", "x~-1~1", "x~1~99999999999999999999", "\0~1~1"])
+def test_a_task_that_is_none_is_refused(shared, id):
+    meta = META | {"io.modelcontextprotocol/clientCapabilities": TASKED}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"taskId": id, "_meta": meta}}
+    name = f"=?base64?{base64.b64encode(id.encode()).decode()}?="
+    answer = rpc(shared, body, MCP_Protocol_Version="2026-07-28", Mcp_Method="tasks/get", Mcp_Name=name)
+    assert (answer.status, answer.json["error"]["code"]) == (400, -32602)
 
 
 def rpc(served: Served, body, *, raw: bytes | None = None, **headers: str):

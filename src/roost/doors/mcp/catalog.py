@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -56,6 +56,44 @@ class ToolFailed(Exception):
     """The tool failed, and the client's model is to know why."""
 
 
+class TaskInfo(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A task: a call that goes on without its request. created_at, last_updated_at: ISO 8601. ttl_ms: None for ever.
+    error: of the protocol; a tool that failed has a result."""
+
+    task_id: str
+    status: Literal["working", "input_required", "completed", "failed", "cancelled"]
+    created_at: str
+    last_updated_at: str
+    ttl_ms: int | None
+    poll_interval_ms: int = 0
+    status_message: str | None = None
+    input_requests: Json | None = None
+    result: ToolResult | None = None
+    error: Json | None = None
+
+
+class TaskBegun(Exception):
+    """The call goes on as a task. Only for a client that has `Exchange.tasks`."""
+
+    def __init__(self, task: TaskInfo) -> None:
+        super().__init__(task.task_id)
+        self.task = task
+
+
+class Task(Protocol):
+    """A task, by its id."""
+
+    async def read(self) -> TaskInfo: ...
+
+    async def update(self, answers: Json) -> None:
+        """Take in the client's answers, by the keys of the questions. Others are ignored."""
+        ...
+
+    async def cancel(self) -> None:
+        """Order the end of the task. Does nothing when it has ended."""
+        ...
+
+
 class Page(NamedTuple):
     """Resources. next: the cursor of the next page."""
 
@@ -92,6 +130,10 @@ class Offer:
     async def tool(self, name: str) -> Tool | None:
         """Return the tool of this name."""
         return next((tool for tool in await self.tools() if tool.info.name == name), None)
+
+    async def task(self, id: str, exchange: Exchange) -> Task | None:
+        """Return a task of its tools; None when it has no such task."""
+        return None
 
     async def resources(self, cursor: str | None) -> Page:
         """Return a page of the resources. Raises `Failure` for a cursor that is none."""

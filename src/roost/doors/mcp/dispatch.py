@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from roost.doors.mcp.catalog import Offer, ResourceInfo, Tool, ToolFailed, ToolResult, text
-from roost.doors.mcp.exchange import LEVELS, Exchange, InputNeeded
-from roost.doors.mcp.wire import LEGACY, METHOD, MODERN, PARAMS, UNKNOWN_RESOURCE, Failure, Json, as_object
+from roost.doors.mcp.catalog import Offer, ResourceInfo, Task, TaskBegun, Tool, ToolFailed, ToolResult, text
+from roost.doors.mcp.exchange import LEVELS, TASKS, Exchange, InputNeeded
+from roost.doors.mcp.wire import CAPABILITY, LEGACY, METHOD, MODERN, PARAMS, UNKNOWN_RESOURCE, Failure, Json, as_object
 from roost.errors import RoostError
 from roost.version import VERSION
 
@@ -28,6 +28,9 @@ _CACHED_MS = 0
 """Milliseconds for which a client may keep a list: agents and sessions may change at any time."""
 
 
+Method: TypeAlias = Callable[[Exchange], Awaitable[Json]]
+
+
 class Dispatcher:
     """Answers requests. offers: what the door offers, in the order in which they are asked."""
 
@@ -35,7 +38,11 @@ class Dispatcher:
         self._offers = offers
 
     @cached_property
-    def _methods(self) -> dict[str, Callable[[Exchange], Awaitable[Json]]]:
+    def _task_methods(self) -> dict[str, Method]:
+        return {"tasks/get": self._get_task, "tasks/update": self._update_task, "tasks/cancel": self._cancel_task}
+
+    @cached_property
+    def _methods(self) -> dict[str, Method]:
         return {
             "tools/list": self._tools,
             "tools/call": self._call,
@@ -50,10 +57,11 @@ class Dispatcher:
     async def modern(self, exchange: Exchange) -> Json:
         """Return the result of a request of the newest revision. Raises `Failure` and `RoostError`."""
         if exchange.method == "server/discover":
-            result: Json = {"supportedVersions": [MODERN], "capabilities": self._capabilities(), **_cached()}
+            capabilities: Json = {**self._capabilities(), "extensions": {TASKS: {}}}
+            result: Json = {"supportedVersions": [MODERN], "capabilities": capabilities, **_cached()}
             result["instructions"] = INSTRUCTIONS
         else:
-            result = await self._result(exchange)
+            result = await self._result(exchange, self._methods | self._task_methods)
             if exchange.method.endswith(("/list", "/read")):
                 result |= _cached()
         meta: Json = {**result.get("_meta", {}), "io.modelcontextprotocol/serverInfo": _SERVER}
@@ -63,7 +71,7 @@ class Dispatcher:
         """Return the result of a request of an older revision. Raises `Failure` and `RoostError`."""
         if exchange.method == "ping":
             return {}
-        return await self._result(exchange)
+        return await self._result(exchange, self._methods)
 
     def initialized(self, params: Json) -> Json:
         """Return the result of `initialize`: the client's revision, or the newest that has this handshake."""
@@ -85,8 +93,8 @@ class Dispatcher:
             found["prompts"] = {"listChanged": False}
         return found
 
-    async def _result(self, exchange: Exchange) -> Json:
-        method = self._methods.get(exchange.method)
+    async def _result(self, exchange: Exchange, methods: Mapping[str, Method]) -> Json:
+        method = methods.get(exchange.method)
         if method is None:
             raise Failure(METHOD, f"there is no method {exchange.method!r}")
         try:
@@ -94,6 +102,9 @@ class Dispatcher:
         except InputNeeded as needed:
             asks = {key: {"method": ask.method, "params": ask.params} for key, ask in needed.asks.items()}
             return {"resultType": "input_required", "inputRequests": asks, "requestState": needed.state}
+        except TaskBegun as begun:
+            task = msgspec.structs.replace(begun.task, result=None, error=None, input_requests=None)
+            return {"resultType": "task", **msgspec.to_builtins(task)}
 
     async def _tools(self, exchange: Exchange) -> Json:
         tools = [tool for offer in self._offers for tool in await offer.tools()]
@@ -123,6 +134,30 @@ class Dispatcher:
         except RoostError as error:
             done = ToolResult([text(error.message)], is_error=True)
         return msgspec.to_builtins(done)
+
+    async def _task(self, exchange: Exchange) -> Task:
+        if not exchange.tasks:
+            required: Json = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+            raise Failure(CAPABILITY, f"the client must declare the extension {TASKS}", required)
+        id: Any = exchange.params.get("taskId")
+        for offer in self._offers if isinstance(id, str) else ():
+            if (task := await offer.task(id, exchange)) is not None:
+                return task
+        raise Failure(PARAMS, f"there is no task {id!r}")
+
+    async def _get_task(self, exchange: Exchange) -> Json:
+        return msgspec.to_builtins(await (await self._task(exchange)).read())
+
+    async def _update_task(self, exchange: Exchange) -> Json:
+        task, answers = await self._task(exchange), as_object(exchange.params.get("inputResponses"))
+        if answers is None:
+            raise Failure(PARAMS, "`inputResponses` is an object")
+        await task.update(answers)
+        return {}
+
+    async def _cancel_task(self, exchange: Exchange) -> Json:
+        await (await self._task(exchange)).cancel()
+        return {}
 
     async def _resources(self, exchange: Exchange) -> Json:
         """List the resources of all offers, one offer after the other. A cursor is an offer's number and its cursor."""

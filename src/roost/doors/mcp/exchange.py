@@ -13,6 +13,8 @@ import msgspec
 
 from roost.doors.mcp.wire import CAPABILITY, PARAMS, Failure, Id, Json, as_object, encode, notification
 
+TASKS = "io.modelcontextprotocol/tasks"
+"""The extension of the newest revision."""
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _VALID_SECONDS = 7 * 24 * 3600.0
 _CAPABILITY = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
@@ -87,6 +89,11 @@ class Exchange:
         token: Any = self.meta.get("progressToken")
         self._token: Id | None = token if isinstance(token, str | int) else None
 
+    @property
+    def tasks(self) -> bool:
+        """Whether the client takes a task in place of a result."""
+        return False
+
     def can(self, ask: Ask) -> bool:
         """Return whether the client can answer."""
         given = as_object(self.client.get(ask.capability))
@@ -144,6 +151,10 @@ class RoundExchange(Exchange):
         if given is not None and as_object(given) is None:
             raise Failure(PARAMS, "`inputResponses` is an object")
         self._given = as_object(given) or {}
+
+    @property
+    def tasks(self) -> bool:
+        return TASKS in (as_object(self.client.get("extensions")) or ())
 
     def _opened(self, state: Any) -> tuple[Json, Json]:
         found = self._seal.open(state) if isinstance(state, str) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -11,9 +13,10 @@ import msgspec
 from msgspec import Meta
 
 from roost.agent.definition import Agent
-from roost.doors.mcp.catalog import Offer, Tool, ToolFailed, ToolResult, text
-from roost.doors.mcp.exchange import Exchange
+from roost.doors.mcp.catalog import Offer, Task, TaskBegun, Tool, ToolFailed, ToolResult, text
+from roost.doors.mcp.exchange import Exchange, InputNeeded
 from roost.doors.mcp.turn_call import OUTPUT, TurnCall
+from roost.doors.mcp.turn_task import TurnTask
 from roost.doors.mcp.typed_tool import Arguments, TypedTool
 from roost.doors.talk import Recent
 from roost.errors import Invalid
@@ -27,6 +30,8 @@ from roost.server.sessions import SessionService
 
 _NAME = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST = 64
+_QUICK = 1.0
+"""Seconds after which a call becomes a task, for a client that takes tasks."""
 _READ = 20_000
 """Most characters of one message in session_read."""
 
@@ -137,7 +142,16 @@ class AgentTools(Offer):
         accepted = await self._sessions.send(session, arguments.message, key=_keyed(key), source="mcp")
         after = await before_turn(self._api, session, accepted)
         await exchange.keep(session=session, input=accepted.id, after=after)
-        return await TurnCall(self._api, session, accepted.id, exchange, cancels=True).result(after=after)
+        call = TurnCall(self._api, session, accepted.id, exchange, cancels=True)
+        if not exchange.tasks:
+            return await call.result(after=after)
+        with contextlib.suppress(TimeoutError, InputNeeded):
+            async with asyncio.timeout(_QUICK):
+                return await call.result(after=after)
+        raise TaskBegun(await TurnTask(self._api, exchange, session, accepted.id).read())
+
+    async def task(self, id: str, exchange: Exchange) -> Task | None:
+        return TurnTask.of(self._api, exchange, id)
 
     async def _agent_of(self, session: str) -> str:
         """Return whose session it is, which never changes. Raises `NotFound`."""

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 from roost.doors.digests import text_of
 from roost.doors.mcp.catalog import ToolFailed, ToolResult, text
 from roost.doors.mcp.exchange import Ask, Exchange
-from roost.doors.mcp.wire import Failure, Json
+from roost.doors.mcp.wire import Failure, Json, as_object
 from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
 from roost.errors import Conflict, NotFound
 from roost.ids import short
@@ -127,28 +127,16 @@ class TurnCall:
 
     async def _answered(self, waiting: WaitingCall) -> ToolResult | None:
         """Ask, and bring the answer to the session. Returns the result of this call if there is none."""
-        ask = Ask("elicitation/create", {"mode": "form", "message": _question(waiting), "requestedSchema": _FORM})
+        ask, key = ask_of(waiting), key_of(waiting)
         if not self._exchange.can(ask):
             return self._waits(waiting)
-        key = f"approval-{waiting.session}-{waiting.call}-{waiting.asked}"
         try:
             answer = (await self._exchange.ask({key: ask}))[key]
         except Failure:  # the client cannot ask now
             return self._waits(waiting)
-        content: Any = answer.get("content") or {}
         if answer.get("action") == "cancel":
             return self._waits(waiting)
-        approves = answer.get("action") == "accept" and content.get("decision") == "approve"
-        note = content.get("note")
-        with contextlib.suppress(Conflict, NotFound):  # another answer was first, or the call ended
-            await self._approvals.answer(
-                waiting.session,
-                waiting.call,
-                "approve" if approves else "reject",
-                note=note if isinstance(note, str) and note and not approves else None,
-                source="mcp",
-                asked=waiting.asked,
-            )
+        await decide(self._api, waiting, answer)
         return None
 
     def _waits(self, waiting: WaitingCall) -> ToolResult:
@@ -183,6 +171,32 @@ class TurnCall:
         _, state = await self._sessions.state(self._session)
         if state.turn is not None and state.turn.input == self._item:
             await self._sessions.control(self._session, "cancel", wait=0)
+
+
+def key_of(waiting: WaitingCall) -> str:
+    """Return the key of the question about a call."""
+    return f"approval-{waiting.session}-{waiting.call}-{waiting.asked}"
+
+
+def ask_of(waiting: WaitingCall) -> Ask:
+    """Return the question about a call that waits for a person."""
+    return Ask("elicitation/create", {"mode": "form", "message": _question(waiting), "requestedSchema": _FORM})
+
+
+async def decide(api: Api, waiting: WaitingCall, answer: Json) -> None:
+    """Bring the client's answer to the session. Another person's may have been first."""
+    content = as_object(answer.get("content")) or {}
+    approves = answer.get("action") == "accept" and content.get("decision") == "approve"
+    note = content.get("note")
+    with contextlib.suppress(Conflict, NotFound):  # another answer was first, or the call ended
+        await api.runtime.approvals.answer(
+            waiting.session,
+            waiting.call,
+            "approve" if approves else "reject",
+            note=note if isinstance(note, str) and note and not approves else None,
+            source="mcp",
+            asked=waiting.asked,
+        )
 
 
 def _line(event: ev.Event) -> tuple[str, str]:
