@@ -132,7 +132,7 @@ class Conversations:
 
     async def _end_of(self, talk: Talk, session: str, item: int) -> int:
         agent = self._owners.get(session)
-        if agent is None:
+        if agent != talk.agent:  # unknown, or another session had this name
             agent = self._owners[session] = (await self._sessions.get(session)).agent
         if agent != talk.agent:
             raise Invalid(f"the turn before is of the agent {agent!r}, not of {talk.agent!r}")
