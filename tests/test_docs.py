@@ -138,7 +138,7 @@ def test_the_agents_of_the_examples() -> None:
 def daemon(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     daemon = subprocess.Popen([BIN / "roost", "up"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (tmp_path / ".roost" / "daemon.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         yield daemon

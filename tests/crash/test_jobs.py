@@ -114,7 +114,7 @@ async def test_a_daemon_is_killed_and_the_next_one_tells(tmp_path: Path) -> None
     )
     try:
         async with asyncio.timeout(40):
-            while not ready.exists() or not pid.exists():
+            while not ready.exists() or not pid.exists() or not pid.read_text().strip():
                 await asyncio.sleep(0.05)
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -111,6 +110,6 @@ async def _compare(store: str | Path, struck: str | None) -> int:
 async def _spent(store: str | Path) -> int:
     journal = await open_store(store)
     try:
-        return (await journal.ledger.balance(f"month:{time.strftime('%Y-%m', time.gmtime())}")).spent
+        return sum(balance.spent for balance in (await journal.ledger.balances("month:")).values())
     finally:
         await journal.close()

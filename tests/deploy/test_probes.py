@@ -25,7 +25,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = os.environ | {"ROOST_HOME": str(home), "ROOST_TOKEN": "secret", "OPENAI_API_KEY": "x"}
     daemon = subprocess.Popen([str(_BIN / "roost"), "up", "--port", "0"], env=environment, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (home / "daemon.json").exists():
             assert time.monotonic() < deadline
             assert daemon.poll() is None
