@@ -112,6 +112,10 @@ async def test_resources_are_listed_read_and_completed(serve, mode):
         assert state["info"]["agent"] == "clerk"
         log = json.loads((await client.read_resource(f"roost://sessions/{session}/events?after=1")).contents[0].text)
         assert log["events"][0]["seq"] == 2
+        made = served.post(f"/sessions/{session}/checkpoints", {"label": "here"})
+        assert made.status in (200, 201, 202), made
+        (kept,) = (await client.read_resource(f"roost://sessions/{session}/checkpoints")).contents
+        assert json.loads(kept.text)["checkpoints"][0]["label"] == "here"
         ref = types.ResourceTemplateReference(type="ref/resource", uri="roost://sessions/{session}")
         assert (await client.complete(ref, {"name": "session", "value": session[:8]})).completion.values == [session]
         with pytest.raises(Exception, match="there is no resource"):

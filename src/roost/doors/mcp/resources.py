@@ -21,7 +21,9 @@ _PAGE = 50
 _EVENTS = 1000
 _JSON, _MARKDOWN = "application/json", "text/markdown"
 _AGENT = re.compile(r"roost://agents/([^/?#]{1,400})")
-_SESSION = re.compile(r"roost://sessions/([^/?#]{1,400})(?:/(transcript|events))?(?:\?after=([0-9]{1,15}))?")
+_SESSION = re.compile(
+    r"roost://sessions/([^/?#]{1,400})(?:/(transcript|events|checkpoints))?(?:\?after=([0-9]{1,15}))?"
+)
 _QUIET_SECONDS = 0.5
 """Changes of a resource within this time are told as one."""
 
@@ -56,6 +58,9 @@ class Resources(Offer):
             case "events":
                 page = await self._service.events(session, after=int(found[3] or 0), limit=_EVENTS)
                 return [_contents(uri, _JSON, msgspec.json.encode(page))]
+            case "checkpoints":
+                made = await self._api.runtime.checkpoints.list(session)
+                return [_contents(uri, _JSON, msgspec.json.encode(made))]
             case _:
                 return [_contents(uri, _JSON, msgspec.json.encode(await self._sessions.inspect(session)))]
 
@@ -113,6 +118,7 @@ _TEMPLATES = (
     _template("sessions/{session}/transcript", "transcript", "What was said in a session.", _MARKDOWN),
     _template("sessions/{session}/events", "events", "The log of a session: its first 1,000 events."),
     _template("sessions/{session}/events?after={after}", "more events", "The log of a session after an event."),
+    _template("sessions/{session}/checkpoints", "checkpoints", "The checkpoints of a session."),
 )
 
 
