@@ -46,6 +46,11 @@ class Questions:
         self._closing: set[Key] = set()
         self._looking = asyncio.Lock()
 
+    @property
+    def open(self) -> bool:
+        """Whether the editor was asked something that the daemon may not wait for any more."""
+        return bool(self._asked)
+
     async def look(self) -> None:
         async with self._looking:
             try:

@@ -258,7 +258,8 @@ class OpenSession:
         self._ended |= dict.fromkeys(self._taken, result) if self.prompts else {}
         self._taken.clear()
         self._stop = "end"
-        self._peer.spawn(self._questions.look)
+        if self._questions.open:
+            self._peer.spawn(self._questions.look)
 
     async def _halted(self, event: ev.StateChanged) -> None:
         why = f": {event.reason}" if event.reason else ""
