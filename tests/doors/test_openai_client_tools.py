@@ -257,3 +257,53 @@ def test_a_demanded_tool_that_nobody_offers_is_refused(serve, client):
     for choice in ({"type": "function", "function": {"name": "nothing"}}, {"function": "weather"}, "any"):
         with pytest.raises(openai.BadRequestError, match="tool_choice"):
             c.chat.completions.create(model="clerk", messages=[USER], tools=[TOOL], tool_choice=choice)
+
+
+@pytest.mark.parametrize("named", [{}, {"roost-session": "mine"}])
+def test_a_message_beside_results_is_heard_in_the_same_turn(serve, client, named):
+    """The conversation goes on in its session, also from another process, and a repetition asks nothing again."""
+
+    def model(request):
+        said = [part.text for m in request.messages if type(m).__name__ == "UserMessage" for part in m.parts]
+        got = results(request)
+        if len(said) == 1 and not got:
+            return Answer(text="I ask.", calls=(Call("weather", {"place": "Ghent"}),))
+        return " | ".join((*said, *got))
+
+    def say(messages):
+        done = client(served).chat.completions.create(
+            model="clerk", messages=messages, tools=[TOOL], extra_headers=named
+        )
+        return done.choices[0].message, done.usage
+
+    served = serve(ScriptedModel(model))
+    first, _ = say([USER])
+    beside = [USER, *ran(first), {"role": "user", "content": "be quick"}]
+    second, usage = say(beside)
+    assert second.content == "what is the weather? | be quick | rain in Ghent"
+    session = only_session(served)["id"]
+    kinds = [e["event"]["type"] for e in served.history(session)]
+    assert (kinds.count("turn.completed"), kinds.count("model.completed"), kinds.count("input.received")) == (1, 2, 2)
+    assert usage.prompt_tokens == 100, "the part of the turn before is told already"
+    for again in range(2):
+        if again:
+            served.stop()
+            served = serve(ScriptedModel(model))
+        repeated, _ = say(beside) if not again else (second, None)
+        assert repeated.content == second.content
+    third, _ = say([*beside, second, {"role": "user", "content": "thanks"}])
+    assert third.content == "what is the weather? | be quick | thanks | rain in Ghent"
+    assert only_session(served)["id"] == session
+    kinds = [e["event"]["type"] for e in served.history(session)]
+    assert (kinds.count("turn.completed"), kinds.count("input.received")) == (2, 3)
+
+
+def test_a_message_beside_results_of_elsewhere_begins_a_session_that_is_told(serve, client):
+    served = serve(ScriptedModel(lambda request: str(len(request.messages))))
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    asked = {"role": "assistant", "content": "I ask.", "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "rain"}
+    messages = [USER, asked, result, {"role": "user", "content": "well?"}]
+    done = ask(client(served), messages)
+    assert done.choices[0].message.content == "1"
+    only_session(served)

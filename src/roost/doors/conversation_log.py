@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from roost.doors.digests import ConversationReader, Ended, Said, said_in
-from roost.errors import NotFound
+from roost.doors.talk import Talk
+from roost.errors import Invalid, NotFound
+from roost.features.client_tools.state import ClientToolsTurn
 from roost.kernel.sessions import Sessions
-from roost.kernel.turn_watch import window
+from roost.kernel.turn_watch import find_turn, window
 from roost.log import events as ev
 from roost.log.protocols import Record
 
@@ -18,6 +20,7 @@ _LEFT = (b'{"type":"session.forked"', b'{"type":"session.imported"')
 _BACK = b'{"type":"session.rolled_back"'
 _COMPLETED = b'{"type":"turn.completed"'
 _NEAR = 50
+_STEP = (b'{"type":"tool.completed"', b'{"type":"model.completed"')
 
 
 class Message(NamedTuple):
@@ -100,6 +103,38 @@ class ConversationLog:
             elif received and record.body.startswith(_COMPLETED):
                 return TurnClose(record.seq, record.event.at)
         return None
+
+    async def waiting(self, session: str, talk: Talk) -> tuple[int, int] | None:
+        """Return the head of the session and its newest model call, if calls wait for these results. Raises `Invalid`
+        when they are another agent's or some are missing, and `NotFound`."""
+        calls = {one.call.split("/", 2)[2] for one in talk.results}
+        info, state = await self._sessions.state(session)
+        if info.agent != talk.agent:
+            raise Invalid(f"messages: these calls are of the agent {info.agent!r}, not of {talk.agent!r}")
+        waiting = {one.call.id for one in state.calls if one.status == "awaiting"}
+        handed = set(state.turn.part(ClientToolsTurn).called) if state.turn is not None else set[str]()
+        waiting &= handed
+        if not waiting & calls:
+            return None
+        if missing := waiting - calls:
+            raise Invalid(f"messages: the results of {', '.join(sorted(missing))} are missing")
+        return info.head, state.steps
+
+    async def results_before(self, session: str, item: int, calls: set[str]) -> tuple[int, int]:
+        """Return the position before the outcomes of calls, and the model call that asked for them. Raises `Invalid`
+        when there are none."""
+        after, step = await find_turn(self._sessions, session, item), 0
+        while after is not None and (page := await self._sessions.history(session, after=after, limit=_PAGE)):
+            for record in page:
+                if not record.body.startswith(_STEP):
+                    continue
+                event = record.event
+                if isinstance(event, ev.ModelCompleted):
+                    step = event.step
+                elif isinstance(event, ev.ToolCompleted) and event.call in calls:
+                    return record.seq - 1, step
+            after = page[-1].seq
+        raise Invalid("messages: no call waits for these results")
 
     async def backward(self, session: str, before: int) -> AsyncIterator[Record]:
         """Yield the events up to a position, the newest first. Raises `NotFound`."""

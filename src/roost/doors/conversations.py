@@ -24,17 +24,16 @@ import msgspec
 from roost.agent.definition import Agent
 from roost.doors.conversation_log import ConversationLog
 from roost.doors.digests import answered, asked, beginning, source_of, told_before
-from roost.doors.talk import Entered, Recent, Talk, mark_of, user_label
+from roost.doors.talk import Entered, Recent, Talk, mark_of, turn_of, user_label
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.features.client_tools.events import ClientOfferInput
 from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
 from roost.ids import is_id
 from roost.kernel.sessions import TEXT_BYTES, check_message
 from roost.kernel.turn_watch import find_turn
-from roost.log import events as ev
 from roost.log.content import Text, UserPart
 from roost.log.protocols import Accepted, SessionQuery
-from roost.log.session_info import SessionInfo
+from roost.log.session_info import InputMode, SessionInfo
 from roost.log.tail import Follower
 from roost.runtime import Runtime
 
@@ -45,11 +44,9 @@ RETRY_SECONDS = 3600.0
 """The same for a request that says of itself that it is a repetition, delivered or not."""
 _HOUR = 3600
 _CANDIDATES, _PAGES = 50, 20
-_PAGE = 1000
 _LARGE, _LARGE_TEXT = 200, 100_000
 """Messages, and characters, of a history that is digested beside the event loop."""
 _ELSEWHERE = {"idempotency_mismatch", "session_stopped", "session_error"}
-_STEP = (b'{"type":"tool.completed"', b'{"type":"model.completed"')
 
 
 class _Place(NamedTuple):
@@ -86,9 +83,11 @@ class Conversations:
 
     async def enter(self, talk: Talk) -> Entered:
         """Put the message of a request into the inbox of its session. Raises `RoostError`."""
-        if talk.results:
+        if talk.results and not talk.parts:
             return await self._resume(talk)
         check_message(talk.parts)  # before a session is made for it
+        if talk.results and (entered := await self._interject(talk)) is not None:
+            return entered
         if talk.session is not None:
             return await self._named(talk, talk.session)
         if talk.previous is not None:
@@ -230,17 +229,25 @@ class Conversations:
 
     async def _again(self, session: str, item: int, talk: Talk) -> Entered | None:
         """Return a message that was accepted before, if the request repeats it."""
-        follower = self._sessions.listen(session)
+        entered = await self._reenter(session, item)
         try:
-            await self._aim(follower, session, Accepted(item, True, 0))
-            entered = Entered(session, item, follower, None)
             if await self._repeats(entered, talk):
                 return entered
         except BaseException:
+            entered.follower.close()
+            raise
+        entered.follower.close()
+        return None
+
+    async def _reenter(self, session: str, item: int) -> Entered:
+        """Return a message that was accepted before."""
+        follower = self._sessions.listen(session)
+        try:
+            await self._aim(follower, session, Accepted(item, True, 0))
+        except BaseException:
             follower.close()
             raise
-        follower.close()
-        return None
+        return Entered(session, item, follower, None)
 
     async def _prepare(self, place: _Place, talk: Talk, before: bytes) -> bool:
         """Let the session have this client's instructions and tools. Returns False while it works on something else,
@@ -260,14 +267,20 @@ class Conversations:
         return True
 
     async def _send(
-        self, session: str, parts: Sequence[UserPart], key: str | None, source: str, details: dict[str, Any]
+        self,
+        session: str,
+        parts: Sequence[UserPart],
+        key: str | None,
+        source: str,
+        details: dict[str, Any],
+        mode: InputMode = "follow_up",
     ) -> tuple[Entered, bool]:
         """Put a message into an inbox. Returns whether it was there before."""
         sessions = self._sessions
         await sessions.demand_parts(session)  # else no event would ever come
         follower = sessions.listen(session)
         try:
-            accepted = await sessions.send(session, parts, key=key, source=source, note=details or None)
+            accepted = await sessions.send(session, parts, mode=mode, key=key, source=source, note=details or None)
             await self._aim(follower, session, accepted)
         except BaseException:
             follower.close()
@@ -290,42 +303,83 @@ class Conversations:
 
     async def _resume(self, talk: Talk) -> Entered:
         """Give the session of these calls their results. Raises `Invalid` when they do not wait for them."""
-        places = {tuple(result.call.split("/", 2)[:2]) for result in talk.results}
-        session, item = next(iter(places))[0], next(iter(places))[-1]
-        number = item.isascii() and item.isdigit() and len(item) < 19
-        if len(places) != 1 or not number or not is_id(session) or any(one.call.count("/") < 2 for one in talk.results):
+        if (turn := turn_of(talk.results)) is None:
             raise Invalid("messages: these results are not of calls that one answer of an agent here asked for")
+        session, item = turn
         follower = self._sessions.listen(session)
         try:
-            step = await self._put_results(session, int(item), talk, follower)
+            step = await self._put_results(session, item, talk, follower)
         except BaseException:
             follower.close()
             raise
         if not talk.before:
-            return Entered(session, int(item), follower, None, "", step=step)
+            return Entered(session, item, follower, None, "", step=step)
         before, _ = await self._digests(msgspec.structs.replace(talk, before=talk.before[:-1]))
         now = talk.before[-1]
         digest = asked(before, now.parts, self._sessions.scrubbed)
-        return Entered(session, int(item), follower, digest, now.answer + "\n", now.calls, talk.owner, step)
+        return Entered(session, item, follower, digest, now.answer + "\n", now.calls, talk.owner, step)
+
+    async def _interject(self, talk: Talk) -> Entered | None:
+        """Give a session the results that its turn waits for, with a message that the agent hears in the same turn.
+        Returns None when no call waits for them and the message is no repetition."""
+        if (turn := turn_of(talk.results)) is None:
+            return None
+        session, item = turn
+        before, _ = await self._digests(talk)
+        digest = asked(before, talk.parts, self._sessions.scrubbed)
+        try:
+            if await self._log.waiting(session, talk) is None:
+                entered = await self._heard(session, item, talk, before, digest)
+            else:
+                await self._offer(session, talk)
+                # First the message, which does not wake the turn: else the turn could end without it.
+                entered = await self._steer(session, talk, before)
+                try:
+                    await self._give(session, item, talk)
+                except BaseException:
+                    entered.follower.close()
+                    raise
+        except (NotFound, Conflict) as error:
+            if isinstance(error, Conflict) and error.code not in _ELSEWHERE:
+                raise
+            return None
+        return None if entered is None else entered._replace(digest=digest, owner=talk.owner)
+
+    async def _steer(self, session: str, talk: Talk, before: bytes) -> Entered:
+        place = before if talk.session is None else self._asks(talk, before)
+        key, source = f"{self._name}:{place.hex()}", source_of(self._name, mark_of(talk))
+        return (await self._send(session, talk.parts, key, source, talk.details, "steer"))[0]
+
+    async def _heard(self, session: str, item: int, talk: Talk, before: bytes, digest: bytes) -> Entered | None:
+        """Return the message that came with results before, if the request repeats it: a turn does not go on from its
+        midst in another way. If none came, the turn hears this one while it is open. Raises `NotFound`."""
+        try:
+            after, _ = await self._log.results_before(
+                session, item, {one.call.split("/", 2)[2] for one in talk.results}
+            )
+        except Invalid:
+            return None
+        message, back = await self._log.after(session, after)
+        if message is None and not back:
+            begun = await find_turn(self._sessions, session, item) or 0
+            open_ = await self._log.ended(session, item, begun) is None
+            return await self._steer(session, talk, before) if open_ else None
+        if message is None or back or message.said.mark != mark_of(talk):
+            return None
+        same = asked(before, message.said.parts) == digest
+        return await self._reenter(session, message.item) if same else None
 
     async def _put_results(self, session: str, item: int, talk: Talk, follower: Follower) -> int:
         """Returns the model call that asked for them."""
-        calls = {one.call.split("/", 2)[2]: one for one in talk.results}
         try:
-            info, state = await self._sessions.state(session)
+            waiting = await self._log.waiting(session, talk)
         except NotFound:
             raise Invalid(f"messages: the session of these calls, {session!r}, is gone") from None
-        if info.agent != talk.agent:
-            raise Invalid(f"messages: these calls are of the agent {info.agent!r}, not of {talk.agent!r}")
-        waiting = {one.call.id for one in state.calls if one.status == "awaiting"}
-        handed = set(state.turn.part(ClientToolsTurn).called) if state.turn is not None else set[str]()
-        waiting &= handed
-        if waiting & calls.keys():
-            if missing := waiting - calls.keys():
-                raise Invalid(f"messages: the results of {', '.join(sorted(missing))} are missing")
-            follower.after, step = info.head, state.steps
+        if waiting is not None:
+            follower.after, step = waiting
         else:  # they came before, or are of no call here
-            follower.after, step = await self._results_before(session, item, set(calls))
+            calls = {one.call.split("/", 2)[2] for one in talk.results}
+            follower.after, step = await self._log.results_before(session, item, calls)
         follower.behind = True
         if talk.details:
             data = {**talk.details, "results": f"{item}.{step}"}
@@ -333,8 +387,15 @@ class Conversations:
                 await self._sessions.emit(
                     session, f"{self._name}.request", data, key=f"{self._name}:request:{item}.{step}"
                 )
-        await self._offer(session, talk)
-        for call, result in calls.items():
+        if waiting is not None:
+            await self._offer(session, talk)
+        await self._give(session, item, talk)
+        return step
+
+    async def _give(self, session: str, item: int, talk: Talk) -> None:
+        """Put results into the inbox."""
+        for result in talk.results:
+            call = result.call.split("/", 2)[2]
             given = msgspec.structs.replace(result, call=call)
             try:
                 await self._sessions.put(session, given, key=f"{self._name}:result:{item}:{call}"[:255])
@@ -343,23 +404,6 @@ class Conversations:
                     raise
                 why = f"messages: the call {result.call!r} has another result already, which cannot be changed"
                 raise Conflict(why, code=error.code) from None
-        return step
-
-    async def _results_before(self, session: str, item: int, calls: set[str]) -> tuple[int, int]:
-        """Return the position before the outcomes of calls, and the model call that asked for them. Raises `Invalid`
-        when there are none."""
-        after, step = await find_turn(self._sessions, session, item), 0
-        while after is not None and (page := await self._sessions.history(session, after=after, limit=_PAGE)):
-            for record in page:
-                if not record.body.startswith(_STEP):
-                    continue
-                event = record.event
-                if isinstance(event, ev.ModelCompleted):
-                    step = event.step
-                elif isinstance(event, ev.ToolCompleted) and event.call in calls:
-                    return record.seq - 1, step
-            after = page[-1].seq
-        raise Invalid("messages: no call waits for these results")
 
     async def _aim(self, follower: Follower, session: str, accepted: Accepted) -> None:
         """Set the follower to the position before the message's turn."""

@@ -97,14 +97,15 @@ def said_in(event: ev.InputReceived, name: str) -> Said | None:
 
 
 class _Turn:
-    """A turn that came through a door. owner: the session that ran it; None for the one that is read."""
+    """A turn that came through a door, or the part of one up to another message. owner: the session that ran it; None
+    for the one that is read. whole: its end is that of a turn, where a conversation can go on."""
 
     def __init__(self, said: Said, item: int) -> None:
         self.said, self.item = said, item
         self.owner: str | None = None
         self.texts: list[str] = []
         self.calls: list[str] = []
-        self.end = 0
+        self.end, self.whole = 0, False
 
 
 class ConversationReader:
@@ -122,6 +123,9 @@ class ConversationReader:
         match record.event:
             case ev.InputReceived() as event:
                 if (said := said_in(event, self._name)) is not None:
+                    if self._open is not None:  # said in the open turn, beside the results of calls
+                        self._open.end = record.seq - 1
+                        self._turns.append(self._open)
                     self._open = _Turn(said, event.input)
             case ev.ModelCompleted() as event if self._open is not None:
                 self._open.texts.append(text_of(event))
@@ -133,7 +137,7 @@ class ConversationReader:
             case ev.SessionForked() | ev.SessionImported() as event:
                 self._leave(event.source)
             case ev.TurnCompleted() as event if self._open is not None:
-                self._open.end = record.seq
+                self._open.end, self._open.whole = record.seq, True
                 self._turns += [self._open] if event.outcome != "failed" else []
                 self._open = None
             case _:
@@ -152,7 +156,8 @@ class ConversationReader:
             ids = [call_id(turn.owner or self._session, turn.item, call) for call in turn.calls]
             before = at if turn.said.told is None else turn.said.told
             at = answered(asked(before, turn.said.parts), joined(turn.texts), ids)
-            found[at] = Ended(turn.end, turn.owner is None)
+            if turn.whole:
+                found[at] = Ended(turn.end, turn.owner is None)
         return found
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from roost.doors.digests import Exchange, beginning
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
+from roost.ids import is_id
 from roost.log.content import Text, UserPart
 from roost.log.inputs import encode_input
 from roost.log.tail import Follower
@@ -23,13 +24,13 @@ class Talk(msgspec.Struct, kw_only=True):
     """What a request says.
 
     agent: a name. user: keeps the conversations of one end user apart from others'. thread: what the client calls the
-    conversation, or all that it does for one; keeps it apart, too. before: the history that the request resends.
-    parts: the new message. instructions: added to the agent's. session: the session that it names. key: its
-    idempotency key. repeated: the client says that it sends the request again. offer: the tools that the client runs,
-    and the form of the answer. results: of calls that it ran; then there is no new message. previous: the turn that the
-    request goes on from, by its session and inbox item, whatever was said later. details: what else its answer shows of
-    it; kept with the message. told: stands before the message in a session that the request names. mark: what `mark_of`
-    returned.
+    conversation, or all that it does for one; keeps it apart, too. before: the history that the request resends. parts:
+    the new message. instructions: added to the agent's. session: the session that it names. key: its idempotency key.
+    repeated: the client says that it sends the request again. offer: the tools that the client runs, and the form of
+    the answer. results: of calls that it ran; with `parts` the agent hears both in one turn. previous: the turn that
+    the request goes on from, by its session and inbox item, whatever was said later. details: what else its answer
+    shows of it; kept with the message. told: stands before the message in a session that the request names. mark: what
+    `mark_of` returned.
     """
 
     agent: str
@@ -93,6 +94,17 @@ def _marked(talk: Talk) -> str:
     if talk.details:
         parts.append(msgspec.json.encode(talk.details, order="sorted").decode())
     return beginning(*parts).hex()
+
+
+def turn_of(results: Sequence[ClientResultInput]) -> tuple[str, int] | None:
+    """Return the session and the input whose turn asked for these results, by the ids of their calls; None if they are
+    not of one turn here."""
+    found = {tuple(one.call.split("/", 2)[:2]) for one in results}
+    session, item = next(iter(found))[0], next(iter(found))[-1]
+    number = item.isascii() and item.isdigit() and len(item) < 19
+    if len(found) != 1 or not number or not is_id(session) or any(one.call.count("/") < 2 for one in results):
+        return None
+    return session, int(item)
 
 
 def user_label(talk: Talk) -> dict[str, str]:

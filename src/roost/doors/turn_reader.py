@@ -122,6 +122,7 @@ class TurnReader:
                 event = ev.decode_event(body)
                 if isinstance(event, ev.InputReceived) and event.input == self._item:
                     self._received = seq
+                    self._resumed = event.mode == "steer"  # the client knows the usage of the part before
         elif body.startswith(_COMPLETED):
             event = ev.decode_event(body)
             assert isinstance(event, ev.ModelCompleted)

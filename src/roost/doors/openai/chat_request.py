@@ -49,7 +49,7 @@ class ChatRequest(msgspec.Struct):
 
 class Dialogue(msgspec.Struct):
     """The messages of a request: what was said before, the new message, and the texts for the system. results: of calls
-    of the client's tools, by call id, when the messages end with them; then there is no new message."""
+    of the client's tools, by call id, that follow the last answer."""
 
     before: list[Exchange]
     parts: tuple[UserPart, ...]
@@ -84,7 +84,7 @@ def dialogue(messages: list[ChatMessage]) -> Dialogue:
     if not parts and not (results and before):
         raise Invalid("messages: the last message must be the user's, and must not be empty")
     instructions = "\n\n".join(text for text in system if text.strip()) or None
-    return Dialogue(before, tuple(parts), instructions, {} if parts else results)
+    return Dialogue(before, tuple(parts), instructions, results)
 
 
 def _call_ids(message: ChatMessage) -> tuple[str, ...]:
