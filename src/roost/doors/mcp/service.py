@@ -239,7 +239,7 @@ class Service:
                 assert answer.exchange is not None
                 answer.exchange.kept = kept
                 return answer
-            raise Refused(400, "unknown_event", "this Last-Event-ID is not one of this server, or too old")
+            raise Refused(400, "unknown_mcp_event", "this Last-Event-ID is not one of this server, or too old")
         if connection.standing is not None:
             connection.standing.end()
         standing = Standing(self._api, lambda tell: self._stand(connection, tell))
