@@ -10,6 +10,7 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import Conflict, Invalid
 from roost.features.upgrades.events import SessionMoved
+from roost.kernel.placement import PartsUnknown
 from roost.testing.scripted import ScriptedModel
 
 from .support import Traces, agent, asleep, calling, events, kinds, running, until
@@ -61,6 +62,33 @@ async def test_a_turn_ends_in_the_version_it_began_in(tmp_path: Path) -> None:
         log = kinds(await events(session, runtime))
         assert log.count("session.moved") == 2
         assert log.index("turn.completed") < log.index("session.moved")
+
+
+async def test_changes_that_wait_for_one_turn_all_count(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        asked = asyncio.create_task(session.ask("hi"))
+        await traces.started.wait()
+        await runtime.upgrades.adjust(session.id, permissions="read_only", key="narrow")
+        await runtime.upgrades.adjust(session.id, model="local")
+        await runtime.upgrades.adjust(session.id, permissions="read_only", key="narrow")
+        traces.gate.set()
+        assert await asked == "done"
+        await until(session, SessionMoved)
+        await asleep(runtime, session)
+        view = await session.inspect()
+        assert (view.permissions, view.model) == ("read_only", "local")
+
+
+async def test_an_agent_whose_python_parts_are_not_known_here_is_not_adjusted(tmp_path: Path) -> None:
+    async with running(tmp_path, told("one")) as runtime:
+        session = await runtime.session("a")
+        await session.ask("hi")
+        await asleep(runtime, session)
+    async with running(tmp_path, Agent("b", model=ScriptedModel(lambda request: "b"))) as runtime:
+        with pytest.raises(PartsUnknown):
+            await runtime.upgrades.adjust(session.id, permissions="read_only")
 
 
 async def test_what_it_cannot_move_to(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.log.content import ErrorData, Text, Usage
-from roost.models.request import Completed, Failed, ModelEvent, Notice, Profile, Request, TextDelta
+from roost.models.request import Completed, Failed, ModelEvent, Notice, Profile, Request, Signed, TextDelta
 from roost.routing.retry import Retry, Retrying
 from roost.testing.clock import FakeClock
 from roost.testing.models import ask, completed, failed, run
@@ -110,3 +110,22 @@ async def test_who_is_cancelled_while_waiting_asks_no_more() -> None:
         await task
     await clock.advance(100)
     assert (await completed(model)).parts == (Text("yes"),)
+
+
+class BreaksAfterSigning(Breaks):
+    """Shows reasoning without words, then breaks off."""
+
+    async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+        self.asked.append(request)
+        if len(self.asked) <= self.times:
+            yield Signed("seal", "anthropic", redacted=True)
+            yield Failed(ErrorData(self.code, "gone", True))
+            return
+        yield Completed((Text("whole"),), "end")
+
+
+async def test_reasoning_without_words_was_shown_too() -> None:
+    clock = FakeClock()
+    assert (await failed(Retrying(BreaksAfterSigning(1), clock=clock))).error.code == "connection"
+    events, _ = await clock.run(run(Retrying(BreaksAfterSigning(1), Retry(restart=True), clock=clock)))
+    assert [event.kind for event in events if isinstance(event, Notice)] == ["retry", "restart"]

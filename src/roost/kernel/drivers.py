@@ -142,7 +142,10 @@ class Drivers:
             await self._fail(live, f"internal: {type(error).__name__}: {error}")
         finally:
             for feature in asked(live, "evicted"):
-                await feature.evicted(live)
+                try:
+                    await feature.evicted(live)
+                except Exception:  # the others release what they hold, too
+                    log.exception("session %s: a feature did not release what it holds", live.id)
         if live.inbox:
             self._signals.work.set()
 

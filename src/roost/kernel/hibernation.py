@@ -71,15 +71,15 @@ async def resume_guest(live: Session, backend: Backend, spec: SandboxSpec, notes
         return None
     try:
         await asyncio.to_thread(_forget, notes)
+        terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
+        for note in about.kept:
+            for feature in asked(live, "resumes"):
+                feature.resumes(live, note, terminals)
+        for terminal in terminals.values():  # the session no longer knows them
+            await terminal.close()
     except BaseException:  # no caller owns it yet
         await guest.close()
         raise
-    terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
-    for note in about.kept:
-        for feature in asked(live, "resumes"):
-            feature.resumes(live, note, terminals)
-    for terminal in terminals.values():  # the session no longer knows them
-        await terminal.close()
     return guest
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, decode_spec
 from roost.agent.state import Call, State, transcript
-from roost.errors import Invalid, NotFound, StoreFailed, TooLarge
+from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id
 from roost.kernel.lineage import below
 from roost.kernel.node import Node
@@ -98,6 +98,8 @@ class Sessions:
         stopped."""
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
         check_message(parts)
+        if note is not None and len(msgspec.json.encode(note)) > TEXT_BYTES:
+            raise TooLarge(f"what belongs to a message besides its words has at most {TEXT_BYTES} bytes")
         return await self.put(session, MessageInput(_clean(parts), mode, source, note=note), key=key)
 
     async def control(
@@ -152,6 +154,9 @@ class Sessions:
         """Return a session's state by its committed log. Raises `NotFound`."""
         info, state = await self.state(session)
         (info,) = await self._with_turns([info])
+        pinned = None
+        with contextlib.suppress(msgspec.MsgspecError):  # a newer version's: what else is known is still shown
+            pinned = decode_spec(state.spec)
         return SessionView(
             info=info,
             reason=state.reason,
@@ -165,13 +170,16 @@ class Sessions:
             turn=None if state.turn is None else state.turn.number,
             jobs=tuple(RunningJob(key, one.command, one.began, one.due) for key, one in state.background.items()),
             unknown=tuple(await self._node.membership.unknown_everywhere(info)),
-            model=decode_spec(state.spec).model,
-            permissions=decode_spec(state.spec).permissions,
+            model=None if pinned is None else pinned.model,
+            permissions="" if pinned is None else pinned.permissions,
         )
 
     async def spec(self, session: str) -> AgentSpec:
-        """Return the definition that the session pins. Raises `NotFound`."""
-        return decode_spec((await self.state(session))[1].spec)
+        """Return the definition that the session pins. Raises `NotFound`, and `Conflict` for one of a newer version."""
+        try:
+            return decode_spec((await self.state(session))[1].spec)
+        except msgspec.MsgspecError as error:
+            raise Conflict(f"this version cannot read the definition of session {session!r}: {error}") from None
 
     async def demand_parts(self, session: str) -> None:
         """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""

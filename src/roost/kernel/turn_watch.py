@@ -46,7 +46,7 @@ class TurnWatch:
             return "completed" if self._received else None
         elif body.startswith(_STATE) and isinstance(event := ev.decode_event(body), ev.StateChanged):
             halted = await self.look() if event.state in _HALTED else None  # the event may be an old one
-            return Halted(halted.state, event.reason) if halted is not None else None
+            return halted and Halted(halted.state, event.reason if event.state == halted.state else None)
         return None
 
     async def look(self) -> Halted | None:

@@ -69,4 +69,4 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     """Of its definition; None is the node's default."""
     permissions: str = "workspace"
-    """Of its definition."""
+    """Of its definition; empty for one that this version cannot read."""

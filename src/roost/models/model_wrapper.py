@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
 
-from roost.models.request import CallDelta, Model, ModelEvent, Profile, Request, TextDelta, ThinkingDelta
+from roost.models.request import CallDelta, Model, ModelEvent, Profile, Request, Signed, TextDelta, ThinkingDelta
 
 _DELTAS = (TextDelta, ThinkingDelta, CallDelta)
 
@@ -41,3 +41,8 @@ def events(model: Model, request: Request) -> aclosing[AsyncGenerator[ModelEvent
 def is_delta(event: ModelEvent) -> bool:
     """Whether this event shows a part of the answer to a person."""
     return isinstance(event, _DELTAS)
+
+
+def is_shown(event: ModelEvent) -> bool:
+    """Whether an event is a part of the answer that a reader may have been given: a retry after it is a restart."""
+    return isinstance(event, (*_DELTAS, Signed))

@@ -25,7 +25,7 @@ from roost.log.content import (
     Usage,
     UserMessage,
 )
-from roost.models.model_wrapper import ModelWrapper, events, is_delta
+from roost.models.model_wrapper import ModelWrapper, events, is_shown
 from roost.models.request import Completed, Failed, Intent, Model, ModelEvent, Notice, Profile, Request
 from roost.models.required_media import needed
 from roost.models.wire_body import is_json_object
@@ -110,7 +110,7 @@ class Degrading:
                     if isinstance(event, Failed):
                         failed = event
                         break
-                    shown = shown or is_delta(event)
+                    shown = shown or is_shown(event)
                     yield event
             if failed is None:
                 return
@@ -149,7 +149,7 @@ class Batching(ModelWrapper):
                     if isinstance(event, Failed) and shown and asks and _broke_off(event):
                         failed = event
                         break
-                    shown = shown or is_delta(event)
+                    shown = shown or is_shown(event)
                     yield event
             if failed is None:
                 return

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from roost.log.content import ErrorData
-from roost.models.model_wrapper import ModelWrapper, events, is_delta
+from roost.models.model_wrapper import ModelWrapper, events, is_shown
 from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request
 from roost.routing.clock import Clock, LoopClock, sleep
 
@@ -80,7 +80,7 @@ class Retrying(ModelWrapper):
                     if isinstance(event, Failed):
                         failed = event
                         break
-                    shown = shown or is_delta(event)
+                    shown = shown or is_shown(event)
                     yield event
             if failed is None:
                 return

@@ -30,7 +30,7 @@ def _offered(state: State, event: ClientOffered) -> None:
     part.tools, part.answer, part.choice = event.tools, event.answer, event.choice
 
 
-def _answered(state: State, event: ev.ModelCompleted) -> None:
+def _answered(state: State, event: ev.ModelCompleted | ev.TurnCompleted) -> None:
     state.part(ClientToolsState).choice = ()
 
 
@@ -48,5 +48,10 @@ def _left(state: State, event: ev.SessionForked | ev.SessionImported) -> None:
 
 PART = ClientToolsState
 TURN_PART = ClientToolsTurn
-WATCHES = {ev.ModelCompleted: _answered, ev.SessionForked: _left, ev.SessionImported: _left}
+WATCHES = {
+    ev.ModelCompleted: _answered,
+    ev.TurnCompleted: _answered,
+    ev.SessionForked: _left,
+    ev.SessionImported: _left,
+}
 FOLDS = {ClientOffered: _offered, ClientCalled: _called}

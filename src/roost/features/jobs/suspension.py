@@ -53,7 +53,11 @@ async def _detach(jobs: Jobs, key: str) -> None:
 def resume(session: Session, note: msgspec.Raw, terminals: dict[int, GuestTerminal]) -> None:
     """Attach the program of a note to the session, and take its terminal. A command that the log does not know stays in
     `terminals`."""
-    slept, jobs = _decoder.decode(note), programs(session)
+    try:
+        slept = _decoder.decode(note)
+    except msgspec.MsgspecError:  # of another version
+        return
+    jobs = programs(session)
     opened = session.state.part(JobState).jobs.get(slept.key)
     if slept.number not in terminals or (slept.nonce is None and opened is None):
         return

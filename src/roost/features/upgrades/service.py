@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from roost.agent.definition import Agent, encode_spec
+from roost.agent.definition import Agent, decode_spec, encode_spec
 from roost.errors import Invalid
 from roost.features.upgrades.api import UpgradesApi
 from roost.features.upgrades.events import MoveInput
-from roost.kernel.placement import needs
+from roost.kernel.placement import PartsUnknown, needs
 from roost.kernel.service_host import ServiceHost
 from roost.log.protocols import Accepted
 from roost.log.session_info import SessionInfo
@@ -41,21 +41,34 @@ class UpgradesService(UpgradesApi):
         by: str = "HTTP",
         key: str | None = None,
     ) -> SessionInfo:
-        spec = await self._sessions.spec(session)
+        """As the interface says. Begins from what the newest order in the inbox asks for, so that each change stays."""
+        info = await self._sessions.get(session)
+        if unknown := self._node.membership.unknown_parts(info):  # else the new version would be one without them
+            raise PartsUnknown(session, unknown)
+        orders = [one.input for one in await self._node.store.inboxes.pending(session)]
+        waiting = [one for one in orders if isinstance(one, MoveInput)]
+        spec = decode_spec(bytes(waiting[-1].spec)) if waiting else await self._sessions.spec(session)
         changes: dict[str, Any] = {} if permissions is None else {"permissions": permissions}
         if model is not None:
             changes["model"] = None if model == _DEFAULT else model
         agent = self._sessions.variant(spec.name, definition=msgspec.structs.replace(spec, **changes))
-        await self.move_to(session, agent, key=key, by=by)
+        asked = MoveInput("", msgspec.Raw(msgspec.json.encode(changes)), (), by)
+        await self.move_to(session, agent, key=key, by=by, sent=asked)
         return await self._sessions.get(session)
 
     async def move_to(
-        self, session: str, agent: Agent | None = None, *, key: str | None = None, by: str | None = None
+        self,
+        session: str,
+        agent: Agent | None = None,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        sent: MoveInput | None = None,
     ) -> Accepted | None:
         """Move the session to its agent's present definition on this node, or to a `variant` of it, from its next turn
         on. A paused session moves when it is resumed. Returns None when it has that definition already and no input
         waits. Raises `Invalid` for another agent or one not known here, `Conflict` when the session is stopped or
-        failed, `NotFound`, `IsolationUnavailable`."""
+        failed, `NotFound`, `IsolationUnavailable`. sent: as in `Sessions.put`."""
         info, here = await self._sessions.get(session), self._node.membership
         chosen = agent or self._node.agents.get(info.agent)
         if chosen.name != info.agent:
@@ -69,7 +82,7 @@ class UpgradesService(UpgradesApi):
             return None
         await here.announce(wanted)
         order = MoveInput(chosen.spec.version, msgspec.Raw(encode_spec(chosen.spec)), wanted, by)
-        return await self._sessions.put(session, order, key=key)
+        return await self._sessions.put(session, order, key=key, sent=sent)
 
 
 SERVICE = UpgradesService
