@@ -68,6 +68,8 @@ def test_bad_input_is_refused_and_the_connection_goes_on(raw: Raw, home: Home) -
     for line, id, code in (
         (b"{not json", None, -32700),
         (b"\xff\xfe", None, -32700),
+        (b'{"jsonrpc":"2.0","id":3,"method":"\xff"}', None, -32700),
+        (b'{"jsonrpc":"2.0","id":4,"method":"initialize","params":{"clientInfo":{"name":"\xff"}}}', 4, -32602),
         (b"[1, 2]", None, -32600),
         (b'"text"', None, -32600),
         (b'{"jsonrpc":"2.0","id":7,"method":5}', 7, -32600),

@@ -145,7 +145,7 @@ class Peer:
         except msgspec.ValidationError as error:
             await self._refuse(_id_of(line), RpcError(INVALID_REQUEST, f"this is no request: {error}"))
             return
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             await self._refuse(_id_of(line), RpcError(PARSE, f"this is not JSON that can be read: {error}"))
             return
         if isinstance(message.method, UnsetType):
@@ -168,14 +168,17 @@ class Peer:
             return  # it was withdrawn
         if message.error is not None:
             answer.set_exception(RpcError(message.error.code, message.error.message))
-        else:
-            raw = message.result
+            return
+        raw = message.result
+        try:
             answer.set_result(None if isinstance(raw, UnsetType) else msgspec.json.decode(raw))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            answer.set_exception(RpcError(PARSE, f"the result is not JSON that can be read: {error}"))
 
     def _withdrawn(self, params: bytes) -> None:
         try:
             wanted = msgspec.json.decode(params, type=_CancelRequest).request_id
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return  # a notification has no answer
         for task, id in list(self._tasks.items()):
             if id is not UNSET and id == wanted:
@@ -204,7 +207,7 @@ class Peer:
             raise RpcError(NO_METHOD, f"there is no method {call.method!r}")
         try:
             params = msgspec.json.decode(call.params, type=method.params)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RpcError(INVALID_PARAMS, f"{call.method}: {error}") from None
         try:
             return await method.run(params, call)

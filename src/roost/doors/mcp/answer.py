@@ -14,7 +14,7 @@ from roost.doors.mcp.wire import INTERNAL, Failure, Id, Json, encode, failure_of
 from roost.errors import RoostError
 from roost.server.app_state import Api
 from roost.server.problems import Problem, problem_of
-from roost.server.responses import Header, Reply, json
+from roost.server.responses import Header
 from roost.server.stream import PING_SECONDS, Stream
 
 SSE: list[Header] = [
@@ -29,11 +29,6 @@ _ROOM = 64
 
 def event(message: Json) -> bytes:
     return b"event: message\ndata: %b\n\n" % encode(message)
-
-
-def reply(id: Id | None, failure: Failure, headers: Sequence[Header] = ()) -> Reply:
-    """Return a failure as a whole response."""
-    return json(failure.status, failure.body(id), headers=headers)
 
 
 class _Line:
@@ -154,7 +149,7 @@ class Answer(Stream):
             self._line.close()
 
     def _failed(self, failure: Failure) -> tuple[int, Json]:
-        return (failure.status if self._modern else 200), failure.body(self._id)
+        return (failure.status if self._modern else 200), failure.body(self._id, self.api.sessions.scrubbed)
 
     def _conclude(self) -> None:
         self._finished = True
@@ -174,7 +169,8 @@ class Answer(Stream):
             return self._final
         if self.api.stopping and self._farewell is not None:
             return event(response(self._id, self._farewell))
-        return event(Failure(INTERNAL, problem.detail, {"code": problem.code}).body(self._id))
+        failed = Failure(INTERNAL, problem.detail, {"code": problem.code})
+        return event(failed.body(self._id, self.api.sessions.scrubbed))
 
 
 class Standing(Stream):

@@ -66,7 +66,7 @@ class Connection:
 
 class HeldExchange(Exchange):
     """A request of an older revision: questions are requests to the client, while this one waits. mark: called when
-    the handler has done something for good."""
+    the handler has done something for good. streams: the client takes a stream, on which alone it can be asked."""
 
     def __init__(
         self,
@@ -76,10 +76,14 @@ class HeldExchange(Exchange):
         params: Json,
         *,
         mark: Callable[[Exchange], Awaitable[None]],
+        streams: bool,
         **more: Any,
     ) -> None:
         super().__init__(id, method, params, client=connection.client, level=connection.level, **more)
-        self._connection, self._mark = connection, mark
+        self._connection, self._mark, self._streams = connection, mark, streams
+
+    def can(self, ask: Ask) -> bool:
+        return self._streams and super().can(ask)
 
     async def keep(self, **kept: Any) -> None:
         await super().keep(**kept)
@@ -106,7 +110,7 @@ class Connections:
         kept = as_object(params.get("capabilities")) or {}
         if len(encode(kept)) > _CAPABILITIES:
             kept = {name: Json() for name in ("elicitation", "sampling", "roots") if name in kept}
-        id = self._seal.seal([secrets.token_hex(8), kept])
+        id = self._seal.seal("session", [secrets.token_hex(8), kept])
         self._known[id] = Connection(kept)
         return id
 
@@ -116,7 +120,7 @@ class Connections:
             return Connection({})
         if (known := self._known.get(id)) is None and id not in self._ended:
             with contextlib.suppress(ValueError, TypeError):
-                _, client = self._seal.open(id, forever=True)
+                _, client = self._seal.open("session", id, forever=True)
                 self._known[id] = known = Connection(client)
         return known
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias, cast
@@ -11,8 +13,19 @@ import msgspec
 
 from roost.doors.mcp.catalog import Offer, ResourceInfo, Task, TaskBegun, Tool, ToolFailed, ToolResult, text
 from roost.doors.mcp.exchange import LEVELS, TASKS, Exchange, InputNeeded
-from roost.doors.mcp.wire import CAPABILITY, LEGACY, METHOD, MODERN, PARAMS, UNKNOWN_RESOURCE, Failure, Json, as_object
-from roost.errors import RoostError
+from roost.doors.mcp.wire import (
+    CAPABILITY,
+    LEGACY,
+    METHOD,
+    MODERN,
+    PARAMS,
+    UNKNOWN_RESOURCE,
+    Failure,
+    Json,
+    as_object,
+    error_text,
+)
+from roost.errors import NotFound, RoostError
 from roost.version import VERSION
 
 INSTRUCTIONS = (
@@ -23,7 +36,9 @@ _SERVER = {"name": "roost", "title": "Roost", "version": VERSION}
 _PAGE = 200
 _WATCHED = 64
 """Most resources that one client may watch."""
+_LONGEST_URI = 1024
 _COMPLETIONS = 100
+_NUMBER = re.compile("[0-9]{1,4}")
 _CACHED_MS = 0
 """Milliseconds for which a client may keep a list: agents and sessions may change at any time."""
 
@@ -32,10 +47,11 @@ Method: TypeAlias = Callable[[Exchange], Awaitable[Json]]
 
 
 class Dispatcher:
-    """Answers requests. offers: what the door offers, in the order in which they are asked."""
+    """Answers requests. offers: what the door offers, in the order in which they are asked. scrub: masks
+    secrets in errors."""
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
-        self._offers = offers
+    def __init__(self, offers: Sequence[Offer], scrub: Callable[[str], str]) -> None:
+        self._offers, self._scrub = offers, scrub
 
     @cached_property
     def _task_methods(self) -> dict[str, Method]:
@@ -130,10 +146,13 @@ class Dispatcher:
         try:
             done = await (tool.resume(exchange) if exchange.kept else tool.run(given, exchange))
         except ToolFailed as error:
-            done = ToolResult([text(str(error))], is_error=True)
+            done = self._failed(str(error))
         except RoostError as error:
-            done = ToolResult([text(error.message)], is_error=True)
+            done = self._failed(error.message)
         return msgspec.to_builtins(done)
+
+    def _failed(self, why: str) -> ToolResult:
+        return ToolResult([text(error_text(why, self._scrub))], is_error=True)
 
     async def _task(self, exchange: Exchange) -> Task:
         if not exchange.tasks:
@@ -162,7 +181,7 @@ class Dispatcher:
     async def _resources(self, exchange: Exchange) -> Json:
         """List the resources of all offers, one offer after the other. A cursor is an offer's number and its cursor."""
         number, _, cursor = (_cursor(exchange) or "0:").partition(":")
-        if not number.isdigit() or int(number[:4]) >= len(self._offers):
+        if not _NUMBER.fullmatch(number) or int(number) >= len(self._offers):
             raise Failure(PARAMS, "this is no cursor of resources/list")
         found: list[ResourceInfo] = []
         for at in range(int(number), len(self._offers)):
@@ -220,16 +239,18 @@ class Dispatcher:
     def watchable(self, uris: Any) -> list[str]:
         """Return the resources of a request that can be watched. Raises `Failure`."""
         given = cast("list[Any]", uris) if isinstance(uris, list) else None
-        if given is None or len(given) > _WATCHED or not all(isinstance(uri, str) for uri in given):
-            raise Failure(PARAMS, f"name at most {_WATCHED} resources by their URIs")
+        if given is None or len(given) > _WATCHED or not all(map(_is_uri, given)):
+            why = f"name at most {_WATCHED} resources by their URIs, of at most {_LONGEST_URI} characters"
+            raise Failure(PARAMS, why)
         return [uri for uri in given if any(offer.watch(uri) is not None for offer in self._offers)]
 
     async def watch(self, uri: str, changed: Callable[[str], Awaitable[None]]) -> None:
-        """Call `changed` whenever a resource has changed."""
+        """Call `changed` whenever a resource has changed. Returns when there is no such resource, or no more."""
         for offer in self._offers:
             if (changes := offer.watch(uri)) is not None:
-                async for _ in changes:
-                    await changed(uri)
+                with contextlib.suppress(NotFound):
+                    async for _ in changes:
+                        await changed(uri)
                 return
 
     async def watch_all(self, uris: Sequence[str], changed: Callable[[str], Awaitable[None]]) -> None:
@@ -266,6 +287,10 @@ def _cursor(exchange: Exchange) -> str | None:
     if cursor is not None and not isinstance(cursor, str):
         raise Failure(PARAMS, "`cursor` is a string of an earlier page")
     return cursor
+
+
+def _is_uri(found: Any) -> bool:
+    return isinstance(found, str) and len(found) <= _LONGEST_URI
 
 
 def _text(found: Any, name: str) -> str | None:

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,8 @@ TASKS = "io.modelcontextprotocol/tasks"
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _VALID_SECONDS = 7 * 24 * 3600.0
 _CAPABILITY = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
+Purpose: TypeAlias = Literal["session", "event", "state"]
+"""A session's id, an event's, or the `requestState` of a request."""
 Send: TypeAlias = Callable[[Json], Awaitable[None]]
 
 
@@ -42,25 +44,28 @@ class InputNeeded(Exception):
 
 
 class Seal:
-    """Signs what a client keeps for the door, so that any node can go on with it. secret: the cluster's."""
+    """Signs what a client keeps for the door, so that any node can go on with it. secret: the cluster's. A seal is good
+    only for the purpose for which it was made."""
 
     def __init__(self, secret: bytes) -> None:
         self._key = hmac.digest(secret, b"roost mcp state", "sha256")
 
-    def seal(self, value: Any) -> str:
+    def seal(self, purpose: Purpose, value: Any) -> str:
         body = base64.urlsafe_b64encode(encode([int(time.time()), value])).rstrip(b"=")
-        return f"{body.decode()}.{self._mac(body)}"
+        return f"{body.decode()}.{self._mac(purpose, body)}"
 
-    def open(self, sealed: str, *, forever: bool = False) -> Any:
-        """Return the value; None when it was not sealed here, or too long ago."""
+    def open(self, purpose: Purpose, sealed: str, *, forever: bool = False) -> Any:
+        """Return the value; None when it was not sealed here for this purpose, or too long ago."""
         body, _, mac = sealed.partition(".")
-        if not hmac.compare_digest(mac.encode("utf-8", "replace"), self._mac(body.encode("utf-8", "replace")).encode()):
+        wanted = self._mac(purpose, body.encode("utf-8", "replace"))
+        if not hmac.compare_digest(mac.encode("utf-8", "replace"), wanted.encode()):
             return None
         made, value = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         return value if forever or abs(time.time() - made) < _VALID_SECONDS else None
 
-    def _mac(self, body: bytes) -> str:
-        return base64.urlsafe_b64encode(hmac.digest(self._key, body, "sha256")[:24]).decode()
+    def _mac(self, purpose: Purpose, body: bytes) -> str:
+        signed = b"%b.%b" % (purpose.encode(), body)
+        return base64.urlsafe_b64encode(hmac.digest(self._key, signed, "sha256")[:24]).decode()
 
 
 class Exchange:
@@ -157,7 +162,7 @@ class RoundExchange(Exchange):
         return TASKS in (as_object(self.client.get("extensions")) or ())
 
     def _opened(self, state: Any) -> tuple[Json, Json]:
-        found = self._seal.open(state) if isinstance(state, str) else None
+        found = self._seal.open("state", state) if isinstance(state, str) else None
         if found is None or found["same"] != self._same:
             raise Failure(PARAMS, "`requestState` was not made for this request, or is too old")
         return found["answers"], found["kept"]
@@ -179,7 +184,7 @@ class RoundExchange(Exchange):
 
     @property
     def state(self) -> str:
-        return self._seal.seal({"same": self._same, "answers": self._answered, "kept": self.kept})
+        return self._seal.seal("state", {"same": self._same, "answers": self._answered, "kept": self.kept})
 
 
 def fits(ask: Ask, answer: Any) -> bool:

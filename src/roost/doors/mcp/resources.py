@@ -12,6 +12,7 @@ import msgspec
 
 from roost.doors.mcp.catalog import Offer, Page, ResourceInfo, TemplateInfo
 from roost.doors.mcp.wire import Json
+from roost.errors import TooLarge
 from roost.ids import is_id
 from roost.log.session_info import SessionInfo
 from roost.server.app_state import Api
@@ -19,6 +20,7 @@ from roost.server.sessions import SessionService
 
 _PAGE = 50
 _EVENTS = 1000
+_TRANSCRIPT_BYTES = 8 * 1024 * 1024
 _JSON, _MARKDOWN = "application/json", "text/markdown"
 _AGENT = re.compile(r"roost://agents/([^/?#]{1,400})")
 _SESSION = re.compile(
@@ -66,9 +68,15 @@ class Resources(Offer):
 
     async def _transcript(self, session: str) -> bytes:
         exported = await self._api.runtime.exchange.export(session, format="transcript")
-        chunks = [chunk async for chunk in exported.chunks]
-        exported.done()
-        return b"".join(chunks)
+        try:
+            if exported.size > _TRANSCRIPT_BYTES:
+                raise TooLarge(
+                    f"the transcript has more than {_TRANSCRIPT_BYTES} bytes: session_read returns its newest messages,"
+                    " and `roost export --format transcript` all of it"
+                )
+            return b"".join([chunk async for chunk in exported.chunks])
+        finally:
+            exported.done()
 
     def watch(self, uri: str) -> AsyncIterator[None] | None:
         found = _SESSION.fullmatch(uri)

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET
 from starlette.types import Receive, Scope
 
-from roost.doors.mcp.answer import Answer, Standing, reply
+from roost.doors.mcp.answer import Answer, Standing
 from roost.doors.mcp.catalog import Offer
 from roost.doors.mcp.connections import Connection, Connections, HeldExchange
 from roost.doors.mcp.dispatch import Dispatcher, level_of, older
@@ -49,7 +49,7 @@ class Service:
 
     def __init__(self, api: Api, offers: Sequence[Offer]) -> None:
         self._api = api
-        self._dispatcher = Dispatcher(offers)
+        self._dispatcher = Dispatcher(offers, api.sessions.scrubbed)
         self._seal: Seal | None = None
         self._connections: Connections
 
@@ -72,7 +72,7 @@ class Service:
         try:
             message = parse(await read_body(scope, receive, limit=BODY_BYTES))
         except Failure as failure:
-            return reply(None, failure)
+            return self._refused(None, failure)
         id = None if message.id is UNSET else message.id
         try:
             if message.method is UNSET or id is None:
@@ -81,7 +81,7 @@ class Service:
                 return await self._modern(scope, message, id, seal, takes)
             return await self._legacy(scope, message, id, seal, takes)
         except Failure as failure:
-            return reply(id, failure)
+            return self._refused(id, failure)
 
     async def _modern(self, scope: Scope, message: Message, id: Id, seal: Seal, takes: str) -> ReplyCall:
         assert message.method is not UNSET
@@ -161,10 +161,10 @@ class Service:
         async def mark(exchange: Exchange) -> None:
             if primes:
                 again = {"name": params.get("name"), "_meta": exchange.meta}
-                await answer.mark(seal.seal([id, method, again, exchange.kept]))
+                await answer.mark(seal.seal("event", [id, method, again, exchange.kept]))
 
         key = header(scope, b"idempotency-key")
-        exchange = HeldExchange(connection, id, method, params, key=key, send=answer.tell, mark=mark)
+        exchange = HeldExchange(connection, id, method, params, key=key, send=answer.tell, mark=mark, streams=streams)
         answer.exchange = exchange
         answer.work = lambda: self._run(connection, exchange, answer)
         return answer
@@ -214,10 +214,14 @@ class Service:
         if method == "resources/unsubscribe":
             connection.unwatch(str(uri))
         else:
-            if not self._dispatcher.watchable([*connection.watched, uri]):
+            others = [one for one in connection.watched if one != uri]
+            if uri not in self._dispatcher.watchable([*others, uri]):
                 raise older(Failure(PARAMS, f"there is no resource {uri!r} to watch", {"uri": uri}))
             connection.watch(uri)
         return {}
+
+    def _refused(self, id: Id | None, failure: Failure) -> Reply:
+        return json(failure.status, failure.body(id, self._api.sessions.scrubbed))
 
     @staticmethod
     def _whole(id: Id, result: Json, headers: Sequence[Header] = ()) -> Reply:
@@ -234,7 +238,7 @@ class Service:
         check_room(self._api)
         if (last := header(scope, b"last-event-id")) is not None:
             with contextlib.suppress(ValueError, TypeError):
-                id, method, params, kept = seal.open(last)
+                id, method, params, kept = seal.open("event", last)
                 answer = self._held(scope, connection, id, method, params, seal, True)
                 assert answer.exchange is not None
                 answer.exchange.kept = kept
@@ -261,7 +265,9 @@ class Service:
 
     async def delete(self, scope: Scope, receive: Receive) -> ReplyCall:
         await self._ready()
-        self._connection(scope)
+        connection = self._connection(scope)
+        if connection.standing is not None:
+            connection.standing.end()
         if (session := header(scope, SESSION)) is not None:
             self._connections.close(session)
         return Reply(204)

@@ -141,7 +141,7 @@ class AgentTools(Offer):
             raise ToolFailed(f"session {session!r} is of the agent {found!r}: ask that one")
         accepted = await self._sessions.send(session, arguments.message, key=_keyed(key), source="mcp")
         after = await before_turn(self._api, session, accepted)
-        await exchange.keep(session=session, input=accepted.id, after=after)
+        await exchange.keep(session=session, input=accepted.id, after=after, keyed=key is not None)
         call = TurnCall(self._api, session, accepted.id, exchange, cancels=True)
         if not exchange.tasks:
             return await call.result(after=after)
@@ -161,7 +161,7 @@ class AgentTools(Offer):
 
     async def _resume(self, exchange: Exchange) -> ToolResult:
         kept = exchange.kept
-        call = TurnCall(self._api, kept["session"], kept["input"], exchange, cancels=True)
+        call = TurnCall(self._api, kept["session"], kept["input"], exchange, cancels=not kept["keyed"])
         return await call.result(after=kept["after"])
 
 

@@ -11,7 +11,7 @@ from typing import cast
 from roost.doors.digests import text_of
 from roost.doors.mcp.catalog import ToolFailed, ToolResult, text
 from roost.doors.mcp.exchange import Ask, Exchange
-from roost.doors.mcp.wire import Failure, Json, as_object
+from roost.doors.mcp.wire import Failure, Json, as_object, cut
 from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
 from roost.errors import Conflict, NotFound
 from roost.ids import short
@@ -22,6 +22,7 @@ from roost.log.session_views import WaitingCall
 from roost.server.app_state import Api
 from roost.server.problems import session_gone, session_halted, shutting_down
 from roost.server.stream import PING_SECONDS
+from roost.terminal_text import visible
 
 OUTPUT: Json = {
     "type": "object",
@@ -35,10 +36,11 @@ OUTPUT: Json = {
     "required": ["session", "input", "status"],
 }
 _SHOWN = 2000
-_FORM: Json = {
+"""Most characters of a call that a client is shown."""
+_FORM: Json = {  # without a default: clients fill those in, and nobody would have chosen
     "type": "object",
     "properties": {
-        "decision": {"type": "string", "title": "Decision", "enum": ["approve", "reject"], "default": "approve"},
+        "decision": {"type": "string", "title": "Decision", "enum": ["reject", "approve"]},
         "note": {"type": "string", "title": "Note", "description": "For the agent, with a rejection."},
     },
     "required": ["decision"],
@@ -128,7 +130,7 @@ class TurnCall:
     async def _answered(self, waiting: WaitingCall) -> ToolResult | None:
         """Ask, and bring the answer to the session. Returns the result of this call if there is none."""
         ask, key = ask_of(waiting), key_of(waiting)
-        if not self._exchange.can(ask):
+        if ask is None or not self._exchange.can(ask):
             return self._waits(waiting)
         try:
             answer = (await self._exchange.ask({key: ask}))[key]
@@ -140,12 +142,8 @@ class TurnCall:
         return None
 
     def _waits(self, waiting: WaitingCall) -> ToolResult:
-        why = (
-            f"{_question(waiting)} A person answers it: roost approve {short(waiting.session)}"
-            f" (or rejects it, with --reject). Then call session_wait with session {self._session!r} and input"
-            f" {self._item} to get the answer."
-        )
-        return self._done("waiting", reason=why)
+        then = f"Then call session_wait with session {self._session!r} and input {self._item} to get the answer."
+        return self._done("waiting", reason=f"{to_do(waiting)} {then}")
 
     def _ended(self, end: Read) -> ToolResult:
         if isinstance(end, Halted):
@@ -178,9 +176,18 @@ def key_of(waiting: WaitingCall) -> str:
     return f"approval-{waiting.session}-{waiting.call}-{waiting.asked}"
 
 
-def ask_of(waiting: WaitingCall) -> Ask:
-    """Return the question about a call that waits for a person."""
-    return Ask("elicitation/create", {"mode": "form", "message": _question(waiting), "requestedSchema": _FORM})
+def ask_of(waiting: WaitingCall) -> Ask | None:
+    """Return the question about a call that waits for a person; None for one that is too long to be shown whole."""
+    question = _question(waiting)
+    if len(question) > _SHOWN:
+        return None
+    return Ask("elicitation/create", {"mode": "form", "message": question, "requestedSchema": _FORM})
+
+
+def to_do(waiting: WaitingCall) -> str:
+    """Say how a person answers a call without the client."""
+    how = f"A person answers it: roost approve {short(waiting.session)} (or rejects it, with --reject)."
+    return f"{cut(_question(waiting), _SHOWN)} {how}"
 
 
 async def decide(api: Api, waiting: WaitingCall, answer: Json) -> None:
@@ -213,9 +220,10 @@ def _line(event: ev.Event) -> tuple[str, str]:
 
 
 def _question(waiting: WaitingCall) -> str:
-    shown = waiting.arguments if len(waiting.arguments) <= _SHOWN else waiting.arguments[:_SHOWN] + "…"
     why = f" ({waiting.reason})" if waiting.reason else ""
-    return f"The agent {waiting.agent!r} asks to run {waiting.tool} {shown}{why}."
+    rows = [f"The agent {waiting.agent!r} asks to run {waiting.tool}{why}:"]
+    rows += [f"- {danger.text}: {danger.why}" for danger in waiting.dangers]
+    return visible("\n".join([*rows, waiting.arguments]))
 
 
 @cache

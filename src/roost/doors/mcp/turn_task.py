@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 
 from roost.doors.mcp.catalog import TaskInfo, ToolFailed, ToolResult, text
 from roost.doors.mcp.exchange import Exchange, fits
-from roost.doors.mcp.turn_call import TurnCall, ask_of, decide, key_of
-from roost.doors.mcp.wire import INTERNAL, Json, as_object
+from roost.doors.mcp.turn_call import TurnCall, ask_of, decide, key_of, to_do
+from roost.doors.mcp.wire import INTERNAL, Json, as_object, error_text
 from roost.errors import NotFound
 from roost.ids import is_id
 from roost.kernel.turn_watch import find_turn
@@ -17,6 +18,9 @@ from roost.server.app_state import Api
 
 _POLL_MS = 1000
 _PARTS = 3
+_NUMBER = re.compile("[0-9]{1,15}")
+_LATEST = 2**36
+"""Latest wall time of a call, in seconds: far from the last that a date can say."""
 
 
 class TurnTask:
@@ -30,7 +34,9 @@ class TurnTask:
     def of(cls, api: Api, exchange: Exchange, id: str) -> TurnTask | None:
         """Return the task of an id; None for one of another form."""
         parts = id.split("~")
-        if len(parts) != _PARTS or not is_id(parts[0]) or not all(one.isdigit() and len(one) < 16 for one in parts[1:]):
+        if len(parts) != _PARTS or not is_id(parts[0]) or not all(map(_NUMBER.fullmatch, parts[1:])):
+            return None
+        if int(parts[2]) > _LATEST:
             return None
         return cls(api, exchange, parts[0], int(parts[1]), int(parts[2]))
 
@@ -40,11 +46,17 @@ class TurnTask:
         if state.turn is not None and state.turn.input == self._item:
             if info.state in ("stopped", "error"):
                 why = f"session {self._session!r} is {info.state}: {state.reason or 'no reason given'}"
-                return self._info("failed", info.updated_at, error={"code": INTERNAL, "message": why})
+                return self._info(
+                    "failed",
+                    info.updated_at,
+                    error={"code": INTERNAL, "message": error_text(why, self._sessions.scrubbed)},
+                )
             waiting = await self._waiting()
-            if not waiting:
-                return self._info("working", info.updated_at)
-            asks = {key: {"method": ask_of(one).method, "params": ask_of(one).params} for key, one in waiting.items()}
+            found = {key: ask for key, one in waiting.items() if (ask := ask_of(one)) is not None}
+            if not found:
+                told = " ".join(map(to_do, waiting.values())) or None
+                return self._info("working", info.updated_at, status_message=told)
+            asks = {key: {"method": ask.method, "params": ask.params} for key, ask in found.items()}
             return self._info("input_required", info.updated_at, input_requests=asks)
         after = await find_turn(self._sessions, self._session, self._item)
         if after is None:
@@ -59,13 +71,14 @@ class TurnTask:
         try:
             done = await call.result(after=after)
         except ToolFailed as error:
-            done = ToolResult([text(str(error))], is_error=True)
+            done = ToolResult([text(error_text(str(error), self._sessions.scrubbed))], is_error=True)
         cancelled = (as_object(done.structured_content) or {}).get("status") == "cancelled"
         return self._info("cancelled", updated) if cancelled else self._info("completed", updated, result=done)
 
     async def update(self, answers: Json) -> None:
         for key, one in (await self._waiting()).items():
-            if fits(ask_of(one), answers.get(key)) and answers[key].get("action") != "cancel":
+            ask = ask_of(one)
+            if ask is not None and fits(ask, answers.get(key)) and answers[key].get("action") != "cancel":
                 await decide(self._api, one, answers[key])
 
     async def cancel(self) -> None:

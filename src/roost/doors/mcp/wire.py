@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
@@ -21,14 +21,25 @@ UNKNOWN_RESOURCE = -32002
 """Of the older revisions; the newer one says `PARAMS`."""
 _STATUS = dict.fromkeys((PARSE, REQUEST, PARAMS, HEADERS, CAPABILITY, VERSION), 400) | {METHOD: 404}
 
+_ERROR_CHARACTERS = 2000
+
 Id: TypeAlias = str | int
 Json: TypeAlias = dict[str, Any]
+
+
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def error_text(said: str, scrub: Callable[[str], str]) -> str:
+    """Return what an error says to the client: without secrets, and cut, as it may repeat what the client sent."""
+    return cut(scrub(said), _ERROR_CHARACTERS)
 
 
 class Failure(Exception):
     """A request that cannot be served. code: of JSON-RPC. data: for the client's program."""
 
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
+    def __init__(self, code: int, message: str, data: Json | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.data = code, message, data
 
@@ -37,10 +48,13 @@ class Failure(Exception):
         """The status of the HTTP response in the newest revision."""
         return _STATUS.get(self.code, 200)
 
-    def body(self, id: Id | None) -> Json:
-        error: Json = {"code": self.code, "message": self.message}
+    def body(self, id: Id | None, scrub: Callable[[str], str]) -> Json:
+        """Return the response. scrub: masks secrets."""
+        error: Json = {"code": self.code, "message": error_text(self.message, scrub)}
         if self.data is not None:
-            error["data"] = self.data
+            error["data"] = {
+                name: error_text(value, scrub) if isinstance(value, str) else value for name, value in self.data.items()
+            }
         return {"jsonrpc": "2.0", "id": id, "error": error}
 
 
