@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.doors.support import again_asking, cut_off, log
 from tests.doors.test_openai_killed import LONG, node
 from tests.server.conftest import look, strike
 
@@ -248,3 +250,77 @@ async def test_a_task_goes_on_over_a_kill(node: Any) -> None:
     (session,) = node.get("/sessions")["sessions"]
     kinds = [one["event"]["type"] for one in node.get(f"/sessions/{session['id']}/events?limit=500")["events"]]
     assert (kinds.count("input.received"), kinds.count("turn.completed")) == (1, 1)
+
+
+def tell(served: Any, id: str, *parts: Any, agent: str = "striker", **names: Any) -> Any:
+    message = {"messageId": id, "role": "ROLE_USER", "parts": list(parts), **names}
+    return served.post(f"/a2a/{agent}/message:send", {"message": message})
+
+
+def test_a_late_yes_does_not_answer_a_newer_question(serve: Any, wait: Any) -> None:
+    served = serve(agents=[again_asking()])
+    task = tell(served, "m", {"text": "go"}, contextId="t").json["task"]
+    (first,) = task["status"]["message"]["parts"][1]["data"]["approvals"]
+    thread = threading.Thread(target=lambda: tell(served, "yes1", {"text": "yes"}, taskId=task["id"]))
+    thread.start()
+    cut_off(served, "t", wait)
+    thread.join()
+    repeated = tell(served, "yes1", {"text": "yes"}, taskId=task["id"]).json["task"]
+    (second,) = repeated["status"]["message"]["parts"][1]["data"]["approvals"]
+    assert (second["call"], second["asked"] > first["asked"]) == (first["call"], True)
+    for late in ({"text": "yes"}, {"data": {"approved": True}}):
+        refused = tell(served, "yes2", late, taskId=task["id"])
+        assert refused.json["error"]["details"][0]["reason"] == "UNCLEAR_ANSWER"
+    old = {"data": {"approvals": [{"call": first["call"], "asked": first["asked"], "approved": True}]}}
+    assert tell(served, "yes3", old, taskId=task["id"]).json["task"]["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    assert log(served, "t").count("approval.resolved") == 1
+    new = {"data": {"approvals": [{"call": second["call"], "asked": second["asked"], "approved": True}]}}
+    assert tell(served, "yes4", {"text": "no"}, new, taskId=task["id"]).status == 400, "they contradict each other"
+    assert tell(served, "yes4", new, taskId=task["id"]).json["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+def test_an_item_that_is_no_message_of_this_door_is_no_task(serve: Any, wait: Any) -> None:
+    served = serve(ScriptedModel(by_step([Answer(text="slow " * 2000, pace=0.05, piece=5)])))
+    body: dict[str, Any] = {"message": {"messageId": "m", "contextId": "t", "parts": [{"text": "go"}]}}
+    body["configuration"] = {"returnImmediately": True}
+    first = served.post("/a2a/clerk/message:send", body).json["task"]
+    wait(lambda: "turn.started" in log(served, "t"))
+    console = served.post("/sessions/t/messages", {"text": "from the console"}).json["input"]
+    body["message"]["messageId"] = "n"
+    queued = served.post("/a2a/clerk/message:send", body).json["task"]
+    for id in (f"t.{console}", "t.999999", "t/x.1"):
+        for method in ("GetTask", "SubscribeToTask"):
+            assert rpc(served, method, {"id": id})["error"]["code"] == -32001, id
+    got = rpc(served, "GetTask", {"id": queued["id"]})["result"]
+    assert (got["status"]["state"], got["history"][0]["parts"]) == ("TASK_STATE_SUBMITTED", [{"text": "go"}])
+    assert rpc(served, "GetTask", {"id": first["id"]})["result"]["status"]["state"] == "TASK_STATE_WORKING"
+
+
+def test_pages_of_tasks_are_bounded_and_go_on(serve: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("roost.doors.a2a.task_list._CONTEXTS", 2)
+    monkeypatch.setattr("roost.doors.a2a.task_list._EVENTS", 12)
+    monkeypatch.setattr("roost.doors.a2a.task_list._WINDOW", 5)
+    served = serve(ScriptedModel(echo))
+    made = [
+        tell(served, f"m{number}", {"text": "x"}, agent="clerk", contextId=f"t{number % 3}").json["task"]["id"]
+        for number in range(6)
+    ]
+    found: list[str] = []
+    token, pages = "", 0
+    while token or not pages:
+        page = rpc(served, "ListTasks", {"pageToken": token})["result"]
+        found += [task["id"] for task in page["tasks"]]
+        token, pages = page["nextPageToken"], pages + 1
+    assert sorted(found) == sorted(made)
+    assert pages > 2
+    gone = rpc(served, "ListTasks", {"pageSize": 1})["result"]["nextPageToken"]
+    assert served.request("DELETE", f"/sessions/{gone.partition('.')[2]}").status in (200, 204)
+    assert rpc(served, "ListTasks", {"pageToken": gone})["error"]["code"] == -32602
+
+
+def test_an_empty_message_makes_no_session_and_cards_are_not_kept(serve: Any) -> None:
+    served = serve()
+    assert tell(served, "m", {"text": " "}, agent="clerk").status == 400
+    assert served.get("/sessions")["sessions"] == []
+    card = served.request("GET", "/a2a/clerk/.well-known/agent-card.json")
+    assert card.headers["cache-control"] == "no-store"

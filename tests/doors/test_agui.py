@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from tests.doors.support import again_asking, cut_off, log
 from tests.server.conftest import look
 
 from roost.agent.definition import Agent
@@ -33,11 +34,11 @@ def kinds(events):
     return [event["type"] for event in events]
 
 
-def system(request):
-    """Say what the system text ends with, and which media came."""
-    last = request.messages[-1]
-    media = [part.media_type for part in last.parts if hasattr(part, "media_type")]
-    return Answer(text=" ".join([request.instruction[-90:], *media]))
+def heard(request):
+    """Say what the message says, which media came, and what the system text ends with."""
+    parts = request.messages[-1].parts
+    said = [part.media_type if hasattr(part, "media_type") else part.text for part in parts]
+    return Answer(text="|".join([*said, request.instruction[-90:]]))
 
 
 def test_agents_are_listed_and_a_token_is_needed(serve):
@@ -73,9 +74,25 @@ def test_agents_are_listed_and_a_token_is_needed(serve):
         (said(tools=[{"name": "a b"}]), 422),
         (said(tools=[{"name": "a"}, {"name": "a"}]), 422),
         (said(resume=[{"interruptId": "x", "status": "resolved"}]), 422),
-        (said(resume=[{"interruptId": "t/1/x", "status": "resolved", "payload": True}]), 404),
-        (said(resume=[{"interruptId": "t/1/x", "status": "perhaps"}]), 422),
-        (said(resume=[{"interruptId": "t/1/x", "status": "resolved", "payload": {"approved": "yes"}}]), 422),
+        (said(messages=[], resume=[{"interruptId": "t/1/x", "status": "resolved", "payload": True}]), 422),
+        (said(messages=[], resume=[{"interruptId": "t/1/x@5", "status": "resolved", "payload": True}]), 404),
+        (said(messages=[], resume=[{"interruptId": "u/1/x@5", "status": "resolved", "payload": True}]), 422),
+        (said(messages=[], resume=[{"interruptId": "t/1/x@5", "status": "cancelled"}] * 2), 422),
+        (said(resume=[{"interruptId": "t/1/x@5", "status": "resolved", "payload": True}]), 422),
+        (said(messages=[], resume=[{"interruptId": "t/1/x@5", "status": "perhaps"}]), 422),
+        (
+            (
+                said(
+                    messages=[], resume=[{"interruptId": "t/1/x@5", "status": "resolved", "payload": {"approved": 1}}]
+                ),
+                422,
+            ),
+            422,
+        ),
+        (said(messages=[{"role": "tool", "toolCallId": "x", "content": "x"}, {"role": "user", "content": "y"}]), 422),
+        (said(messages=[{"role": "tool", "toolCallId": "u/1/x", "content": "x"}]), 422),
+        (said(context=[{"description": "much", "value": "x" * 70_000}]), 413),
+        (said(state=["x" * 70_000]), 413),
     ],
 )
 def test_wrong_input_is_refused_and_nothing_is_made(serve, body, status):
@@ -86,20 +103,27 @@ def test_wrong_input_is_refused_and_nothing_is_made(serve, body, status):
 
 
 def test_what_the_application_tells(serve):
-    served = serve(ScriptedModel(system, profile=Profile(images=True)))
+    served = serve(ScriptedModel(heard, profile=Profile(images=True)))
     image = {"type": "image", "source": {"type": "data", "value": PIXEL, "mimeType": "image/png"}}
+    rules = {"id": "s", "role": "system", "content": "Be brief."}
+    message = {"id": "m", "role": "user", "content": [{"type": "text", "text": "look"}, image]}
     body = said(
-        [{"type": "text", "text": "look"}, image],
         threadId="a thread / with any name",
+        messages=[rules, message],
         context=[{"description": "Page", "value": "the cart"}],
         state={"items": 3},
         forwardedProps={"anything": 1},
     )
     events = run(served, body)
     text = "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
-    assert "Page:\nthe cart" in text
-    assert '{"items":3}' in text
-    assert text.endswith("image/png")
+    told, *_, media, instructions = text.split("|")
+    assert told.startswith("[Told by the application]\n\nPage:\nthe cart")
+    assert '{"items":3}' in told
+    assert media == "image/png"
+    assert instructions.endswith("Be brief.")
+    assert "the cart" not in instructions, "the application's surroundings have not the rank of instructions"
+    again = run(served, {**body, "state": {"items": 4}})
+    assert "".join(event["delta"] for event in again if event["type"] == "TEXT_MESSAGE_CONTENT") == text
     (info,) = served.get("/sessions")["sessions"]
     assert info["id"].startswith("thread_")
 
@@ -147,3 +171,80 @@ def test_a_deleted_thread_ends_its_run(serve):
         assert served.request("DELETE", "/sessions/t").status in (200, 204)
         rest = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
     assert (rest[-1]["type"], rest[-1]["code"]) in (("RUN_ERROR", "session_deleted"), ("RUN_ERROR", "session_stopped"))
+
+
+def resumed(served, interrupt, run_id, agent="striker", thread="t"):
+    entry = {"interruptId": interrupt, "status": "resolved", "payload": {"approved": True}}
+    return run(served, {"threadId": thread, "runId": run_id, "messages": [], "resume": [entry]}, agent)
+
+
+def test_a_repeated_approval_does_not_answer_a_newer_question(serve, wait):
+    """A pause cuts the call off, so it is asked about again."""
+    striking = serve(agents=[again_asking()])
+    (first,) = run(striking, said(), "striker")[-1]["outcome"]["interrupts"]
+    thread = threading.Thread(target=lambda: resumed(striking, first["id"], "r2"))
+    thread.start()
+    cut_off(striking, "t", wait)
+    thread.join()
+    (second,) = resumed(striking, first["id"], "r2")[-1]["outcome"]["interrupts"]
+    assert (second["toolCallId"], second["id"] != first["id"]) == (first["toolCallId"], True)
+    (same,) = resumed(striking, first["id"], "r3")[-1]["outcome"]["interrupts"]
+    assert same["id"] == second["id"], "the id of the first question is no answer to the second"
+    assert resumed(striking, second["id"], "r2")[0] == 409
+    kinds = [one["event"]["type"] for one in striking.history("t")]
+    assert kinds.count("approval.resolved") == 1
+    assert resumed(striking, second["id"], "r4")[-1]["outcome"] == {"type": "success"}
+
+
+def test_a_thread_is_of_its_agent_alone(serve):
+    served = serve(agents=[again_asking(), Agent("other", model=ScriptedModel(by_step(["no"])))])
+    (interrupt,) = run(served, said(), "striker")[-1]["outcome"]["interrupts"]
+    assert resumed(served, interrupt["id"], "r2", "other")[0] == 422
+    assert len(served.get("/sessions/t/approvals")["approvals"]) == 1
+
+
+def by_word(answers):
+    """A model that answers by the newest text."""
+    return ScriptedModel(lambda request: answers[request.messages[-1].parts[-1].text])
+
+
+WEATHER = {"name": "weather", "description": "Ask for the weather.", "parameters": {"type": "object"}}
+
+
+def test_stale_results_beside_a_message_begin_a_turn_that_is_read_whole(serve):
+    asks = Answer(calls=(Call("weather", {}),))
+    served = serve(by_word({"hi": asks, "rain": Answer(text="It rains."), "and now?": Answer(text="Fine.")}))
+    (pending,) = run(served, said(tools=[WEATHER]))[-1]["outcome"]["pendingToolCallIds"]
+    result = {"id": "x", "role": "tool", "toolCallId": pending, "content": "rain"}
+    assert run(served, said(runId="r2", messages=[result]))[-1]["outcome"] == {"type": "success"}
+    body = said(runId="r3", messages=[result, {"id": "y", "role": "user", "content": "and now?"}])
+    for _ in range(2):
+        events = run(served, body)
+        assert "".join(one.get("delta", "") for one in events if one["type"] == "TEXT_MESSAGE_CONTENT") == "Fine."
+        assert events[-1]["outcome"] == {"type": "success"}
+
+
+def test_a_message_beside_results_is_heard_in_their_turn(serve):
+    asks = Answer(text="I ask.", calls=(Call("weather", {}),))
+    served = serve(by_word({"hi": asks, "well?": Answer(text="It rains.")}))
+    (pending,) = run(served, said(tools=[WEATHER]))[-1]["outcome"]["pendingToolCallIds"]
+    result = {"id": "x", "role": "tool", "toolCallId": pending, "content": "rain"}
+    body = said(runId="r2", messages=[result, {"id": "y", "role": "user", "content": "well?"}], tools=[WEATHER])
+    for _ in range(2):
+        events = run(served, body)
+        assert "".join(one.get("delta", "") for one in events if one["type"] == "TEXT_MESSAGE_CONTENT") == "It rains."
+        assert "TOOL_CALL_START" not in kinds(events), "that call is of the run before"
+
+
+def test_a_queued_run_tells_nothing_of_the_turn_before_it(serve, wait):
+    slow = Answer(text="slow " * 60, pace=0.05, piece=5, calls=(Call("look", {"what": "x"}),))
+    served = serve(by_word({"hi": slow, "seen x": Answer(text="One."), "next": Answer(text="Two.")}))
+    told: list[Any] = []
+    first = threading.Thread(target=lambda: told.append(run(served, said())))
+    first.start()
+    wait(lambda: served.get("/sessions")["sessions"] and "turn.started" in log(served, "t"))
+    events = run(served, said("next", runId="r2"))
+    first.join()
+    assert "TOOL_CALL_START" in kinds(told[0])
+    assert "TOOL_CALL_START" not in kinds(events)
+    assert "".join(one.get("delta", "") for one in events if one["type"] == "TEXT_MESSAGE_CONTENT") == "Two."

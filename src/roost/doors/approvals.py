@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from roost.doors.open_calls import OpenCalls, open_calls
+from roost.doors.open_calls import Asked, OpenCalls, open_calls
 from roost.errors import Conflict, Invalid
 from roost.log.session_info import Decision
 from roost.log.tail import Follower
@@ -51,32 +51,44 @@ def answer_of(given: Any) -> Answer:
 
 
 async def answer(
-    runtime: Runtime, session: str, item: int, answers: Mapping[str, Answer], source: str
+    runtime: Runtime, session: str, item: int, answers: Mapping[Asked, Answer], source: str
 ) -> tuple[Follower, OpenCalls]:
-    """Answer calls of the turn that took `item` in. Return a follower, which the caller closes, of what comes after
-    these answers, and the calls that are open there. A call that was answered before, by this request sent twice or by
-    somebody else, keeps that answer. Raises `Invalid` when a call neither waits nor was answered."""
+    """Answer questions of the turn that took `item` in. Return a follower, which the caller closes, of what comes after
+    these answers, and the calls that are open there. A question that was answered before, by this request sent twice or
+    by somebody else, keeps that answer. Raises `Invalid` when a question is neither open nor answered, and `Conflict`
+    when this source has answered an earlier question about its call."""
     sessions, follower = runtime.sessions, runtime.sessions.listen(session)
     try:
-        calls, decided = await open_calls(sessions, session, item)
-        if unknown := [call for call in answers if call not in calls.asked and call not in decided]:
-            raise Invalid(f"no call {', '.join(unknown)} waits for an answer here")
-        before = [decided[call].before for call in answers if call not in calls.asked]
         head = (await sessions.get(session)).head
+        calls, decided = await open_calls(sessions, session, item, head)
+        waiting = {Asked(call, question.at) for call, question in calls.asked.items()}
+        if unknown := [one.call for one in answers if one not in waiting and one not in decided]:
+            raise Invalid(f"no call {', '.join(unknown)} waits for an answer here")
+        own = {one.call for one, how in decided.items() if how.source == source}
+        if again := [one.call for one in answers if one in waiting and one.call in own]:
+            raise Conflict(
+                f"this answered {', '.join(again)} before; answer a new question by a new id", code="unclear_answer"
+            )
+        before = [decided[one].before for one in answers if one not in waiting]
         follower.after = min([head, *before])
         follower.behind = follower.after < head
-        for call, given in answers.items():
-            if call in calls.asked:
-                try:
-                    await runtime.approvals.answer(session, call, given.decision, source=source, **given.more)
-                except Conflict as error:
-                    if error.code != "not_waiting":
-                        raise
+        for one, given in answers.items():
+            if one in waiting:
+                await _decide(runtime, session, one, given, source)
         if before:
             calls, _ = await open_calls(sessions, session, item, follower.after)
-        for call in answers:
-            calls.answered(call)
+        for one in answers:
+            calls.answered(one.call)
         return follower, calls
     except BaseException:
         follower.close()
         raise
+
+
+async def _decide(runtime: Runtime, session: str, asked: Asked, given: Answer, source: str) -> None:
+    """Answer a question, if nobody has meanwhile."""
+    try:
+        await runtime.approvals.answer(session, asked.call, given.decision, asked=asked.at, source=source, **given.more)
+    except Conflict as error:
+        if error.code != "not_waiting":
+            raise

@@ -25,8 +25,30 @@ def matters(body: bytes) -> bool:
     return body.startswith(_READ)
 
 
+def takes(body: bytes, item: int) -> bool:
+    """Whether an event takes an item of the inbox into a turn."""
+    if not body.startswith(b'{"type":"input.received"'):
+        return False
+    event = ev.decode_event(body)
+    return isinstance(event, ev.InputReceived) and event.input == item
+
+
+class Asked(NamedTuple):
+    """A question: the call, and the position of the question in the log. A call can be asked about more than once."""
+
+    call: str
+    at: int
+
+
+class Question(NamedTuple):
+    """An open question and its position."""
+
+    at: int
+    event: ev.ApprovalRequested
+
+
 class Decided(NamedTuple):
-    """The newest decision on a call: the position before it, and who made it."""
+    """The decision on a question: the position before it, and who made it."""
 
     before: int
     source: str | None
@@ -38,9 +60,10 @@ class OpenCalls:
     def __init__(self) -> None:
         self.open: set[str] = set()
         self.handed: list[str] = []
-        self.asked: dict[str, ev.ApprovalRequested] = {}
+        self.asked: dict[str, Question] = {}
 
-    def follow(self, event: ev.Event) -> None:
+    def follow(self, event: ev.Event, at: int) -> None:
+        """Read the event at a position."""
         match event:
             case ev.ModelCompleted():
                 self.open = {part.id for part in event.parts if isinstance(part, ToolCall)}
@@ -51,7 +74,7 @@ class OpenCalls:
             case ClientCalled():
                 self.handed.append(event.call)
             case ev.ApprovalRequested():
-                self.asked[event.call] = event
+                self.asked[event.call] = Question(at, event)
             case ev.ApprovalResolved():
                 self.asked.pop(event.call, None)
             case _:
@@ -71,10 +94,10 @@ class OpenCalls:
 
 async def open_calls(
     sessions: Sessions, session: str, item: int, end: int | None = None
-) -> tuple[OpenCalls, dict[str, Decided]]:
-    """Return the open calls of the turn that took `item` in, as they are at position `end` (default: now), and by call
-    how its approval was last decided. Empty when no turn has taken it in."""
-    calls, decided = OpenCalls(), dict[str, Decided]()
+) -> tuple[OpenCalls, dict[Asked, Decided]]:
+    """Return the open calls of the turn that took `item` in, as they are at position `end` (default: now), and how its
+    questions were decided. No call is open when no turn has taken the item in, or the turn has ended."""
+    calls, decided = OpenCalls(), dict[Asked, Decided]()
     after = await find_turn(sessions, session, item)
     while after is not None and (page := await sessions.history(session, after=after, limit=_PAGE)):
         for record in page:
@@ -82,10 +105,10 @@ async def open_calls(
                 return calls, decided
             if matters(record.body):
                 event = record.event
-                calls.follow(event)
-                if isinstance(event, ev.ApprovalResolved):
-                    decided[event.call] = Decided(record.seq - 1, event.source)
+                if isinstance(event, ev.ApprovalResolved) and (question := calls.asked.get(event.call)) is not None:
+                    decided[Asked(event.call, question.at)] = Decided(record.seq - 1, event.source)
+                calls.follow(event, record.seq)
             elif record.body.startswith(b'{"type":"turn.completed"'):
-                return calls, decided
+                return OpenCalls(), decided
         after = page[-1].seq
     return calls, decided

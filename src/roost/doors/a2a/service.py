@@ -12,20 +12,22 @@ from starlette.types import Receive, Scope
 
 from roost.agent.definition import Agent
 from roost.doors import approvals
+from roost.doors.a2a.answers import answers_of
 from roost.doors.a2a.errors import refusal, rpc_error
 from roost.doors.a2a.shapes import GetTask, ListTasks, Message, SendMessage, status, user_parts
-from roost.doors.a2a.tasks import Task, TaskId, no_task, read_task, task_id
+from roost.doors.a2a.task_list import TaskList
+from roost.doors.a2a.tasks import Task, TaskId, is_message, no_task, read_task, task_id
 from roost.doors.a2a.updates import TaskStream, Work
+from roost.doors.approvals import Answer
 from roost.doors.conversations import Conversations
-from roost.doors.open_calls import OpenCalls, open_calls
+from roost.doors.open_calls import Asked, OpenCalls, open_calls
 from roost.doors.talk import Talk
 from roost.doors.threads import session_of
 from roost.doors.whole_reply import WholeReply
 from roost.errors import Conflict, Invalid, NotFound, RoostError
 from roost.features.client_tools.events import ClientOfferInput
+from roost.kernel.sessions import check_message
 from roost.kernel.turn_watch import find_turn
-from roost.log import events as ev
-from roost.log.protocols import SessionQuery
 from roost.server.app_state import Api
 from roost.server.door import Handler, Methods
 from roost.server.problems import Problem, problem_of
@@ -37,13 +39,7 @@ from roost.version import version
 BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request."""
 _MESSAGE_ID = 256
-_PAGE, _PAGES = 50, 100
-"""Tasks of a page: unless asked, and at most."""
-_SEEN = 1000
 _MEDIA = "application/a2a+json"
-_YES = {"yes", "y", "ok", "okay", "approve", "approved", "allow"}
-_NO = {"no", "n", "deny", "denied", "reject", "rejected"}
-_RECEIVED = b'{"type":"input.received"'
 T = TypeVar("T")
 Wrap = Callable[[str, Any], Any]
 
@@ -57,7 +53,7 @@ class _Ask(NamedTuple):
 
 class Service:
     def __init__(self, name: str, api: Api) -> None:
-        self._name, self._api, self._sessions = name, api, api.sessions
+        self._name, self._api, self._sessions, self._runtime = name, api, api.sessions, api.runtime
         self._agents = api.runtime.agents
         self._conversations = Conversations(name, api.runtime, self._agents.get)
         self._methods: dict[str, Callable[[_Ask, Any], Awaitable[Any]]] = {
@@ -88,7 +84,7 @@ class Service:
         return json(200, {"agents": [_card(agent, scope) for agent in self._agents.all()]})
 
     async def card(self, scope: Scope, receive: Receive) -> ReplyCall:
-        return json(200, _card(self._agent(scope), scope), headers=[(b"cache-control", b"max-age=60")])
+        return json(200, _card(self._agent(scope), scope), headers=[(b"cache-control", b"no-store")])
 
     def _agent(self, scope: Scope) -> Agent:
         name = scope["path_params"]["agent"]
@@ -204,18 +200,24 @@ class Service:
             await self._sessions.control(task.id.session, "cancel")
         else:
             raise Conflict(f"task {str(task.id)!r} waits behind another one", code="task_not_cancelable")
-        now = await read_task(self._sessions, task.id, task.context)
+        now = await read_task(self._runtime, task.id, task.context)
         if not now.ended:  # the order is accepted, and takes effect
             return {**now.shape(), "status": status("CANCELED", now.at)}
         return now.shape()
 
     async def _subscribe(self, ask: _Ask, params: Any) -> TaskStream:
+        check_room(self._api)
         task = await self._known(ask.agent, _convert(params, GetTask).id)
         if task.ended:
             raise Conflict(f"task {str(task.id)!r} has ended: get it", code="unsupported_operation")
         follower = self._sessions.listen(task.id.session)
-        begun = await find_turn(self._sessions, task.id.session, task.id.item)
-        follower.after = begun if begun is not None else (await self._sessions.get(task.id.session)).head
+        try:
+            head = (await self._sessions.get(task.id.session)).head
+            begun = await find_turn(self._sessions, task.id.session, task.id.item)
+        except BaseException:
+            follower.close()
+            raise
+        follower.after = begun if begun is not None else head
         follower.behind = True
         work = Work(self._api, task.id, task.context, follower, OpenCalls())
         return await self._told(work, ask)
@@ -223,9 +225,9 @@ class Service:
     async def _known(self, agent: Agent, id: str) -> Task:
         """Return a task of this agent that came through this door. Raises `NotFound`."""
         name = task_id(id)
-        task = await read_task(self._sessions, name, await self._context(name.session))
+        task = await read_task(self._runtime, name, await self._context(name.session))
         info = await self._sessions.get(name.session)
-        if info.agent != agent.name or (task.begun and not task.source.startswith(self._name)):
+        if info.agent != agent.name or not is_message(task.source, self._name):
             raise no_task(id)
         return task
 
@@ -247,6 +249,7 @@ class Service:
         parts = user_parts(message)
         if message.task_id:
             return await self._go_on(agent, message)
+        check_message(parts)  # before a session is made for it
         context = message.context_id or _context_of(agent.name, message)
         session = session_of(context)
         await self._make(agent, session, context)
@@ -278,63 +281,24 @@ class Service:
             raise Invalid(f"message.contextId: the task {str(task.id)!r} is of another context")
         calls, decided = await open_calls(self._sessions, task.id.session, task.id.item)
         source = f"{self._name}:{message.message_id}"
-        asked = [call for call, one in decided.items() if one.source == source] or list(calls.asked)
-        if not asked:
+        given = answers_of(message)
+        if isinstance(given, Answer):
+            own = [asked for asked, one in decided.items() if one.source == source]
+            open_ = [Asked(call, question.at) for call, question in calls.asked.items()]
+            if open_ and not own and (decided or not calls.wait):
+                why = "nobody knows which of its questions this answers: name it by data, as its status says"
+                raise Conflict(f"task {str(task.id)!r} has asked more than once; {why}", code="unclear_answer")
+            answers = dict.fromkeys(own or open_, given)
+        else:
+            answers = given
+        if not answers or not (calls.asked or decided):
             why = "has ended: send a message to its context, without a task" if task.ended else "waits for nothing"
             raise Conflict(f"task {str(task.id)!r} {why}", code="unsupported_operation")
-        answers = dict.fromkeys(asked, _approval(message))
         follower, still = await approvals.answer(self._api.runtime, task.id.session, task.id.item, answers, source)
         return Work(self._api, task.id, task.context, follower, still, resumed=True)
 
     async def _list(self, ask: _Ask, params: Any) -> dict[str, Any]:
-        """List tasks, those of the newest contexts first."""
-        given = _convert(params, ListTasks)
-        size = _PAGE if given.page_size is None else given.page_size
-        if not 1 <= size <= _PAGES:
-            raise Invalid(f"pageSize: between 1 and {_PAGES}")
-        found: list[dict[str, Any]] = []
-        start, number = _page_token(given.page_token)
-        sessions = [session_of(given.context_id)] if given.context_id else await self._contexts(ask.agent, start)
-        token = ""
-        for session in sessions:
-            context = await self._context(session) if not given.context_id else given.context_id
-            ids = await self._tasks(ask.agent, session)
-            for at, id in enumerate(ids):
-                if session == start and at < number:
-                    continue
-                if len(found) == size:
-                    token = f"{at}.{session}"
-                    break
-                task = await read_task(self._sessions, id, context)
-                if given.status in (None, f"TASK_STATE_{task.state}"):
-                    found.append(task.shape(artifacts=bool(given.include_artifacts), history=given.history_length))
-            if token:
-                break
-        return {"tasks": found, "nextPageToken": token, "pageSize": size, "totalSize": len(found)}
-
-    async def _contexts(self, agent: Agent, start: str | None) -> list[str]:
-        """Return the sessions of an agent's contexts, newest first, from `start` on."""
-        query = SessionQuery(agent=agent.name, label=(self._name, agent.name), limit=_SEEN)
-        names = [info.id for info in await self._sessions.find(query)]
-        return names[names.index(start) :] if start in names else names
-
-    async def _tasks(self, agent: Agent, session: str) -> list[TaskId]:
-        """Return the tasks of a context, newest first."""
-        ids: list[TaskId] = []
-        after = 0
-        try:
-            if (await self._sessions.get(session)).agent != agent.name:
-                return []
-            while page := await self._sessions.history(session, after=after, limit=_SEEN):
-                for record in page:
-                    if record.body.startswith(_RECEIVED):
-                        event = record.event
-                        if isinstance(event, ev.InputReceived) and (event.source or "").startswith(self._name):
-                            ids.append(TaskId(session, event.input))
-                after = page[-1].seq
-        except NotFound:
-            return []
-        return ids[::-1]
+        return await TaskList(self._name, self._runtime, ask.agent.name, _convert(params, ListTasks)).page()
 
 
 async def _no_push(scope: Scope, receive: Receive) -> ReplyCall:
@@ -378,17 +342,6 @@ def _context_of(agent: str, message: Message) -> str:
     return f"a2a_{hashlib.blake2b(said, digest_size=12).hexdigest()}"
 
 
-def _approval(message: Message) -> approvals.Answer:
-    """Return the answer to an approval that a message gives, in data or in a word. Raises `Invalid`."""
-    for part in message.parts:
-        if part.data is not msgspec.UNSET:
-            return approvals.answer_of(part.data)
-    word = " ".join(part.text or "" for part in message.parts).strip().lower().rstrip(".!")
-    if word in _YES | _NO:
-        return approvals.answer_of(word in _YES)
-    raise Invalid('message.parts: the task waits for an approval: answer yes, no, or data {"approved": true or false}')
-
-
 def _decoded(data: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(data)
@@ -404,12 +357,3 @@ def _convert(params: Any, shape: type[T]) -> T:
         return msgspec.convert(params, shape, strict=False)  # numbers of a query are text
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from None
-
-
-def _page_token(token: str | None) -> tuple[str | None, int]:
-    number, _, session = (token or "").partition(".")
-    if not token:
-        return None, 0
-    if not (number.isascii() and number.isdigit() and len(number) < 10 and session):
-        raise Invalid("pageToken: use the nextPageToken of the page before")
-    return session, int(number)

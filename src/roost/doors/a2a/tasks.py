@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 
 from roost.doors.a2a.shapes import ENDED, State, agent_message, artifact, part_of, status
 from roost.doors.digests import joined, text_of
-from roost.doors.open_calls import OpenCalls, matters
+from roost.doors.open_calls import OpenCalls, Question, matters
 from roost.errors import NotFound
-from roost.kernel.sessions import Sessions
+from roost.ids import is_id
 from roost.kernel.turn_watch import find_turn
 from roost.log import events as ev
 from roost.log.content import UserPart
-from roost.log.session_info import TurnOutcome
+from roost.log.inputs import MessageInput
+from roost.log.protocols import InboxItem
+from roost.log.session_info import SessionInfo, TurnOutcome
+from roost.runtime import Runtime
 
 _PAGE = 1000
 _RECEIVED = b'{"type":"input.received"'
@@ -34,7 +37,7 @@ class TaskId(NamedTuple):
 def task_id(text: str) -> TaskId:
     """Return the task of this name. Raises `NotFound`."""
     session, _, item = text.rpartition(".")
-    if not (session and item.isascii() and item.isdigit() and len(item) < 19):
+    if not (is_id(session) and item.isascii() and item.isdigit() and len(item) < 19):
         raise no_task(text)
     return TaskId(session, int(item))
 
@@ -43,9 +46,14 @@ def no_task(id: object) -> NotFound:
     return NotFound(f"there is no task {str(id)[:200]!r}", code="task_not_found")
 
 
+def is_message(source: str | None, door: str) -> bool:
+    """Whether the source of a message is this door."""
+    return (source or "").partition("#")[0] in (door, f"{door}:named")
+
+
 class Task(NamedTuple):
-    """A task as it is now. begun: whether a turn has taken its message in. calls: those that are open. at: wall time of
-    the newest event."""
+    """A task as it is now. begun: whether a turn has taken its message in. calls: those that are open. decided:
+    how many questions were answered so far. at: wall time of the newest event."""
 
     id: TaskId
     context: str
@@ -56,6 +64,7 @@ class Task(NamedTuple):
     answer: str = ""
     reason: str | None = None
     calls: OpenCalls | None = None
+    decided: int = 0
     at: float | None = None
 
     @property
@@ -85,35 +94,48 @@ class Task(NamedTuple):
     def note(self) -> dict[str, Any] | None:
         """Return the message that says what the task waits for, or why it failed."""
         if self.state == "INPUT_REQUIRED":
-            asked = list(self.calls.asked.values()) if self.calls is not None else []
-            lines = [f"May I call {one.name} with {one.arguments}? ({one.reason})" for one in asked]
-            data = [
-                {"call": one.call, "name": one.name, "arguments": one.arguments, "why": one.why, "dangers": one.dangers}
-                for one in asked
-            ]
-            text = "\n".join((*lines, 'Answer yes, no, or {"approved": true or false}.'))
-            return self._message("asks", {"text": text}, {"data": {"approvals": data}})
+            return self._asks(list(self.calls.asked.values()) if self.calls is not None else [])
         if self.state == "FAILED":
             return self._message("failed", {"text": self.reason or "the turn has no answer"})
         return None
+
+    def _asks(self, questions: Sequence[Question]) -> dict[str, Any]:
+        lines = [f"May I call {one.name} with {one.arguments}? ({one.reason})" for _, one in questions]
+        data = [
+            {
+                "call": one.call,
+                "asked": at,
+                "name": one.name,
+                "arguments": one.arguments,
+                "why": one.why,
+                "dangers": one.dangers,
+            }
+            for at, one in questions
+        ]
+        named = 'data {"approvals": [{"call": ..., "asked": ..., "approved": true or false}]}'
+        lines.append(f"Answer by {named}." if self.decided else f"Answer yes, no, or {named}.")
+        return self._message("asks", {"text": "\n".join(lines)}, {"data": {"approvals": data}})
 
     def _message(self, name: str, *parts: dict[str, Any]) -> dict[str, Any]:
         return agent_message(f"{self.id}.{name}", self.context, str(self.id), *parts)
 
 
-async def read_task(sessions: Sessions, id: TaskId, context: str) -> Task:
-    """Read a task from the log. Raises `NotFound`."""
+async def read_task(runtime: Runtime, id: TaskId, context: str, *, begun: int | None = None) -> Task:
+    """Read a task from the log, or from the inbox. begun: the position before its message, where that is known. Raises
+    `NotFound`."""
+    sessions = runtime.sessions
     try:
+        # The inbox first: a message leaves it in the commit that the log shows.
+        waiting = [one for one in await runtime.node.store.inboxes.pending(id.session) if one.id == id.item]
         info = await sessions.get(id.session)
+        after = await find_turn(sessions, id.session, id.item) if begun is None else begun
     except NotFound:
         raise no_task(id) from None
-    after = await find_turn(sessions, id.session, id.item)
-    begun = after is not None
-    if after is None and not info.pending:
-        raise no_task(id)
-    parts, source, texts, calls = (), "", list[str](), OpenCalls()
-    state, reason, at = "WORKING" if begun else "SUBMITTED", None, None
-    while after is not None and (page := await sessions.history(id.session, after=after, limit=_PAGE)):
+    if after is None:
+        return _submitted(id, context, waiting, info)
+    parts, source, texts, calls, decided = (), "", list[str](), OpenCalls(), 0
+    state, reason, at = "WORKING", None, None
+    while page := await sessions.history(id.session, after=after, limit=_PAGE):
         for record in page:
             if record.body.startswith(_RECEIVED):
                 event = record.event
@@ -121,7 +143,8 @@ async def read_task(sessions: Sessions, id: TaskId, context: str) -> Task:
                     parts, source, at = event.parts, event.source or "", event.at
             elif matters(record.body):
                 event = record.event
-                calls.follow(event)
+                calls.follow(event, record.seq)
+                decided += isinstance(event, ev.ApprovalResolved)
                 at = event.at
                 if isinstance(event, ev.ModelCompleted):
                     texts.append(text_of(event))
@@ -136,7 +159,17 @@ async def read_task(sessions: Sessions, id: TaskId, context: str) -> Task:
         state, reason = "FAILED", f"the session is {info.state}"
     elif calls.wait and calls.asked:
         state = "INPUT_REQUIRED"
-    return Task(id, context, state, begun, parts, source, joined(texts), reason, calls, at)
+    return Task(id, context, state, True, parts, source, joined(texts), reason, calls, decided, at)
+
+
+def _submitted(id: TaskId, context: str, waiting: Sequence[InboxItem], info: SessionInfo) -> Task:
+    """Return a task whose message waits in the inbox. Raises `NotFound`."""
+    if not waiting or not isinstance(sent := waiting[0].input, MessageInput):
+        raise no_task(id)
+    halted = info.state in _HALTED
+    reason = f"the session is {info.state}" if halted else None
+    state = "FAILED" if halted else "SUBMITTED"
+    return Task(id, context, state, False, sent.parts, sent.source or "", reason=reason, at=waiting[0].accepted_at)
 
 
 def ended(outcome: TurnOutcome, answer: str) -> State:

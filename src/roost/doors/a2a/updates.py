@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from roost.doors.a2a.errors import rpc_error
 from roost.doors.a2a.shapes import artifact
 from roost.doors.a2a.tasks import Task, TaskId, ended, read_task
-from roost.doors.open_calls import OpenCalls, matters
+from roost.doors.open_calls import OpenCalls, matters, takes
 from roost.doors.turn_reader import CallsWait, Piece, TurnEnd, TurnReader
 from roost.kernel.turn_watch import Halted
 from roost.log import events as ev
@@ -50,6 +50,7 @@ class Work:
         self.api, self.id, self.context = api, id, context
         self._follower, self._calls, self._parts, self._resumed = follower, calls, parts, resumed
         self._end: TurnEnd | None = None
+        self._begun = resumed
 
     @property
     def fresh(self) -> Task | None:
@@ -74,9 +75,10 @@ class Work:
                     found = await reader.read([] if frame is None else [frame])  # a silence is read, too
                     texts += [one.text for one in found if isinstance(one, Piece) and one.kind == "text"]
                     rests = bool(found) and isinstance(found[-1], TurnEnd | Halted | CallsWait)
+                    self._begun = self._begun or (frame is not None and takes(frame.body, self.id.item))
                     if frame is not None and frame.seq is not None and matters(frame.body) and not rests:
-                        self._calls.follow(ev.decode_event(frame.body))
-                        rests = self._calls.wait
+                        self._calls.follow(ev.decode_event(frame.body), frame.seq)
+                        rests = self._begun and self._calls.wait
                     if rests:
                         self._end = found[-1] if found and isinstance(found[-1], TurnEnd) else None
                         yield "".join(texts)
@@ -87,7 +89,7 @@ class Work:
         """Return the task as it is now: without a look into the log, where its end was just read whole."""
         end = self._end
         if end is None or self._resumed:
-            return await read_task(self.api.sessions, self.id, self.context)
+            return await read_task(self.api.runtime, self.id, self.context)
         return Task(
             self.id, self.context, ended(end.outcome, end.answer), True, self._parts, "", end.answer, end.reason
         )

@@ -9,7 +9,7 @@ import msgspec
 
 from roost.doors.agui.run_input import RESULT
 from roost.doors.approvals import SCHEMA
-from roost.log import events as ev
+from roost.doors.open_calls import Question
 from roost.log.content import ResultPart, Text, ToolCall, Usage
 
 VERSION = "1.0"
@@ -68,8 +68,10 @@ class Words:
         return event("TOOL_CALL_RESULT", messageId=message, toolCallId=id, content=content, role="tool")
 
 
-def interrupt(id: str, asked: ev.ApprovalRequested) -> dict[str, Any]:
-    """Return the interrupt for a call that waits for a person."""
+def interrupt(id: str, question: Question) -> dict[str, Any]:
+    """Return the interrupt for a call that waits for a person. Its id names the question: a call can be asked about
+    again."""
+    asked = question.event
     details = {
         "name": asked.name,
         "arguments": asked.arguments,
@@ -79,7 +81,7 @@ def interrupt(id: str, asked: ev.ApprovalRequested) -> dict[str, Any]:
         "prefixes": asked.prefixes,
     }
     return {
-        "id": id,
+        "id": f"{id}@{question.at}",
         "reason": "tool_approval",
         "message": f"{asked.name} {asked.arguments}: {asked.reason}",
         "toolCallId": id,

@@ -12,7 +12,7 @@ from roost.doors.agui.events import VERSION, Words, event, interrupt, usage_of
 from roost.doors.agui.run_input import News, RunInput
 from roost.doors.digests import call_id
 from roost.doors.failures import of_turn
-from roost.doors.open_calls import OpenCalls, matters
+from roost.doors.open_calls import OpenCalls, matters, takes
 from roost.doors.talk import Entered
 from roost.doors.turn_reader import CallsWait, Piece, Read, TurnEnd, TurnReader
 from roost.kernel.turn_watch import Halted
@@ -34,7 +34,8 @@ _HEADERS: list[Header] = [
 
 class Run(NamedTuple):
     """An accepted run. calls: the open calls where its part of the turn begins. resumed: that is not the turn's
-    beginning. given: the calls whose results came with it."""
+    beginning. given: the calls whose results came with it. told: all that the follower brings is of this run; else it
+    begins where the turn takes the message in."""
 
     input: RunInput
     news: News
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     calls: OpenCalls
     resumed: bool
     given: frozenset[str]
+    told: bool
 
 
 class RunStream(Stream):
@@ -51,7 +53,7 @@ class RunStream(Stream):
     def __init__(self, api: Api, run: Run) -> None:
         super().__init__(api, run.entered.session, api.streams)
         self.headers = [*_HEADERS, (b"roost-session", run.entered.session.encode())]
-        self._turn = run
+        self._turn, self._told = run, run.told
         self._words = Words(run.input.run_id)
         self._usage = Usage(cost=0)
         self._ids: dict[str, Any] = {"threadId": run.input.thread_id, "runId": run.input.run_id}
@@ -78,7 +80,7 @@ class RunStream(Stream):
                         await self.give(send, b"".join((*pieces, self._words.close())))
                         return await self._end(send, last)
                     pieces.append(b"" if frame is None else self._note(frame))
-                    if run.calls.wait or _hands_over(found):
+                    if (self._told and run.calls.wait) or _hands_over(found):
                         await self.give(send, b"".join((*pieces, self._waits())))
                         return None
                 await self.give(send, b"".join(pieces) or _PING)
@@ -96,10 +98,13 @@ class RunStream(Stream):
 
     def _note(self, frame: Frame) -> bytes:
         """Return the events for an event of the log that is no piece of text."""
+        self._told = self._told or takes(frame.body, self._turn.entered.item)
         if frame.seq is None or not matters(frame.body):
             return b""
         found = ev.decode_event(frame.body)
-        self._turn.calls.follow(found)
+        self._turn.calls.follow(found, frame.seq)
+        if not self._told:
+            return b""
         if isinstance(found, ev.ModelCompleted):
             self._usage += found.usage
             calls = [part for part in found.parts if isinstance(part, ToolCall)]

@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
-from roost.errors import Invalid
+from roost.errors import Invalid, TooLarge
 from roost.features.client_tools.events import ClientResultInput, OfferedTool
 from roost.log.content import Audio, File, Image, Text, UserPart, Video
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MEDIA = {"image": Image, "audio": Audio, "video": Video, "document": File}
+_TOLD_BYTES = 64 * 1024
 RESULT = "/result"
 """The end of the ids of messages that tell what a tool of the agent returned."""
 
@@ -65,12 +66,14 @@ class RunInput(msgspec.Struct, rename="camel"):
 
 
 class News(NamedTuple):
-    """What a run's input says that the session does not know. own: ids of messages of this very run, which the client
-    has when it sends the run again. earlier: all other messages, as they came."""
+    """What a run's input says that the session does not know. told: what the application says of itself. own: ids of
+    messages of this very run, which the client has when it sends the run again. earlier: all other messages, as they
+    came."""
 
     parts: tuple[UserPart, ...]
     results: tuple[ClientResultInput, ...]
     instructions: str | None
+    told: Text | None
     own: frozenset[str]
     earlier: tuple[Any, ...]
 
@@ -102,11 +105,18 @@ def news(run: RunInput) -> News:
                 pass
             case role:
                 raise Invalid(f"messages[{at}].role: {role!r} is no role of AG-UI")
-    told = [*system, *(f"{one.description}:\n{one.value}" for one in run.context or ())]
+    instructions, told = "\n\n".join(text for text in system if text.strip()) or None, _told(run)
+    if len(f"{instructions}{told}".encode(errors="replace")) > _TOLD_BYTES:
+        raise TooLarge(f"system and developer messages, context and state have at most {_TOLD_BYTES} bytes together")
+    return News(tuple(parts), tuple(results), instructions, told, frozenset(own), tuple(earlier))
+
+
+def _told(run: RunInput) -> Text | None:
+    """Return what the application tells, as a part of the user's message: it has no rank above the user's words."""
+    told = [f"{one.description}:\n{one.value}" for one in run.context or ()]
     if run.state not in (None, {}, []):
         told.append(f"State of the application:\n{msgspec.json.encode(run.state).decode()}")
-    instructions = "\n\n".join(text for text in told if text.strip()) or None
-    return News(tuple(parts), tuple(results), instructions, frozenset(own), tuple(earlier))
+    return Text("\n\n".join(("[Told by the application]", *told)) + "\n\n") if told else None
 
 
 def offered(tools: list[AppTool] | None) -> tuple[OfferedTool, ...]:

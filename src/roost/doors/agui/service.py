@@ -13,12 +13,11 @@ from roost.doors.agui.run import Run, RunStream
 from roost.doors.agui.run_input import News, ResumeEntry, RunInput, news, offered
 from roost.doors.conversations import Conversations
 from roost.doors.digests import Exchange
-from roost.doors.open_calls import OpenCalls, open_calls
-from roost.doors.talk import Entered, Talk
+from roost.doors.open_calls import Asked, OpenCalls, open_calls
+from roost.doors.talk import Entered, Talk, turn_of
 from roost.doors.threads import session_of
 from roost.errors import Invalid
 from roost.features.client_tools.events import ClientOfferInput
-from roost.runtime import Runtime
 from roost.server.app_state import Api
 from roost.server.door import Methods
 from roost.server.request_body import decode_body, read_body
@@ -67,15 +66,20 @@ class Service:
         """Put what is new into the inbox of the thread's session, once."""
         session = session_of(given.thread_id)
         if given.resume:
-            entered, calls = await _answer(self._api.runtime, session, given.run_id, given.resume)
-            return Run(given, new, entered, calls, True, frozenset())
+            if new.parts or new.results:
+                raise Invalid("messages: a run with `resume` has no new messages: send them in a run of their own")
+            entered, calls = await self._answer(agent, session, given.run_id, given.resume)
+            return Run(given, new, entered, calls, True, frozenset(), True)
         if not new.parts and not new.results:
             raise Invalid("messages: nothing is new: end with a message of the user, or with results of tools")
+        turn = turn_of(new.results) if new.results else (session, 0)
+        if turn is None or turn[0] != session:
+            raise Invalid("messages: these results are not of calls of one run of this thread")
         talk = Talk(
             agent=agent,
             user="",
             before=[Exchange((), "", ())] if new.results else [],
-            parts=new.parts,
+            parts=(new.told, *new.parts) if new.told is not None and new.parts else new.parts,
             instructions=new.instructions,
             session=session,
             key=given.run_id,
@@ -83,26 +87,53 @@ class Service:
             results=new.results,
         )
         entered = await self._conversations.enter(talk)
+        try:
+            return await self._begin(given, new, entered, turn[1])
+        except BaseException:
+            entered.follower.close()
+            raise
+
+    async def _begin(self, given: RunInput, new: News, entered: Entered, asked_in: int) -> Run:
+        """Return the run of what was put into the inbox. asked_in: the input whose turn asked for the results."""
         if not new.results:
-            return Run(given, new, entered, OpenCalls(), False, frozenset())
-        calls, _ = await open_calls(self._api.sessions, session, entered.item, entered.follower.after)
+            return Run(given, new, entered, OpenCalls(), False, frozenset(), False)
+        follower, resumed = entered.follower, entered.said is not None
+        calls, _ = await open_calls(self._api.sessions, entered.session, asked_in, follower.after)
+        within = resumed or (bool(calls.open) and not follower.behind)
         answered = frozenset(one.call.split("/", 2)[2] for one in new.results)
         for call in answered:
             calls.answered(call)
-        return Run(given, new, entered, calls, True, answered)
+        return Run(given, new, entered, calls, resumed, answered, within)
+
+    async def _answer(
+        self, agent: str, session: str, run: str, entries: list[ResumeEntry]
+    ) -> tuple[Entered, OpenCalls]:
+        """Answer the calls that wait for a person, and return where the turn goes on. Raises `RoostError`."""
+        answers: dict[Asked, approvals.Answer] = {}
+        items: set[int] = set()
+        for one in entries:
+            item, asked = _question(session, one.interrupt_id)
+            if asked in answers:
+                raise Invalid(f"resume: {one.interrupt_id!r} is answered twice")
+            items.add(item)
+            answers[asked] = _decision(one)
+        if len(items) != 1:
+            raise Invalid("resume: these interrupts are not of one run of this thread")
+        if (info := await self._api.sessions.get(session)).agent != agent:
+            raise Invalid(f"threadId: the thread is of the agent {info.agent!r}, not of {agent!r}")
+        (item,) = items
+        follower, still = await approvals.answer(self._api.runtime, session, item, answers, f"{self._name}:{run}")
+        return Entered(session, item, follower, None), still
 
 
-async def _answer(runtime: Runtime, session: str, run: str, entries: list[ResumeEntry]) -> tuple[Entered, OpenCalls]:
-    """Answer the calls that wait for a person, and return where the turn goes on. Raises `Invalid`."""
-    answers = {one.interrupt_id: _decision(one) for one in entries}
-    places = {tuple(id.split("/", 2)[:2]) for id in answers}
-    item = next(iter(places))[-1]
-    wrong = any(id.count("/") < 2 or not id.startswith(f"{session}/") for id in answers)
-    if wrong or len(places) != 1 or not (item.isascii() and item.isdigit() and len(item) < 19):
-        raise Invalid("resume: these interrupts are not of one run of this thread")
-    calls = {id.split("/", 2)[2]: answer for id, answer in answers.items()}
-    follower, still = await approvals.answer(runtime, session, int(item), calls, f"agui:{run}")
-    return Entered(session, int(item), follower, None), still
+def _question(session: str, interrupt: str) -> tuple[int, Asked]:
+    """Return the input and the question that the id of an interrupt names. Raises `Invalid`."""
+    call, _, at = interrupt.rpartition("@")
+    place, _, call = call.removeprefix(f"{session}/").partition("/")
+    numbers = [int(one) for one in (place, at) if one.isascii() and one.isdigit() and len(one) < 19]
+    if not interrupt.startswith(f"{session}/") or not call or len(numbers) != 2:
+        raise Invalid(f"resume: {interrupt[:200]!r} is no interrupt of this thread")
+    return numbers[0], Asked(call, numbers[1])
 
 
 def _decision(entry: ResumeEntry) -> approvals.Answer:
