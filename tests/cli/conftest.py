@@ -41,6 +41,7 @@ SCRIPT = Script(
                 Reply(text="I found: {result}"),
             ),
         ),
+        Rule(when="own tool", answers=(Reply(calls=(Call("own_files"),)), Reply(text="I found: {result}"))),
         Rule(
             when="make",
             answers=(

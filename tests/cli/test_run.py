@@ -111,12 +111,12 @@ def test_a_python_agent_runs_its_own_tool(roost: Machine) -> None:
         "from roost.agent.definition import Agent\n"
         "from roost.tools.function import tool\n"
         "@tool(safety='read_only')\n"
-        "async def list_files() -> str:\n"
+        "async def own_files() -> str:\n"
         '    """Mine."""\n'
         "    return 'from my own tool'\n"
-        "mine = Agent('mine', tools=[list_files])\n"
+        "mine = Agent('mine', tools=[own_files])\n"
     )
-    done = roost("run", "--agents", "mine.py", "mine", "files?").ok()
+    done = roost("run", "--agents", "mine.py", "mine", "use your own tool").ok()
     assert "I found: from my own tool" in done.out
 
 

@@ -94,6 +94,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.fenced = False
+        self.interrupts = self
 
     def fence(self) -> None:
         self.fenced = True

@@ -25,6 +25,8 @@ OTHER_MEANINGS = {
     "providers/usage_reports.py": "reports of accounts",
     "providers/config.py": "reports of accounts",
     "exchange/": "accounts of other programs",
+    "doors/": "protocols that clients speak",
+    "registry.py": "the names of doors",
 }
 
 

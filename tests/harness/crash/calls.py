@@ -86,9 +86,19 @@ def _completed(event: ev.ToolCompleted, call: _Call) -> list[str]:
     return found
 
 
+def _needs_no_intent(effect: Effect, calls: dict[str, _Call]) -> bool:
+    """Whether a call only read, before the answer was complete: it has no name yet, or one by an intent that the store
+    did not get any more. The call of that name is another one then, with a key of its own."""
+    if effect.call.startswith(NAMELESS):
+        return True
+    early = effect.tool == "look" and effect.key.rpartition(":")[2].startswith(NAMELESS)
+    call = calls.get(effect.call)
+    return early and call is not None and effect.key not in call.keys
+
+
 def _effects(calls: dict[str, _Call], effects: Sequence[Effect]) -> list[str]:
     found: list[str] = []
-    effects = [effect for effect in effects if not effect.call.startswith(NAMELESS)]  # of calls that need no intent
+    effects = [effect for effect in effects if not _needs_no_intent(effect, calls)]
     began = Counter((effect.call, effect.attempt) for effect in effects if effect.kind == "began")
     keys = {effect.key: effect.call for effect in effects}
     for (name, attempt), count in began.items():
