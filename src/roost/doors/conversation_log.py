@@ -8,6 +8,7 @@ from typing import NamedTuple
 from roost.doors.digests import ConversationReader, Ended, Said, said_in
 from roost.doors.talk import Talk
 from roost.errors import Invalid, NotFound
+from roost.features.client_tools.events import ClientOffered, ClientOfferInput
 from roost.features.client_tools.state import ClientToolsTurn
 from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import find_turn, window
@@ -17,6 +18,7 @@ from roost.log.protocols import Record
 _FEW, _PAGE = 50, 1000
 _RECEIVED = b'{"type":"input.received"'
 _LEFT = (b'{"type":"session.forked"', b'{"type":"session.imported"')
+_OFFERED = b'{"type":"client.offered"'
 _BACK = b'{"type":"session.rolled_back"'
 _COMPLETED = b'{"type":"turn.completed"'
 _NEAR = 50
@@ -82,16 +84,30 @@ class ConversationLog:
         except NotFound:
             return None
 
-    async def newest(self, session: str) -> Message | None:
-        """Return the newest message of the door, if it is among the last events. Raises `NotFound`."""
+    async def newest(self, session: str, mark: str | None = None) -> Message | None:
+        """Return the newest message of the door, or the newest with this mark, if it is among the last events. Raises
+        `NotFound`."""
         end = head = (await self._sessions.get(session)).head
         for size in (_FEW, _PAGE):
             start = max(0, head - size)
             page = await self._sessions.history(session, after=start, limit=max(1, end - start))
-            if found := next((one for record in reversed(page) if (one := self._message(record)) is not None), None):
-                return found
+            found = (one for record in reversed(page) if (one := self._message(record)) is not None)
+            if (one := next((one for one in found if mark in (None, one.said.mark)), None)) is not None:
+                return one
             end = start
         return None
+
+    async def offered(self, session: str, after: int) -> tuple[int, ClientOfferInput | None]:
+        """Return the end of the log, and what was last offered behind a position; None if nothing was. Raises
+        `NotFound`."""
+        head, offer = after, None
+        async for record in self._records(session, after):
+            head = record.seq
+            if record.body.startswith(_LEFT):
+                offer = ClientOfferInput()
+            elif record.body.startswith(_OFFERED) and isinstance(event := record.event, ClientOffered):
+                offer = ClientOfferInput(event.tools, event.answer, event.choice)
+        return head, offer
 
     async def ended(self, session: str, item: int, after: int) -> TurnClose | None:
         """Return how the turn of a message ended; None if it has not. Raises `NotFound`."""

@@ -32,6 +32,7 @@ from roost.ids import is_id
 from roost.kernel.sessions import TEXT_BYTES, check_message
 from roost.kernel.turn_watch import find_turn
 from roost.log.content import Text, UserPart
+from roost.log.inputs import MessageInput
 from roost.log.protocols import Accepted, SessionQuery
 from roost.log.session_info import InputMode, SessionInfo
 from roost.log.tail import Follower
@@ -61,6 +62,14 @@ _DOUBTFUL = _Place("", 0)
 """Several sessions have said the same."""
 
 
+class _Offer(NamedTuple):
+    """What is offered in a session that was made at wall time `created`, at position `head` of its log."""
+
+    created: float
+    head: int
+    offer: ClientOfferInput
+
+
 class Conversations:
     """The conversations of one door. `name`: the source of its messages.
 
@@ -73,16 +82,19 @@ class Conversations:
         self._log = ConversationLog(name, runtime.sessions)
         self._named_log = ConversationLog(f"{name}:named", runtime.sessions)
         self._places = Recent[bytes, _Place]()
-        self._prepared = Recent[str, tuple[bytes, str]]()
+        self._inboxes = runtime.node.store.inboxes
+        self._prepared = Recent[str, tuple[float, bytes, str]]()
         self._seats = Recent[str, int]()
         self._delivered = Recent[tuple[str, int], bool]()
-        self._offers = Recent[str, ClientOfferInput]()
-        self._owners = Recent[str, str]()
-        self._ends = Recent[tuple[str, int], int]()
+        self._offers = Recent[str, _Offer]()
+        self._ends = Recent[tuple[str, int], tuple[float, int]]()
         self._variants = Recent[tuple[str, str, str], Agent]()
 
     async def enter(self, talk: Talk) -> Entered:
         """Put the message of a request into the inbox of its session. Raises `RoostError`."""
+        turn = turn_of(talk.results) if talk.results and talk.session is not None else None
+        if turn is not None and turn[0] != talk.session:
+            raise Invalid(f"messages: these results are of calls of another session than {talk.session!r}")
         if talk.results and not talk.parts:
             return await self._resume(talk)
         check_message(talk.parts)  # before a session is made for it
@@ -103,7 +115,8 @@ class Conversations:
 
     def ended(self, entered: Entered, answer: str, end: int, *, failed: bool) -> None:
         """Note that the turn of a message has ended, at position `end` of the log."""
-        self._ends[entered.session, entered.item] = end
+        if entered.created:
+            self._ends[entered.session, entered.item] = entered.created, end
         if entered.digest is None or failed:
             return
         digest = answered(entered.digest, (entered.said or "") + answer, entered.calls)
@@ -130,18 +143,18 @@ class Conversations:
         return entered._replace(digest=None)
 
     async def _end_of(self, talk: Talk, session: str, item: int) -> int:
-        agent = self._owners.get(session)
-        if agent != talk.agent:  # unknown, or another session had this name
-            agent = self._owners[session] = (await self._sessions.get(session)).agent
-        if agent != talk.agent:
-            raise Invalid(f"the turn before is of the agent {agent!r}, not of {talk.agent!r}")
-        if (known := self._ends.get((session, item))) is not None:
-            return known
+        info = await self._sessions.get(session)
+        if info.agent != talk.agent:
+            raise Invalid(f"the turn before is of the agent {info.agent!r}, not of {talk.agent!r}")
+        known = self._ends.get((session, item))
+        if known is not None and known[0] == info.created_at:  # else another session had this id
+            return known[1]
         begun = await find_turn(self._sessions, session, item)
         ended = None if begun is None else await self._log.ended(session, item, begun)
         if ended is None:
             why = f"the turn before has not ended in session {session!r}: it works, or waits for results of calls"
             raise Conflict(why, code="turn_open")
+        self._ends[session, item] = info.created_at, ended.seq
         return ended.seq
 
     async def _digests(self, talk: Talk) -> tuple[bytes, str]:
@@ -211,14 +224,16 @@ class Conversations:
             elif back:
                 return None
             else:
-                await self._demand_free(await self._sessions.get(place.session))
-                if not await self._prepare(place, talk, before):
+                info = await self._sessions.get(place.session)
+                await self._demand_free(info)
+                if not await self._prepare(info, place, talk, before):
                     return None
                 key = f"{self._name}:{before.hex()}"
                 entered, again = await self._send(place.session, parts, key, source, talk.details)
                 if again and not await self._repeats(entered, talk):
                     entered.follower.close()
                     return None
+                entered = entered._replace(created=info.created_at)
         except NotFound:
             return None
         except Conflict as error:
@@ -249,21 +264,18 @@ class Conversations:
             raise
         return Entered(session, item, follower, None)
 
-    async def _prepare(self, place: _Place, talk: Talk, before: bytes) -> bool:
+    async def _prepare(self, info: SessionInfo, place: _Place, talk: Talk, before: bytes) -> bool:
         """Let the session have this client's instructions and tools. Returns False while it works on something else,
         which goes on with those that it has."""
-        session, mark = place.session, mark_of(talk)
-        if self._prepared.get(session) == (before, mark):
-            return True
-        instruct = talk.instructions is not None and await self._version(session) != self._agent(talk).version
-        if not instruct and talk.offer == await self._offered(session):
+        session, now = info.id, (info.created_at, before, mark_of(talk))
+        if self._prepared.get(session) == now or not await self._differs(info, talk):
             return True
         info, state = await self._sessions.state(session)
         if (state.turn is not None or info.pending) and not place.own:
             return False
         await self._instruct(session, talk)
         await self._offer(session, talk)
-        self._prepared[session] = before, mark
+        self._prepared[session] = now
         return True
 
     async def _send(
@@ -287,19 +299,30 @@ class Conversations:
             raise
         return Entered(session, accepted.id, follower, None), accepted.duplicate
 
-    async def _offered(self, session: str) -> ClientOfferInput:
-        known = self._offers.get(session)
-        if known is None:  # another node, or an earlier process, may have offered some
-            part = (await self._sessions.state(session))[1].part(ClientToolsState)
-            known = self._offers[session] = ClientOfferInput(part.tools, part.answer, part.choice)
+    async def _differs(self, info: SessionInfo, talk: Talk) -> bool:
+        """Whether a session has other instructions or tools than a request. A choice holds for one answer."""
+        instruct = talk.instructions is not None and info.version != self._agent(talk).version
+        return instruct or bool(talk.offer.choice) or talk.offer != (await self._offered(info)).offer
+
+    async def _offered(self, info: SessionInfo) -> _Offer:
+        """Return what is offered in a session. Another door or node may have changed it since this one looked."""
+        known = self._offers.get(info.id)
+        if known is None or known.created != info.created_at:
+            info, state = await self._sessions.state(info.id)
+            part = state.part(ClientToolsState)
+            known = _Offer(info.created_at, info.head, ClientOfferInput(part.tools, part.answer, part.choice))
+        elif known.head != info.head:
+            head, offer = await self._log.offered(info.id, known.head)
+            known = _Offer(known.created, head, offer or known.offer)
+        self._offers[info.id] = known
         return known
 
     async def _offer(self, session: str, talk: Talk) -> None:
-        """Offer the client's tools in the session instead of those that are offered there. A choice holds for one
-        answer, so it is always offered."""
-        if talk.offer.choice or talk.offer != await self._offered(session):
+        """Offer the client's tools in the session instead of those that are offered there."""
+        known = await self._offered(await self._sessions.get(session))
+        if talk.offer.choice or talk.offer != known.offer:
             await self._sessions.put(session, talk.offer)
-        self._offers[session] = talk.offer
+            self._offers[session] = known._replace(offer=talk.offer)
 
     async def _resume(self, talk: Talk) -> Entered:
         """Give the session of these calls their results. Raises `Invalid` when they do not wait for them."""
@@ -476,8 +499,8 @@ class Conversations:
         if place is not None:
             await self._checkpoints.fork(place.session, place.end, id=session, labels=labels)
         else:
-            await self._sessions.create(self._agent(talk), id=session, labels=labels)
-            self._offers[session] = ClientOfferInput()
+            info = await self._sessions.create(self._agent(talk), id=session, labels=labels)
+            self._offers[session] = _Offer(info.created_at, 0, ClientOfferInput())
 
     async def _seat(self, asks: bytes, talk: Talk) -> tuple[str | None, str | None]:
         """Return the newest session that this request has made, if it may still be it, and the id for a new one. With
@@ -531,8 +554,12 @@ class Conversations:
         if newest is not None and same and (entered := await self._again(session, newest.item, talk)) is not None:
             return entered
         await self._demand_free(info)
-        await self._instruct(session, talk)
-        await self._offer(session, talk)
+        if await self._differs(info, talk):
+            if (entered := await self._earlier(session, talk, mark)) is not None:
+                return entered
+            await self._demand_idle(session)
+            await self._instruct(session, talk)
+            await self._offer(session, talk)
         parts = (talk.told, *talk.parts) if talk.told is not None else talk.parts
         once = mark if talk.key is None else said
         try:
@@ -545,6 +572,24 @@ class Conversations:
                 return entered
             entered.follower.close()
         return (await self._send(session, parts, None, source, talk.details))[0]
+
+    async def _earlier(self, session: str, talk: Talk, mark: str) -> Entered | None:
+        """Return a message to a named session that the request repeats, though others came since."""
+        source = source_of(f"{self._name}:named", mark)
+        for one in await self._inboxes.pending(session):
+            if isinstance(one.input, MessageInput) and (one.input.source or "").startswith(source):
+                return await self._reenter(session, one.id)
+        message = await self._named_log.newest(session, mark)
+        return None if message is None else await self._again(session, message.item, talk)
+
+    async def _demand_idle(self, session: str) -> None:
+        """Check that no turn is open or about to begin, which would get this request's instructions and tools. Raises
+        `Conflict`."""
+        info, state = await self._sessions.state(session)
+        waiting = await self._inboxes.pending(session) if info.pending else []
+        if state.turn is not None or any(isinstance(one.input, MessageInput) for one in waiting):
+            why = f"session {session!r} works with other instructions or tools: ask again when its turn has ended"
+            raise Conflict(why, code="turn_open")
 
     async def _demand_free(self, info: SessionInfo) -> None:
         """Check that a message to a session would be answered without anybody's help. Raises `Conflict`."""

@@ -7,6 +7,7 @@ from a session's log, so that a door finds the session of a history without keep
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from roost.log.content import Text, UserPart
 from roost.log.protocols import Record
 
 _SIZE = 12
+_DIGEST = re.compile(rf"[0-9a-f]{{{2 * _SIZE}}}")
 _SLICE = 64 * 1024
 """Characters that are normalised at once, in about 2 ms."""
 _READ = (
@@ -88,12 +90,15 @@ def source_of(name: str, mark: str, told: bytes | None = None) -> str:
 
 
 def said_in(event: ev.InputReceived, name: str) -> Said | None:
-    """Return the message of the door `name`; None for any other."""
+    """Return the message of the door `name`; None for any other, and where the source is no door's."""
     door, _, rest = (event.source or "").partition("#")
     if door != name:
         return None
     mark, _, told = rest.partition("#")
-    return Said(event.parts[1:], mark, bytes.fromhex(told)) if told else Said(event.parts, mark, None)
+    if not told:
+        return Said(event.parts, mark, None)
+    digest = bytes.fromhex(told) if _DIGEST.fullmatch(told) else None
+    return None if digest is None or len(event.parts) < 2 else Said(event.parts[1:], mark, digest)
 
 
 class _Turn:

@@ -59,7 +59,7 @@ class Entered(NamedTuple):
     """An accepted message, and the follower of its session's log, which the caller closes. digest: of the conversation
     up to this message; None in a named session. said: what the agent said in its turn before the results of calls that
     came now; None if they are not results. owner: as in `Talk`. step: the model call that asked for these; 0 if there
-    are none."""
+    are none. created: wall time at which the session was made; 0 where it was not looked up."""
 
     session: str
     item: int
@@ -69,6 +69,7 @@ class Entered(NamedTuple):
     calls: tuple[str, ...] = ()
     owner: str = ""
     step: int = 0
+    created: float = 0.0
 
 
 class Recent(OrderedDict[K, V], Generic[K, V]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from roost import registry
 from roost.api.inputs import InputsApi
 from roost.api.shapes import AcceptedInput
 from roost.errors import Invalid
@@ -35,11 +36,13 @@ class InputService(InputsApi):
         source: str | None = None,
         key: str | None = None,
     ) -> AcceptedInput:
+        _check_source(source)
         content = _content(text, parts)
         return _accepted(await self._sessions.send(session, content, mode=mode, key=key, source=source))
 
     async def stream_send(self, call: Call) -> ReplyCall:
         check_room(self._api)
+        _check_source(call.given["source"])
         sessions, session, given = self._sessions, call.session, call.given
         await sessions.demand_parts(session)  # else no event would ever come
         follower = sessions.listen(session)
@@ -60,6 +63,8 @@ class InputService(InputsApi):
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> AcceptedInput:
         if not is_id(name):  # the body's pattern allows a final line break
             raise Invalid(f"{name!r} cannot name an event: use letters, digits and ._:- (at most 128)")
+        if name.partition(".")[0] in registry.DOORS:
+            raise Invalid(f"{name!r}: a door writes events of this name, and no client does")
         return _accepted(await self._sessions.emit(session, name, data, key=key))
 
     async def set_timer(
@@ -97,6 +102,11 @@ def _content(text: str | None, parts: list[UserPart] | None) -> list[UserPart]:
     if text is None or parts is not None:
         raise Invalid("give either `text` or `parts`")
     return [Text(text)]
+
+
+def _check_source(source: str | None) -> None:
+    if "#" in (source or ""):
+        raise Invalid(f"source: {source!r} has a #, which only doors write")
 
 
 def _check_timer(name: str) -> None:

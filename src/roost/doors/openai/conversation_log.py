@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from roost.doors.conversation_log import ConversationLog
-from roost.doors.digests import Exchange, told_before
+from roost.doors.digests import Exchange, beginning, told_before
 from roost.doors.openai.response_items import dialogue, items_of
 from roost.doors.openai.response_log import Place, ResponseLog, write
 from roost.doors.openai.response_writer import ResponseWriter, head_of
 from roost.doors.openai.shown_items import message_item, output_item
 from roost.doors.turn_reader import CallsWait, TurnReader
-from roost.errors import Conflict, NotFound
+from roost.errors import Conflict, Invalid, NotFound
 from roost.features.client_tools.events import ClientCalled
 from roost.ids import is_id, new_id
 from roost.log import events as ev
@@ -104,10 +104,14 @@ class Conversations:
 
     async def metadata(self, name: str) -> dict[str, str]:
         pending = await self._pending(name)
-        found = [data async for record in self._log.records(name) if (data := self.data(record.event, _NAMED))]
-        known = {data["id"] for data in found}
-        found += [data for item in pending if (data := self.data(item, _NAMED)) and data["id"] not in known]
+        found = [data async for record in self._log.records(name) if (data := self._metadata(record.event))]
+        known = [data["id"] for data in found]
+        found += [data for item in pending if (data := self._metadata(item)) and data["id"] not in known]
         return found[-1]["metadata"] if found else {}
+
+    def _metadata(self, event: object) -> dict[str, Any] | None:
+        data = self.data(event, _NAMED)
+        return data if data and "id" in data and isinstance(data.get("metadata"), dict) else None
 
     async def _pending(self, session: str) -> list[EmitInput]:
         """Return what waits to be put into the log. Read it before the log, so that nothing is missed."""
@@ -115,13 +119,14 @@ class Conversations:
         return [one for one in waiting if isinstance(one, EmitInput)]
 
     async def set_metadata(self, name: str, metadata: dict[str, str], key: str | None = None) -> None:
-        await self._sessions.emit(name, self._name + _NAMED, {"metadata": metadata, "id": new_id("meta")}, key=key)
+        id = new_id("meta") if key is None else f"meta_{beginning(key).hex()}"
+        await self._sessions.emit(name, self._name + _NAMED, {"metadata": metadata, "id": id}, key=key)
 
     async def add(self, name: str, given: Sequence[dict[str, Any]], key: str | None = None) -> list[dict[str, Any]]:
         """Put items into a conversation: its agent is told of them with the next message. Raises `Invalid`."""
         items_of(given)
         found = await self.sessions(name)
-        items = [_kept(item) for item in given]
+        items = [_kept(item, None if key is None else beginning(key, str(n)).hex()) for n, item in enumerate(given)]
         await self._sessions.emit(found[-1].id, self._name + _ADDED, {"items": items}, key=key)
         return items
 
@@ -159,12 +164,12 @@ class Conversations:
         return cast("dict[str, Any]", data) if isinstance(data, dict) else None
 
     def added(self, event: object) -> list[dict[str, Any]]:
-        data = self.data(event, _ADDED)
-        return [] if data is None else data["items"]
+        items: Any = (self.data(event, _ADDED) or {}).get("items")
+        return [one for one in cast("list[Any]", items) if _reads(one)] if isinstance(items, list) else []
 
     def removed(self, event: object) -> str | None:
-        data = self.data(event, _REMOVED)
-        return None if data is None else data["id"]
+        id = (self.data(event, _REMOVED) or {}).get("id")
+        return id if isinstance(id, str) else None
 
     def reader(self, place: Place) -> TurnReader:
         return TurnReader(self._sessions, place.session, place.item, resumed=place.step > 0, separator="")
@@ -241,12 +246,24 @@ def _told(items: Sequence[dict[str, Any]]) -> Text | None:
     return told_before([*system, *said.before, *rest])
 
 
-def _kept(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item as a conversation shows it."""
+def _reads(item: object) -> bool:
+    """Whether an item in the log is one that this door put there."""
+    if not isinstance(item, dict) or not isinstance(cast("dict[str, Any]", item).get("id"), str):
+        return False
+    try:
+        items_of([cast("dict[str, Any]", item)])
+    except Invalid:
+        return False
+    return True
+
+
+def _kept(item: dict[str, Any], id: str | None) -> dict[str, Any]:
+    """Return an item as a conversation shows it. id: the part of its id behind the prefix; None for a new one."""
     kind = str(item.get("type") or "message")
     content: Any = item.get("content")
     if kind == "message" and isinstance(content, str):
         text = "output_text" if item.get("role") == "assistant" else "input_text"
         content = [{"type": text, "text": content} | ({"annotations": []} if text == "output_text" else {})]
-    shown = {**item, "id": new_id(_PREFIXES.get(kind, "item")), "type": kind, "status": "completed"}
+    prefix = _PREFIXES.get(kind, "item")
+    shown = {**item, "id": new_id(prefix) if id is None else f"{prefix}_{id}", "type": kind, "status": "completed"}
     return shown | ({"content": content} if content is not None else {})

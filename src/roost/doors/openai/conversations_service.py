@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +9,10 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.doors.digests import beginning
-from roost.doors.openai.conversation_log import Conversations
+from roost.doors.openai.conversation_log import Conversations, name_of
 from roost.doors.openai.response_items import items_of
 from roost.doors.openai.shown_items import Page
-from roost.errors import Conflict, Invalid, NotFound
+from roost.errors import Invalid, NotFound
 from roost.ids import new_id
 from roost.log.session_info import SessionInfo
 from roost.server.app_state import Api
@@ -56,10 +55,10 @@ class ConversationsService:
         key = header(scope, b"idempotency-key")
         name = new_id("conv") if key is None else f"conv_{beginning('conversation', key).hex()}"
         info = await self._sessions.create(agents[0], id=name, key=name)
-        with contextlib.suppress(Conflict):  # a repetition, whose items have other ids
-            await self._log.set_metadata(name, given.metadata or {}, f"{name}:metadata")
-            if given.items:
-                await self._log.add(name, given.items, f"{name}:items")
+        # The ids are derived from the key, so a repetition adds what a crash kept out, and another body is a conflict.
+        await self._log.set_metadata(name, given.metadata or {}, f"{name}:metadata")
+        if given.items or key is not None:
+            await self._log.add(name, given.items or [], f"{name}:items")
         return json(200, _shown(info, given.metadata or {}))
 
     async def retrieve(self, scope: Scope, receive: Receive) -> ReplyCall:
@@ -74,7 +73,10 @@ class ConversationsService:
 
     async def delete(self, scope: Scope, receive: Receive) -> ReplyCall:
         name = scope["path_params"]["id"]
-        for info in reversed(await self._log.sessions(name)):
+        found = await self._log.sessions(name)
+        if name_of(name) is None:
+            raise Invalid(f"the session {name!r} was not made as a conversation; to delete it: roost delete {name}")
+        for info in reversed(found):
             await self._sessions.delete(info.id)
         return json(200, {"id": name, "object": "conversation.deleted", "deleted": True})
 

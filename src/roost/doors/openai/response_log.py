@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from roost.doors.digests import call_id, said_in
 from roost.doors.failures import of_turn
@@ -91,6 +91,8 @@ class ResponseLog:
     async def _queued(self, place: Place, agent: str) -> Found | None:
         for item in await self._api.runtime.node.store.inboxes.pending(place.session):
             if item.id == place.item and isinstance(item.input, MessageInput) and not place.step:
+                if not self._own(item.input.source):
+                    break
                 return Found(place, agent, None, item.accepted_at, item.input.parts, item.input.note or {})
         return None
 
@@ -103,7 +105,7 @@ class ResponseLog:
             if isinstance(event, ev.InputReceived) and event.input == place.item:
                 received, start = event, start if place.step == 0 else record.seq
                 break
-        if received is None:
+        if received is None or not self._own(received.source):
             raise unknown(place.id)
         if place.step:
             return await self._resumed(place, agent, start, received)
@@ -125,11 +127,16 @@ class ResponseLog:
             elif isinstance(event, ClientCalled):
                 previous = step if step < place.step else previous
             elif isinstance(event, ev.Emitted) and event.name == f"{self._name}.request":
-                details = event.data if event.data.get("results") == f"{place.item}.{place.step}" else details
+                given = _details(event.data)
+                details = given if given.get("results") == f"{place.item}.{place.step}" else details
         if not begun:
             raise unknown(place.id)
         details = {"previous_response_id": place._replace(step=previous).id, **details}
         return Found(place, agent, begun, received.at, (), details)
+
+    def _own(self, source: str | None) -> bool:
+        """Whether a message came through this door."""
+        return (source or "").partition("#")[0] in self._sources
 
     def said(self, event: ev.InputReceived) -> Sequence[UserPart]:
         """Return what the user said, without what the door told the agent before it."""
@@ -162,7 +169,10 @@ class ResponseLog:
         return events
 
     async def alone(self, place: Place) -> bool:
-        """Whether the message of a response is all that its session was ever told."""
+        """Whether this door made the session of a response for its message, and the session was told nothing else.
+        Raises `NotFound`."""
+        if self._name not in (await self._sessions.get(place.session)).labels:
+            return False
         pending = [item.id for item in await self._api.runtime.node.store.inboxes.pending(place.session)]
         events = [one.event async for one in self.records(place.session) if one.body.startswith(_RECEIVED)]
         items = [*(event.input for event in events if isinstance(event, ev.InputReceived)), *pending]
@@ -174,6 +184,14 @@ class ResponseLog:
             for record in page:
                 yield record
             after = page[-1].seq
+
+
+def _details(data: object) -> dict[str, Any]:
+    """Return what a request for results noted; empty for what no door wrote."""
+    if not isinstance(data, dict):
+        return {}
+    given = cast("dict[str, Any]", data)
+    return given if isinstance(given.get("custom", []), list) else {}
 
 
 def write(writer: ResponseWriter, place: Place, batch: Sequence[Read]) -> End | None:

@@ -176,10 +176,10 @@ class Responses:
         return json(200, writer.state(end))
 
     async def delete(self, scope: Scope, receive: Receive) -> ReplyCall:
-        """Delete the session, if the response is all that was said in it."""
+        """Delete the session, if this door made it and the response is all that was said in it."""
         place = (await self._log.find(place_of(scope["path_params"]["id"]))).place
         if place.step or not await self._log.alone(place):
-            why = f"the session {place.session!r} has said more than this response, and a log keeps all of it"
+            why = f"the session {place.session!r} was not made for this response alone, and a log keeps all of it"
             raise Conflict(f"{why}; to delete all: roost delete {place.session}", code="response_in_conversation")
         await self._sessions.delete(place.session)
         return json(200, {"id": place.id, "object": "response", "deleted": True})
