@@ -76,9 +76,9 @@ async def heard(runtime: Runtime, session: str) -> list[str]:
 
 
 async def sound(runtime: Runtime, session: str) -> None:
-    """The whole log, folded from its beginning, is the state that the store has."""
+    """The whole log, folded from its beginning, is the state that the store has. The session may go on meanwhile."""
     journal, head = runtime.node.store, (await runtime.sessions.get(session)).head
-    found = [record.event for record in await journal.logs.read(session, limit=100_000)]
+    found = [record.event for record in await journal.logs.read(session, limit=100_000) if record.seq <= head]
     folding = Folding(State(), gone_back_to(found))
     for event in found:
         folding.add(event)
