@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 import datetime
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from roost.doors.media import base64_data
 from roost.errors import Invalid
 from roost.log.content import Audio, File, Image, Text, UserPart, Video
 
@@ -82,11 +82,8 @@ def _user_part(part: Part, where: str) -> UserPart:
         return kind(media_type, url=part.url)
     if part.raw is None:
         raise Invalid(f"{where}: give text, data, raw or an http(s) url")
-    try:
-        binascii.a2b_base64(part.raw.encode("ascii"), strict_mode=True)
-    except ValueError as error:
-        raise Invalid(f"{where}.raw: the data is not base64: {error}") from None
-    return File(media_type, part.raw, name=part.filename) if kind is File else kind(media_type, part.raw)
+    data = base64_data(part.raw, f"{where}.raw")
+    return File(media_type, data, name=part.filename) if kind is File else kind(media_type, data)
 
 
 def part_of(part: UserPart) -> dict[str, Any]:

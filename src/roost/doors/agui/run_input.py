@@ -3,12 +3,12 @@ counts. Unknown fields are ignored."""
 
 from __future__ import annotations
 
-import binascii
 import re
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from roost.doors.media import base64_data
 from roost.errors import Invalid, TooLarge
 from roost.features.client_tools.events import ClientResultInput, OfferedTool
 from roost.log.content import Audio, File, Image, Text, UserPart, Video
@@ -188,8 +188,4 @@ def _part(raw: Any, where: str) -> UserPart:
         return kind(source.mime_type or f"{part.type}/*", url=source.value)
     if source.type != "data" or not source.mime_type:
         raise Invalid(f"{where}.source: give data in base64 with its mimeType, or an http(s) URL")
-    try:
-        binascii.a2b_base64(source.value.encode("ascii"), strict_mode=True)
-    except ValueError as error:
-        raise Invalid(f"{where}.source.value: the data is not base64: {error}") from None
-    return kind(source.mime_type, source.value)
+    return kind(source.mime_type, base64_data(source.value, f"{where}.source.value"))

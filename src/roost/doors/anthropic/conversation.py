@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -10,6 +9,7 @@ import msgspec
 
 from roost.doors.anthropic.message_request import InputMessage, texts_of
 from roost.doors.anthropic.signatures import add_thinking
+from roost.doors.media import base64_data
 from roost.errors import Invalid
 from roost.log.content import AssistantPart, File, Image, ResultPart, Text, ToolCall, UserPart
 
@@ -201,11 +201,5 @@ def _base64(source: Json, where: str) -> tuple[str, str]:
     """Return the media type and the data."""
     if source.get("type") != "base64":
         raise Invalid(f"{where}.type: {source.get('type')!r} cannot be read here; send the data in base64, or a URL")
-    data = _string(source, "data", where)
-    try:
-        binascii.a2b_base64(data.encode("ascii"), strict_mode=True)
-    except ValueError as error:
-        raise Invalid(f"{where}.data: the data is not base64: {error}") from None
-    if not data:
-        raise Invalid(f"{where}.data: it is empty")
+    data = base64_data(_string(source, "data", where), f"{where}.data")
     return _string(source, "media_type", where), data

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import msgspec
 
 from roost.doors.digests import Exchange
-from roost.doors.openai.media import base64_data, data_url, image_part
+from roost.doors.media import base64_data, data_url, image_part
 from roost.errors import Invalid
 from roost.log.content import Audio, File, ResultPart, Text, Thinking, ToolCall, UserPart
 
