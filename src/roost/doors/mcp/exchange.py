@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -68,7 +69,7 @@ class Seal:
         return base64.urlsafe_b64encode(hmac.digest(self._key, signed, "sha256")[:24]).decode()
 
 
-class Exchange:
+class Exchange(ABC):
     """A request. id, method, params: its own. client: the client's capabilities. level: from which on it wants log
     messages; None for none. key: an idempotency key of the client's HTTP request. send: sends a message to the client
     before the response. kept: what the handler has done for good, to go on from after a question or a break."""
@@ -137,8 +138,8 @@ class Exchange:
             raise Failure(CAPABILITY, f"the client must be capable of: {names}", {"requiredCapabilities": lacks})
         return await self._answers(asks)
 
-    async def _answers(self, asks: Mapping[str, Ask]) -> Mapping[str, Json]:
-        raise NotImplementedError
+    @abstractmethod
+    async def _answers(self, asks: Mapping[str, Ask]) -> Mapping[str, Json]: ...
 
 
 class RoundExchange(Exchange):
