@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from roost.features.client_tools.events import (
     ClientResultInput,
     OfferedTool,
 )
+from roost.features.coding_agents.events import ProgramPrompted, ProgramThread
 from roost.features.compaction.events import (
     CompactionStarted,
     ContextCompacted,
@@ -39,10 +41,32 @@ from roost.features.delegation.events import (
     ChildWaits,
     ChildWaitsInput,
 )
-from roost.features.environment.events import EnvironmentNoted
+from roost.features.environment.events import EnvironmentNoted, InstructionsNoted
+from roost.features.frameworks.events import (
+    FrameworkAnswered,
+    FrameworkAsked,
+    FrameworkBegan,
+    FrameworkCallEnded,
+    FrameworkCallStarted,
+    FrameworkCallWaits,
+    FrameworkDiverged,
+    FrameworkEnded,
+    FrameworkInstalled,
+    FrameworkWentOn,
+)
 from roost.features.hooks.events import PolicyDecided
 from roost.features.intents.events import IntentChosen
 from roost.features.jobs.events import JobEnded, JobStarted
+from roost.features.mcp.events import (
+    McpAccepted,
+    McpAcceptInput,
+    McpAsked,
+    McpChanged,
+    McpFailed,
+    McpOffered,
+    McpServerAdded,
+    McpServerInput,
+)
 from roost.features.memory.events import (
     ConsolidateInput,
     ConsolidationStarted,
@@ -50,7 +74,11 @@ from roost.features.memory.events import (
     MemoryConsolidated,
     MemoryRecalled,
 )
+from roost.features.openapi.events import AcceptApiInput, ApiChanged, ApiFailed, ApiPinned, ApiResponse
 from roost.features.planning.events import PlanChanged
+from roost.features.remote_agents.events import RemoteTaskBegan
+from roost.features.rules.events import RevokeRuleInput, RuleRevoked, RuleSaved
+from roost.features.sandboxes.events import SandboxInput, SandboxOrderCompleted, SandboxOrdered
 from roost.features.schedules.events import (
     ContextCleared,
     DueInput,
@@ -59,9 +87,29 @@ from roost.features.schedules.events import (
     ScheduleInput,
     ScheduleSet,
 )
+from roost.features.skills.events import (
+    ChooseSkillsInput,
+    OfferedSkill,
+    SkillAsked,
+    SkillsChosen,
+    SkillsOffered,
+    SkillUsed,
+)
 from roost.features.snapshots.events import WorkspaceRestored, WorkspaceSaved, WorkspaceUnsaved
 from roost.features.stalls.events import LoopStalled
+from roost.features.terminals.events import OpenTerminalInput, TerminalEnded, TerminalOpened, TerminalTyped
+from roost.features.tool_search.events import ToolsFound
 from roost.features.upgrades.events import MoveInput, SessionMoved
+from roost.features.uploads.events import (
+    FilesPlaced,
+    FilesPublished,
+    FileToPlace,
+    PlacedFile,
+    PlaceFilesInput,
+    PublishedFile,
+    PublishingSet,
+    PublishInput,
+)
 from roost.log import events as ev
 from roost.log.content import Audio, ErrorData, File, Image, Text, Thinking, ToolCall, Usage, Video
 from roost.log.facts import NewFact, RecalledFact
@@ -285,8 +333,70 @@ EVENTS: list[ev.Event] = [
     ClientCalled(at=4.0, call="c1", name="weather", arguments='{"in":"Ghent"}'),
     ClientOffered(at=4.0, tools=(OfferedTool("weather"),), choice=("weather",)),
     ev.InputReceived(at=2.0, input=8, parts=(Text("hi"),), note={"metadata": {"a": "b"}}),
+    ToolsFound(at=4.0, names=("pets__get_pet", "pets__add_pet")),
+    FilesPlaced(at=9.0, input=7, files=(PlacedFile("file_1", "a.txt", 3), PlacedFile("file_2", "b", error="gone"))),
+    SkillsOffered(
+        at=1.0,
+        turn=2,
+        skills=(
+            OfferedSkill("pdf", "home", "d1", "Fills forms."),
+            OfferedSkill("x", "workspace", "d2", accepted=False),
+        ),
+        more=1,
+    ),
+    SkillAsked(at=1.0, call="c", name="x", digest="d2"),
+    SkillUsed(at=1.0, call="c", name="x", digest="d2", place="workspace", accepted=False),
+    SkillsChosen(at=1.0, names=("pdf",)),
+    InstructionsNoted(at=1.0, turn=2, path="AGENTS.md", digest="d", text="Use tabs."),
+    ApiPinned(at=4.0, api="pets", digest="d1", spec="/srv/pets.json", operations=4),
+    ApiPinned(at=4.0, api="pets", digest="d2", spec="/srv/pets.json", operations=5, by="ann"),
+    ApiChanged(at=4.0, api="pets", digest="d2", added=("sellPet",), removed=("a",), changed=("servers", "getPet")),
+    ApiFailed(at=4.0, api="pets", reason="it has no paths"),
+    ApiResponse(at=4.0, call="c1", text="[]"),
+    RemoteTaskBegan(at=4.0, agent="other", call="c1", key="k1", task="t1", context="x1"),
+    McpOffered(at=5.0, server="git", digest="d1", catalog="c1", tools=12, accepted=True),
+    McpFailed(at=5.0, server="git", reason="it did not start within 20 s"),
+    McpChanged(at=5.0, server="git", tool="git_log", call="c1", definition="t2"),
+    McpAccepted(at=5.0, server="git", tool="git_log", definition="t2", catalog="c2"),
+    McpAsked(at=5.0, server="git", call="c1", wants={"": {"message": "Which?"}}, arguments="{}", state="s"),
+    McpServerAdded(at=5.0, name="git", server={"name": "git", "command": "mcp-server-git"}),
+    FilesPublished(at=9.0, turn=2, files=(PublishedFile("o/a", "file_1", 3, "ab"), PublishedFile("o/b", error="gone"))),
+    PublishingSet(at=9.0, folder="outputs", input=7, owner="ann", keys={"artifact": "s"}),
+    ev.ApprovalRequested(
+        at=4.0,
+        call="c1",
+        name="deploy",
+        arguments="{}",
+        reason="r",
+        offers=(ev.RuleOffer("tool:deploy", "calls of 'deploy'", ("session", "agent")),),
+    ),
+    RuleSaved(at=4.0, rules=("rule_1",)),
+    RuleRevoked(at=4.0, rule="npm test", input=8, account="ann"),
+    ProgramPrompted(at=9.0, program="codex", thread="t1", told=1),
+    ProgramThread(at=9.0, program="codex", thread="t1"),
+    TerminalOpened(
+        at=1.0, terminal="term-1", command=("bash",), columns=80, rows=24, by="agent", idle=3600.0, call="c1"
+    ),
+    TerminalTyped(at=2.0, terminal="term-1", by="ada", text="ls\r"),
+    TerminalTyped(at=2.5, terminal="term-1", by="alice/ada", text="", hidden=9),
+    TerminalEnded(at=3.0, terminal="term-1", code=-9, reason="the session was stopped", recording="eJw="),
+    SandboxOrdered(at=1.0, input=4, action="exec", by="alice", command=("make", "test")),
+    SandboxOrderCompleted(
+        at=2.0, input=4, action="exec", exit_code=2, stdout="out", stderr="err", seconds=0.5, truncated=True
+    ),
+    SandboxOrderCompleted(at=3.0, input=5, action="suspend", problem="no", killed_by="wall_seconds"),
+    FrameworkInstalled(at=1.0, environment="e1", packages=38, seconds=7.9),
+    FrameworkBegan(at=1.0, framework="python", run=1, first=0, told=1, environment="e1", code="c1"),
+    FrameworkAsked(at=1.0, step=1, scope="", digest="d1", masked="m1"),
+    FrameworkAnswered(at=1.0, scope="c1", digest="d1", masked="m1", parts=(Text("hi"),), usage=Usage(1, 2, cost=3)),
+    FrameworkWentOn(at=1.0),
+    FrameworkCallStarted(at=1.0, call="c2", outer="c1", name="pay", arguments="{}", replay="never", why="level"),
+    FrameworkCallEnded(at=1.0, call="c2", outcome="ok", parts=(Text("paid"),)),
+    FrameworkCallWaits(at=1.0, call="c2", outer="c1", name="pay", arguments="{}"),
+    FrameworkEnded(at=1.0, keep=2, items=({"role": "user"},), unclaimed=1),
+    FrameworkDiverged(at=1.0, kind="drifted", about="a date"),
+    FrameworkDiverged(at=1.0, kind="stopped", about="pay ran before", call="c3", lost=("c1",)),
 ]
-
 INPUTS: list[Input] = [
     MessageInput((Text("hi"),), "steer", "cli"),
     MessageInput((Text("hi"), Image("image/png", "aGk="))),
@@ -325,6 +435,16 @@ INPUTS: list[Input] = [
     ClientResultInput("c1", (Text("no such place"),), error=True),
     ClientOfferInput((OfferedTool("weather"),), choice=("weather",)),
     MessageInput((Text("hi"),), note={"metadata": {"a": "b"}}),
+    PlaceFilesInput((FileToPlace("file_1", "a.txt"),)),
+    ChooseSkillsInput(("pdf", "web-*")),
+    AcceptApiInput("pets", "d2", "ann"),
+    McpServerInput("git", {"name": "git", "command": "mcp-server-git"}),
+    McpAcceptInput("git"),
+    PublishInput("outputs", "ann", {"artifact": "s"}),
+    RevokeRuleInput("npm test"),
+    OpenTerminalInput("term-1", ("python3", "-q"), 100, 30, "ada", 3600.0, walled=True),
+    ControlInput("cancel", input=7),
+    SandboxInput("exec", ("make", "test"), 30.0, walled=True),
 ]
 
 
@@ -369,9 +489,51 @@ def test_a_new_example_is_pinned_and_an_old_one_never_changed(tmp_path: Path) ->
             pin_events.pin(path, lines)
 
 
+def made(name: str) -> list[bytes]:
+    """The pinned examples that `tools.pin_events` has made, of kinds without one in `EVENTS` and `INPUTS`."""
+    path = GOLDEN / f"{name}.made.jsonl"
+    return path.read_bytes().splitlines() if path.exists() else []
+
+
 def test_every_kind_is_pinned() -> None:
-    assert {type(event) for event in EVENTS} == set(ev.event_types())
-    assert {type(item) for item in INPUTS} == set(input_types())
+    events = {type(one) for one in (*EVENTS, *map(ev.decode_event, made("events")))}
+    inputs = {type(one) for one in (*INPUTS, *map(decode_input, made("inputs")))}
+    assert (events, inputs) == ({*ev.event_types()}, {*input_types()}), "run python -m tools.pin_events"
+
+
+@pytest.mark.parametrize(
+    ("line", "again"),
+    [
+        *((line, lambda body: ev.encode_event(ev.decode_event(body))) for line in made("events")),
+        *((line, lambda body: encode_input(decode_input(body))) for line in made("inputs")),
+    ],
+)
+def test_bytes_of_made_examples(line: bytes, again: Callable[[bytes], bytes]) -> None:
+    assert again(line) == line
+
+
+@pytest.mark.parametrize("kind", [*ev.event_types(), *input_types()], ids=lambda kind: kind.__name__)
+def test_every_kind_could_have_a_made_example(kind: type[msgspec.Struct]) -> None:
+    example = pin_events.made(kind)
+    body = encode_input(example) if isinstance(example, Input) else ev.encode_event(example)
+    left_out = [one for one in msgspec.structs.fields(kind) if one.encode_name not in msgspec.json.decode(body)]
+    assert [one.name for one in left_out if getattr(example, one.name) != one.default] == []
+    assert (decode_input(body) if isinstance(example, Input) else ev.decode_event(body)) == example
+
+
+def test_the_page_gets_a_row_for_an_event_that_it_lacks(tmp_path: Path) -> None:
+    page = tmp_path / "events.md"
+    page.write_text("| `turn.started` | a turn begins | `turn` |\n")
+    pin_events.add_rows(page, (ev.TurnStarted, RuleRevoked))
+    assert page.read_text().splitlines()[1].startswith("| `rule.revoked` | ")
+    assert page.read_text().endswith("| `rule`, `input`, `account` |\n")
+
+
+def test_the_format_is_raised_in_its_source(tmp_path: Path) -> None:
+    source = tmp_path / "events.py"
+    source.write_text(f"a = 1\nFORMAT = {ev.FORMAT}\n")
+    assert pin_events.raised(source) == ev.FORMAT + 1
+    assert source.read_text() == f"a = 1\nFORMAT = {ev.FORMAT + 1}\n"
 
 
 @pytest.mark.parametrize("place", range(len(EVENTS)))

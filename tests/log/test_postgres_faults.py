@@ -12,6 +12,7 @@ import pytest
 
 from roost.errors import Fenced, NotFound, RoostError, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.log.dispatch import NodeCard
+from roost.log.documents import Document, Put, Remove
 from roost.log.protocols import Append, Change, SessionQuery
 from roost.log.store import Store
 from roost.stores.postgres.store import open_postgres
@@ -136,6 +137,55 @@ async def test_unknown_outcome_repeated_is_written_once(url: str) -> None:
         assert (info.pending, info.owner) == (0, None)
 
 
+async def test_documents_without_an_answer_are_written_once(url: str) -> None:
+    """The answer to the commit is lost: the repetition sees that the transaction is committed."""
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    await admin.execute("""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON document_keys DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION slow()""")
+    commits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE state = 'active' AND query ILIKE 'commit%'"
+    async with _owner(url) as (proxy, journal, other, _):
+        heard: list[int] = []
+        journal.documents.watch("k", lambda: heard.append(1))
+        await journal.documents.write([Put(kind="k", id="a", body=b"1", revision=0)])
+        for turn, write in enumerate(
+            (Put(kind="k", id="a", body=b"2", revision=1), Remove(kind="k", id="a", revision=2))
+        ):
+            before = await other.documents.get("k", "a")
+            again = Put(kind="k", id="b", body=b"b", keys={"x": "y"}, revision=turn)
+            writing = asyncio.create_task(journal.documents.write([write, again]))
+            await eventually(lambda: admin.fetchval(commits))
+            proxy.hold(up=False)
+            await eventually(lambda before=before: _differs(other, before))
+            proxy.cut()
+            proxy.heal()
+            _, second = await writing
+            assert second is not None
+            assert second == await other.documents.get("k", "b")
+            assert second.revision == turn + 1
+        assert await other.documents.get("k", "a") is None
+        assert len(heard) >= 3
+    await admin.close()
+
+
+async def test_documents_whose_connection_breaks_before_the_commit_are_written_once(url: str) -> None:
+    async with _owner(url) as (proxy, journal, other, _):
+        await journal.documents.write([Put(kind="k", id="a", body=b"1", revision=0)])
+        proxy.hold(up=False)
+        writing = asyncio.create_task(journal.documents.write([Put(kind="k", id="a", body=b"2", revision=1)]))
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        proxy.cut()
+        proxy.heal()
+        await writing
+        assert await other.documents.get("k", "a") == (await writing)[0]
+
+
+async def _differs(store: Store, before: Document | None) -> bool:
+    return await store.documents.get("k", "a") != before
+
+
 async def test_a_release_without_answer_is_a_success_though_another_took_the_session(url: str) -> None:
     async with _owner(url) as (proxy, journal, other, epoch):
         append = Append(session="s", epoch=epoch, expected=1, bodies=bodies("end"), release=True)
@@ -220,6 +270,20 @@ async def test_a_slow_database_is_waited_for(url: str) -> None:
         began = time.monotonic()
         await asyncio.gather(*(journal.inboxes.accept(f"s{number % 4}", said()) for number in range(80)))
         assert time.monotonic() - began > 2.5
+        proxy.heal()
+        await journal.close()
+
+
+async def test_a_connection_that_is_answered_late_is_waited_for(url: str) -> None:
+    """For as long as for a statement: a server with much else to do accepts a connection at once and answers later."""
+    async with TcpProxy.to(url) as proxy:
+        journal = await open_postgres(proxy.through(url))
+        await new(journal, "s")
+        proxy.hold()
+        reads = [_within(BOUND, journal.sessions.get("s")) for _ in range(3)]  # at most one has a connection already
+        for result, took in await asyncio.gather(*reads, _within(BOUND, open_postgres(proxy.through(url)))):
+            assert isinstance(result, StoreUnreachable), result
+            assert took > 3.0
         proxy.heal()
         await journal.close()
 

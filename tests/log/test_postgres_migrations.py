@@ -13,6 +13,7 @@ import pytest
 
 from roost.errors import ConfigError, NotFound, RoostError, StoreFailed, StoreUnreachable
 from roost.log.dispatch import NodeCard
+from roost.log.documents import Put
 from roost.log.events import encode_event
 from roost.log.inputs import encode_input
 from roost.log.ledger import CallNote
@@ -140,6 +141,24 @@ async def test_labels_of_the_fourth_layout_are_found(server: PostgresServer) -> 
     assert await old.fetchval("SELECT count(*) FROM session_labels") == 2
     await journal.close()
     await old.close()
+
+
+async def test_documents_come_while_a_node_of_the_fifth_layout_works(server: PostgresServer) -> None:
+    fifth = await server.database(_nothing)
+    old = await open_postgres(fifth, migrations=MIGRATIONS[:5])
+    await new(old, "s")
+    claim = await own(old, "s")
+    journal = await open_postgres(fifth)
+    heard = asyncio.Event()
+    journal.documents.watch("k", heard.set)
+    await journal.documents.write([Put(kind="k", id="i", body=b"x", keys={"a": "1"})])
+    assert heard.is_set()
+    assert await old.logs.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("on"))) == 2
+    assert names(await journal.logs.read("s")) == ["on"]
+    await old.close()
+    await _open_and_close(fifth, MIGRATIONS[:5])
+    assert await journal.documents.get("k", "i") is not None
+    await journal.close()
 
 
 async def test_a_search_by_a_label_reads_no_other_sessions(journal: Store, admin: asyncpg.Connection) -> None:

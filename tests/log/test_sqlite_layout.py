@@ -14,6 +14,7 @@ import pytest
 from roost.errors import Fenced, StoreFailed
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
+from roost.log.documents import DocumentQuery, Put
 from roost.log.inputs import TimerInput
 from roost.log.ledger import CallNote
 from roost.log.protocols import Append, Delivery, NewSession, SessionQuery, Snapshot
@@ -153,6 +154,22 @@ async def test_lost_calls_of_the_fourth_layout_are_found_by_their_start(tmp_path
     (call,) = await journal.ledger.lost("call:", started=(700.0, 701.0))
     assert (call.id, call.started, call.cost, call.provider_id) == ("call:s:1", 700.5, 5, None)
     assert await journal.ledger.lost("call:", started=(701.0, 1000.0)) == []
+    await journal.close()
+
+
+async def test_documents_come_into_a_file_of_the_sixth_layout(tmp_path: Path) -> None:
+    path = layout(tmp_path, 2)
+    connection = sqlite3.connect(path)
+    for old in migrations._LAYOUTS[2:6]:
+        connection.executescript(old)
+    connection.execute("PRAGMA user_version = 6")
+    connection.commit()
+    connection.close()
+    journal = await open_sqlite(path)
+    assert await journal.documents.find(DocumentQuery(kind="k")) == []
+    (made,) = await journal.documents.write([Put(kind="k", id="i", body=b"x", keys={"a": "1"})])
+    assert await journal.documents.find(DocumentQuery(kind="k", key=("a", "1"))) == [made]
+    assert [session async for session in journal.portable.sessions()] == ["lived", "busy"]
     await journal.close()
 
 

@@ -15,17 +15,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roost.errors import TooLarge
+from roost.testing.snapshots import write
 from roost.workspace.manifest import PIECE, Item, SnapshotDamaged, segments, unpack_items
+from roost.workspace.object_store import Objects
 from roost.workspace.objects import open_objects
 from roost.workspace.save import Caps
 from roost.workspace.scan import scan
-from roost.workspace.snapshots import Saved, Stopped
+from roost.workspace.snapshots import Place, Saved, Stopped
 from roost.workspace.store import ObjectSnapshots
 from tests.examples import examples
 
@@ -518,3 +521,43 @@ def test_a_snapshot_from_elsewhere_gives_no_file_the_rights_of_its_owner() -> No
     crafted = [Item(b"d", "folder", 0o2777), Item(b"d/tool", "file", 0o106755), Item(b"plain", "file", 0o640)]
     read = [item for data in segments(crafted) for item in unpack_items(data)]
     assert [item.mode for item in read] == [0o777, 0o755, 0o640]
+
+
+class Counting:
+    """Objects that count what is read."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects, self.reads = objects, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def get(self, key: str) -> bytes:
+        self.reads += 1
+        return self._objects.get(key)
+
+
+def test_a_view_reads_only_what_its_neighbour_lacks(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    objects = Counting(open_objects(f"file://{tmp_path}/store"))
+    snapshots = ObjectSnapshots(objects)  # type: ignore[arg-type]
+    place = Place(tmp_path / "folder", tmp_path / "memory")
+    for n in range(1500):
+        write(place, f"d/{n}", str(n))
+    first = snapshots.save(place, None, Event()).snapshot
+    write(place, "d/7", "changed")
+    second = snapshots.save(place, first, Event()).snapshot
+    before = snapshots.view(place, first)
+    objects.reads = 0
+    alone = snapshots.view(place, second)
+    needed, objects.reads = objects.reads, 0
+    near = snapshots.view(place, second, near=before)
+    assert objects.reads < needed
+    assert near.entries == alone.entries
+    assert near.read(b"d/7") == b"changed"
+    objects.reads = 0
+    assert snapshots.view(place, second, near=near).entries == alone.entries
+    assert objects.reads == 1  # the root
+    for view in (before, alone, near):
+        view.close()
+    snapshots.close()

@@ -27,7 +27,7 @@ from roost.log.content import (
 )
 from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, SessionState, TurnOutcome
 
-FORMAT = 5
+FORMAT = 8
 """Raise this with every event kind, or field that the fold needs, that an older version cannot read. A node runs only
 sessions whose log was written in its own format or an older one, so versions may be mixed during a cluster upgrade.
 `tests/golden` pins the shape of the log for this number."""
@@ -79,7 +79,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_f
 
     @property
     def line(self) -> str | None:
-        """What a terminal shows of the event; None: nothing, or by `roost.cli.renderer`, which knows the core's."""
+        """What a terminal shows of the event; None: nothing, or by `roost.cli.event_lines`, which knows the core's."""
         return None
 
     @property
@@ -155,20 +155,23 @@ class StateChanged(Event, frozen=True, tag="session.state"):
 
 
 class ControlApplied(Event, frozen=True, tag="control.applied"):
-    """A control took effect. input: the id of its inbox item."""
+    """A control took effect. input: the id of its inbox item. account: the one that ordered it."""
 
     action: ControlAction
     input: int
+    account: str | None = None
 
 
 class InputReceived(Event, frozen=True, tag="input.received"):
-    """An inbox item became part of the conversation. note: what its sender keeps with it; the agent does not see it."""
+    """An inbox item became part of the conversation. note: what its sender keeps with it; the agent does not see it.
+    account: the one that sent it."""
 
     input: int
     parts: tuple[UserPart, ...]
     mode: InputMode = "follow_up"
     source: str | None = None
     note: dict[str, Any] | None = None
+    account: str | None = None
 
 
 class TurnStarted(Event, frozen=True, tag="turn.started"):
@@ -287,11 +290,20 @@ class Danger(msgspec.Struct, frozen=True, omit_defaults=True):
     end: int | None = None
 
 
+class RuleOffer(msgspec.Struct, frozen=True):
+    """A standing rule that an answer may make (`roost.policy.standing_rules`). says: what it allows, for people.
+    scopes: where it may count: in this session, in all of its user and agent, or in all of its user."""
+
+    rule: str
+    says: str
+    scopes: tuple[GrantScope, ...] = ("session",)
+
+
 class ApprovalRequested(Event, frozen=True, tag="approval.requested"):
     """cause: the policy asks before a first run, or recovery asks before a repeated run. why: the decision source, i.e.
     the policy layer and rule that ask. due: wall time at which an unanswered request counts as rejected. dangers: the
-    parts of a command to show first. prefixes: prefixes of the command (`npm test`) that an answer may allow from now
-    on; all of them are needed to allow this command."""
+    parts of a command to show first. offers: the standing rules that an answer may make, each of which would have
+    allowed this call. prefixes: those that are beginnings of a command (`npm test`)."""
 
     call: str
     name: str
@@ -302,6 +314,7 @@ class ApprovalRequested(Event, frozen=True, tag="approval.requested"):
     due: float | None = None
     dangers: tuple[Danger, ...] = ()
     prefixes: tuple[str, ...] = ()
+    offers: tuple[RuleOffer, ...] = ()
 
     @property
     def question(self) -> Question:
@@ -309,8 +322,8 @@ class ApprovalRequested(Event, frozen=True, tag="approval.requested"):
 
 
 class ApprovalResolved(Event, frozen=True, tag="approval.resolved"):
-    """arguments: for `modify`, the JSON text of the arguments that the call runs with instead. always: command prefixes
-    allowed from now on, for the time and users that `scope` names."""
+    """arguments: for `modify`, the JSON text of the arguments that the call runs with instead. always: the standing
+    rules that the answer makes, which count where `scope` says. account: the one that answered."""
 
     call: str
     decision: Decision
@@ -319,6 +332,7 @@ class ApprovalResolved(Event, frozen=True, tag="approval.resolved"):
     arguments: str | None = None
     always: tuple[str, ...] = ()
     scope: GrantScope | None = None
+    account: str | None = None
 
 
 class TimerSet(Event, frozen=True, tag="timer.set"):

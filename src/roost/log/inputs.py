@@ -18,11 +18,12 @@ InterruptCause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "stee
 """What interrupts a running step: an input, the time limit of the turn, or the node."""
 
 
-class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+class Input(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type"):
     """Base of all inputs. urgency: 0 for conversation, 1 for an answer that a waiting turn needs, 2 for an input that a
-    session takes in any state."""
+    session takes in any state. account: the one that sent it; None for the home, and for what no request sent."""
 
     urgency: ClassVar[Urgency] = 2
+    account: str | None = None
 
     @property
     def interrupts(self) -> InterruptCause | None:
@@ -57,10 +58,11 @@ class MessageInput(Input, frozen=True, tag="message"):
 class ControlInput(Input, frozen=True, tag="control"):
     """scope `task`, of a cancel: cancel the delegated task of the session, with all its children and background
     commands. scope `unused`, of a stop: stop only if the session waits for nothing; the stop does not extend to its
-    children."""
+    children. input, of a cancel: the message that began the turn that it is meant for; it cancels no other turn."""
 
     action: ControlAction
     scope: Literal["task", "unused"] | None = None
+    input: int | None = None
 
     @property
     def interrupts(self) -> InterruptCause | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from roost.log.documents import Document
 from roost.log.fact_rows import StoredFact
 from roost.log.facts import Space
 from roost.log.inputs import decode_input
@@ -97,4 +98,13 @@ class Portable(Protocol):
 
     async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
         """Replace a space. The new content becomes visible only when complete."""
+        ...
+
+    async def documents(self, after: tuple[str, str] = ("", "")) -> list[Document]:
+        """Return a page of all documents behind this kind and id, in this order. Only an empty page is the end."""
+        ...
+
+    async def restore_documents(self, documents: Sequence[Document]) -> None:
+        """Write documents as they are, with their revisions and times, all or nothing; replace those of the same kind
+        and id."""
         ...

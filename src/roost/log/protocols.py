@@ -10,7 +10,7 @@ conformance suite.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -111,7 +111,8 @@ class TimerSpec(NamedTuple):
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     """A session to create. id: unique in the store. agent, version: the pinned definition. needs: tags that a node must
-    offer."""
+    offer. most: sessions that its account, which is a label, may have with this one; None for any number. The store
+    keeps all of it but `most`."""
 
     id: str
     agent: str
@@ -121,6 +122,12 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     labels: dict[str, str] = {}
     needs: tuple[str, ...] = ()
+    most: int | None = None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the session's row says of it."""
+        return {name: getattr(self, name) for name in self.__struct_fields__ if name != "most"}
 
 
 class Append(msgspec.Struct, kw_only=True):
@@ -181,7 +188,8 @@ class Change(NamedTuple):
 
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A filter. Sessions are returned newest first; `before` continues after the last id of a page. ids: only these
-    sessions, a few hundred at most."""
+    sessions, a few hundred at most. account: only those that belong to it. key: only the one that was created with it.
+    skip: leave out so many of the newest."""
 
     agent: str | None = None
     state: SessionState | None = None
@@ -189,7 +197,10 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     label: tuple[str, str] | None = None
     ids: tuple[str, ...] | None = None
+    account: str | None = None
+    key: str | None = None
     before: str | None = None
+    skip: int = 0
     limit: int = 50
 
 
@@ -198,7 +209,8 @@ class SessionIndex(Protocol):
 
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
         """Create a session with its first events. With a `key` seen before, return the session that it made then.
-        Raises `Conflict` when the id is taken."""
+        Raises `Conflict` when the id is taken, and `TooManySessions` when its account has as many as it may: of
+        requests at the same time only so many succeed as there is room for."""
         ...
 
     async def fork(
@@ -217,9 +229,9 @@ class SessionIndex(Protocol):
         The shared part is stored once, so the cost does not depend on `at`, and each session outlives the deletion of
         the other. The fork has an empty inbox, no timers, no owner, and the source's `format`.
 
-        snapshot: the fork's state after event `at` or one of `events`. state, phase: those of its index row. `key` and
-        `Conflict`: as in `create`. Raises `NotFound`, and `Invalid` when the source has no event `at` or the snapshot
-        is of another part of the log.
+        snapshot: the fork's state after event `at` or one of `events`. state, phase: those of its index row. `key`,
+        `Conflict` and `TooManySessions`: as in `create`. Raises `NotFound`, and `Invalid` when the source has no event
+        `at` or the snapshot is of another part of the log.
         """
         ...
 

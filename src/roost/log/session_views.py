@@ -20,9 +20,9 @@ class FileDiff(msgspec.Struct, frozen=True):
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
-    """A call that waits for a person. `asked`: the question's position in the log. `dangers` and `prefixes`: as of
-    `ApprovalRequested`. `files`: what a call of a file tool would change; filled only in lists of waiting calls, on a
-    node that has the files as the model knows them."""
+    """A call that waits for a person. `asked`: the question's position in the log. `dangers`, `prefixes`, `offers`: as
+    in `ApprovalRequested`. `files`: what a call of a file tool would change; filled only in lists of waiting calls, on
+    a node that has the files as the model knows them."""
 
     call: str
     tool: str
@@ -31,6 +31,7 @@ class PendingApproval(msgspec.Struct, frozen=True):
     asked: int = 0
     dangers: tuple[ev.Danger, ...] = ()
     prefixes: tuple[str, ...] = ()
+    offers: tuple[ev.RuleOffer, ...] = ()
     files: tuple[FileDiff, ...] = ()
 
 

@@ -7,6 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from roost.log.coordination import Coordination
 from roost.log.dispatch import Dispatcher
+from roost.log.documents import Documents
 from roost.log.facts import Facts
 from roost.log.ledger import LedgerRows
 from roost.log.portable import Portable
@@ -40,6 +41,7 @@ class Store:
     ledger: LedgerRows
     coordination: Coordination
     facts: Facts
+    documents: Documents
     portable: Portable
     database: Database
 

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.errors import Conflict, Invalid, NotFound, RoostError, StoreCorrupt, StoreFailed
+from roost.log.documents import Document, Remove
 from roost.log.fact_rows import StoredFact
 from roost.log.facts import Space
 from roost.log.portable import SessionDump, SharedDump
@@ -34,8 +35,9 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Copied(msgspec.Struct):
-    """Counts of a copy. same: sessions that the target had already. facts: copied with their spaces. extra: sessions
-    that only the target has. kept: names of settings for which the target keeps another value."""
+    """Counts of a copy. same: sessions that the target had already. facts: copied with their spaces. documents: copied.
+    extra: sessions that only the target has. extra_documents: the number of those that only the target has. kept: names
+    of settings for which the target keeps another value."""
 
     copied: int = 0
     replaced: int = 0
@@ -44,6 +46,8 @@ class Copied(msgspec.Struct):
     bytes: int = 0
     shared: Literal["copied", "same", "not copied"] = "not copied"
     facts: int = 0
+    documents: int = 0
+    extra_documents: int = 0
     kept: list[str] = []
     problems: list[Problem] = []
     extra: list[str] = []
@@ -62,7 +66,8 @@ async def copy(
     No node may run on either store: a session must not run in two stores. online: allow nodes on the source, and copy
     its present content; stop them later, and copy again with `replace`. replace: replace a session in the target that
     has fallen behind, i.e. whose log is a prefix of the source's. Without it, and always when the two logs have
-    diverged, the target's session stays.
+    diverged, the target's session stays. What is shared becomes the source's: documents that the source does not have
+    are removed, so that a revoked token does not come back.
 
     Raises `Conflict` when nodes are running, and `StoreFailed`; sessions copied before the failure are complete.
     """
@@ -75,6 +80,7 @@ async def copy(
         progress(move.done)
     await move.shared()
     await move.memory()
+    await move.documents()
     async for session in target.portable.sessions():
         if session not in move.seen:
             move.done.extra.append(session)
@@ -187,6 +193,32 @@ class _Move:
     async def _same_facts(self, ours: Space, theirs: Space) -> bool:
         return ours == theirs and await _fact_sum(self._source, ours) == await _fact_sum(self._target, theirs)
 
+    async def documents(self) -> None:
+        """Copy documents. One that differs in the target stays, unless `replace` is set."""
+        names: set[tuple[str, str]] = set()
+        async for page in _document_pages(self._source):
+            names |= {(one.kind, one.id) for one in page}
+            put = [one for one in page if await self._wanted(one)]
+            await self._target.portable.restore_documents(put)
+            for one in put:
+                if await self._target.documents.get(one.kind, one.id) != one:
+                    raise StoreFailed(f"{one.kind} {one.id!r} is not in the target as it was written: copy again")
+            self.done.documents += len(put)
+        async for page in _document_pages(self._target):
+            extra = [Remove(kind=one.kind, id=one.id) for one in page if (one.kind, one.id) not in names]
+            if self._replace:
+                await self._target.documents.write(extra)
+            else:
+                self.done.extra_documents += len(extra)
+
+    async def _wanted(self, ours: Document) -> bool:
+        theirs = await self._target.documents.get(ours.kind, ours.id)
+        if theirs is None or self._replace:
+            return theirs != ours
+        if theirs != ours:
+            self.problem("", f"{ours.kind} {ours.id!r} is another in the target: --replace puts the source's there")
+        return False
+
     def problem(self, session: str, detail: str) -> None:
         self.done.problems.append(Problem(session, detail))
 
@@ -244,6 +276,13 @@ async def _digest(store: Store, session: str, head: int) -> _Digest:
     async for page in _pages(store, session, head):
         digest.add(page)
     return digest
+
+
+async def _document_pages(store: Store) -> AsyncGenerator[list[Document], None]:
+    after = ("", "")
+    while page := await store.portable.documents(after):
+        yield page
+        after = page[-1].kind, page[-1].id
 
 
 async def _fact_pages(store: Store, space: Space) -> AsyncGenerator[list[StoredFact], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Event
 
 from roost.workspace.chunk_transfer import Jobs, Traffic
@@ -26,10 +27,27 @@ def load_root(traffic: Traffic, snapshot: str) -> tuple[Root, bytes]:
 
 def load_items(traffic: Traffic, root: Root, stop: Event) -> list[Item]:
     """Return the items, sorted by path and checked to be safe to restore."""
+    return joined(root, load_segments(traffic, root, stop, {}))
+
+
+def joined(root: Root, segments: Mapping[bytes, list[Item]]) -> list[Item]:
+    """Return the items of a root's segments, checked to be safe to restore."""
+    items = [item for piece in root.segments for item in segments[piece.digest]]
+    check_tree(items)
+    return items
+
+
+def load_segments(
+    traffic: Traffic, root: Root, stop: Event, known: Mapping[bytes, list[Item]]
+) -> dict[bytes, list[Item]]:
+    """Return the items of each segment, by its digest. known: segments of another root, which are not read again."""
     wanted: dict[str, list[Piece]] = {}
-    for piece in root.segments:
-        wanted.setdefault(piece.blob.key, []).append(piece)
     found: dict[bytes, list[Item]] = {}
+    for piece in root.segments:
+        if piece.digest in known:
+            found[piece.digest] = known[piece.digest]
+        else:
+            wanted.setdefault(piece.blob.key, []).append(piece)
 
     def fetch(key: str) -> int:
         data = traffic.get(key)
@@ -39,9 +57,7 @@ def load_items(traffic: Traffic, root: Root, stop: Event) -> list[Item]:
     with Jobs(traffic, stop) as jobs:
         for key in wanted:
             jobs.run(lambda key=key: fetch(key))
-    items = [item for piece in root.segments for item in found[piece.digest]]
-    check_tree(items)
-    return items
+    return found
 
 
 def load(traffic: Traffic, snapshot: str | None, remembered: Remembered, stop: Event) -> tuple[bytes, list[Item]]:

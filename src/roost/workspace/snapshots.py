@@ -119,9 +119,9 @@ class Snapshots(Protocol):
         """Pin the snapshot as `lend` does, and make `to`'s folder equal to it. No process may work in `to`."""
         ...
 
-    def view(self, place: Place, snapshot: str | None) -> View:
+    def view(self, place: Place, snapshot: str | None, *, near: View | None = None) -> View:
         """Return a view of a snapshot of this place, None for no file. Raises `SnapshotDamaged` when there is no such
-        snapshot."""
+        snapshot. near: a view of another snapshot, also a closed one: what both share need not be read again."""
         ...
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:

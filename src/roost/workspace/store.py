@@ -59,8 +59,8 @@ class ObjectSnapshots:
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
         return Restore(self._traffic, to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
 
-    def view(self, place: Place, snapshot: str | None) -> View:
-        return SnapshotView(self._traffic, snapshot)
+    def view(self, place: Place, snapshot: str | None, *, near: View | None = None) -> View:
+        return SnapshotView(self._traffic, snapshot, near=near)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         return 0

@@ -12,7 +12,7 @@ from roost.workspace.chunk_transfer import Traffic
 from roost.workspace.file_cache import Remembered
 from roost.workspace.manifest import Blob, Item, digest_of
 from roost.workspace.scan import Found, Signature, scan
-from roost.workspace.snapshot_contents import cut, load_items, load_root
+from roost.workspace.snapshot_contents import cut, joined, load_root, load_segments
 from roost.workspace.snapshots import Entry, View
 from roost.workspace.stable_read import Reader
 
@@ -22,15 +22,18 @@ _BLOBS = 4
 
 
 class SnapshotView:
-    """A snapshot in an object store; None is the empty tree. Implements `View`."""
+    """A snapshot in an object store; None is the empty tree. near: as in `Snapshots.view`. Implements `View`."""
 
-    def __init__(self, traffic: Traffic, snapshot: str | None) -> None:
+    def __init__(self, traffic: Traffic, snapshot: str | None, *, near: View | None = None) -> None:
         self._traffic = traffic
         self._blobs: dict[Blob, bytes] = {}
+        self._segments: dict[bytes, list[Item]] = {}
         items: list[Item] = []
         if snapshot is not None:
             root, _ = load_root(traffic, snapshot)
-            items = load_items(traffic, root, Event())
+            known = near._segments if isinstance(near, SnapshotView) else {}
+            self._segments = load_segments(traffic, root, Event(), known)
+            items = joined(root, self._segments)
         self._items = {item.path: item for item in items}
         self.entries: Mapping[bytes, Entry] = self._items
 

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from roost.errors import StoreFailed
+from roost.stores.document_rows import UNINDEXED, UNINDEXED_DETAIL, UNINDEXED_FIX
 from roost.stores.findings import Fault, Layout
 from roost.stores.postgres.database import Address, Link
 from roost.stores.postgres.errors import failure
@@ -69,7 +70,7 @@ async def faults(url: str) -> list[Fault]:
     """Return faults in the rows. Raises `StoreFailed`."""
     async with _reading(url) as (link, _):
         await link.execute("SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_bitmapscan = on")
-        parts = (_strays(link), _ready(link), _partitions(link), _indexes(link))
+        parts = (_strays(link), _ready(link), _partitions(link), _indexes(link), _documents(link))
         return [found for part in parts async for found in part]
 
 
@@ -84,6 +85,11 @@ async def _ready(link: Link) -> AsyncIterator[Fault]:
     for session, ready, work in await _rows(link, _READY):
         detail = f"it is marked {'ready' if ready else 'not ready'}, and has {'work' if work else 'no work'}"
         yield Fault("ready", detail, session, "any input to it sets this right")
+
+
+async def _documents(link: Link) -> AsyncIterator[Fault]:
+    for kind, id in await _rows(link, UNINDEXED):
+        yield Fault("document", UNINDEXED_DETAIL.format(kind=kind, id=id), fix=UNINDEXED_FIX)
 
 
 async def _partitions(link: Link) -> AsyncIterator[Fault]:

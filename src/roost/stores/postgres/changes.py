@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from roost.log.commit_watchers import Watchers
+from roost.log.document_watchers import DocumentWatchers
 from roost.log.protocols import Append, Change
 from roost.stores.postgres import rows
 from roost.stores.postgres.append_effects import Delivered
@@ -15,11 +16,12 @@ from roost.stores.postgres.poll_fallback import PollFallback
 
 
 class PostgresChanges:
-    """live: the connection that brings the hints of other nodes."""
+    """live: the connection that brings the hints of other nodes. documents: the listeners for changes of documents."""
 
     def __init__(self, address: Address, pool: Pool, token: str) -> None:
         self._watchers = Watchers()
-        self.live = NodeConnection(address, token, self._watchers.publish)
+        self.documents = DocumentWatchers()
+        self.live = NodeConnection(address, token, self._watchers.publish, self.documents.changed)
         self._notices = self.live.notices
         self._poll = PollFallback(pool, self._watchers, self.live)
         self._wakes: list[Callable[[], None]] = []

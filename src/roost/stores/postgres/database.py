@@ -95,13 +95,13 @@ class Address(NamedTuple):
             raise ConfigError(f"?schema={schema!r} is no plain name: use lower-case letters, digits and _")
         return cls(urlunsplit(parts._replace(query=urlencode(query))), schema, durability)
 
-    async def connect(self, name: str, *, synced: bool = True) -> Link:
-        """Try once to connect. Commits are synced to the disk, unless `synced` is False or the durability is relaxed.
-        Raises the errors of asyncpg."""
+    async def connect(self, name: str, *, synced: bool = True, seconds: float = ANSWER) -> Link:
+        """Try once to connect, for up to `seconds`: a busy server accepts at once and answers later. Commits are synced
+        to the disk, unless `synced` is False or the durability is relaxed. Raises the errors of asyncpg."""
         settings = _SETTINGS | {"search_path": self.schema, "application_name": name}
         if not synced or self.durability == "relaxed":
             settings["synchronous_commit"] = "off"
-        link: Link = await asyncpg.connect(self.url, timeout=WAIT, server_settings=settings)
+        link: Link = await asyncpg.connect(self.url, timeout=seconds, server_settings=settings)
         if "synchronous_commit" not in settings:
             try:
                 await bounded(link, link.execute(_SYNCED), WAIT)
@@ -176,7 +176,7 @@ class Pool:
         end = loop.time() + wait + seconds
         until = loop.time() + wait
         for turn in itertools.count(1):
-            link = await self._take(until)
+            link = await self._take(until, end)
             self._used.add(link)
             began = loop.time()
             try:
@@ -199,7 +199,7 @@ class Pool:
                 return result
         raise AssertionError("counts for ever")
 
-    async def _take(self, until: float) -> Link:
+    async def _take(self, until: float, end: float) -> Link:
         if self._slots.locked():
             await self._wait(until)
             until = asyncio.get_running_loop().time() + WAIT / 2
@@ -210,7 +210,7 @@ class Pool:
                 _, link = self._free.pop()
                 if not link.is_closed():
                     return link
-            return await self._connect(max(until, asyncio.get_running_loop().time() + 0.05))
+            return await self._connect(max(until, asyncio.get_running_loop().time() + 0.05), end)
         except BaseException:
             self._slots.release()
             raise
@@ -228,12 +228,14 @@ class Pool:
                     raise StoreUnreachable("the database does not answer: check that it runs; then try again") from None
                 until = loop.time() + _SILENCE
 
-    async def _connect(self, until: float) -> Link:
+    async def _connect(self, until: float, end: float) -> Link:
+        """Connect. A refused attempt is repeated until `until`; an unanswered one has the time of a statement, within
+        the operation's `end`."""
         loop = asyncio.get_running_loop()
         pause = 0.02
         while True:
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(max(until, min(loop.time() + ANSWER, end))):
                     return await self._address.connect(self.name)
             except Exception as error:  # `is_lost` decides which errors are temporary
                 pause = min(pause * 2, 0.25) * _chance.uniform(0.7, 1.3)

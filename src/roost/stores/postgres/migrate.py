@@ -13,6 +13,7 @@ from roost.errors import StoreFailed
 from roost.stores.postgres.append_effects import DELIVER
 from roost.stores.postgres.call_tables import CALL_ORDER, CALLS, LOST_INDEX
 from roost.stores.postgres.database import Link, bounded
+from roost.stores.postgres.document_tables import DOCUMENTS
 from roost.stores.postgres.fact_tables import FACTS
 from roost.stores.postgres.forks import FORKS
 from roost.stores.postgres.label_index import FILL, LABELS, OLD_INDEX
@@ -61,6 +62,7 @@ MIGRATIONS: Sequence[Migration] = (
         (Step(CALL_ORDER), Step("DROP INDEX CONCURRENTLY IF EXISTS calls_lost", "alone"), Step(LOST_INDEX, "alone")),
     ),
     Migration(5, (Step(LABELS), Step(FILL), Step(OLD_INDEX, "alone"))),
+    Migration(6, (Step(DOCUMENTS),)),
 )
 """Online migrations only. They add tables, columns with a constant default, functions with a new number in their name,
 and indexes CONCURRENTLY, so that nodes of the previous version can run during and after them. A function may be

@@ -46,15 +46,23 @@ _encode = msgspec.json.Encoder().encode
 
 
 class NodeConnection:
-    """Keeps the node connection up. on_look: called with changes made by others."""
+    """Keeps the node connection up. on_look: called with changes made by others. on_documents: called with the kinds of
+    documents that others have changed, None for any kind."""
 
-    def __init__(self, address: Address, token: str, on_look: Callable[[list[Change]], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        token: str,
+        on_look: Callable[[list[Change]], None],
+        on_documents: Callable[[list[str] | None], None],
+    ) -> None:
         self.nodes: set[str] = set()
         """Nodes of this journal that sent a heartbeat and have not left."""
         self.notices = Notices(token, self._notify)
         self._address = address
         self._name = f"roost-live-{token}"
         self._on_look = on_look
+        self._on_documents = on_documents
         self._held: set[str] = set()
         self._link: Link | None = None
         self._up = asyncio.Event()
@@ -66,7 +74,7 @@ class NodeConnection:
 
     async def start(self) -> None:
         """Connect for the first time. Raises the errors of asyncpg."""
-        await self._connect()
+        await self._connect(ANSWER)
         self._task = asyncio.create_task(self._main())
 
     async def beat(self, card: NodeCard, ttl: float) -> None:
@@ -155,8 +163,10 @@ class NodeConnection:
         except Exception as error:  # a lost hint: watchers poll too
             log.debug("a notification was lost: %s", error)
 
-    async def _connect(self) -> None:
-        link = await self._address.connect(self._name, synced=False)
+    async def _connect(self, seconds: float = WAIT) -> None:
+        """seconds: for one attempt. Short when it connects again: an attempt from before the network healed hears of
+        that late."""
+        link = await self._address.connect(self._name, synced=False, seconds=seconds)
         try:
             await bounded(link, self._settle_in(link))
         except BaseException:
@@ -190,6 +200,9 @@ class NodeConnection:
         self.notices.wanted = self.notices.wanted or str(payload) != self.notices.hello()
         if changes:
             self._on_look(changes)
+        kinds = self.notices.read_kinds(str(payload))
+        if kinds or kinds is None:
+            self._on_documents(kinds)
 
     async def _main(self) -> None:
         pause = _TICK
@@ -202,6 +215,7 @@ class NodeConnection:
                     log.info("connected to the database again")
                     self.notices.wanted = True
                     self._on_look([ANYTHING])
+                    self._on_documents(None)
                 await self._tick()
                 pause = _TICK
             except Exception as error:  # no error may end this loop

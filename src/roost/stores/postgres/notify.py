@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,6 +13,8 @@ from roost.log.protocols import Change
 ANYTHING = Change("", None, None)
 LOG, INBOX, WORK = 1, 2, 4
 """Kinds of hints about a session, as in `Change`: new events, an input for its owner, or work without owner."""
+DOCUMENTS = 8
+"""The hint that documents have changed: it names their kinds in place of sessions."""
 _PACE = 0.005
 """Seconds between notifications. NOTIFY takes a server-wide lock at commit."""
 _LEAVE = 0.025
@@ -62,6 +64,18 @@ class Notices:
         if token == self._token:
             return []
         return [change for kinds, sessions in told for session in sessions for change in changes(session, kinds)]
+
+    def read_kinds(self, payload: str) -> list[str] | None:
+        """Return the kinds of documents that another journal has changed. None: any kind, since it is unreadable."""
+        try:
+            token, told = _decode.decode(payload)
+        except msgspec.MsgspecError:
+            return None
+        return [] if token == self._token else [kind for hint, kinds in told if hint == DOCUMENTS for kind in kinds]
+
+    def of_documents(self, kinds: Iterable[str]) -> list[str]:
+        """Return the payloads that report changed documents. They are sent in the transaction of the change."""
+        return _split(self._token, [(kind, DOCUMENTS) for kind in kinds])
 
     def hello(self) -> str:
         return _payload(self._token, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,16 +10,19 @@ import asyncpg
 import msgspec
 
 from roost.errors import Conflict, Invalid, NotFound
+from roost.log.documents import FIND_LIMIT, PAGE_BYTES, Document
 from roost.log.fact_rows import COLUMNS, RESTORING, StoredFact, words_of
 from roost.log.facts import Space
 from roost.log.ledger import LostCall
 from roost.log.portable import SessionDump, SharedDump, StoredInput, StoredTimer
 from roost.log.protocols import Change, CheckpointRow, Record, Snapshot
 from roost.stores.call_rows import LOST_COLUMNS, amounts_by_id, lost_row, read_lost
+from roost.stores.document_rows import ALL, document
 from roost.stores.postgres import rows
 from roost.stores.postgres.append_effects import keep
 from roost.stores.postgres.changes import PostgresChanges
 from roost.stores.postgres.database import Link, Pool
+from roost.stores.postgres.documents import page_sql, store, tell
 from roost.stores.postgres.ledger import LOST
 from roost.stores.postgres.notify import WORK
 from roost.stores.postgres.upkeep import Upkeep
@@ -137,6 +140,22 @@ class PostgresPortable:
         await self._pool.run(
             lambda link: link.execute("UPDATE spaces SET name = $2, version = $3, facts = $4 WHERE n = $1", n, *space)
         )
+
+    async def documents(self, after: tuple[str, str] = ("", "")) -> list[Document]:
+        sql = page_sql(ALL, "kind, id")
+        rows: list[Any] = await self._pool.run(lambda link: link.fetch(sql, *after, FIND_LIMIT, PAGE_BYTES))
+        return [document(row) for row in rows]
+
+    async def restore_documents(self, documents: Sequence[Document]) -> None:
+        async def write(link: Link) -> None:
+            async with link.transaction():
+                for one in documents:
+                    await link.execute("DELETE FROM documents WHERE kind = $1 AND id = $2", one.kind, one.id)
+                    await link.execute("DELETE FROM document_keys WHERE kind = $1 AND id = $2", one.kind, one.id)
+                    await store(link, one, new=True)
+                await tell(link, self._changes, {one.kind for one in documents})
+
+        await self._pool.run(write, seconds=_DUMP_SECONDS)
 
 
 async def _dump(link: Link, session: str) -> SessionDump:

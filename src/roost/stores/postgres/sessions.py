@@ -20,7 +20,7 @@ from roost.stores.postgres.notify import LOG, WORK
 from roost.stores.postgres.partitions import with_room
 from roost.stores.postgres.upkeep import Upkeep
 from roost.stores.postgres.writer import GroupWriter
-from roost.stores.session_rows import INFO_COLUMNS, sessions_sql
+from roost.stores.session_rows import INFO_COLUMNS, last_with_room, no_room, sessions_sql
 
 _GET = f"SELECT {INFO_COLUMNS} FROM sessions WHERE id = $1"
 _CREATE = "SELECT s, same, at FROM create_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
@@ -34,6 +34,8 @@ SELECT n.id COLLATE "C" AS session FROM (
     UNION SELECT s FROM inbox WHERE NOT taken AND substring(body FROM 1 FOR length($2::bytea)) = $2
 ) t JOIN sessions n ON n.s = t.s
 WHERE n.id COLLATE "C" > $3 ORDER BY session LIMIT $4"""
+_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('roost sessions ' || current_schema() || ' ' || $1, 0))"
+_THERE = "SELECT 1 FROM sessions WHERE id = $1 OR create_key = $2"
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -43,7 +45,7 @@ class PostgresSessions:
 
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
         bodies = [encode_event(event) for event in events]
-        s, same, at = await self._make(_CREATE, session.id, key, *_values(session), bodies, repeat=key is not None)
+        s, same, at = await self._make(session, key, _CREATE, session.id, key, *_values(session), bodies)
         if same is not None:
             return await self.get(same)
         if s is None:
@@ -64,7 +66,7 @@ class PostgresSessions:
     ) -> SessionInfo:
         bodies = [encode_event(event) for event in events]
         values = (source, at, session.id, key, *_values(session), bodies, *snapshot, state, phase)
-        s, same, made_at, head, form = await self._make(_FORK, *values, repeat=key is not None)
+        s, same, made_at, head, form = await self._make(session, key, _FORK, *values)
         if same is not None:
             return await self.get(same)
         if head is None:
@@ -74,11 +76,18 @@ class PostgresSessions:
             raise _taken(session.id)
         return self._made(s, _info(session, state, phase, at + len(bodies), made_at, form), bodies)
 
-    async def _make(self, sql: str, *values: object, repeat: bool) -> Any:
-        async def make(link: Link) -> Any:
-            return await with_room(link, lambda: link.fetchrow(sql, *values))
+    async def _make(self, session: NewSession, key: str | None, sql: str, *values: object) -> Any:
+        async def insert(link: Link) -> Any:
+            if (query := last_with_room(session)) is None:
+                return await link.fetchrow(sql, *values)
+            async with link.transaction():
+                await _demand_room(link, session, key, query)
+                return await link.fetchrow(sql, *values)
 
-        return await self._pool.run(make, repeat=repeat)
+        async def make(link: Link) -> Any:
+            return await with_room(link, lambda: insert(link))
+
+        return await self._pool.run(make, repeat=key is not None)
 
     def _made(self, s: int, made: SessionInfo, bodies: list[bytes]) -> SessionInfo:
         self._upkeep.made(s)
@@ -124,6 +133,17 @@ class PostgresSessions:
         await self._upkeep.purge_all()
 
 
+async def _demand_room(link: Link, session: NewSession, key: str | None, query: SessionQuery) -> None:
+    """Raise `TooManySessions` for a new session for which its account has no room. Others of this account wait for the
+    end of the transaction."""
+    await link.execute(_TURN, query.account)
+    where = Conditions()
+    sql = numbered(sessions_sql(query, where))
+    full = session.most == 0 or await link.fetchrow(sql, *where.values) is not None
+    if full and await link.fetchrow(_THERE, session.id, key) is None:
+        raise no_room(session)
+
+
 def _values(session: NewSession) -> tuple[object, ...]:
     labels = _encode_json(session.labels).decode()
     place = (session.workspace, session.title, session.parent)
@@ -131,8 +151,7 @@ def _values(session: NewSession) -> tuple[object, ...]:
 
 
 def _info(session: NewSession, state: SessionState, phase: Phase, head: int, at: float, format: int = 0) -> SessionInfo:
-    given = {name: getattr(session, name) for name in session.__struct_fields__}
-    return SessionInfo(**given, state=state, phase=phase, head=head, created_at=at, updated_at=at, format=format)
+    return SessionInfo(**session.kept, state=state, phase=phase, head=head, created_at=at, updated_at=at, format=format)
 
 
 def _missing(session: str) -> NotFound:

@@ -11,6 +11,7 @@ from roost.stores.postgres.changes import PostgresChanges
 from roost.stores.postgres.coordination import PostgresCoordination
 from roost.stores.postgres.database import Address, Pool, shut
 from roost.stores.postgres.dispatch import PostgresDispatcher
+from roost.stores.postgres.documents import PostgresDocuments
 from roost.stores.postgres.errors import FAILURES, failure
 from roost.stores.postgres.facts import PostgresFacts
 from roost.stores.postgres.inboxes import PostgresInboxes
@@ -85,6 +86,7 @@ async def open_postgres(
         ledger=PostgresLedger(pool),
         coordination=PostgresCoordination(pool),
         facts=PostgresFacts(pool),
+        documents=PostgresDocuments(pool, changes),
         portable=PostgresPortable(pool, changes, upkeep),
         database=database,
     )

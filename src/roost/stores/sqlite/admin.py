@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from roost.errors import StoreFailed
+from roost.stores.document_rows import UNINDEXED, UNINDEXED_DETAIL, UNINDEXED_FIX
 from roost.stores.findings import Fault, Layout
 from roost.stores.sqlite.migrations import VERSION
 from roost.stores.sqlite.schema import failure
@@ -46,7 +47,7 @@ def faults(path: Path, tick: Callable[[], None]) -> list[Fault]:
         connection.set_progress_handler(on_progress, _TICK)
         connection.execute("BEGIN")
         pages = list(_pages(connection))
-        return pages or [*_strays(connection), *_restores(connection), *_ready(connection)]
+        return pages or [*_strays(connection), *_restores(connection), *_ready(connection), *_documents(connection)]
 
 
 def _pages(connection: sqlite3.Connection) -> Iterator[Fault]:
@@ -86,6 +87,11 @@ def _ready(connection: sqlite3.Connection) -> Iterator[Fault]:
     for session, ready, work in connection.execute(_NOT_READY):
         detail = f"it is marked {'ready' if ready else 'not ready'}, and has {'work' if work else 'no work'}"
         yield Fault("ready", detail, session, "any input to it sets this right")
+
+
+def _documents(connection: sqlite3.Connection) -> Iterator[Fault]:
+    for kind, id in connection.execute(UNINDEXED):
+        yield Fault("document", UNINDEXED_DETAIL.format(kind=kind, id=id), fix=UNINDEXED_FIX)
 
 
 def _steps(found: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import functools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import CoroutineType
@@ -45,6 +45,8 @@ class SqliteDatabase:
         self.nodes = Locks(path.with_name(path.name + ".nodes"))
         self._path = path
         self._presence = Presence(path)
+        self.on_elsewhere: Callable[[], None] = lambda: None
+        """Called on the event loop after a commit of another process."""
         self._writer = Writer(path, durability, self._presence, self.watchers.publish, on_full)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
         self._local = threading.local()
@@ -110,9 +112,14 @@ class SqliteDatabase:
         return (*left, "the log beside the database, which another program is reading: purge again when it is done")
 
     def purge_later(self, s: int) -> None:
-        task = asyncio.create_task(self.purge(s))
+        self.later(self.purge(s))
+
+    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do this in the background, until it ends or the store is closed."""
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     async def close(self) -> None:
         """Commit queued writes, then release everything. Safe to call twice."""
@@ -170,6 +177,7 @@ class SqliteDatabase:
         elif found.result() != self._elsewhere:
             self._elsewhere = found.result()
             self.watchers.publish([Change("", None, None)])
+            self.on_elsewhere()
 
 
 class Part:

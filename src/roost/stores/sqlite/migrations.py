@@ -6,7 +6,7 @@ import sqlite3
 
 from roost.stores.sqlite.fact_tables import FACT_TABLES
 
-VERSION = 6
+VERSION = 7
 
 _FIRST = """
 CREATE TABLE sessions (
@@ -156,7 +156,36 @@ CREATE TRIGGER labels_gone AFTER DELETE ON sessions WHEN OLD.labels <> '{}'
     WHERE (key, value, s) IN (SELECT key, value, OLD.s FROM json_each(OLD.labels)); END;
 """
 
-_LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+# Documents, and by which keys they are found. `document_changes` counts the changes of each kind, so that other
+# processes notice them.
+_SEVENTH = """
+CREATE TABLE documents (
+    d INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    created REAL NOT NULL,
+    changed REAL NOT NULL,
+    keys TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE UNIQUE INDEX documents_id ON documents (kind, id);
+CREATE INDEX documents_owner ON documents (kind, owner, id);
+CREATE TABLE document_keys (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    PRIMARY KEY (kind, id, name)
+) WITHOUT ROWID;
+CREATE INDEX document_keys_value ON document_keys (kind, name, value, id);
+CREATE INDEX document_keys_owner ON document_keys (kind, name, value, owner, id);
+CREATE TABLE document_changes (kind TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:

@@ -9,15 +9,18 @@ from collections.abc import AsyncIterator, Generator, Sequence
 import msgspec
 
 from roost.errors import Conflict, Invalid
+from roost.log.documents import FIND_LIMIT, Document
 from roost.log.fact_rows import RESTORING, StoredFact
 from roost.log.facts import Space
 from roost.log.portable import SessionDump, SharedDump, StoredInput, StoredTimer
 from roost.log.protocols import Change, Record
 from roost.stores.call_rows import LOST_COLUMNS, amounts_by_id, lost_row, read_lost
+from roost.stores.document_rows import ALL
 from roost.stores.sqlite import rows
 from roost.stores.sqlite.append_effects import keep
 from roost.stores.sqlite.commit_group import Group
 from roost.stores.sqlite.database import Part, reads, writes
+from roost.stores.sqlite.documents import count, joined, store
 from roost.stores.sqlite.fact_writes import clear_space, insert
 from roost.stores.sqlite.ledger import LOST
 from roost.stores.sqlite.work import let_go
@@ -189,6 +192,16 @@ class SqlitePortable(Part):
     @writes
     def _finish_space(self, group: Group, space: Space, hidden: str) -> None:
         group.connection.execute("UPDATE spaces SET name = ?, version = ?, facts = ? WHERE name = ?", (*space, hidden))
+
+    @reads
+    def documents(self, connection: sqlite3.Connection, after: tuple[str, str] = ("", "")) -> list[Document]:
+        return joined(connection.execute(ALL, (*after, FIND_LIMIT)))
+
+    @writes
+    def restore_documents(self, group: Group, documents: Sequence[Document]) -> None:
+        for one in documents:
+            store(group.connection, one, None)
+        count(group.connection, {one.kind for one in documents})
 
 
 @contextlib.contextmanager

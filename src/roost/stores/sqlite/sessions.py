@@ -14,7 +14,7 @@ from roost.log.inputs import beginning_of
 from roost.log.protocols import Change, NewSession, SessionQuery, Snapshot, check_fork
 from roost.log.session_info import Phase, SessionInfo, SessionState
 from roost.stores.conditions import Conditions
-from roost.stores.session_rows import sessions_sql
+from roost.stores.session_rows import last_with_room, no_room, sessions_sql
 from roost.stores.sqlite import deletion, rows
 from roost.stores.sqlite.commit_group import Group
 from roost.stores.sqlite.database import Part, reads, writes
@@ -36,6 +36,7 @@ class SqliteSessions(Part):
     ) -> SessionInfo:
         if (made := _former(group.connection, session.id, key)) is not None:
             return made
+        _demand_room(group.connection, session)
         s = _insert(group.connection, session, key, len(events))
         _add_first(group, s, session.id, 0, events)
         return rows.one(group.connection, "s", s)
@@ -57,6 +58,7 @@ class SqliteSessions(Part):
         connection = group.connection
         if (made := _former(connection, session.id, key)) is not None:
             return made
+        _demand_room(connection, session)
         row = connection.execute("SELECT s, head, format FROM sessions WHERE id = ?", (source,)).fetchone()
         if row is None:
             raise NotFound(f"there is no session {source!r}")
@@ -145,6 +147,15 @@ def _former(connection: sqlite3.Connection, session: str, key: str | None) -> Se
     if connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone():
         raise Conflict(f"there is already a session {session!r}", code="session_exists")
     return None
+
+
+def _demand_room(connection: sqlite3.Connection, session: NewSession) -> None:
+    """Raise `TooManySessions` for a new session for which its account has no room."""
+    if (query := last_with_room(session)) is not None:
+        where = Conditions()
+        sql = sessions_sql(query, where)
+        if session.most == 0 or connection.execute(sql, where.values).fetchone():
+            raise no_room(session)
 
 
 def _insert(connection: sqlite3.Connection, session: NewSession, key: str | None, head: int) -> int:

@@ -9,6 +9,7 @@ from roost.log.store import Durability, Store
 from roost.stores.sqlite.coordination import SqliteCoordination
 from roost.stores.sqlite.database import SqliteDatabase
 from roost.stores.sqlite.dispatch import SqliteDispatcher
+from roost.stores.sqlite.documents import SqliteDocuments
 from roost.stores.sqlite.facts import SqliteFacts
 from roost.stores.sqlite.inboxes import SqliteInboxes
 from roost.stores.sqlite.ledger import SqliteLedger
@@ -39,6 +40,7 @@ async def open_sqlite(
         ledger=SqliteLedger(database),
         coordination=SqliteCoordination(database),
         facts=SqliteFacts(database),
+        documents=SqliteDocuments(database),
         portable=SqlitePortable(database),
         database=database,
     )

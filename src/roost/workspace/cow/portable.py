@@ -97,10 +97,10 @@ class PortableSnapshots:
             self.lend(place, snapshot, to)
         return Restore(self._traffic(to), to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
 
-    def view(self, place: Place, snapshot: str | None) -> View:
+    def view(self, place: Place, snapshot: str | None, *, near: View | None = None) -> View:
         if snapshot is not None and not (_store(place.memory) / snapshot_key(snapshot)).exists():
             raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files")
-        return SnapshotView(self._traffic(place), snapshot)
+        return SnapshotView(self._traffic(place), snapshot, near=near)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         if not _store(place.memory).is_dir():  # `_objects` would make the folder

@@ -96,7 +96,7 @@ class SubvolumeSnapshots:
         self._replace(None if snapshot is None else _found(to, snapshot), to.folder)
         return _UNKNOWN
 
-    def view(self, place: Place, snapshot: str | None) -> View:
+    def view(self, place: Place, snapshot: str | None, *, near: View | None = None) -> View:
         folder = _kept(place) / "none" if snapshot is None else _found(place, snapshot)
         return FolderView(folder, files=self._caps.files)
 
