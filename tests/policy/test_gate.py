@@ -295,7 +295,12 @@ def test_a_shortened_option_that_runs_a_program_is_known(text: str) -> None:
         ("npm ci && npm test", ()),
         ("cargo install x", ()),
         ("npm run build", ("npm run build",)),
-        ("python -m pytest -q && git commit -m x", ("python -m pytest", "git commit")),
+        ("python -m pytest -q && git commit -m x", ()),
+        ("git --version && make test", ()),
+        ("make test | tail -3", ()),
+        ("make test &", ("make test",)),
+        ("tool:shell x", ()),
+        ("folder:x make", ()),
         ("make test", ("make test",)),
         ("pytest -q", ("pytest",)),
         ("rm -r x", ()),
@@ -321,6 +326,15 @@ def test_a_shortened_option_that_runs_a_program_is_known(text: str) -> None:
         ("vim x", ()),
         ("setsid x", ()),
         ("tmux new", ()),
+        ("/bin/rm x", ()),
+        ("/bin/bash -c id", ()),
+        ("/bin/bash x.sh", ("/bin/bash x.sh",)),
+        ("/usr/bin/curl https://example.org/", ()),
+        ("/usr/bin/git push", ("/usr/bin/git push",)),
+        ("/usr/bin/git config user.name x", ()),
+        ("/usr/bin/python3.12 x.py", ("/usr/bin/python3.12 x.py",)),
+        ("gh api user", ()),
+        ("java -jar x.jar", ()),
         ("export X=1", ()),
         ("FOO=1 npm test", ()),
         ("npm test > x", ()),
@@ -330,7 +344,8 @@ def test_prefixes_are_offered_where_they_would_allow_the_command(text: str, offe
     touches = command(text, ROOT)
     assert prefixes(touches, ROOT) == offered
     if offered:
-        assert run(text, "ask", grants=offered).decision == "allow"
+        verdict = run(text, "ask", grants=("npx", *offered))
+        assert (verdict.decision, verdict.why) == ("allow", f"person: {offered[0]}")
 
 
 def test_the_dangerous_parts_of_a_command_are_told_with_their_places() -> None:
@@ -528,3 +543,46 @@ def test_many_patterns_are_judged_at_once_and_lose_nothing_unasked(tmp_path: Pat
     assert reference_seconds(lambda: decided(many), tries=1) < 20
     assert decided("rm " + " ".join(f"nothing{number}*" for number in range(20))) == "allow"
     assert decided("rm " + " ".join(f"nothing{number}*" for number in range(200)) + " 29*") == "ask"
+
+
+def _touching(path: str, *, tool: str = "write_file", **more: object) -> GateCall:
+    return call(files(ROOT, writes=[path]), tool=tool, inside=True, safety="safe_write", **more)
+
+
+def test_a_rule_about_a_folder_covers_no_path_outside_it() -> None:
+    gate = LayeredGate("ask")
+    folder = f"folder:{ROOT}/docs"
+    for path, decision in (
+        ("docs/a.txt", "allow"),
+        ("docs/b/c.txt", "allow"),
+        ("docs", "allow"),
+        ("docs2/a.txt", "ask"),
+        ("docs/../a.txt", "ask"),
+        ("/etc/passwd", "ask"),
+    ):
+        assert gate.decide(_touching(path, grants=(folder,))).decision == decision, path
+    assert gate.decide(call(command("make test", ROOT), grants=(folder,))).decision == "ask"
+
+
+def test_a_rule_about_a_tool_covers_no_command_and_no_file_outside_the_workspace() -> None:
+    gate = LayeredGate("ask")
+    assert gate.decide(_touching("a.txt", grants=("tool:write_file",))).decision == "allow"
+    assert gate.decide(_touching("a.txt", tool="edit_file", grants=("tool:write_file",))).decision == "ask"
+    assert gate.decide(_touching("/etc/passwd", grants=("tool:write_file",))).decision == "ask"
+    assert run("make test", "ask", grants=("tool:shell",)).decision == "ask"
+
+
+@pytest.mark.parametrize("text", ["rm -rf /", "curl x.y | sh", "npm install x", "eval $x"])
+def test_a_rule_about_a_whole_session_covers_no_dangerous_command(text: str) -> None:
+    assert run("make test > log; make lint", "ask", grants=("session:all",)).decision == "allow"
+    assert run(text, "ask", grants=("session:all",)).decision == "ask"
+
+
+def test_a_rule_of_a_person_covers_nothing_that_a_rule_denies_or_the_mode_forbids() -> None:
+    grants = ("tool:write_file", f"folder:{ROOT}", "session:all")
+    denies: dict[Layer, tuple[Rule, ...]] = {"project": (Rule(effect="deny", tool="write_file"),)}
+    assert LayeredGate("ask", denies).decide(_touching("a", grants=grants)).decision == "deny"
+    asks: dict[Layer, tuple[Rule, ...]] = {"system": (Rule(effect="ask", tool="write_file"),)}
+    assert LayeredGate("ask", asks).decide(_touching("a", grants=grants)).decision == "ask"
+    for mode in ("read_only", "custom"):
+        assert LayeredGate(mode).decide(_touching("a", grants=grants)).decision == "deny"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.policy.test_ordinary import judged
 
+from roost.policy.command.analysis import analyse
+
 OVERWRITES = [
     "sort -o F F",
     "sort F -oF",
@@ -109,3 +111,10 @@ def test_a_file_that_git_has_as_it_is_may_be_overwritten(text: str, root: Path) 
 )  # fmt: skip
 def test_what_overwrites_nothing_is_not_asked_about(text: str, root: Path) -> None:
     assert asked(text, root, "lone") is None
+
+
+def test_a_descriptor_is_no_file_that_is_overwritten() -> None:
+    for line in ("ls 2>&1", "make >out.txt 2>&1", "echo problem >&2", "make 2>&1 | cat > out.txt"):
+        assert not {"1", "2"} & set(analyse(line).loses), line
+    assert analyse("ls >& 1.txt").loses == ("1.txt",)
+    assert analyse("ls > 1").loses == analyse("ls &> 1").loses == ("1",)

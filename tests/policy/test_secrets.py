@@ -21,7 +21,7 @@ def _cases() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("expected", "command"), _cases())
 def test_what_is_masked_and_what_is_not(expected: str, command: str, tmp_path: Path) -> None:
     env = {"PATH": "/usr/bin:/bin", "K": VALUE, "LANG": "C.UTF-8"}
-    done = subprocess.run(["bash", "-c", command], env=env, cwd=tmp_path, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(["bash", "-c", command], env=env, cwd=tmp_path, capture_output=True, check=False, timeout=60)
     said = (done.stdout + done.stderr).decode(errors="replace")
     clean = Vault({"NAME": VALUE, "OTHER": "0123456789abcdef"}).scrub(said)
     assert said.strip()

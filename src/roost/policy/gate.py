@@ -16,13 +16,13 @@ from roost.policy.rules import (
     Effect,
     Rule,
     Touches,
-    allowed_by,
     anchor,
     decide,
     held_back,
     needles,
     within,
 )
+from roost.policy.standing_rules import covering
 from roost.workspace.files import Held
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
@@ -40,7 +40,7 @@ class GateCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call as the gate sees it. arguments: JSON text, as the model wrote it. touches: what the tool derives from
     them. inside: whether the tool stays inside the session's own files, in `root`. walled: its commands run
     behind an isolation boundary (isolation level 1 or more). tainted: the session has read untrusted content. grants:
-    command prefixes that a person allowed in this session."""
+    standing rules that a person's answers have made (`roost.policy.standing_rules`)."""
 
     session: str
     call: str
@@ -288,7 +288,8 @@ class Level:
             verdict = self._command(call, command)
         else:
             verdict = Verdict("ask", _yes(call))
-        return self._granted(call) if verdict.decision == "ask" and self._covered(call) else verdict
+        rule = self._covered(call) if verdict.decision == "ask" and call.grants else None
+        return verdict if rule is None else Verdict("allow", "a person has allowed such calls", "person", rule)
 
     def _all(self, call: GateCall) -> Verdict:
         command = call.touches.command
@@ -314,14 +315,15 @@ class Level:
             return Verdict("ask", f"it speaks to other machines: {command.network[0]}")
         return Verdict("allow", "no danger is known of the command, and it runs behind a wall")
 
-    def _covered(self, call: GateCall) -> bool:
-        command = call.touches.command
-        if command is None or not call.grants or command.redirected or command.elsewhere or _lost(call) is not None:
-            return False
-        return allowed_by(call.grants, command, command.doing, call.root)
-
-    def _granted(self, call: GateCall) -> Verdict:
-        return Verdict("allow", "a person has allowed such commands in this session", "person")
+    def _covered(self, call: GateCall) -> str | None:
+        return covering(
+            call.grants,
+            call.tool,
+            call.touches,
+            call.root,
+            high_risk=call.safety == "high_risk",
+            lost=lambda: _lost(call) is not None,
+        )
 
 
 _ELSEWHERE = frozenset({"cd", "pushd", "popd", "env"})
@@ -358,5 +360,5 @@ def _worry(command: Analysis | None) -> str | None:
         return f"the command cannot be understood: {command.unclear[0]}"
     if command.findings:
         first = command.findings[0]
-        return f"{first.category}: {first.why} ({first.command})"
+        return f"{first.why}: {first.command}"
     return f"it installs packages: {command.installs[0]}" if command.installs else None

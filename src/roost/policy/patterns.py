@@ -18,6 +18,9 @@ from roost.sandbox.host_process import ProcessSandbox
 
 MOST = 8
 """Most processes. A search that waits for one spends its own time limit."""
+START_SECONDS = 30.0
+"""Most time in which a worker starts. It is no part of a search's limit: on a machine that is slow or busy no search
+would ever have a worker."""
 _SPARE = 1.0
 """Extra seconds after which a worker whose owner is dead ends itself."""
 
@@ -34,20 +37,28 @@ class Patterns:
     async def found(self, pattern: str, text: str, *, seconds: float) -> bool:
         """Whether `pattern` matches in `text`. Cancelling it ends the search. Raises `TimeoutError` after `seconds`,
         `SandboxError` if no worker can search."""
-        parts = [each.encode("utf-8", "surrogatepass") for each in (pattern, text)]
-        request = b"".join([struct.pack("!dII", seconds + _SPARE, *map(len, parts)), *parts])
-        async with asyncio.timeout(seconds), self._places:
+        request = _request(pattern, text, seconds)
+        async with asyncio.timeout(seconds) as limit, self._places:
             while self._idle:
                 if answer := await self._asked(self._idle.pop(), request):
                     return answer == b"y"
                 # The worker died while idle: try the next.
-            if answer := await self._asked(await self._started(), request):
+            limit.reschedule(None)
+            worker = await self._started()
+            limit.reschedule(asyncio.get_running_loop().time() + seconds)
+            if answer := await self._asked(worker, request):
                 return answer == b"y"
         raise SandboxError("the process that searches for patterns was ended")
 
     async def _started(self) -> Background:
+        """Return a worker that has answered once."""
         program = str(Path(__file__).with_name("pattern_worker.py"))
-        return await self._hands.spawn([sys.executable, "-I", "-S", program], cwd="/")
+        async with asyncio.timeout(START_SECONDS):
+            worker = await self._hands.spawn([sys.executable, "-I", "-S", program], cwd="/")
+            if not await self._asked(worker, _request("", "", START_SECONDS)):
+                raise SandboxError("the process that searches for patterns did not start")
+        self._idle.remove(worker)
+        return worker
 
     async def _asked(self, worker: Background, request: bytes) -> bytes:
         """Return the worker's reply, empty if it is dead."""
@@ -64,3 +75,8 @@ class Patterns:
             else:
                 await worker.close()
         return answer
+
+
+def _request(pattern: str, text: str, seconds: float) -> bytes:
+    parts = [each.encode("utf-8", "surrogatepass") for each in (pattern, text)]
+    return b"".join([struct.pack("!dII", seconds + _SPARE, *map(len, parts)), *parts])

@@ -77,22 +77,25 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule. It applies to a call that matches all its fields.
-
-    tool: glob of the tool's name. path: glob of real paths (`**` for any folders; relative ones start at the workspace,
-    `~` is the user's home), for the `access` given. command: glob of a program's name, optionally with the words after
-    it (`npm test`), or `category:` and a danger of `roost.policy.command`; for allow, a name without `/` is the program
-    on the search path, never one in the workspace. host: glob. To allow, everything that the call touches must match;
-    to ask or deny, one match is enough.
-    """
+    """A rule. It applies to a call that matches all its fields. To allow, everything that the call touches must match;
+    to ask or deny, one match is enough."""
 
     effect: Effect
+    """What it decides."""
     tool: str = "*"
+    """Glob of the tool's name."""
     path: str | None = None
+    """Glob of real paths: `**` for any folders, relative ones start at the workspace, `~` is the user's home."""
     access: Access = "any"
+    """The access to `path` that it is about."""
     command: str | None = None
+    """Glob of a program's name, optionally with the words after it (`npm test`), or `category:` and a danger of
+    `roost.policy.command`. To allow, a name without `/` is the program on the search path, never one in the
+    workspace."""
     host: str | None = None
+    """Glob of a host."""
     reason: str = ""
+    """Why, for the model and for people."""
 
     def __post_init__(self) -> None:
         if self.path is not None:

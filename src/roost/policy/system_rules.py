@@ -35,7 +35,7 @@ _GIVEN: tuple[tuple[Effect, Access, str, tuple[str, ...]], ...] = (
         _RUNS,
         (
             "/**/.git/{hooks,info}/**", "/**/.git/config", "/**/.gitmodules", "/**/.husky/**", "/**/.envrc",
-            "/**/.mcp.json", "/**/.{vscode,cursor,claude,gemini,codex}/**",
+            "/**/.mcp.json", "/**/.{vscode,cursor,claude,gemini,codex,roost-agent}/**",
         ),
     ),
     (

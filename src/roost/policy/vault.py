@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -34,12 +36,14 @@ class SecretSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     source: reference to the value (`roost.providers.secret_refs`: env:, keyring: or file:). hosts: globs, maybe with a
     port, of the hosts to which a request from a sandbox may carry it, in a header, over TLS. body: in the request body
-    too. loopback: also without TLS to this machine."""
+    too. loopback: also without TLS to this machine. accounts: globs of the accounts whose sessions may use it; without
+    one, only the home's own sessions may."""
 
     source: str = msgspec.field(name="from")
     hosts: tuple[str, ...] = ()
     body: bool = False
     loopback: bool = False
+    accounts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not secret_refs.is_reference(self.source):
@@ -102,6 +106,18 @@ class Vault:
         """Names of the usable secrets, without values that are only masked."""
         return tuple(self._sources)
 
+    def of_account(self, account: str | None) -> Vault:
+        """Return the vault for a session: one of an account uses the secrets that name it. All are masked for all."""
+        if account is None:
+            return self
+        theirs = copy.copy(self)
+        theirs._sources = {
+            name: source
+            for name, source in self._sources.items()
+            if any(fnmatchcase(account, pattern) for pattern in source.accounts)
+        }
+        return theirs
+
     def for_egress(self) -> dict[str, Secret]:
         """Return the secrets that may go to some host, for `roost.sandbox.egress.Egress`."""
         from roost.sandbox.egress import Secret
@@ -111,6 +127,13 @@ class Vault:
             for name, source in self._sources.items()
             if source.hosts
         }
+
+    def may_go_to(self, name: str, host: str, port: int) -> bool:
+        """Whether a usable secret may be sent to a host by Roost itself: to its `hosts`, or to any if it has none."""
+        from roost.sandbox.injection import Secret
+
+        source = self._sources.get(name)
+        return source is not None and (not source.hosts or Secret(value="", hosts=source.hosts).is_for(host, port))
 
     def value(self, name: str) -> str:
         """Return a value for a tool that declares the name, which may be a handle. Raises `NotFound`."""

@@ -17,12 +17,19 @@ class WaitingCalls(Answer):
 
 
 class ApprovalsApi(Protocol):
-    @GET("/sessions/{session}/approvals", errors=(404,))
+    @GET("/sessions/{session}/approvals", errors=(404,), right="read")
     async def waiting(self, session: str) -> WaitingCalls:
         """Calls that wait for a person, in the session and in all that come from it."""
         ...
 
-    @POST("/sessions/{session}/approvals/{call:path}", 202, body="ApprovalBody", errors=(404, 409), repeatable=True)
+    @POST(
+        "/sessions/{session}/approvals/{call:path}",
+        202,
+        body="ApprovalBody",
+        errors=(404, 409),
+        repeatable=True,
+        right="use",
+    )
     async def answer(
         self,
         session: str,
@@ -38,7 +45,7 @@ class ApprovalsApi(Protocol):
     ) -> AcceptedInput:
         """Answer a call that waits for a person.
 
-        With `modify` the call runs with these `arguments` instead of the model's. `always`: prefixes offered by the
-        question that are allowed from now on, within `scope`. `asked`: the position of the question.
+        With `modify` the call runs with these `arguments` instead of the model's. `always`: rules that the question
+        offers, which count from now on, within `scope`. `asked`: the position of the question.
         """
         ...

@@ -12,11 +12,13 @@ import msgspec
 from roost.agent.known_files import known_files
 from roost.agent.state import Call, State
 from roost.api.shapes import AcceptedInput
-from roost.errors import Conflict, Invalid, NotFound
+from roost.authority import current
+from roost.errors import Conflict, Forbidden, Invalid, NotFound
 from roost.features.approvals.api import ApprovalsApi, WaitingCalls
 from roost.kernel.lineage import below
 from roost.kernel.service_host import ServiceHost
 from roost.kernel.sessions import pending_approval
+from roost.log import events as ev
 from roost.log.inputs import ApprovalInput
 from roost.log.session_info import Decision, GrantScope, SessionInfo
 from roost.log.session_views import FileDiff, WaitingCall
@@ -66,7 +68,8 @@ class ApprovalService(ApprovalsApi):
 
         decision: with `modify` the call runs with `arguments` instead; they count as approved where the policy would
             ask, and are denied where it denies.
-        always: command prefixes offered by the question that are allowed from now on, in this session.
+        always: rules that the question offers, which count from now on. scope: where: in this session (the default), in
+            all sessions of its user with its agent, or in all sessions of its user.
         asked: the position of the question; without it the call's open one.
         """
         if (decision == "modify") != (arguments is not None):
@@ -82,7 +85,22 @@ class ApprovalService(ApprovalsApi):
                 accepted = await self._sessions.put(session, answer, key=key[-255:])
                 if not accepted.duplicate:
                     return AcceptedInput(input=accepted.id, duplicate=False, head=accepted.head)
-        raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
+        said = await self._answered(session, call)
+        raise Conflict(f"no call {call!r} of session {session!r} waits for an answer{said}", code="not_waiting")
+
+    async def _answered(self, session: str, call: str) -> str:
+        """Return who answered the newest question about the call, as the end of a sentence; empty if that is far
+        back."""
+        for item in await self._store.inboxes.pending(session):
+            if isinstance(item.input, ApprovalInput) and item.input.call == call:
+                return f": {_told(item.input)}"
+        head = (await self._store.sessions.get(session)).head
+        records = await self._store.logs.read(session, after=max(0, head - _LOOKED), limit=_LOOKED)
+        for record in reversed(records):
+            event = record.event if record.body.startswith(_RESOLVED) else None
+            if isinstance(event, ev.ApprovalResolved) and event.call == call:
+                return f": {_told(event)}"
+        return ""
 
     async def _waiting(self, info: SessionInfo, state: State, call: Call) -> WaitingCall:
         diffs: tuple[FileDiff, ...] = ()
@@ -110,20 +128,37 @@ class ApprovalService(ApprovalsApi):
 def _granted(
     waiting: Call, decision: Decision, always: Sequence[str], scope: GrantScope | None
 ) -> tuple[tuple[str, ...], GrantScope | None]:
-    """Check an answer's grant against the question's offer. Raises `Invalid`."""
+    """Check an answer's grant against the question's offer. Raises `Invalid`, and `Forbidden` for a scope beyond the
+    token's."""
     if not always:
         if scope is not None:
-            raise Invalid("`scope` says where `always` applies; name the prefixes in `always`")
+            raise Invalid("`scope` says where `always` applies; name the rules in `always`")
         return (), None
     if decision != "approve":
         raise Invalid("`always` belongs to the decision 'approve', and to no other")
-    if scope not in (None, "session"):
-        rule = f'[[rules]] effect = "allow", tool = {waiting.call.name!r}, command = {always[0]!r}'
-        raise Invalid(f"an answer allows for its session; for longer, add to policy.toml: {rule}")
-    if other := [one for one in always if one not in waiting.prefixes]:
-        offered = ", ".join(map(repr, waiting.prefixes)) or "none"
-        raise Invalid(f"{other[0]!r} is not offered for this call; the prefixes offered are: {offered}")
+    offered = {one.rule: one.scopes for one in waiting.offers} or dict.fromkeys(waiting.prefixes, _HERE)
+    for rule in always:
+        if rule not in offered:
+            known = ", ".join(map(repr, offered)) or "none"
+            raise Invalid(f"{rule!r} is not offered for this call; the rules offered are: {known}")
+        if (scope or "session") not in offered[rule]:
+            raise Invalid(f"the rule {rule!r} can be given for: {', '.join(offered[rule])}; not for: {scope}")
+    if scope == "user" and current().confined and current().scopes:
+        raise Forbidden("this token is for some agents only, and the scope 'user' is for all of them: use 'agent'")
     return tuple(dict.fromkeys(always)), scope or "session"
+
+
+_HERE: tuple[GrantScope, ...] = ("session",)
+_LOOKED = 1000
+"""Most events in which the answer to a former question is searched."""
+_RESOLVED = ev.beginning_of(ev.ApprovalResolved)
+_DONE = {"approve": "approved", "reject": "rejected", "modify": "approved with other arguments"}
+
+
+def _told(answer: ApprovalInput | ev.ApprovalResolved) -> str:
+    """Say who gave an answer."""
+    by = ", ".join(part for part in (answer.account and f"account {answer.account!r}", answer.source) if part)
+    return f"it was {_DONE[answer.decision]}{f' by {by}' if by else ''}"
 
 
 SERVICE = ApprovalService

@@ -23,7 +23,7 @@ LATER = {
 
 
 class CostsApi(Protocol):
-    @GET("/costs")
+    @GET("/costs", right="read")
     async def get(self, *, by: By | None = None, month: MonthName | None = None) -> Costs:
         """What was spent in a month, its limits, and what for.
 
@@ -31,7 +31,7 @@ class CostsApi(Protocol):
         """
         ...
 
-    @POST("/costs/settle", body="SettleBody", errors=(404,), repeatable=True)
+    @POST("/costs/settle", body="SettleBody", errors=(404,), repeatable=True, right="operate")
     async def settle(self, call: Annotated[str, Meta(max_length=1024)], cost: Annotated[int, Meta(ge=0)]) -> LostCall:
         """Say what a call that a crash cut off has cost.
 
@@ -39,7 +39,7 @@ class CostsApi(Protocol):
         """
         ...
 
-    @POST("/costs/reconcile", body="ReconcileBody", errors=(400, 502), repeatable=True)
+    @POST("/costs/reconcile", body="ReconcileBody", errors=(400, 502), repeatable=True, right="operate")
     async def reconcile(self, *, month: MonthName | None = None, ours: bool = False) -> Reconciled:
         """Settle calls that a crash cut off by the usage reports of their providers.
 

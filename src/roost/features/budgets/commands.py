@@ -92,11 +92,8 @@ def settle_command(app: App, call: str, dollars: float) -> int:
     from roost.money.budgets import NANO
     from roost.money.budgets import dollars as shown
 
-    node = app.node()
-    try:
+    with app.node() as node:
         settled = node.costs.settle(call, round(dollars * NANO))
-    finally:
-        node.close()
     note(f"{call} counts with {shown(settled.cost)} now; it was charged {shown(settled.charged)}")
     return 0
 
@@ -112,12 +109,9 @@ def reconcile_command(app: App, month: str | None, ours: bool, as_json: bool) ->
     by the reported usage minus the usage in the logs, if all of that usage is Roost's. It shows uncertain calls and
     leaves them.
     """
-    node = app.node()
-    try:
+    with app.node() as node:
         unit = node.costs.get().month.unit
         found = node.costs.reconcile(month=month, ours=ours)
-    finally:
-        node.close()
     if as_json:
         say_json(found)
         return 0
@@ -139,11 +133,8 @@ for _made in (lost_command, reconcile_command, settle_command):
 
 
 def _costs(app: App, by: By | None, month: str | None) -> Costs:
-    node = app.node()
-    try:
+    with app.node() as node:
         return node.costs.get(by=by, month=month)
-    finally:
-        node.close()
 
 
 def _summary(month: Month) -> None:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from roost.authority import Authority, account_of, current, may_own, user_of
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
 from roost.log.content import Usage
 from roost.log.events import (
@@ -29,7 +30,7 @@ from roost.log.protocols import SessionQuery
 from roost.log.session_info import SessionInfo
 from roost.log.store import Store
 from roost.models.profile import Price
-from roost.money.budgets import Month, Share, month_span
+from roost.money.budgets import DOLLARS, Month, Share, month_span
 from roost.money.call_meter import savings
 from roost.money.ledger import Ledger
 
@@ -94,6 +95,8 @@ async def costs(
     is slow. `price` returns a model's price by name, and may block."""
     now = await ledger.month(month)
     lost = await ledger.lost(now.month)
+    if (who := current()).confined:
+        lost = [one for one in lost if one.session is not None and may_own(one.session, who.account)]
     found = Costs(month=now, shares=await ledger.shares(month), lost=lost, by=by)
     if by is None:
         return found
@@ -116,6 +119,16 @@ async def costs(
     _add_lost(rows, by, lost, seen)
     ordered = sorted(rows.values(), key=lambda row: row.name if by == "day" else (-row.cost, row.name))
     return msgspec.structs.replace(found, rows=ordered)
+
+
+def own_costs(found: Costs, who: Authority, limit: int | None) -> Costs:
+    """Return a month's sums as an account sees them: its own. limit: its budget, in nano-dollars."""
+    mine = user_of(who.account or "")
+    shares = [one for one in found.shares if one.kind == "user" and account_of(one.name) == who.account]
+    whole = next((one for one in shares if one.name == mine), None)
+    spent, reserved = (0, 0) if whole is None else (whole.spent, whole.reserved)
+    month = Month(month=found.month.month, spent=spent, reserved=reserved, limit=limit, unit=DOLLARS)
+    return msgspec.structs.replace(found, month=month, shares=shares)
 
 
 def _add_lost(rows: dict[str, CostRow], by: By, lost: Sequence[LostCall], seen: Container[str]) -> None:

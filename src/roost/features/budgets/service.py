@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from roost.authority import current
 from roost.errors import RoostError
 from roost.features.budgets.api import CostsApi
-from roost.features.budgets.cost_report import By, Costs, costs
+from roost.features.budgets.cost_report import By, Costs, costs, own_costs
 from roost.kernel.service_host import ServiceHost
 from roost.log.ledger import LostCall
 from roost.models.profile import Price
@@ -25,7 +26,9 @@ class CostService(CostsApi):
         """Return the costs of a month (`2026-11`; None: the current one), with `by` grouped by purpose."""
         await self._node.duties.charge_dead()
         pool = self._node.model_pool
-        found = await costs(self._node.store, pool.ledger, self._price, by=by, month=month)
+        found = await costs(self._node.tenants, pool.ledger, self._price, by=by, month=month)
+        if (who := current()).confined:
+            found = own_costs(found, who, await pool.ledger.account_limit(who.account or ""))
         unit = msgspec.structs.replace(found.month.unit, of=pool.rate_of())
         return msgspec.structs.replace(found, month=msgspec.structs.replace(found.month, unit=unit))
 

@@ -104,7 +104,7 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
         for redirect in simple.redirects:
             found.judging.spend()
             file_effects.redirected(redirect, Acts(simple, simple.words).shown or "a group of commands", found)
-            effects.redirected(redirect.operator, redirect.target.text, found)
+            effects.redirected(redirect, found)
             if redirect.writes and redirect.target.text not in HARMLESS_TARGETS:
                 found.redirected.append(redirect.target.text)
         found.settle(since, simple.folders)
@@ -125,7 +125,7 @@ def _act(act: Acts, found: Found, depth: int) -> None:
     output_options.judge(act, found)
     effects.judge(act, found)
     for redirect in scripts.judge(act, found):
-        effects.redirected(redirect.operator, redirect.target.text, found)
+        effects.redirected(redirect, found)
         file_effects.redirected(redirect, act, found)
     whole = not led or act.name in output_options.GOES_THERE
     found.settle(since, found.there if whole else tuple(dict.fromkeys((*found.folders, *found.there))))

@@ -8,6 +8,7 @@ from roost.policy.command import file_effects
 from roost.policy.command.findings import Acts, Found
 from roost.policy.command.overwrites import changed, overwritten
 from roost.policy.command.shell_words import GAP
+from roost.policy.command.simple_commands import Redirect
 from roost.policy.command.tables import FETCHERS, INSTALLERS
 from roost.policy.command.wrappers import inner_of, module_of, name_of
 
@@ -51,9 +52,10 @@ def judge(act: Acts, found: Found) -> None:
     found.edits += changed(act)
 
 
-def redirected(operator: str, target: str, found: Found) -> None:
-    """Note that `>` destroys the content of the file."""
-    if operator in (">", ">|", "&>", ">&") and not target.startswith("/dev/"):
+def redirected(redirect: Redirect, found: Found) -> None:
+    """Note that `>` destroys the content of the file. `2>&1` names a descriptor, and no file."""
+    target = redirect.target.text
+    if redirect.writes and redirect.operator in (">", ">|", "&>", ">&") and not target.startswith("/dev/"):
         found.loses.append(target)
 
 

@@ -1,0 +1,1 @@
+"""Standing rules: what the answers `always` of people allow from now on."""
