@@ -85,6 +85,13 @@ async def test_what_cannot_be_started_says_why(sandbox: ProcessSandbox, tmp_path
         await sandbox.spawn([], cwd=str(tmp_path))
 
 
+async def test_a_reader_that_comes_as_it_ends_learns_why(sandbox: ProcessSandbox, tmp_path: Path) -> None:
+    background = await sandbox.spawn(["true"], cwd=str(tmp_path / "none"))
+    time.sleep(1)  # the loop learns at its next round that the command has ended
+    await asyncio.sleep(0)
+    assert b"cannot be started" in await said(background, b"never")
+
+
 async def test_output_that_nobody_reads_is_bounded(sandbox: ProcessSandbox, tmp_path: Path) -> None:
     script = "i=0; head -c 50000000 /dev/zero | tr '\\0' x; echo end"
     background = await sandbox.spawn(["sh", "-c", script], cwd=str(tmp_path))

@@ -69,11 +69,13 @@ async def killed_at(child: asyncio.subprocess.Process, place: Path) -> None:
 
 
 async def grows(file: Path) -> bool:
-    before = file.stat().st_size
-    end = time.monotonic() + 20
-    while file.stat().st_size == before and time.monotonic() < end:
+    def size() -> int:
+        return file.stat().st_size if file.exists() else 0  # the job may not have begun
+
+    before, end = size(), time.monotonic() + 60
+    while size() == before and time.monotonic() < end:
         await asyncio.sleep(0.05)
-    return file.stat().st_size > before
+    return size() > before
 
 
 @pytest.fixture(autouse=True)

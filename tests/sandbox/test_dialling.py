@@ -120,7 +120,7 @@ async def test_connections_end_before_the_sandbox_is_held(inside: Link, tmp_path
         inside.hold()
         await asyncio.wait_for(asyncio.shield(inside.held), 30)
         inside.wake()
-        assert (await asyncio.wait_for(running, 20)).exit_code == 0
+        assert (await asyncio.wait_for(running, 30)).exit_code == 0
         assert (await run(inside, _ECHO, "2", "1000")).count("True") == 2
         await dialling.close()
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import select
 import socket
+import threading
 import tracemalloc
+import tty
 
 import pytest
 
 from roost.errors import SandboxError
 from roost.sandbox.base import Quota
+from roost.sandbox.guest import spawn
 from roost.sandbox.guest.command import Running
 from roost.sandbox.guest.link import HEAD, LONGEST_COMMAND, Command, Job, Link
 
@@ -154,3 +159,28 @@ async def test_who_dies_before_it_has_spoken_is_told() -> None:
     inside.end.close()
     with pytest.raises(SandboxError, match="did not start"):
         await asyncio.wait_for(link.hello, 30)
+
+
+def test_a_terminal_is_read_in_larger_pieces_than_it_gives_out() -> None:
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    os.set_blocking(ours, False)
+    os.write(theirs, b"key")
+    assert select.select([ours], [], [], 60)[0]
+    assert spawn.read_terminal(ours, 65536) == b"key"
+    given = bytes(range(32, 127)) * 20_000
+    writing = threading.Thread(
+        target=lambda: [os.write(theirs, given[at : at + 4096]) for at in range(0, len(given), 4096)]
+    )
+    writing.start()
+    pieces: list[bytes] = []
+    while sum(map(len, pieces)) < len(given):
+        assert select.select([ours], [], [], 60)[0]
+        pieces.append(spawn.read_terminal(ours, 20_000))
+    writing.join()
+    assert b"".join(pieces) == given
+    assert 4096 < max(map(len, pieces)) <= 20_000
+    os.close(theirs)
+    with pytest.raises(OSError):
+        spawn.read_terminal(ours, 20_000)
+    os.close(ours)

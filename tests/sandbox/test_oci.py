@@ -88,13 +88,13 @@ class TestShortContractOfTheOther:
     arguments = TestBackendOfTheOther.arguments
 
 
-async def test_a_machine_without_a_runtime_says_so() -> None:
+async def test_a_machine_without_a_runtime_says_so(tmp_path: Path) -> None:
     probe = await OciBackend("/no/such/crun").probe()
     assert not probe.able
     assert probe.why
     assert probe.fix
     with pytest.raises(SandboxError):
-        await OciBackend("/no/such/crun").create(spec(Path("/tmp")))
+        await OciBackend("/no/such/crun").create(spec(tmp_path))
 
 
 _FLOOD = """

@@ -184,7 +184,7 @@ def test_no_room_for_descriptors_is_an_error_and_leaves_nothing() -> None:
             for free in range(1, 40):
                 os.close(held.pop())
                 try:
-                    result = await asyncio.wait_for(sandbox.exec(["echo", "hi"], cwd="/"), 20)
+                    result = await asyncio.wait_for(sandbox.exec(["echo", "hi"], cwd="/"), 30)
                 except SandboxError:
                     continue
                 assert result.stdout == "hi\\n"

@@ -159,7 +159,7 @@ async def test_without_its_files_a_machine_ends(backend: QemuBackend, tmp_path: 
             if serves(pid, made):
                 os.kill(int(pid), signal.SIGKILL)
         with pytest.raises(SandboxError, match="files"):
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, 30)
         assert not guest.alive
     finally:
         await guest.close()

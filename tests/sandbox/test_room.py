@@ -113,7 +113,9 @@ async def test_one_that_writes_and_writes(level: int, tmp_path: Path) -> None:
 async def test_one_that_allocates(level: int, tmp_path: Path) -> None:
     async with working(level, tmp_path, 40 * MB) as work:
         program = ALLOCATE.format(size=60 * MB) + "import time; time.sleep(60)"
-        assert (await work.run(*python(program, "big"))).killed_by == "workspace_bytes"
+        while not (tmp_path / "big").exists() or (tmp_path / "big").stat().st_size < 60 * MB:
+            # A kernel may undo an allocation that a kill interrupts: then nothing is too large, and it goes on anew.
+            assert (await work.run(*python(program, "big"))).killed_by == "workspace_bytes"
         quick = await work.run(*python(ALLOCATE.format(size=90 * MB), "more"))
         assert "workspace_bytes" in (*quick.limits, quick.killed_by) or quick.exit_code
         third = await work.run(*python(ALLOCATE.format(size=90 * MB), "third"))
@@ -229,7 +231,7 @@ async def test_a_program_in_the_background_has_no_large_files_without_room(level
         assert b"over" in said or "workspace_bytes" in work.ended, "the watch was first"
         assert (tmp_path / "large").stat().st_size <= SMALL
         (tmp_path / "old").unlink()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while work.room.admit(1) is not None:
                 await asyncio.sleep(0.02)
         terminal = await work.watched.spawn(work.box, ["/bin/sh", "-c", script], cwd=str(tmp_path))
@@ -318,7 +320,7 @@ async def test_who_is_over_pays_for_few_walks(tmp_path: Path) -> None:
     assert time.thread_time() - began < 6 * walk
     for n in range(50):
         shutil.rmtree(tmp_path / f"d{n}")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while room.admit(0, 1) is not None:
             await asyncio.sleep(0.02)
 
@@ -362,7 +364,7 @@ async def test_a_command_that_is_over_before_it_can_be_ended(tmp_path: Path) -> 
             (tmp_path / "big").unlink()
             return ExecResult(exit_code=0, stdout="", stderr="", seconds=0)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         watched = Watched(WorkspaceQuota(lambda: tmp_path, (20 * MB, None)), lambda limit: None)
         result = await watched.exec(Quick(marker="test-quick"), ["x"], cwd=str(tmp_path))
     assert (result.killed_by, result.limits) == (None, ("workspace_bytes",))
@@ -403,7 +405,7 @@ async def test_room_can_be_made_beside_what_runs_on(small_disk: Path) -> None:
     async with working(0, folder, floor=DiskReserve(small_disk, 256 * MB)) as work:
         quiet = await work.watched.spawn(work.box, ["sleep", "60"], cwd=str(folder))
         (small_disk / "others").write_bytes(bytes(57 * MB))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert await quiet.wait() < 0
         assert work.ended == ["free_bytes"]
         quiet = await work.watched.spawn(work.box, ["sleep", "60"], cwd=str(folder))

@@ -96,7 +96,7 @@ async def test_what_a_command_makes_belongs_to_the_user(way: str, workspace: Pat
         )
         assert set(held.replace("Groups:", "").split()[1::2]) == {"0" * 16}
         job = await sandbox.spawn(["sh", "-c", "echo $$ > job"], cwd=str(workspace))
-        assert await asyncio.wait_for(job.wait(), 20) == 0
+        assert await asyncio.wait_for(job.wait(), 30) == 0
         await job.close()
     found = {name: os.lstat(workspace / name) for name in ("file", "folder", "link", "job")}
     assert {name: (each.st_uid, each.st_gid) for name, each in found.items()} == dict.fromkeys(found, MINE)

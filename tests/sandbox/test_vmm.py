@@ -78,7 +78,7 @@ async def start(vmm: Vmm, folder: Path) -> None:
 
 
 async def said(vmm: Vmm, count: int) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len(vmm.console.said) < count:
             vmm.console.news.clear()
             await vmm.console.news.wait()

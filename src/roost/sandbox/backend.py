@@ -8,13 +8,15 @@ a new one. A backend that this machine cannot run says so in its `Probe` and rai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
 from roost.sandbox.base import ExecResult, Quota, Sandbox, User
+from roost.sandbox.injection import Secret
+from roost.sandbox.proxy_request import Request
 from roost.validated import Validated
 
 Holder: TypeAlias = Literal["kernel", "watched", "none"]
@@ -23,19 +25,28 @@ Suspends: TypeAlias = Literal["memory", "shell", "none"]
 """State kept over a suspension: processes with their memory, a shell's variables and folder, or only files."""
 
 
-class Bounds(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of a whole sandbox, over all its commands. None is the machine's own limit.
+Gateway: TypeAlias = Callable[[Request, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""Answers one request that a program inside made to the proxy's own address, `http://127.0.0.1:3128/…`. The reader is
+at the request's body; the caller closes the writer."""
 
-    `disk_bytes`: bytes written outside the workspace (`/tmp` and the like). `workspace_bytes` and `workspace_files`
-    (names of files and folders) limit the workspace, at every level (`roost.sandbox.workspace_quota`); unset, they are
-    `PRIVATE` for a session's own workspace and no limit for a user's folder."""
+
+class Bounds(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of a whole sandbox, over all its commands. In Python None is the machine's own limit."""
 
     memory_bytes: int | None = 512 * 1024**2
+    """Memory."""
     cpus: float | None = 1.0
+    """Processors."""
     pids: int | None = 64
+    """Processes and threads."""
     disk_bytes: int | None = 1024**3
+    """Bytes written outside the workspace (`/tmp` and the like)."""
     workspace_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    """Size of the workspace, at every level (`roost.sandbox.workspace_quota`). Default: 10 GiB for a private workspace,
+    none for a folder of yours."""
     workspace_files: int | msgspec.UnsetType | None = msgspec.UNSET
+    """Files and folders of the workspace, at every level. Default: 1,000,000 for a private workspace, none for a folder
+    of yours."""
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -109,6 +120,8 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     workspace: Path
     marker: str
+    account: str | None = None
+    """The account that the session belongs to; None for the home."""
     bounds: Bounds = Bounds()
     network: Network = Network()
     reads: tuple[Path, ...] = ()
@@ -117,9 +130,22 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     sockets: tuple[Path, ...] = ()
     """Sockets of programs outside the sandbox, covered likewise; the backend finds them."""
     environment: Mapping[str, str] = {}
+    secrets: dict[str, Secret] = {}
+    """Secrets of the session alone, by handle, that the egress proxy puts into requests. They may change while it
+    runs."""
     user: User | None = None
     """Owner of the workspace. A daemon that is root runs the commands as this user of the host. None: as the daemon's
     user."""
+    gateway: Gateway | None = None
+    """Serves the proxy's own address to programs inside; None serves nothing there."""
+    address_bytes: int | None = Quota().memory_bytes
+    """Address space of each process, at most. None leaves it to `bounds`: programs with an interpreter that reserves
+    far more than it uses, such as those of JavaScript, need it."""
+
+    @property
+    def proxied(self) -> bool:
+        """Whether the sandbox has the proxy, its only way out."""
+        return bool(self.network.hosts) or self.gateway is not None
 
 
 class Terminal(Protocol):
@@ -130,6 +156,10 @@ class Terminal(Protocol):
     async def write(self, data: bytes) -> None: ...
 
     async def resize(self, columns: int, rows: int) -> None: ...
+
+    async def hides_input(self) -> bool:
+        """Whether the program reads a line without showing it, as for a password; also true when that is unknown."""
+        ...
 
     async def wait(self) -> int:
         """Exit code; negative for a signal."""
@@ -157,8 +187,11 @@ class Guest(Sandbox, Protocol):
         """Number of programs that run between commands."""
         ...
 
-    async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
-        """Start a program on a terminal. Raises `SandboxError` where `capabilities.terminals` is False."""
+    async def open_terminal(
+        self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24, file_bytes: int | None = None
+    ) -> Terminal:
+        """Start a program on a terminal. `file_bytes` as in `spawn`. Raises `SandboxError` where
+        `capabilities.terminals` is False."""
         ...
 
     async def exec(
@@ -176,12 +209,19 @@ class Guest(Sandbox, Protocol):
         ...
 
     async def spawn(
-        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str] | None = None,
+        file_bytes: int | None = None,
+        lossless: bool = False,
     ) -> Terminal:
         """Start a background command, without a terminal. It ends with its `close` and with the sandbox.
 
-        `read` yields both outputs as one stream; unread output beyond a window loses its oldest part. `file_bytes`:
-        limit on each file that the command writes, where it is to be lower than a command's usual one."""
+        `read` yields both outputs as one stream; unread output beyond a window loses its oldest part, unless it is
+        `lossless`: then the command waits for the reader. `file_bytes`: limit on each file that the command writes,
+        where it is to be lower than a command's usual one."""
         ...
 
     async def suspend(self, image: Path) -> Suspends:

@@ -30,19 +30,20 @@ LEVELS = ("a process of this machine", "namespaces or a container", "a machine o
 
 
 class Isolation(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """The isolation that an agent asks for.
-
-    `required`: commands do not run below this level. `prefers`: the level used where it is available. `hosts`:
-    reachable hosts (`roost.sandbox.backend.Network`). Below level 1 `hosts` is not enforced, and of `bounds` only the
-    limits of the workspace are."""
+    """The isolation that an agent asks for. Below level 1 `hosts` is not enforced, and of `bounds` only the limits of
+    the workspace are."""
 
     required: Level = 0
+    """The lowest level at which the agent may have a session."""
     prefers: Level = 1
+    """The level to use where this machine has it."""
     bounds: Bounds = Bounds()
+    """Limits of the whole sandbox, over all its commands."""
     hosts: tuple[str, ...] = option(default=(), converter=listed)
+    """Globs of hosts that commands may reach (`roost.sandbox.backend.Network`)."""
     suspend: bool = False
-    """Suspend background jobs with the session and resume them when it wakes, where a backend can (gVisor). Such a
-    backend is preferred to others of its level."""
+    """Keep background jobs with their memory while the session sleeps, where a backend can (gVisor). Such a backend is
+    preferred to others of its level."""
 
     @property
     def wanted(self) -> int:
@@ -56,13 +57,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     machines in software, which is slow. `kernel`: folder with the `boot` and `lib/modules` for machines; by default
     this machine's. `free_bytes`: kept free on the file system of the home, whatever a workspace may use
     (`roost.sandbox.disk_reserve.DiskReserve`). `users`: first and last number of the session users of a root daemon;
-    true picks a range that nothing else on this machine uses, false runs everything as root."""
+    true picks a range that nothing else on this machine uses, false runs everything as root. `accounts`: the
+    lowest level at which sessions of accounts run commands; with 0 they may run them as the daemon's user."""
 
     backends: tuple[str, ...] | None = None
     emulate: bool = False
     kernel: str = "/"
     free_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * 1024**2
     users: tuple[int, int] | bool = True
+    accounts: Level = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.users, bool) and not 0 < self.users[0] < self.users[1] < _MOST_USERS:

@@ -16,9 +16,11 @@ from typing import Literal
 
 from roost.errors import SandboxError
 from roost.sandbox.base import ExecResult, Quota
+from roost.sandbox.guest.spawn import read_terminal
 from roost.sandbox.host_launch import launch_argv, launch_env, stand_back
 from roost.sandbox.output import HeadTail
 from roost.sandbox.process_marks import kill_tree, new_mark, read_process, tree_of
+from roost.sandbox.pseudo_terminal import PseudoTerminal
 from roost.sandbox.watchdog import EVERY, machine_memory, own_memory
 
 _log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
 _DRAIN = 1.0
 """Seconds to wait for the end of the output once every known process is dead."""
+_HANG_UP = (signal.SIGHUP, signal.SIGCONT)
 _COMMAND_FAULTS = {errno.E2BIG, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP}
 _LIMIT_SIGNALS = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_bytes"}
 
@@ -35,7 +38,7 @@ class Command:
     """`stdin`: bytes for the command, or a descriptor that it reads from; this class closes it. `heard`: called with
     the output as it comes, in the command's thread; nothing is kept then. `memory`: bytes that all its processes may
     have together, checked four times a second; None is no limit. `before`: words put before the command, to start it
-    as another user (`as_user.py`)."""
+    as another user (`as_user.py`). `pty`: runs it on this terminal; `stdin` has no effect then."""
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Command:
         heard: Callable[[bytes], None] | None = None,
         memory: int | None = None,
         before: Sequence[str] = (),
+        pty: PseudoTerminal | None = None,
     ) -> None:
         self._mark = new_mark(home)
         self._argv, self._cwd, self._quota, self._before = argv, cwd, quota, before
@@ -55,6 +59,7 @@ class Command:
         self._feed = stdin if isinstance(stdin, int) else None
         self._stdin = memoryview(stdin) if isinstance(stdin, bytes) and stdin else None
         self._heard = heard
+        self._pty = pty
         self._memory = memory
         self._look = time.monotonic() + EVERY
         self._outputs: dict[int, HeadTail] = {}
@@ -62,6 +67,7 @@ class Command:
         self._cancelled: str | None = None
         try:
             self._wake_read, self._wake_write = os.pipe()
+            self._terminal = -1 if pty is None else os.dup(pty.ours)
         except OSError as error:
             raise _cannot_run(error) from error
 
@@ -83,6 +89,8 @@ class Command:
                 stand_back(process.pid)
                 return self._supervise(process, started)
         finally:
+            if self._terminal >= 0:
+                os.close(self._terminal)
             with self._lock:
                 os.close(self._wake_read)
                 os.close(self._wake_write)
@@ -90,14 +98,17 @@ class Command:
 
     def _spawn(self) -> subprocess.Popen[bytes] | str:
         """Return the process, or why this command cannot be started."""
+        pty = self._pty
+        output = subprocess.PIPE if pty is None else pty.theirs
+        take = [] if pty is None else pty.words()
         try:
             return subprocess.Popen(
-                [*self._before, *launch_argv(self._argv, self._quota, self._mark)],
+                [*self._before, *take, *launch_argv(self._argv, self._quota, self._mark)],
                 cwd=self._cwd,
                 env=self._env,
                 stdin=self._stdin_of_process(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
                 bufsize=0,
                 start_new_session=True,
             )
@@ -110,8 +121,12 @@ class Command:
         finally:
             if self._feed is not None:
                 os.close(self._feed)
+            if pty is not None:
+                pty.close_theirs()
 
     def _stdin_of_process(self) -> int:
+        if self._pty is not None:
+            return self._pty.theirs
         if self._feed is not None:
             return self._feed
         return subprocess.DEVNULL if self._stdin is None else subprocess.PIPE
@@ -145,11 +160,11 @@ class Command:
     def _register(
         self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes], exit_fd: int | None
     ) -> None:
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            os.set_blocking(stream.fileno(), False)
-            self._outputs[stream.fileno()] = HeadTail(self._quota.output_bytes)
-            selector.register(stream.fileno(), selectors.EVENT_READ, "output")
+        streams = [each.fileno() for each in (process.stdout, process.stderr) if each is not None]
+        for fd in streams if self._pty is None else [self._terminal]:
+            os.set_blocking(fd, False)
+            self._outputs[fd] = HeadTail(self._quota.output_bytes)
+            selector.register(fd, selectors.EVENT_READ, "output")
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)
             selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "input")
@@ -204,7 +219,7 @@ class Command:
     ) -> None:
         try:
             if kind == "output":
-                data = os.read(fd, _CHUNK)
+                data = os.read(fd, _CHUNK) if self._pty is None else read_terminal(fd, _CHUNK)
                 if self._heard is not None:
                     self._heard(data)
                 else:
@@ -218,6 +233,10 @@ class Command:
             return
         except BrokenPipeError:
             done = True
+        except OSError as error:
+            if error.errno != errno.EIO:  # a terminal that no program has open any more
+                raise
+            done = True
         if done:
             selector.unregister(fd)
             if kind == "input" and process is not None and process.stdin is not None:
@@ -225,7 +244,8 @@ class Command:
 
     def _terminate(self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes]) -> None:
         try:
-            os.killpg(process.pid, signal.SIGTERM)
+            for number in (signal.SIGTERM,) if self._pty is None else _HANG_UP:
+                os.killpg(process.pid, number)
         except (ProcessLookupError, PermissionError):
             return
         self._pump(selector, process, time.monotonic() + _GRACE)
@@ -241,7 +261,7 @@ class Command:
                 self._move(selector, key.fd, "output", None)
 
     def _result(self, code: int | None, killed: str | None, seconds: float) -> ExecResult:
-        out, err = self._outputs.values()
+        out, err = [*self._outputs.values(), HeadTail(0)][:2]
         return ExecResult(
             exit_code=code,
             stdout=out.text(),

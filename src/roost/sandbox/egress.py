@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from roost.addresses import Resolve, is_own, is_public, resolve
+from roost.sandbox.backend import Gateway
 from roost.sandbox.client_hello import NotTls, read_hello
 from roost.sandbox.injection import BODY, Injection, Mask, Secret, is_loopback
 from roost.sandbox.proxy_request import Refused, Request, body_of, parse
@@ -52,6 +53,7 @@ class Egress:
     """Serves one sandbox on a Unix socket.
 
     `hosts`: globs of names, maybe with a port (`api.example.com`, `*.example.com:443`); without one, ports 80 and 443.
+    `secrets`: by handle; they may change while it serves. `gateway`: answers requests to the proxy's own address.
     `blocked`: called for each refusal. `tls`: trusted certificates; by default the system's. `idle_seconds`: close a
     connection after so long without data in either direction.
 
@@ -65,6 +67,7 @@ class Egress:
         hosts: Sequence[str],
         *,
         secrets: Mapping[str, Secret] | None = None,
+        gateway: Gateway | None = None,
         blocked: Callable[[Blocked], None] = lambda event: None,
         resolve: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
@@ -73,7 +76,8 @@ class Egress:
         self._tls = tls
         self._idle_seconds = idle_seconds
         self._hosts = tuple(map(_parsed, hosts))
-        self._secrets = dict(secrets or {})
+        self._secrets = secrets or {}
+        self._gateway = gateway
         self._blocked = blocked
         self._resolve = resolve
         self._server: asyncio.Server | None = None
@@ -112,7 +116,10 @@ class Egress:
         request: Request | None = None
         there: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         try:
-            request = parse(head)
+            request = parse(head, own=self._gateway is not None)
+            if request.own and self._gateway is not None:
+                await self._gateway(request, reader, writer)
+                return
             injection = Injection(self._secrets, request)
             there = await self._reach(request, injection)
             if request.tunnel:

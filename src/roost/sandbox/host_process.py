@@ -15,11 +15,15 @@ from concurrent.futures import Future
 from copy import copy
 from pathlib import Path
 
+import msgspec
+
 from roost.errors import SandboxError
 from roost.sandbox.as_user import words_as
 from roost.sandbox.background import Background
 from roost.sandbox.base import ExecResult, Quota, User, with_files_of
 from roost.sandbox.command import Command
+from roost.sandbox.host_terminal import HostTerminal
+from roost.sandbox.pseudo_terminal import PseudoTerminal
 from roost.sandbox.watchdog import machine_memory
 from roost.threads import settled
 
@@ -40,6 +44,7 @@ class ProcessSandbox:
         self._running: dict[Command, Future[ExecResult]] = {}
         self._closed = threading.Event()
         self._user: tuple[User, Path] | None = None
+        self._endless = _ENDLESS
 
     @property
     def level(self) -> int:
@@ -50,6 +55,12 @@ class ProcessSandbox:
         root. Closing this sandbox also ends the commands of the view."""
         made = copy(self)
         made._user = user, workspace
+        return made
+
+    def with_address_space(self, size: int | None) -> ProcessSandbox:
+        """Return a view of this sandbox whose background commands have `size` bytes of address space a process."""
+        made = copy(self)
+        made._endless = msgspec.structs.replace(_ENDLESS, memory_bytes=size)
         return made
 
     async def exec(
@@ -84,7 +95,13 @@ class ProcessSandbox:
             raise
 
     async def spawn(
-        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str] | None = None,
+        file_bytes: int | None = None,
+        lossless: bool = False,
     ) -> Background:
         """Start a background command, as `roost.sandbox.backend.Guest.spawn` says; it holds a thread. A command that
         cannot be started outputs why, and ends. It ends with its `close` and with the sandbox."""
@@ -93,9 +110,9 @@ class ProcessSandbox:
         if not argv:
             raise SandboxError("spawn needs at least the name of a program in `argv`")
         theirs, ours = os.pipe()
-        background = Background(ours)
+        background = Background(ours, lossless=lossless)
         try:
-            limits = with_files_of(_ENDLESS, file_bytes)
+            limits = with_files_of(self._endless, file_bytes)
             before = self._before(cwd)
             command = Command(argv, cwd, env, theirs, limits, self._marker, background.heard, self._memory, before)
             done = self._start(command)
@@ -105,6 +122,29 @@ class ProcessSandbox:
             raise
         await background.follow(command, done)
         return background
+
+    async def open_terminal(
+        self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24, file_bytes: int | None = None
+    ) -> HostTerminal:
+        """Start a program on a terminal, as `spawn` starts a command."""
+        if self._closed.is_set():
+            raise SandboxError("this sandbox is closed; make a new one")
+        if not argv:
+            raise SandboxError("a terminal needs at least the name of a program in `argv`")
+        before = self._before(cwd)
+        try:
+            pty = PseudoTerminal(columns, rows, None if self._user is None else self._user[0])
+        except OSError as error:
+            raise SandboxError(f"this machine opens no more terminals: {error}") from error
+        terminal = HostTerminal(pty)
+        try:
+            limits, env = with_files_of(self._endless, file_bytes), {"TERM": "xterm-256color"}
+            command = Command(argv, cwd, env, None, limits, self._marker, terminal.heard, self._memory, before, pty=pty)
+            terminal.run(command, self._start(command))
+        except BaseException:
+            pty.close()
+            raise
+        return terminal
 
     async def close(self) -> None:
         """End every running command; their callers get a result with `killed_by="cancelled"`."""

@@ -19,18 +19,20 @@ from roost.sandbox.proxy_request import Refused, Request
 
 _HANDLE = re.compile(rb"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
 _NEARLY = re.compile(r"\{\{\s*secret\s*:", re.IGNORECASE)
+_ALL = ("*",)
 BODY = 1024 * 1024
 """Bytes of a body that is searched for handles. A larger one is forwarded unchanged."""
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
     """A value that replaces `{{secret:NAME}}` in a request to one of `hosts`: globs of names, maybe with a port.
-    `body`: also in the request's body. `loopback`: a host of this machine gets it without TLS."""
+    `header`, `body`: where. `loopback`: a host of this machine gets it without TLS."""
 
     value: str
     hosts: tuple[str, ...]
     body: bool = False
     loopback: bool = False
+    header: bool = True
 
     def __repr__(self) -> str:
         return f"Secret(hosts={self.hosts!r}, body={self.body!r}, loopback={self.loopback!r})"
@@ -62,7 +64,7 @@ class Injection:
     def __init__(self, secrets: Mapping[str, Secret], request: Request) -> None:
         self._request = request
         fitting = {name: secret for name, secret in secrets.items() if secret.is_for(request.host, request.port)}
-        fitting = {} if request.tunnel else fitting
+        fitting = {} if request.tunnel else _needed(fitting, request)
         self.plain = bool(fitting) and is_loopback(request.host) and all(each.loopback for each in fitting.values())
         self.tls = bool(fitting) and not self.plain
         self._fitting = fitting
@@ -77,7 +79,8 @@ class Injection:
             if _HANDLE.search(name):
                 raise Refused("400 Bad Request", "a header of the request is malformed")
             for handle in _HANDLE.findall(value):
-                self._known(handle.decode())
+                if not self._known(handle.decode()).header:
+                    raise Refused("403 Forbidden", f"the secret {handle.decode()!r} goes into bodies, not into headers")
 
     def _known(self, name: str) -> Secret:
         if name not in self._fitting:
@@ -115,6 +118,16 @@ class Injection:
 
     def mask(self) -> Mask:
         return Mask(self._put)
+
+
+def _needed(secrets: Mapping[str, Secret], request: Request) -> dict[str, Secret]:
+    """Leave out the secrets for all hosts that the request cannot carry: hosts without TLS stay within reach."""
+    named = {handle.decode() for _, value in request.headers for handle in _HANDLE.findall(value)}
+    return {
+        name: secret
+        for name, secret in secrets.items()
+        if secret.hosts != _ALL or name in named or (secret.body and request.length != 0)
+    }
 
 
 class Mask:

@@ -76,9 +76,10 @@ def agent() -> list[str]:
     return ["--ro-bind", str(_GUEST), AGENT]
 
 
-def agent_argv(config: Mapping[str, object], limits: Sequence[Limit] = ()) -> list[str]:
-    """Return the command line of the agent, under `limits` and the default limits of a command."""
-    told = json.dumps({**config, "limits": [*limits_of(Quota(cpu_seconds=None)), *limits]})
+def agent_argv(config: Mapping[str, object], limits: Sequence[Limit] = (), usual: Quota | None = None) -> list[str]:
+    """Return the command line of the agent, under `limits` and the `usual` limits of a command, save for its time."""
+    own = limits_of(msgspec.structs.replace(usual or Quota(), cpu_seconds=None))
+    told = json.dumps({**config, "limits": [*own, *limits]})
     return [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", f"{AGENT}/agent.py", told]
 
 

@@ -36,7 +36,8 @@ class Refused(Exception):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """The head of a request. `path` is empty for CONNECT. `headers` are those to forward, without hop-by-hop ones."""
+    """The head of a request. `path` is empty for CONNECT, `host` for a request to the proxy itself. `headers` are those
+    to forward, without hop-by-hop ones."""
 
     method: str
     host: str
@@ -51,9 +52,14 @@ class Request(msgspec.Struct, frozen=True):
     def tunnel(self) -> bool:
         return self.method == "CONNECT"
 
+    @property
+    def own(self) -> bool:
+        """Whether it is for the proxy's own address."""
+        return not self.host
 
-def parse(head: bytes) -> Request:
-    """Parse a head that ends with an empty line. Raises `Refused`."""
+
+def parse(head: bytes, *, own: bool = False) -> Request:
+    """Parse a head that ends with an empty line. own: accept requests to the proxy's own address. Raises `Refused`."""
     first, *lines = head[:-4].split(b"\r\n")
     parts = first.decode("latin-1").split(" ")
     if len(parts) != 3 or not re.fullmatch("[A-Z]{1,20}", parts[0]) or parts[2] not in ("HTTP/1.0", "HTTP/1.1"):
@@ -61,7 +67,7 @@ def parse(head: bytes) -> Request:
     method, target, version = parts
     if method == "TRACE":
         raise Refused("405 Method Not Allowed", "TRACE sends headers back and is not forwarded")
-    host, port, path = _target(method, target)
+    host, port, path = _own(target) if own and target.startswith("/") else _target(method, target)
     fields = [_field(line) for line in lines]
     named = {
         name.strip().lower() for key, value in fields if key.lower() == b"connection" for name in value.split(b",")
@@ -80,6 +86,12 @@ def _target(method: str, target: str) -> tuple[str, int, str]:
     path = "" if method == "CONNECT" else found["path"] or "/"
     host = (found["six"] or found["name"]).lower().rstrip(".")
     return host, port, "/" + path if path.startswith("?") else path
+
+
+def _own(target: str) -> tuple[str, int, str]:
+    if re.search(r"[\x00-\x20\x7f-\xff#]", target) or target.startswith("//"):
+        raise Refused("400 Bad Request", "this is no path of a request")
+    return "", 0, target
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:

@@ -51,10 +51,24 @@ class Watched:
         return msgspec.structs.replace(result, limits=(*result.limits, said))
 
     async def spawn(
-        self, sandbox: Guest | ProcessSandbox, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None
+        self,
+        sandbox: Guest | ProcessSandbox,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str] | None = None,
+        lossless: bool = False,
     ) -> Terminal:
         most = await asyncio.to_thread(self.room.begin, alone=not self._ends)
-        terminal = await sandbox.spawn(argv, cwd=cwd, env=env, file_bytes=most)
+        terminal = await sandbox.spawn(argv, cwd=cwd, env=env, file_bytes=most, lossless=lossless)
+        self.follow(terminal)
+        return terminal
+
+    async def open_terminal(
+        self, sandbox: Guest | ProcessSandbox, argv: Sequence[str], *, cwd: str, columns: int, rows: int
+    ) -> Terminal:
+        most = await asyncio.to_thread(self.room.begin, alone=not self._ends)
+        terminal = await sandbox.open_terminal(argv, cwd=cwd, columns=columns, rows=rows, file_bytes=most)
         self.follow(terminal)
         return terminal
 

@@ -20,7 +20,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usage
-from roost.sandbox.base import User
+from roost.sandbox.base import Quota, User
 from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.egress_dialler import Dialling
@@ -41,7 +41,7 @@ MakeEgress = Callable[[SandboxSpec, Callable[[Blocked], None]], Egress]
 
 def plain_egress(spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
     """Make an egress with the spec's list of hosts and no secrets."""
-    return Egress(spec.network.hosts, blocked=blocked)
+    return Egress(spec.network.hosts, gateway=spec.gateway, blocked=blocked)
 
 
 class SandboxHost:
@@ -79,12 +79,12 @@ class SandboxHost:
     ) -> None:
         """Make a folder (with `bare` only where egress needs one), a control group with `bounds` (else the spec's)
         and the egress. Raises `OSError`."""
-        if not bare or self.spec.network.hosts:
+        if not bare or self.spec.proxied:
             await finished_in_thread(self._make_folder)  # even when cancelled, `end` must know the folder
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         if groups is not None:
             await finished_in_thread(lambda: self._join_group(groups, bounds or self.spec.bounds))
-        if self.spec.network.hosts:
+        if self.spec.proxied:
             self.egress = egress(self.spec, self._blocked)
             place = self.folder / "net"
             place.mkdir()
@@ -248,7 +248,11 @@ def manner(body: SandboxHost) -> Manner:
     """Return the manner of commands, with the proxy's address in the environment."""
     names = ("http_proxy", "https_proxy") if body.spec.network.hosts else ()
     proxy = {each: _PROXY for name in names for each in (name, name.upper())}
-    return Manner(environment={**proxy, **body.spec.environment})
+    return Manner(quota=_usual(body.spec), environment={**proxy, **body.spec.environment})
+
+
+def _usual(spec: SandboxSpec) -> Quota:
+    return Quota(memory_bytes=spec.address_bytes)
 
 
 def agent_argv(
@@ -274,7 +278,7 @@ def agent_argv(
         limits.append((resource.RLIMIT_NPROC, most, most))
     calls = {"filter": seccomp.program().hex()} if filtered and seccomp.supported() else {}
     becomes = {} if user is None else {"user": list(user)}
-    return mounts.agent_argv({"link": link, **way_out, **calls, **becomes}, limits)
+    return mounts.agent_argv({"link": link, **way_out, **calls, **becomes}, limits, _usual(body.spec))
 
 
 def scratch_bytes(bounds: Bounds) -> int:

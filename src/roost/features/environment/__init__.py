@@ -1,1 +1,1 @@
-"""The environment: the model is told the time and the file names."""
+"""The environment: the model is told the time, the file names and the instructions of the workspace."""

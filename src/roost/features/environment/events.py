@@ -13,4 +13,20 @@ class EnvironmentNoted(Event, frozen=True, tag="environment.noted"):
     text: str
 
 
-EVENTS = (EnvironmentNoted,)
+class InstructionsNoted(Event, frozen=True, tag="instructions.noted"):
+    """The model is shown a file of the workspace with instructions for agents. digest: of its content; empty when the
+    file is gone. text: added beside the message that began the turn; empty when the result of the tool call `call` has
+    it."""
+
+    turn: int
+    path: str
+    digest: str
+    text: str = ""
+    call: str | None = None
+
+    @property
+    def line(self) -> str:
+        return f"{self.path} is {'shown' if self.digest else 'gone'}"
+
+
+EVENTS = (EnvironmentNoted, InstructionsNoted)

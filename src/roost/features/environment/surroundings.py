@@ -7,7 +7,6 @@ text, so a provider's prompt cache stays valid. It follows the user's words.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from datetime import datetime
 
@@ -16,7 +15,7 @@ from roost.agent.state import message_of
 from roost.errors import RoostError
 from roost.features.environment.events import EnvironmentNoted
 from roost.features.environment.state import ENVIRONMENT, noted_in
-from roost.memory.quoting import quoted
+from roost.memory.quoting import named
 from roost.tools.errors import ToolError
 from roost.tools.list_files import SKIPPED
 from roost.workspace.files import Workspace
@@ -26,7 +25,6 @@ FILES = "Files: "
 _NAMES = 24
 _LENGTH = 400
 _WALKED = 2_000
-_PLAIN = re.compile(r"[\w.+@/~-]{1,80}")
 _MANY = 8
 """Most files of a subfolder that are listed by name; a larger folder is listed with its file count."""
 
@@ -63,16 +61,16 @@ def listing(workspace: Workspace) -> str:
     for entry in entries:
         folder, slash, _ = entry.path.partition("/")
         if slash and not entry.folder:
-            below.setdefault(folder, []).append(_named(entry.path))
-    shown = [_named(entry.path) for entry in here if not entry.folder]
+            below.setdefault(folder, []).append(named(entry.path))
+    shown = [named(entry.path) for entry in here if not entry.folder]
     for folder in (entry.path for entry in here if entry.folder):
         names = below.get(folder, [])
         if len(names) > _MANY:
-            shown.append(f"{_named(folder + '/')} ({len(names)} files)")
+            shown.append(f"{named(folder + '/')} ({len(names)} files)")
         elif names or not whole.incomplete:
             shown += names
         else:
-            shown.append(_named(folder + "/"))  # not reached
+            shown.append(named(folder + "/"))  # not reached
     return _cut(shown) or "none"
 
 
@@ -80,12 +78,6 @@ def _walk(workspace: Workspace, **options: int) -> Walk:
     return Walk(
         workspace, workspace.root, tool="list_files", names=True, skip=SKIPPED, dots=False, cap=_WALKED, **options
     )
-
-
-def _named(path: str) -> str:
-    """Return a name, in quotes if it could pass for the end of the note, another name or an instruction. Names may come
-    from archives and repositories that strangers made."""
-    return path if _PLAIN.fullmatch(path) else quoted(path)
 
 
 def _cut(names: list[str]) -> str:

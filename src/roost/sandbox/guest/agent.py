@@ -8,9 +8,10 @@ none), `user` (number of a user and of a group that the agent becomes first).
 
 A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. The host sends: `exec` (body: JSON
 of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`: everything that
-it started), `resize`, `credit` (bytes of output that may be sent), `hold` and `go` (stop sending, continue). The
-sandbox sends: `hello`, `held`, `ate` (bytes of input consumed), `out` (`fd`, `cut`: bytes left out before it), `exit`,
-`fail` (it cannot be started), `dial` and `eof` (`relay.Dialled`). When the stream ends, everything ends.
+it started), `resize`, `mode` (whether a terminal hides what is typed), `credit` (bytes of output that may be sent),
+`hold` and `go` (stop sending, continue). The sandbox sends: `hello`, `held`, `ate` (bytes of input consumed), `out`
+(`fd`, `cut`: bytes left out before it), `exit`, `mode` (`n`: 1 or 0), `fail` (it cannot be started), `dial` and `eof`
+(`relay.Dialled`). When the stream ends, everything ends.
 
 A command's processes are those that descend from it, that are in its session, or that carry its number in RLIMIT_LOCKS
 (without effect since Linux 2.4.25, and inherited). When a command ends, every process that belongs to no living command
@@ -84,9 +85,10 @@ class Stream:
     """A command's output. It is sent as far as credit allows. Of the rest the last `keep` bytes are kept; with `keep` 0
     reading stops, and the command waits."""
 
-    def __init__(self, agent: Agent, job: Job, fd: int, name: int, credit: int, keep: int) -> None:
+    def __init__(self, agent: Agent, job: Job, fd: int, name: int, credit: int, keep: int, *, tty: bool) -> None:
         self.agent, self.job, self.fd, self.name = agent, job, fd, name
         self.credit, self.keep = credit, keep
+        self.read = spawn.read_terminal if tty else os.read
         self.held = bytearray()
         self.cut = 0
         os.set_blocking(fd, False)
@@ -106,7 +108,7 @@ class Stream:
     def take(self, size: int) -> bool:
         """Read once. False when there is no more just now."""
         try:
-            data = os.read(self.fd, size)
+            data = self.read(self.fd, size)
         except BlockingIOError:
             return False
         except OSError:  # a terminal whose program has ended
@@ -190,7 +192,8 @@ class Job:
         if self.input >= 0:
             os.set_blocking(self.input, False)
         credit, keep = spec["credit"], spec["keep"]
-        self.streams: list[Stream] = [Stream(agent, self, fd, name, credit, keep) for name, fd in enumerate(ours, 1)]
+        tty = bool(terminal)
+        self.streams = [Stream(agent, self, fd, name, credit, keep, tty=tty) for name, fd in enumerate(ours, 1)]
 
     def feed(self, data: bytes, *, eof: bool) -> None:
         self.pending += data
@@ -322,6 +325,8 @@ class Agent:
                 job.streams[int(head["fd"]) - 1].grant(head["n"])
             elif kind == "resize" and job.input >= 0:
                 spawn.resize(job.input, head["size"])
+            elif kind == "mode" and job.input >= 0:
+                self.wire.send("mode", job.id, n=int(spawn.hides_input(job.input)))
             elif kind == "kill":
                 self.kill(job, head["sig"], everything=head.get("all", False))
 

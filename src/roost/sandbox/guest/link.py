@@ -44,7 +44,7 @@ class Command(msgspec.Struct, kw_only=True):
 class _Head(msgspec.Struct):
     """The fields allowed in a header from inside."""
 
-    t: Literal["hello", "held", "ate", "out", "exit", "fail", "dial", "eof"]
+    t: Literal["hello", "held", "ate", "out", "exit", "fail", "dial", "eof", "mode"]
     id: int = 0
     fd: Literal[1, 2] = 1
     cut: int = 0
@@ -74,6 +74,7 @@ class Job:
         self._may = {1: credit, 2: credit}
         self._ahead = 0
         self._eaten = asyncio.Event()
+        self._mode: asyncio.Future[bool] | None = None
 
     async def feed(self, data: bytes) -> None:
         """Send input, as fast as the command reads it."""
@@ -94,6 +95,13 @@ class Job:
 
     def resize(self, columns: int, rows: int) -> None:
         self._link.send("resize", self.id, size=(columns, rows))
+
+    async def hides_input(self) -> bool:
+        """Whether the program on its terminal reads a line without showing it."""
+        if self._mode is None or self._mode.done():
+            self._mode = asyncio.get_running_loop().create_future()
+            self._link.send("mode", self.id)
+        return await asyncio.shield(self._mode)
 
     def grant(self, count: int) -> None:
         """Allow `count` more bytes of standard output."""
@@ -116,11 +124,18 @@ class Job:
                 self.end(Ended(head.code, body[:4096].decode("utf-8", "replace")))
             case "eof":
                 self._output(1, 0, b"")
+            case "mode":
+                self._learn(head.n != 0)
             case "hello" | "held" | "dial":
                 pass
 
+    def _learn(self, hides: bool) -> None:
+        if self._mode is not None and not self._mode.done():
+            self._mode.set_result(hides)
+
     def end(self, how: Ended | SandboxError) -> None:
         self._eaten.set()
+        self._learn(True)
         if self.ended.done():
             return
         if isinstance(how, Ended):

@@ -90,18 +90,26 @@ class LinkedGuest:
             self._running.discard(running)
         return _with_hits(result, self._new_hits(before))
 
-    async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> GuestTerminal:
-        made = self._command(argv, cwd, {"TERM": "xterm-256color"}, _ENDLESS)
+    async def open_terminal(
+        self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24, file_bytes: int | None = None
+    ) -> GuestTerminal:
+        made = self._command(argv, cwd, {"TERM": "xterm-256color"}, self._endless(file_bytes))
         made.terminal = (columns, rows)
         return self._keep(made)
 
     async def spawn(
-        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str] | None = None,
+        file_bytes: int | None = None,
+        lossless: bool = False,
     ) -> GuestTerminal:
         """Start a background command. `read` yields its two outputs as one stream."""
-        made = self._command(argv, cwd, env, with_files_of(_ENDLESS, file_bytes))
+        made = self._command(argv, cwd, env, self._endless(file_bytes))
         made.merge = True
-        return self._keep(made)
+        return self._keep(made, lossless=lossless)
 
     @property
     def terminals(self) -> dict[int, GuestTerminal]:
@@ -142,9 +150,13 @@ class LinkedGuest:
         given = environment(cwd, self._manner.environment, env)
         return command(argv, cwd, given, quota)
 
-    def _keep(self, made: Command) -> GuestTerminal:
+    def _endless(self, file_bytes: int | None) -> Quota:
+        endless = msgspec.structs.replace(_ENDLESS, memory_bytes=self._manner.quota.memory_bytes)
+        return with_files_of(endless, file_bytes)
+
+    def _keep(self, made: Command, *, lossless: bool = False) -> GuestTerminal:
         try:
-            terminal = GuestTerminal(self._link, made)
+            terminal = GuestTerminal(self._link, made, lossless=lossless)
         except ValueError as error:
             raise SandboxError(f"the command cannot be started: {error}") from error
         self._terminals = {each for each in self._terminals if each.running} | {terminal}

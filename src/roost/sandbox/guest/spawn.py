@@ -12,13 +12,20 @@ import errno
 import fcntl
 import os
 import resource
+import select
 import signal
 import struct
 import termios
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from typing import Any
 
+_LARGE = 2048
+"""Bytes of a terminal's output that are followed by more."""
+_NEXT_MS = 1
+_GATHERED = 0.004
+"""Milliseconds that the next piece may take, and seconds that all may."""
 _LOCKS = 10
 _NOBODY = 2**62
 _DEFAULTS = (
@@ -213,6 +220,36 @@ def why(error: BaseException) -> str:
     return f"{error.filename}: {said}" if isinstance(error, OSError) and error.filename else said
 
 
+def read_terminal(fd: int, most: int) -> bytes:
+    """Read what a terminal has, which gives out at most 4 KiB at once. After a large piece it is waited for the next
+    one for a moment: a program that writes much has it soon, and each piece that is passed on costs more than to read
+    it. Raises `OSError`."""
+    data = os.read(fd, most)
+    if len(data) < _LARGE:
+        return data
+    pieces, size, more = [data], len(data), select.poll()
+    more.register(fd, select.POLLIN)
+    end = time.monotonic() + _GATHERED
+    try:
+        while size < most and time.monotonic() < end and more.poll(_NEXT_MS):
+            pieces.append(os.read(fd, most - size))
+            size += len(pieces[-1])
+            if not pieces[-1]:
+                break
+    except OSError:  # the end, which the next call finds again
+        pass
+    return b"".join(pieces)
+
+
 def resize(fd: int, size: list[int]) -> None:
     columns, rows = size
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def hides_input(fd: int) -> bool:
+    """Whether a program reads a line from this terminal without showing it, as for a password."""
+    try:
+        flags = termios.tcgetattr(fd)[3]
+    except (OSError, termios.error):
+        return True
+    return bool(flags & termios.ICANON) and not flags & termios.ECHO

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from roost.errors import SandboxError
 from roost.sandbox.guest.link import Command, Ended, Job, Link
 
 WINDOW = 256 * 1024
-"""Bytes of output that may wait for a reader. Beyond that a program on a terminal waits; a background command keeps the
-last `WINDOW` bytes."""
+"""Bytes of output that may wait for a reader. Beyond that a program on a terminal, or a lossless one, waits; a
+background command keeps the last `WINDOW` bytes."""
 _CLOSING = 5.0
+_MODE_SECONDS = 2.0
 _NOTES = 4096
 
 
@@ -29,7 +31,7 @@ class GuestTerminal:
     """A `roost.sandbox.backend.Terminal`. For a program that could not be started `read` yields why, and `wait` returns
     126 or 127."""
 
-    def __init__(self, link: Link, what: Command | Kept) -> None:
+    def __init__(self, link: Link, what: Command | Kept, *, lossless: bool = False) -> None:
         self._link = link
         self._pieces: deque[bytes] = deque()
         self._news = asyncio.Event()
@@ -38,7 +40,7 @@ class GuestTerminal:
             self._job: Job = link.take_up(what.job, self._heard)
         else:
             what.input, what.credit = True, WINDOW
-            what.keep = 0 if what.terminal else WINDOW
+            what.keep = 0 if what.terminal or lossless else WINDOW
             self._job = link.start(what, self._heard)
         self._waiting = sum(map(len, self._pieces))
         self._job.ended.add_done_callback(self._over)
@@ -59,11 +61,12 @@ class GuestTerminal:
     async def read(self) -> AsyncIterator[bytes]:
         while True:
             while self._pieces:
-                piece = self._pieces.popleft()
-                self._waiting -= len(piece)
+                data = b"".join(self._pieces)
+                self._pieces.clear()
+                self._waiting -= len(data)
                 if self.running:
-                    self._job.grant(len(piece))
-                yield piece
+                    self._job.grant(len(data))
+                yield data
             if not self.running:
                 return
             self._news.clear()
@@ -74,6 +77,16 @@ class GuestTerminal:
 
     async def resize(self, columns: int, rows: int) -> None:
         self._job.resize(columns, rows)
+
+    async def hides_input(self) -> bool:
+        """As the contract says. An agent of an older Roost, in a resumed image, does not answer: then it is unknown."""
+        if not self.running:
+            return True
+        try:
+            async with asyncio.timeout(_MODE_SECONDS):
+                return await self._job.hides_input()
+        except (TimeoutError, SandboxError):
+            return True
 
     async def wait(self) -> int:
         return (await asyncio.shield(self._job.ended)).code
