@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roost.client.sync_client import SyncClient as SyncClient
     from roost.errors import RoostError as RoostError
     from roost.features.approvals.answering import Approval, ApprovalNeeded
+    from roost.features.client_tools.answer_types import AnswerInvalid
     from roost.kernel.config import KernelConfig as KernelConfig
     from roost.runtime import Runtime, SessionHandle, TurnFailed
     from roost.tools.base import Tool as Tool
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "AnswerInvalid",
     "Approval",
     "ApprovalNeeded",
     "Client",
@@ -50,6 +52,7 @@ _WHERE = {
     "Client": "roost.client.async_client",
     "SyncClient": "roost.client.sync_client",
     "RoostError": "roost.errors",
+    "AnswerInvalid": "roost.features.client_tools.answer_types",
     "Approval": "roost.features.approvals.answering",
     "ApprovalNeeded": "roost.features.approvals.answering",
     "KernelConfig": "roost.kernel.config",

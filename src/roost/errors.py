@@ -30,6 +30,18 @@ class NotFound(RoostError):
     code, status = "not_found", 404
 
 
+class Forbidden(RoostError):
+    """The caller may not do this. The message says which right is missing."""
+
+    code, status = "forbidden", 403
+
+
+class TooManySessions(Forbidden):
+    """The account has as many sessions as it may."""
+
+    code = "too_many_sessions"
+
+
 class Conflict(RoostError):
     """The request contradicts the present state; `code` names the conflict."""
 

@@ -20,7 +20,10 @@ import sys
 import types
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
+
+if TYPE_CHECKING:
+    from roost.authority import Right
 
 F = TypeVar("F", bound=Callable[..., Any])
 Place: TypeAlias = Literal["path", "query", "body", "whole", "content", "key", "wait"]
@@ -71,6 +74,7 @@ class Operation:
     repeatable: a client may send it again when the connection broke, as it does when it is GET, PUT, DELETE or keyed.
     streams: sends events when asked to, with a further query parameter `deltas`.
     open: needs no token.
+    right: what the caller must be allowed to do. Without one, only the owner may call it.
     texts: media types of responses that are not JSON. content: media type of a body that is not JSON.
     most: most bytes of the body; None is the server's usual limit.
     location: the answer's attribute with the id of the new session, for the header `Location`.
@@ -78,6 +82,7 @@ class Operation:
     adopts: which session a node without a daemon claims before the operation: an `idle` one, any (`always`), or by the
         rule for orders (`control`).
     each: summaries by value of the last path part: the document has a path for each value.
+    slow: the answer may take minutes, for which a client waits.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class Operation:
         repeatable: bool = False,
         streams: bool = False,
         open: bool = False,
+        right: Right | None = None,
         texts: tuple[str, ...] = (),
         content: str | None = None,
         most: int | None = None,
@@ -103,6 +109,7 @@ class Operation:
         shown: str = "",
         adopts: Adopts = "never",
         each: Mapping[str, str] | None = None,
+        slow: bool = False,
     ) -> None:
         self.function, self.name = function, function.__name__
         self.method, self.path = method, path
@@ -110,11 +117,12 @@ class Operation:
         self._status = status
         self.body, self.bodiless, self.query = body, bodiless, query
         self.errors, self.streams, self.open = errors, streams, open
+        self.right: Right | None = right
         self.keyed = "key" if keyed is True else keyed or None
         self.repeatable = repeatable or bool(keyed) or method in ("GET", "PUT", "DELETE")
         self.texts, self.content, self.most = texts, content, most
         self.location, self.shown, self.adopts = location, shown, adopts
-        self.each = each or {}
+        self.each, self.slow = each or {}, slow
 
     def status(self, result: Any, given: Mapping[str, Any]) -> int:
         """Return the status of a result. `given`: the arguments."""

@@ -19,5 +19,9 @@ class Ports(msgspec.Struct, kw_only=True):
         self.ports[kind or type(port)] = port
 
     def find(self, kind: type[P]) -> P | None:
-        """Return the port of a type, or None if no feature gave one."""
+        """Return the port of a type, or None if no feature gives one."""
+        return self.ports.get(kind)
+
+    def given(self, kind: type[P]) -> P | None:
+        """Return the port of a type if it has been given already."""
         return self.ports.get(kind)

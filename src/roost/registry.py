@@ -18,28 +18,67 @@ K = TypeVar("K", bound=msgspec.Struct)
 
 FEATURES = (
     "client_tools",
+    "editor",
+    "system_calls",
+    "coding_agents",
+    "frameworks",
     "intents",
     "stalls",
     "hooks",
     "approvals",
+    "rules",
     "jobs",
+    "terminals",
+    "sandboxes",
     "snapshots",
     "delegation",
     "schedules",
     "checkpoints",
+    "uploads",
+    "files",
     "compaction",
     "memory",
+    "packages",
+    "skills",
     "environment",
     "planning",
+    "outcomes",
     "upgrades",
+    "definitions",
+    "accounts",
+    "console",
     "budgets",
     "exchange",
+    "openapi",
+    "remote_agents",
+    "credentials",
+    "memory_stores",
+    "mcp",
+    "bots",
+    "tool_search",
+    "replay",
 )
 """All features, in the order in which each seam of the loop asks them. `tests/agent/test_features.py` lists the pairs
 whose order matters, and why."""
 
 
-DOORS = ("anthropic", "openai", "agui", "a2a", "mcp")
+DOORS = (
+    "managed",
+    "gemini",
+    "anthropic",
+    "openai_agents",
+    "openai",
+    "agui",
+    "a2a",
+    "mcp",
+    "termo",
+    "agentruntime",
+    "websocket",
+    "console",
+    "coding_agents",
+    "bots",
+    "shares",
+)
 """All doors, in the order in which the server asks whose protocol a request speaks."""
 
 
@@ -73,6 +112,13 @@ def kinds(name: str, core: Iterable[type[K]]) -> dict[type[K], str]:
             both = " and ".join(f"{one.__module__}.{one.__qualname__}" for one in (other, kind))
             raise TypeError(f"two have the tag {tag!r}: {both}. A tag is persisted: choose another")
     return {kind: tag for tag, kind in found.items()}
+
+
+@cache
+def door_duties() -> tuple[ModuleType, ...]:
+    """Import the module `duties` of every door that has one: `work(api)` there runs as long as the server does."""
+    names = (f"roost.doors.{door}.duties" for door in DOORS)
+    return tuple(import_module(name) for name in names if find_spec(name) is not None)
 
 
 @cache

@@ -7,14 +7,18 @@ import contextlib
 import dataclasses
 import gc
 import os
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
+import msgspec
+
+from roost import registry
 from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
-from roost.errors import RoostError
+from roost.errors import RoostError, StoreFailed
 from roost.features.approvals.answering import Approvals, OnApproval
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
@@ -36,6 +40,7 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, UserPart
 from roost.log.dispatch import Dispatcher
 from roost.log.event_bus import Bus
+from roost.log.frames import Delta, TextPieces
 from roost.log.protocols import Accepted, Record
 from roost.log.session_info import ControlAction, Decision, GrantScope, InputMode, SessionInfo
 from roost.log.session_views import SessionView
@@ -55,15 +60,21 @@ from roost.stores.open import open_store
 from roost.workspace.cow.probe import choose
 from roost.workspace.disk_room import Space
 from roost.workspace.objects import open_objects
+from roost.workspace.objects.folder import FolderObjects
 from roost.workspace.owners import find_owners
 from roost.workspace.snapshot_sync import SnapshotSync
 from roost.workspace.store import ObjectSnapshots
 
-if TYPE_CHECKING:
-    pass
-
 S = TypeVar("S")
+T = TypeVar("T")
 _MODEL_COMPLETED = b'{"type":"model.completed"'
+_RECEIVED = b'{"type":"input.received"'
+_DELTA = b'{"type":"delta"'
+YOUNG = 10_000
+"""New objects between two garbage collections while sessions run."""
+_MADE_BY_START = frozenset(
+    ("models", "users", "sandboxes", "secret", "peers", "node", "configuration", "links", "sessions", "_services")
+)
 _LOOK_SECONDS = 15.0
 """Silence after which the caller who waits for an answer looks at the session's state."""
 
@@ -72,10 +83,6 @@ class TurnFailed(RoostError):
     """The turn ended without an answer; the message says why."""
 
     code, status = "turn_failed", 502
-
-
-YOUNG = 10_000
-"""New objects between two garbage collections while sessions run."""
 
 
 def _collect_less() -> None:
@@ -146,14 +153,27 @@ class Runtime(RuntimeServices):
         self._shared_folders = tuple(map(Path, shared_folders))
         self._backends = backends
         self._nodes = Locks(self.home / "run")
-        self._opened, self._grace, self._stopping = contextlib.AsyncExitStack(), 0.0, asyncio.Lock()
+        self._opened = contextlib.AsyncExitStack()
         """What `stop` closes, newest first."""
+        self._grace, self._stopping = 0.0, asyncio.Lock()
         self._services: dict[type, object]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _MADE_BY_START:
+                raise RuntimeError("the runtime is not started: use `async with Runtime(...) as runtime:`")
+            return object.__getattribute__(self, name)  # raises what was raised
 
     async def start(self) -> None:
         """Open the store and begin to run sessions. Ends commands that a crashed runtime of this home left running.
         Raises `StoreFailed` when the home cannot be used, `ConfigError` when it is a copy of a home in use on the same
         store."""
+        try:
+            # Before anything is made in it: the files of sessions are for its owner alone.
+            await asyncio.to_thread(self.home.mkdir, 0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFailed(f"cannot use the home {str(self.home)!r}: {error}") from error
         given = self._store if self._store is not None else self.home / "roost.db"
         store = await self._open(given) if isinstance(given, str | Path) else given
         self._opened.callback(self._nodes.close)
@@ -201,6 +221,7 @@ class Runtime(RuntimeServices):
         for feature in self.node.features:
             self._opened.push_async_callback(feature.close)
         self._opened.callback(self._close_carriers)
+        self.node.resources.own_store = self._store is None
         await self._take_policy(policy)
         self.configuration = self._reloading(policy)
         self.links = Links(store, self.node.hub, self.peers, node=node, live=self.node.slots.live)
@@ -231,11 +252,13 @@ class Runtime(RuntimeServices):
             await agree(store, objects, self._snapshots)
             kept_by = ObjectSnapshots(objects, owner=await store_name(store), space=Space(floor))
             resources.carrier = SnapshotSync(kept_by, owners=owners)
+            resources.objects = lambda: objects
         else:
             await refuse_without(store)
             memory = self.home / "workspaces.memory"
             snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
             resources.home = SnapshotSync(snapshots, home=True, owners=owners)
+            resources.objects = lambda: FolderObjects.make(self.home / "uploads", Space(floor))
 
     def _reloading(self, policy: Policy) -> Reloading:
         return Reloading(
@@ -296,13 +319,18 @@ class Runtime(RuntimeServices):
         resources.policy, resources.vault = policy, vault
 
     def _way_out(self, spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
-        return Egress(spec.network.hosts, secrets=self.vault.for_egress(), blocked=blocked)
+        secrets = ChainMap(spec.secrets, self.vault.of_account(spec.account).for_egress())
+        return Egress(spec.network.hosts, secrets=secrets, gateway=spec.gateway, blocked=blocked)
 
     def service(self, kind: type[S]) -> S:
         """Return the service of a feature, by its class. The same object each time."""
         if kind not in self._services:
             self._services[kind] = cast("Callable[[ServiceHost], S]", kind)(ServiceHost(self.node, self.sessions))
         return cast("S", self._services[kind])
+
+    def identities(self) -> list[Any]:
+        """Return what knows tokens besides the home's own: one object for each `identity.py` of a feature."""
+        return [module.IDENTITY(ServiceHost(self.node, self.sessions)) for module in registry.load("identity")]
 
     def _service(self, module: str) -> Any:
         return self.service(import_module(module).SERVICE)
@@ -339,26 +367,86 @@ class SessionHandle:
     ) -> Accepted:
         return await self._sessions.send(self.id, content, mode=mode, key=key)
 
+    @overload
     async def ask(
-        self, content: str | Sequence[UserPart], *, key: str | None = None, on_approval: OnApproval | None = None
-    ) -> str:
+        self,
+        content: str | Sequence[UserPart],
+        *,
+        answer: None = None,
+        key: str | None = None,
+        on_delta: Callable[[str], None] | None = None,
+        on_approval: OnApproval | None = None,
+    ) -> str: ...
+    @overload
+    async def ask(
+        self,
+        content: str | Sequence[UserPart],
+        *,
+        answer: type[T],
+        key: str | None = None,
+        on_delta: Callable[[str], None] | None = None,
+        on_approval: OnApproval | None = None,
+    ) -> T: ...
+    async def ask(
+        self,
+        content: str | Sequence[UserPart],
+        *,
+        answer: type[T] | None = None,
+        key: str | None = None,
+        on_delta: Callable[[str], None] | None = None,
+        on_approval: OnApproval | None = None,
+    ) -> str | T:
         """Send a message and wait for the answer. Raises `TurnFailed` when the turn ends without one, and
-        `ApprovalNeeded` when a call waits for a person and no `on_approval` answers it."""
+        `ApprovalNeeded` when a call waits for a person and no `on_approval` answers it.
+
+        answer: a class with fields; the answer is an object of it. The model gets its schema and may correct an answer
+            that does not fit twice; then raises `AnswerInvalid`.
+        on_delta: gets the text of the model's answers piece by piece.
+        """
+        if answer is None:
+            return await self._ask(content, None, key, on_delta, on_approval)
+        from roost.features.client_tools.answer_types import AnswerType, ask_for
+
+        kind = AnswerType(answer)
+
+        async def ask(correction: str | None) -> str:
+            if correction is not None:
+                return await self._ask(correction, kind.note, None, on_delta, on_approval)
+            return await self._ask(content, kind.note, key, on_delta, on_approval)
+
+        return await ask_for(kind, ask)
+
+    async def _ask(
+        self,
+        content: str | Sequence[UserPart],
+        note: dict[str, Any] | None,
+        key: str | None,
+        on_delta: Callable[[str], None] | None,
+        on_approval: OnApproval | None,
+    ) -> str:
         head = (await self._sessions.get(self.id)).head
-        accepted = await self.send(content, key=key)
+        accepted = await self._sessions.send(self.id, content, key=key, note=note)
         if accepted.duplicate:
             head = await find_turn(self._sessions, self.id, accepted.id) or 0
-        return await self.answer(accepted.id, after=head, on_approval=on_approval)
+        return await self.answer(accepted.id, after=head, on_delta=on_delta, on_approval=on_approval)
 
-    async def answer(self, item: int, *, after: int = 0, on_approval: OnApproval | None = None) -> str:
+    async def answer(
+        self,
+        item: int,
+        *,
+        after: int = 0,
+        on_delta: Callable[[str], None] | None = None,
+        on_approval: OnApproval | None = None,
+    ) -> str:
         """Wait for the answer of the turn that took in the accepted input `item`. Raises `TurnFailed` when the turn has
         none or the session is stopped or failed, `PartsUnknown` when no node can run it, and `ApprovalNeeded` as `ask`
         does."""
         await self._sessions.demand_parts(self.id)
         watch = TurnWatch(self._sessions, self.id, item)
         approvals = Approvals(self._approvals, self.id, item, on_approval)
+        pieces = None if on_delta is None else _Pieces(item, on_delta)
         said: Record | None = None
-        async for record in self._followed(watch, after):
+        async for record in self._followed(watch, after, pieces):
             if record.body.startswith(_MODEL_COMPLETED):
                 said = record
                 continue
@@ -371,14 +459,18 @@ class SessionHandle:
                     await approvals.see(record)
         raise TurnFailed(f"session {self.id!r} was deleted")
 
-    async def _followed(self, watch: TurnWatch, after: int) -> AsyncIterator[Record]:
-        """Yield the log's events after a position, then follow it. Raises `TurnFailed` when the session is found to be
-        halted after a silence."""
-        async for batch in self._sessions.stream(self.id, after=after, deltas=False, idle=_LOOK_SECONDS):
+    async def _followed(self, watch: TurnWatch, after: int, pieces: _Pieces | None) -> AsyncIterator[Record]:
+        """Yield the log's events after a position, then follow it; deltas go to `pieces`. Raises `TurnFailed` when the
+        session is found to be halted after a silence."""
+        deltas = pieces is not None
+        async for batch in self._sessions.stream(self.id, after=after, deltas=deltas, idle=_LOOK_SECONDS):
             if not batch and (halted := await watch.look()) is not None:
                 raise _halted(halted)
             for seq, body in batch:
-                yield Record(seq or 0, body)
+                if pieces is not None:
+                    pieces.see(body)
+                if seq is not None:
+                    yield Record(seq, body)
 
     async def events(self, *, after: int = 0) -> AsyncIterator[ev.Event]:
         """Yield the log's events after a position, then follow it."""
@@ -412,6 +504,27 @@ class SessionHandle:
 
     async def delete(self) -> None:
         await self._sessions.delete(self.id)
+
+
+class _Pieces:
+    """Passes on the text of the turn that takes the input `item` in, as it is written."""
+
+    def __init__(self, item: int, tell: Callable[[str], None]) -> None:
+        self._item, self._tell = item, tell
+        self._mine, self._pieces = False, TextPieces()
+
+    def see(self, body: bytes) -> None:
+        if body.startswith(_DELTA):
+            delta = msgspec.json.decode(body, type=Delta)
+            if self._mine and delta.kind == "text" and (new := self._pieces.new(delta)):
+                self._tell(new)
+        elif self._mine and body.startswith(_MODEL_COMPLETED):
+            end = Record(0, body).event
+            assert isinstance(end, ev.ModelCompleted)
+            if rest := self._pieces.rest(end.step, AssistantMessage(end.parts).text):
+                self._tell(rest)
+        elif body.startswith(_RECEIVED):
+            self._mine = self._mine or getattr(Record(0, body).event, "input", None) == self._item
 
 
 def _halted(halted: Halted) -> TurnFailed:

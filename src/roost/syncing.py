@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
+
+from roost.ids import new_id
 
 
 def sync(path: Path) -> None:
@@ -17,3 +20,20 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def make_once(path: Path, text: str, *, mode: int = 0o666) -> str:
+    """Make a file with a line of text, whole and on the disk, unless there is one: of several processes the first makes
+    it. Return its content. mode: its permissions, less the umask. Blocks. Raises `OSError`, `UnicodeDecodeError`."""
+    fresh = path.with_name(f".{path.name}.{new_id('new')}")
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        sync(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path.read_text().strip()

@@ -9,6 +9,7 @@ _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _OPEN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?$")
 
 _HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
@@ -27,6 +28,11 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
+def printable(text: str) -> str:
+    """Remove what `clean` does, except colours and other styles."""
+    return _CONTROL.sub(lambda found: found[0] if _STYLE.fullmatch(found[0]) else "", text)
+
+
 def unfinished(text: str) -> int:
     """Return the offset of a control sequence that may continue in the next piece; without one, the text's length."""
     found = _OPEN.search(text, max(0, len(text) - 256))
@@ -42,6 +48,11 @@ def visible(text: str) -> str:
     """Replace every character that hides or reorders others by its number: `<U+202E>`. Line ends stay."""
     shown = "".join(map(_visible, text.replace("\t", _TAB)))
     return _SPACES.sub(lambda found: f" <{len(found.group()) - 2} spaces> ", shown)
+
+
+def visible_line(text: str) -> str:
+    """Return `visible` text in one line, its line ends as a sign: a name draws no rows of its own."""
+    return visible(text).replace("\n", " ⏎ ")
 
 
 def _visible(character: str) -> str:

@@ -51,7 +51,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"permissions": "everything"}, "permissions='everything' is none of 'read_only', 'ask'"),
     ({"tools": "grep"}, "tools='grep': expected a list"),
     ({"tools": [3]}, "3 is no tool"),
-    ({"tools": [no]}, "'no' is a plain function; put @tool"),
+    ({"tools": [len]}, "<built-in function len> is no tool; give the name of a built-in one, or a function"),
     (
         {"tools": [msgspec.structs.replace(double, name="grep")]},
         r"test_definition.double has the name of the built-in tool 'grep'; give it another with @tool\(name=…\)",

@@ -25,11 +25,16 @@ ORDER = {
     ("hooks", "snapshots"): "a hook judges a result before it decides whether the files are undone",
     ("snapshots", "delegation"): "the files are put back before the results of children are judged",
     ("jobs", "snapshots"): "commands end before the files that they write are saved",
+    ("terminals", "snapshots"): "programs end before the files that they write are saved",
+    ("sandboxes", "snapshots"): "commands of people end before the files that they write are saved",
     ("jobs", "checkpoints"): "the ends of commands are part of a checkpoint",
     ("snapshots", "checkpoints"): "a checkpoint before a risky call names the undo point of that call",
+    ("checkpoints", "uploads"): "files are put back before uploaded ones are copied over them",
     ("schedules", "compaction"): "a fresh turn hides the conversation before pins are announced in it",
     ("checkpoints", "compaction"): "a rollback that waits makes a compaction needless",
     ("memory", "environment"): "recalled facts follow the user's words, and the environment comes last",
+    ("credentials", "mcp"): "tokens of vaults are there before servers are called with them",
+    ("mcp", "tool_search"): "the tools of servers are listed before a search offers them",
     ("memory", "budgets"): "the cost of a consolidation is charged before the budgets are closed",
 }
 
@@ -118,15 +123,24 @@ class Scratch(Feature):
 FEATURE = Scratch()
 """
 _START = """
-import sys
+import os, sys, traceback
+from pathlib import Path
 from roost import features, registry
+from roost.agent import definition, feature
 
-features.__path__.append(sys.argv[1])
 registry.FEATURES += ("scratch",)
-from roost.agent.feature import check_features
-check_features()
-registry.tools()
+for folder in sys.argv[1:]:
+    if os.fork() == 0:
+        features.__path__.append(folder)
+        try:
+            feature.check_features()
+            registry.tools()
+        except Exception:
+            Path(folder, "complaint").write_text(traceback.format_exc())
+        os._exit(0)
+    os.wait()
 """
+"""Starts a copy of itself with the feature of each folder. The modules of the product are imported once."""
 WRONG = {
     ("events", "EVENTS, INPUTS = (Moved,)", "EVENTS, INPUTS = ()"): "scratch.events.Moved'>}, which is not in `EVENTS`",
     ("events", "(Move,)", "()"): "scratch.events.Move is in `takes` or `begins`, and not in `INPUTS`",
@@ -140,18 +154,28 @@ WRONG = {
 }
 
 
-def started(folder: Path, **files: str) -> str:
-    """Start with one more feature. Returns what the program complains of."""
-    (folder / "scratch").mkdir(exist_ok=True)
+def start(*folders: Path) -> list[str]:
+    """Start once with each of the features. Returns what the program complains of."""
+    done = subprocess.run([sys.executable, "-B", "-c", _START, *map(str, folders)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    files = [folder / "complaint" for folder in folders]
+    return [file.read_text() if file.exists() else "" for file in files]
+
+
+def written(folder: Path, **files: str) -> Path:
+    (folder / "scratch").mkdir(parents=True)
     for name, text in files.items():
         (folder / f"scratch/{name}.py").write_text(text)
-    done = subprocess.run([sys.executable, "-B", "-c", _START, str(folder)], capture_output=True, text=True)
-    return done.stderr
+    return folder
 
 
 def test_a_mistake_in_a_feature_ends_the_program_at_its_start(tmp_path: Path) -> None:
     right = {"__init__": "TOOLS = ()\n", "events": _EVENTS, "state": _STATE, "behaviour": _BEHAVIOUR}
-    assert started(tmp_path, **right) == ""
-    for (part, text, other), complaint in WRONG.items():
+    folders = [written(tmp_path / "right", **right)]
+    for number, (part, text, other) in enumerate(WRONG):
         assert text in right[part]
-        assert complaint in started(tmp_path, **right | {part: right[part].replace(text, other)}), complaint
+        folders.append(written(tmp_path / str(number), **right | {part: right[part].replace(text, other)}))
+    nothing, *complaints = start(*folders)
+    assert nothing == ""
+    for complaint, expected in zip(complaints, WRONG.values(), strict=True):
+        assert expected in complaint

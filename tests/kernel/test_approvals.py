@@ -143,7 +143,7 @@ async def test_a_prefix_is_allowed_for_the_rest_of_the_session(tmp_path: Path) -
         return Answer(calls=(Call("shell", {"command": command}),))
 
     script = ScriptedModel(
-        by_step([runs("git --version && python3 -m this"), runs("python3 -m this | tail -1"), "end"])
+        by_step([runs("python3 -m this"), runs("git --version && python3 -m this | tail -1"), "end"])
     )
     agent = Agent("a", model=script, tools=["shell"], permissions="ask")
     async with under(tmp_path, agent) as runtime:

@@ -16,6 +16,7 @@ from roost.kernel.lineage import below
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
 from roost.log.protocols import NewSession, SessionQuery
+from roost.log.session_info import SessionInfo
 from roost.models.request import ModelEvent, Price, Profile, Request
 from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
@@ -28,6 +29,10 @@ from roost.tools.function import tool
 from .support import FAST, asleep, events, kinds, place, running, said, until
 
 ALL = Children(agents=("*",))
+
+
+async def tree(runtime: Runtime, session: str) -> list[SessionInfo]:
+    return (await runtime.delegation.tree(session)).sessions
 
 
 def task(agent: str, prompt: str = "do it", **more: Any) -> Call:
@@ -640,7 +645,7 @@ async def test_what_waits_far_below_is_told_above(tmp_path: Path) -> None:
         assert asked.session == grandchild.id
         await runtime.approvals.answer(asked.session, asked.call, "reject")
         assert await session.answer(item.id) == "done"
-        assert [info.id for info in await runtime.sessions.tree(session.id)] == [session.id, child.id, grandchild.id]
+        assert [info.id for info in await tree(runtime, session.id)] == [session.id, child.id, grandchild.id]
 
 
 @pytest.mark.one_on_postgres
@@ -663,7 +668,7 @@ async def test_a_task_that_is_none(tmp_path: Path, arguments: Any) -> None:
         assert await session.ask("go") == "alone then"
         log = await events(session, runtime)
         assert {event.outcome for event in log if isinstance(event, ev.ToolCompleted)} <= {"error"}  # or not even run
-        assert [one.id for one in await runtime.sessions.tree(session.id)] == [session.id]
+        assert [one.id for one in await tree(runtime, session.id)] == [session.id]
 
 
 async def test_cancelling_a_turn_leaves_what_runs_in_the_background(tmp_path: Path) -> None:
@@ -673,7 +678,7 @@ async def test_cancelling_a_turn_leaves_what_runs_in_the_background(tmp_path: Pa
         session = await runtime.session("boss")
         await session.send("go")
         async with asyncio.timeout(30):
-            while len(await runtime.sessions.tree(session.id)) < 3:
+            while len(await tree(runtime, session.id)) < 3:
                 await asyncio.sleep(0.02)
             while (await runtime.sessions.get(session.id)).phase != "waiting":
                 await asyncio.sleep(0.02)

@@ -307,3 +307,45 @@ async def test_a_claim_whose_answer_was_lost_is_found(tmp_path: Path) -> None:
         session = await one.session("a")
         assert await asyncio.wait_for(session.ask("hi"), 30) == "ok"
         assert dispatcher.lose_claims == 0
+
+
+async def test_changes_that_come_to_two_nodes_at_once_all_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = asyncio.Barrier(2)
+
+    def together(inboxes: Any) -> None:
+        """Let the next read of orders that wait return when the other node has read them, too."""
+        read = inboxes.pending
+
+        async def pending(session: str) -> Any:
+            monkeypatch.setattr(inboxes, "pending", read)
+            found = await read(session)
+            await both.wait()
+            return found
+
+        monkeypatch.setattr(inboxes, "pending", pending)
+
+    hands = Hands()
+    answers = (calling("hold"), "done")
+    async with (
+        node(tmp_path, "one", hands.agent("one", *answers)) as one,
+        node(tmp_path, "two", hands.agent("two", *answers)) as two,
+    ):
+        session = await one.session("a")
+        await session.send("hi")
+        await hands.started.wait()
+        orders = [
+            two.upgrades.adjust(session.id, permissions="read_only"),
+            one.upgrades.adjust(session.id, model="local"),
+        ]
+        for each in (one, two):
+            together(each.node.tenants.inboxes)
+        await asyncio.gather(*orders)  # both read the definition before either has asked for its change
+        assert len({one.input.base for one in await one.node.store.inboxes.pending(session.id)}) == 1
+        hands.gate.set()
+        async for record in one.sessions.tail(session.id):
+            if record.body.startswith(b'{"type":"session.moved"') and not (await session.inspect()).info.pending:
+                break
+        view = await session.inspect()
+        assert (view.permissions, view.model) == ("read_only", "local")

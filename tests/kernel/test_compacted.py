@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from roost.features.client_tools.events import ClientOfferInput
 from roost.features.compaction.api import Compacted, Compaction
 from roost.features.compaction.events import CompactionStarted, ContextCompacted
@@ -13,6 +15,8 @@ from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, ScriptedModel
 
 from .support import Agent, Traces, calling, events, running, until
+
+pytestmark = pytest.mark.one_on_postgres
 
 LONG = "and so on, word after word " * 40
 ASKED = "[This is not from the user.]"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
-from roost.errors import Conflict
+from roost.errors import Conflict, Invalid
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.dispatch import NodeCard
@@ -51,6 +51,40 @@ async def test_cancel_in_a_tool_stops_it(tmp_path: Path) -> None:
         assert set(outcomes(await events(session, runtime)).values()) == {"cancelled"}
         traces.gate.set()
         assert await session.ask("again") == "end"
+
+
+async def test_a_cancel_of_one_message_cancels_no_other_turn(tmp_path: Path) -> None:
+    def script(request):
+        return SLOW if "slowly" in request.messages[-1].parts[-1].text else Answer(text="said", delay=0.3)
+
+    async with running(tmp_path, Agent("a", model=ScriptedModel(script))) as runtime:
+        session = await runtime.session("a")
+        first = await session.send("hi")
+        await until(session, ev.TurnCompleted)
+        second = await session.send("more")
+        await until(session, ev.ModelStarted, after=second.head)
+        await runtime.sessions.control(session.id, "cancel", input=first.id)
+        done = await until(session, ev.TurnCompleted, after=second.head)
+        assert done.outcome == "answered"
+        assert kinds(await events(session, runtime)).count("model.started") == 2, "the model call was not cut off"
+        third = await session.send("slowly")
+        await until(session, ev.ModelStarted, after=third.head)
+        await runtime.sessions.control(session.id, "cancel", input=second.id, wait=0)
+        await runtime.sessions.control(session.id, "cancel", input=third.id)
+        assert (await until(session, ev.TurnCompleted, after=third.head)).outcome == "cancelled"
+        with pytest.raises(Invalid):
+            await runtime.sessions.control(session.id, "pause", input=third.id)
+
+
+async def test_a_cancel_finds_its_message_before_the_turn_has_begun(tmp_path: Path) -> None:
+    async with running(tmp_path, agent([SLOW])) as runtime:
+        session = await runtime.session("a")
+        await session.control("pause")
+        sent = await session.send("hi")
+        await runtime.sessions.control(session.id, "cancel", input=sent.id + 100, wait=0)
+        await session.control("resume")
+        await runtime.sessions.control(session.id, "cancel", input=sent.id)
+        assert (await until(session, ev.TurnCompleted)).outcome == "cancelled"
 
 
 async def test_cancel_of_an_idle_session_changes_nothing(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from roost.tools.function import tool
 from .policies import found
 from .support import events, kinds, outcomes, running, until
 
+pytestmark = pytest.mark.one_on_postgres
+
 Step = ModelEvent | asyncio.Event
 
 

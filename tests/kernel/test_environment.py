@@ -20,6 +20,8 @@ from roost.testing.scripted import Answer, ScriptedModel
 
 from .support import calling, events, running
 
+pytestmark = pytest.mark.one_on_postgres
+
 
 def said(request: Request, turn: int = 0) -> list[str]:
     message = [one for one in request.messages if isinstance(one, UserMessage)][turn]
@@ -147,7 +149,7 @@ async def test_other_agents_are_told_nothing(tmp_path: Path) -> None:
 
 
 def test_the_assistant_is_told_of_both() -> None:
-    assert default_agent().spec.environment == ("clock", "files")
+    assert default_agent().spec.environment == ("clock", "files", "instructions")
 
 
 def test_the_time_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,7 +328,7 @@ async def test_killed_between_going_back_and_going_on(tmp_path: Path, mark: str)
     await runtime.start()
     with contextlib.suppress(RoostError):
         await runtime.checkpoints.rollback("s", "good", resume=True, key="r", wait=0.0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not store.dead:
             await asyncio.sleep(0.01)
     with contextlib.suppress(RoostError):
@@ -355,7 +355,7 @@ async def test_killed_between_dropping_and_removing(tmp_path: Path) -> None:
     runtime = Runtime(tmp_path / "one", agents=[clerk()], config=BRISK, store=store)
     await runtime.start()
     with contextlib.suppress(RoostError):
-        await asyncio.wait_for(runtime.checkpoints.drop("s", "good", key="d"), 20)
+        await asyncio.wait_for(runtime.checkpoints.drop("s", "good", key="d"), 30)
     with contextlib.suppress(RoostError):
         await runtime.stop(grace=0.0)
     assert store.dead

@@ -91,7 +91,7 @@ async def test_what_is_kept_leaves_room_for_the_log(small: Path) -> None:
         assert shutil.disk_usage(small).free > 4 * MB
         assert reserve.exists()
         await sessions.delete(session.id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await until_free(small, 30 * MB)
             assert await runtime.open(fork.id).ask("look ls") == "a\nbig"
 

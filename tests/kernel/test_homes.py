@@ -68,3 +68,9 @@ async def test_a_home_is_taken_up_after_a_crash(tmp_path: Path) -> None:
             assert time.monotonic() - started < 30, "it waited until the dead node's lease was over"
         await store.dispatch.leave("node_dead")
         await store.close()
+
+
+async def test_a_home_that_a_program_makes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    home = tmp_path / "below" / "home"
+    async with Runtime(home, config=BRIEF, store=place.url or None):
+        assert home.stat().st_mode & 0o077 == 0

@@ -22,6 +22,8 @@ from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from .policies import found, under
 from .support import Traces, asleep, events, kinds, outcomes, running, until
 
+pytestmark = pytest.mark.one_on_postgres
+
 ALL = ("create_project", "debug", "chat")
 
 

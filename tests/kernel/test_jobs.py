@@ -31,6 +31,8 @@ from roost.tools.function import tool
 from .policies import under
 from .support import BRISK, asleep, calling, events, kinds, of_limits, running
 
+pytestmark = pytest.mark.one_on_postgres
+
 Step = Answer | str | Callable[[str], Answer]
 _BEAT = "while :; do echo x >> {}; sleep 0.02; done"
 _BEATS = 20
@@ -101,7 +103,7 @@ def _size(file: Path) -> int:
 
 
 async def begins(file: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not file.exists():
             await asyncio.sleep(0.02)
 
@@ -217,7 +219,7 @@ async def test_a_person_ends_them_without_a_word(tmp_path: Path) -> None:
         await session.control("cancel")
         assert await beats(beat)
         await runtime.checkpoints.rollback(session.id, to=position)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while "session.rolled_back" not in kinds(await events(session, runtime)):
                 await asyncio.sleep(0.02)
         assert not await beats(beat)

@@ -22,6 +22,8 @@ from roost.testing.scripted import Answer, Call, ScriptedModel
 
 from .support import Traces, calling, events, kinds, running, until
 
+pytestmark = pytest.mark.one_on_postgres
+
 Step = ModelEvent | asyncio.Event
 
 

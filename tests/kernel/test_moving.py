@@ -81,6 +81,22 @@ async def test_changes_that_wait_for_one_turn_all_count(tmp_path: Path) -> None:
         assert (view.permissions, view.model) == ("read_only", "local")
 
 
+async def test_changes_that_come_at_the_same_time_all_count(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        asked = asyncio.create_task(session.ask("hi"))
+        await traces.started.wait()
+        adjust = runtime.upgrades.adjust
+        await asyncio.gather(adjust(session.id, permissions="read_only"), adjust(session.id, model="local"))
+        traces.gate.set()
+        assert await asked == "done"
+        await until(session, SessionMoved)
+        await asleep(runtime, session)
+        view = await session.inspect()
+        assert (view.permissions, view.model) == ("read_only", "local")
+
+
 async def test_an_agent_whose_python_parts_are_not_known_here_is_not_adjusted(tmp_path: Path) -> None:
     async with running(tmp_path, told("one")) as runtime:
         session = await runtime.session("a")

@@ -52,7 +52,7 @@ async def three(home: Path, traces: Traces, top: Agent, middle: Agent) -> AsyncG
 
 
 async def below(runtime: Runtime, session: SessionHandle) -> dict[str, tuple[str, str]]:
-    return {info.agent: (info.state, info.phase) for info in await runtime.sessions.tree(session.id)}
+    return {info.agent: (info.state, info.phase) for info in (await runtime.delegation.tree(session.id)).sessions}
 
 
 async def becomes(runtime: Runtime, session: SessionHandle, agent: str, wanted: tuple[str, str]) -> None:
@@ -142,5 +142,5 @@ async def test_a_child_that_is_stopped_at_work_ends_as_stopped(tmp_path: Path) -
 
 
 async def log_of(runtime: Runtime, session: SessionHandle, agent: str) -> list[ev.Event]:
-    infos = await runtime.sessions.tree(session.id)
+    infos = (await runtime.delegation.tree(session.id)).sessions
     return await events(runtime.open(next(info.id for info in infos if info.agent == agent)), runtime)

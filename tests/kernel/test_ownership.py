@@ -211,7 +211,7 @@ async def test_a_second_deletion_waits_for_the_first() -> None:
     await asyncio.sleep(0)
     assert not second.done()
     ground.move("s", "deleted")
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(second, 30)
 
 
 def test_a_lost_lease_leaves_only_what_is_ending() -> None:

@@ -14,6 +14,9 @@ from roost.kernel.home import belongs_to, home_id
 from roost.kernel.placement import NodeLocation, needs, offers
 from roost.kernel.resources import Agents
 from roost.log.dispatch import NodeCard, NodeInfo
+from roost.providers.accounts import Models
+from roost.providers.config import ModelsConfig
+from roost.runtime import Runtime
 from roost.testing.scripted import ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
@@ -60,9 +63,9 @@ async def keyed(context: ToolContext) -> str:
 )
 def test_needs(model: str | ScriptedModel | None, tools: list[str | Tool], expected: set[str]) -> None:
     agent = Agent("a", model=model, tools=tools)
-    assert set(needs(agent, None, PLACE, OFFERED)) == expected
+    assert set(needs(agent, agent.model, None, PLACE, OFFERED)) == expected
     followed = NodeLocation(home="h1", files_follow=True)
-    assert set(needs(agent, None, followed, OFFERED)) == expected - {"home:h1"}
+    assert set(needs(agent, agent.model, None, followed, OFFERED)) == expected - {"home:h1"}
 
 
 def test_a_folder_of_the_user_is_on_one_machine_unless_it_is_said_to_be_shared(tmp_path: Path) -> None:
@@ -72,9 +75,9 @@ def test_a_folder_of_the_user_is_on_one_machine_unless_it_is_said_to_be_shared(t
     (tmp_path / "link").symlink_to(inside)
     place = NodeLocation(home="h1", shared_folders=(shared,), files_follow=True)
     agent = Agent("a", tools=["shell"])
-    assert needs(agent, str(beside), place, ()) == ("folder:h1",)
+    assert needs(agent, agent.model, str(beside), place, ()) == ("folder:h1",)
     for folder in (shared, inside, tmp_path / "link", shared / ".." / "shared" / "in"):
-        assert needs(agent, str(folder), place, ()) == ()
+        assert needs(agent, agent.model, str(folder), place, ()) == ()
 
 
 def info(node: str, *tags: str, alive: bool = True, draining: bool = False) -> NodeInfo:
@@ -122,3 +125,11 @@ def test_folders_that_were_there_before_belong_to_the_homes_own_store(tmp_path: 
     (tmp_path / "workspaces" / "ses_1").mkdir(parents=True)
     assert belongs_to(tmp_path, "first", own=own) is own
     assert belongs_to(tmp_path, "first", own=own) is own
+
+
+async def test_an_alias_needs_the_account_of_its_model(tmp_path: Path) -> None:
+    config = ModelsConfig(aliases={"fast": "openai/gpt-5-mini"})
+    models = Models(environ={"OPENAI_API_KEY": "stub"}, dotenv=None, config=config)
+    async with Runtime(tmp_path, agents=[Agent("a", model="fast")], models=models) as runtime:
+        session = await runtime.session("a")
+        assert "account:openai" in (await runtime.sessions.get(session.id)).needs

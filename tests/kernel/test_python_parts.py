@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent, AgentSpec
-from roost.kernel.placement import PartsUnknown, needs
+from roost.kernel.placement import PartsUnknown
 from roost.log import events as ev
 from roost.policy.guardrails import LengthGuard
 from roost.policy.hooks import Moment, PythonHook
@@ -92,13 +92,13 @@ async def test_every_copy_of_an_agent_keeps_its_checks(tmp_path: Path) -> None:
     agent = guarded(Notes())
     async with node(tmp_path / "home", agent) as runtime:
         variants = [
-            runtime.sessions.variant("a", model="openai/other"),
+            await runtime.sessions.named("a", model="openai/other"),
             runtime.sessions.variant("a", definition=agent.spec.replace(tools=())),
             runtime.sessions.variant("a", definition=agent.spec, model="openai/other"),
         ]
         for variant in variants:
             assert variant.python.checks == ("no", "short")
-            tags = needs(variant, None, runtime.node.place, runtime.node.membership.offered)
+            tags = runtime.node.membership.needs(variant, None)
             assert {"check:a/no", "check:a/short"} <= set(tags)
         session = await runtime.session("a")
         fork = await runtime.checkpoints.fork(session.id)
@@ -111,4 +111,4 @@ async def test_a_definition_that_names_the_python_model_runs_where_it_is_known(t
         for definition, model in ((AgentSpec(name="a"), "mine"), (AgentSpec(name="a", model="mine"), None)):
             variant = runtime.sessions.variant("a", definition=definition, model=model)
             assert variant.python.model is agent.python.model
-            assert needs(variant, None, runtime.node.place, runtime.node.membership.offered)
+            assert runtime.node.membership.needs(variant, None)

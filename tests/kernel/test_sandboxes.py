@@ -268,7 +268,7 @@ async def test_what_a_killed_node_left_is_reaped_by_the_next(tmp_path: Path) -> 
     root = str(Path(__file__).parents[2])
     node = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path / "home"), root)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not (beats := list(tmp_path.glob("home/workspaces/*/beat"))):
                 await asyncio.sleep(0.02)
     finally:

@@ -49,7 +49,7 @@ async def _play(runtime: Runtime, clock: Clock) -> None:
 
 
 async def _settle(runtime: Runtime, clock: Clock) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             following = await runtime.node.store.dispatch.fire(clock())
             info = await runtime.sessions.get("s")

@@ -21,6 +21,8 @@ from roost.testing.scripted import Call, ScriptedModel, by_step
 
 from .support import Answer, events, kinds, running, so, until
 
+pytestmark = pytest.mark.one_on_postgres
+
 ENDS = ("session_start", "session_end")
 Told = list[tuple[str, str, str | None]]
 

@@ -368,7 +368,8 @@ async def test_a_damaged_snapshot_stops_the_session_and_says_so(stage: Stage) ->
 
 @one_store
 async def test_what_was_saved_and_is_gone_is_saved_again(stage: Stage) -> None:
-    async with stage.at("one") as here:
+    awake = KernelConfig(linger=60.0, scan=0.2, lease=3.0)  # asleep, it would look for what is gone as it wakes
+    async with stage.at("one", config=awake) as here:
         await here.tell("sh echo 1 > a")
         shutil.rmtree(stage.shared / "blobs")
         shutil.rmtree(stage.shared / "snapshots")
@@ -387,7 +388,7 @@ class Slow:
 
     def put(self, key: str, data: bytes) -> None:
         self.waiting.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         self._inner.put(key, data)
 
     def __getattr__(self, name: str) -> object:
@@ -403,7 +404,7 @@ async def test_an_outcome_is_not_lost_when_its_save_is_cut_off(stage: Stage, how
         await here.session.send("once echo 1 > a; echo done\nsh echo 2 > b")
         while not slow.waiting.is_set():
             await asyncio.sleep(0.01)
-        await asyncio.wait_for(here.session.control(how), 15)  # type: ignore[arg-type]
+        await asyncio.wait_for(here.session.control(how), 30)  # type: ignore[arg-type]
         log = await here.log()
         assert [event.outcome for event in log if isinstance(event, ev.ToolCompleted)] == ["ok"]
         assert "workspace.unsaved" in kinds(log)
@@ -435,6 +436,7 @@ async def test_the_loop_goes_on_while_files_are_saved(stage: Stage) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_many_sessions_at_once(stage: Stage) -> None:
     async with stage.at("one") as here:
         sessions = [await here.runtime.session("clerk") for _ in range(40)]

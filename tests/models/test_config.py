@@ -377,6 +377,27 @@ claude-opus-9 = "office/nine"
     await models.close()
 
 
+async def test_an_alias_may_be_the_default_and_is_known_to_cards_and_troubles(tmp_path: Path) -> None:
+    text = """
+default = "slow"
+[accounts.office]
+base_url = "http://127.0.0.1:1"
+[aliases]
+fast = "office/llama"
+slow = "openai/gpt-5-mini"
+"""
+    environ = {"ROOST_MODEL": "fast"}
+    models = Models(environ=environ, dotenv=None, config=load(tmp_path, text))
+    assert (models.default(), models.full(None), models.full("slow")) == (*["office/llama"] * 2, "openai/gpt-5-mini")
+    assert models.resolve().name == "office/llama"
+    assert (models.card("fast").name, models.card("fast").account) == ("office/llama", "office")
+    assert models.trouble("fast") is None
+    assert "OPENAI_API_KEY" in str(models.trouble("slow"))
+    del environ["ROOST_MODEL"]
+    assert models.default() == "openai/gpt-5-mini"
+    await models.close()
+
+
 @pytest.mark.parametrize("line", ['"*" = "auto"', '"a/b" = "auto"', '"a*b" = "auto"', '"a" = " "', '"a" = 5'])
 def test_an_alias_of_no_sense_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(ConfigError, match="aliases"):

@@ -106,7 +106,7 @@ async def outcomes(
     places = asyncio.Semaphore(16)
 
     async def one(kind: str, at: int) -> tuple[bool, str]:
-        async with places, asyncio.timeout(15):
+        async with places, asyncio.timeout(60):
             events, end = await run(model, ask(user(f"fault {kind} {at};"), stream=stream))
         return judged(kind, events, end), end.error.code if isinstance(end, Failed) else ""
 
@@ -305,11 +305,11 @@ async def test_a_flood_without_end_is_a_failure(steady: HttpClient) -> None:
 
 
 @pytest.mark.parametrize("kind", WIRES)
-async def test_a_server_that_does_not_read_is_left(kind: str, quick: HttpClient) -> None:
+async def test_a_server_that_does_not_read_is_left(kind: str, quick: HttpClient, steady: HttpClient) -> None:
     with ProviderServer(Script(deaf=1 << 20)) as server:
-        model = made(server, kind, quick)
+        large_one, small_one = made(server, kind, quick), made(server, kind, steady)
         async with asyncio.timeout(60):
-            large, (_, small) = await asyncio.gather(failed(model, ask(user("x" * (12 << 20)))), run(model))
+            large, (_, small) = await asyncio.gather(failed(large_one, ask(user("x" * (12 << 20)))), run(small_one))
     assert (large.error.code, large.error.retryable) == ("timeout", True)
     assert isinstance(small, Completed)
 

@@ -243,7 +243,7 @@ async def test_a_fault_at_any_byte_gives_the_whole_answer_or_a_typed_failure(kin
     faults = iter([Fault(kind=kind, at=at) for at in positions])
     with ProviderServer(lambda _: Reply(**{**_fields(ANSWER), "fault": next(faults)})) as server:
         for fault_at in positions:
-            _, end = await asyncio.wait_for(run(model(server.url, WIRE)), 20)
+            _, end = await asyncio.wait_for(run(model(server.url, WIRE)), 30)
             if isinstance(end, Failed):
                 assert (end.error.code, end.error.retryable) == (code, True)
             else:

@@ -46,16 +46,26 @@ def git(folder: Path, *argv: str) -> str:
     return subprocess.run(["git", *who, *argv], cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs it leaves the repository that the others copy."""
+    return tmp_path_factory.mktemp("git") / "work"
+
+
 @pytest.fixture
-async def root(ctx: ToolContext) -> Path:
+async def root(ctx: ToolContext, template: Path) -> Path:
     """A repository with a commit."""
     root = ctx.workspace.root
+    if template.exists():
+        shutil.copytree(template, root, dirs_exist_ok=True)
+        return root
     await write(ctx, "init")
     (root / "a.txt").write_text("one\n")
     (root / "dir").mkdir()
     (root / "dir/b ä.txt").write_text("two\n")
     await write(ctx, "add")
     await write(ctx, "commit", message="first\n\nmore of it")
+    shutil.copytree(root, template)
     return root
 
 

@@ -55,7 +55,7 @@ def site(address):
 async def main():
     from roost.sandbox.egress import Egress
     from roost.tools.errors import ToolError
-    from roost.tools.web.http import ask, judged
+    from roost.tools.checked_http import ask, judged
     said = {}
     egress = Egress(["*.example"])
     await egress.start(Path("s"))

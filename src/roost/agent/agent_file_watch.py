@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from roost.agent.agent_files import AgentFile, check_found, files_of, load_place_file, present, search_path, servers_of
+from roost.agent.agent_files import (
+    PACKAGED,
+    AgentFile,
+    check_found,
+    files_of,
+    load_place_file,
+    present,
+    search_path,
+    servers_of,
+)
 from roost.agent.definition import Agent
 from roost.errors import ConfigError
 
@@ -140,7 +149,7 @@ class AgentFiles:
     def _is_come_upon(self, place: Path) -> bool:
         named = {path.resolve() for path in self._extra}
         return place.resolve() not in named and place.resolve() in {
-            path.resolve() for path in present(self._cwd, self._home)
+            path.resolve() for path in (*present(self._cwd, self._home), self._home / PACKAGED)
         }
 
     def _is_own(self, place: Path) -> bool:

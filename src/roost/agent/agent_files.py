@@ -11,12 +11,18 @@ import msgspec
 
 from roost.agent.default_agent import DEFAULT_AGENT
 from roost.agent.definition import Agent, AgentSpec, Limits
+from roost.agent.openapi_options import OpenApi
 from roost.errors import ConfigError
 from roost.models.http import is_loopback
 from roost.sandbox.backend import Bounds
 from roost.validated import WrongValue, choices, did_you_mean, explained
+from roost.yaml_check import check_yaml
 
 _MAX_BYTES = 1024 * 1024
+_MAX_YAML = 64 * 1024
+"""Most characters of a front matter in YAML; the instructions below it may be longer."""
+PACKAGED = "packages/agents"
+"""Folder of the home with the agents of accepted packages. They have what one of a stranger's folder may have."""
 _SUFFIXES = (".toml", ".md", ".py")
 _FENCES = {"---": "YAML", "+++": "TOML"}
 
@@ -30,11 +36,11 @@ class AgentFile(NamedTuple):
 
 def search_path(home: Path, *, cwd: Path, extra: Sequence[Path] = ()) -> list[Path]:
     """Return the places of agent files in order of precedence: `extra` (files or folders, which must exist), the
-    working directory's `agents` and `.roost/agents`, the home's `agents`. Raises `ConfigError`."""
+    working directory's `agents` and `.roost/agents`, the home's `agents`, those of packages. Raises `ConfigError`."""
     for path in extra:
         if not path.exists():
             raise ConfigError(f"there is no agent file or folder {str(path)!r}")
-    folders = [*extra, *present(cwd, home), home / "agents"]
+    folders = [*extra, *present(cwd, home), home / "agents", home / PACKAGED]
     unique = {folder.resolve(): folder for folder in reversed(folders) if folder.exists()}
     return list(reversed(unique.values()))
 
@@ -100,21 +106,36 @@ def check_found(found: AgentFile) -> None:
     spec, what = found.agent, ""
     if spec.name == DEFAULT_AGENT:
         what = f"would replace the built-in agent {DEFAULT_AGENT!r}: give it another name"
+    elif more := _uses(spec):
+        what = more
     elif not all(is_loopback(url) for url in servers_of(spec)):
         what = "names a server by its URL, which would get your key: name an account"
     elif any(rule.effect == "allow" for rule in spec.rules):
         what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
     elif spec.permissions in ("auto", "all"):
         what = f"gives itself the permissions {spec.permissions!r}: leave them out, or say 'ask' or 'read_only'"
-    elif spec.children is not None:
-        what = "would have tasks for other agents"
-    elif spec.memory is not None and (spec.memory.read or spec.memory.write):
-        what = "would have a part in what others remember"
     elif spec.isolation.wanted < 1 or spec.isolation.hosts or spec.isolation.bounds != Bounds():
         what = "changes what its commands are kept from"
+    elif any(api.auth or api.private or api.safety or api.replay for api in spec.openapi):
+        what = "would call an API with your secrets, at private addresses, or with less care than its methods ask for"
+    elif any(one.secret or one.private or one.safety != "high_risk" for one in spec.remote_agents):
+        what = "would ask remote agents with your secrets, at private addresses, or with less care than by default"
     if what:
         shown = _shown(found.path)
         raise ConfigError(f"{shown} came with its folder and {what}. If you mean it, say so with --agents {shown}")
+
+
+def _uses(spec: AgentSpec) -> str:
+    """Return what of others an agent would use that a file from an untrusted folder must not."""
+    if spec.framework is not None:
+        return "would install packages and run code of its own"
+    if spec.servers:
+        return "would use MCP servers"
+    if spec.children is not None:
+        return "would have tasks for other agents"
+    if spec.memory is not None and (spec.memory.read or spec.memory.write):
+        return "would have a part in what others remember"
+    return ""
 
 
 def servers_of(spec: AgentSpec) -> set[str]:
@@ -201,6 +222,7 @@ def _yaml(path: Path, text: str, above: int) -> dict[str, Any]:
     import yaml
 
     try:
+        check_yaml(text, _MAX_YAML)
         data: object = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -224,13 +246,29 @@ def _build(path: Path, data: dict[str, Any], text: str, more: dict[str, Any]) ->
     if isinstance(limits, dict):
         _check_fields(path, text, cast("dict[str, Any]", limits), Limits.__struct_fields__, "limits.")
     try:
-        return AgentFile(Agent.of(msgspec.convert({"name": path.stem, **data, **more}, AgentSpec)), path)
+        spec = msgspec.convert({"name": path.stem, **data, **more}, AgentSpec)
+        apis = tuple(_beside(api, path) for api in spec.openapi)
+        if spec.framework is not None:
+            spec = msgspec.structs.replace(spec, source=_absolute(spec.source, path))
+        return AgentFile(Agent.of(msgspec.structs.replace(spec, openapi=apis) if apis else spec), path)
     except msgspec.ValidationError as error:
         raise _wrong(path, text, error) from error
     except WrongValue as error:
         raise ConfigError(f"{_place(path, text, error.field)}: {_in_file(error, data, path)}") from error
     except ConfigError as error:
         raise ConfigError(f"{_place(path, text, 'rules')}: {error.message}") from error
+
+
+def _beside(api: OpenApi, path: Path) -> OpenApi:
+    """Return the API with a document whose relative path starts at the agent file."""
+    if "://" in api.spec or Path(api.spec).expanduser().is_absolute():
+        return api
+    return api.replace(spec=_absolute(api.spec, path))
+
+
+def _absolute(place: str, path: Path) -> str:
+    """Return a path whose relative form starts at the agent file."""
+    return str(path.parent.resolve() / Path(place).expanduser())
 
 
 def _in_file(error: WrongValue, data: dict[str, Any], path: Path) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from roost.agent.call_context import touches_of
+from msgspec.structs import replace
+
+from roost.agent.call_context import gate_call, touches_of
 from roost.agent.feature import asked
 from roost.agent.outcomes import deadline
 from roost.agent.request_plan import tools_of
@@ -14,7 +16,9 @@ from roost.log import events as ev
 from roost.log.inputs import ApprovalInput
 from roost.log.protocols import TimerSpec
 from roost.policy.gate import NOTHING
-from roost.policy.question_parts import dangers, prefixes
+from roost.policy.question_parts import dangers
+from roost.policy.standing_rules import candidates, parsed
+from roost.tools.base import Tool
 
 
 def ask_person(session: Session, call: Call, reason: str, why: str | None) -> None:
@@ -23,6 +27,7 @@ def ask_person(session: Session, call: Call, reason: str, why: str | None) -> No
     now, patience = time.time(), session.means.approval_seconds
     tool = tools_of(session).get(call.call.name)
     touches = NOTHING if tool is None else touches_of(session, call, tool)
+    offers = () if tool is None or why is None else _offers(session, call, tool)
     due = None if patience is None else now + patience
     session.log.note(
         ev.ApprovalRequested(
@@ -35,7 +40,8 @@ def ask_person(session: Session, call: Call, reason: str, why: str | None) -> No
             why=why,
             due=due,
             dangers=dangers(touches),
-            prefixes=() if why is None else prefixes(touches, session.means.workspace.place),
+            prefixes=tuple(one.rule for one in offers if parsed(one.rule).kind == "command"),
+            offers=offers,
         ),
         deliver=[one for feature in asked(session, "asks") for one in feature.asks(session, call, reason)],
     )
@@ -45,6 +51,20 @@ def ask_person(session: Session, call: Call, reason: str, why: str | None) -> No
         session.log.set_timer(
             timer, TimerSpec(timer, due, ApprovalInput(call.call.id, "reject", no, "timeout", asked=call.asked))
         )
+
+
+def _offers(session: Session, call: Call, tool: Tool) -> tuple[ev.RuleOffer, ...]:
+    """Return the standing rules with which the gate would have allowed the call. None if something else than the
+    agent's permissions asks: no standing rule answers that."""
+    gate, judged = session.means.gate, gate_call(session, call, tool)
+    if gate.decide(judged).decision != "ask":
+        return ()
+    possible = candidates(tool.name, judged.touches, judged.root, private=judged.private_workspace)
+    return tuple(
+        offer
+        for offer in possible
+        if gate.decide(replace(judged, grants=(*judged.grants, offer.rule))).decision == "allow"
+    )
 
 
 def turn_approved(session: Session) -> bool:

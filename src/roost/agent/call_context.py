@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from roost.agent.feature import asked
 from roost.agent.known_files import known_files
@@ -30,8 +31,16 @@ def gate_call(session: Session, call: Call, tool: Tool) -> GateCall:
         touches=touches_of(session, call, tool),
         walled=session.means.sandbox.level > 0,
         tainted=session.state.tainted is not None,
-        grants=tuple(session.state.grants),
+        grants=grants_of(session),
     )
+
+
+def grants_of(session: Session) -> tuple[str, ...]:
+    """Return the standing rules that count in the session: its own, and those that features know."""
+    rules = session.state.grants
+    for feature in asked(session, "grants"):
+        rules = [*rules, *feature.grants(session)]
+    return tuple(rules)
 
 
 def touches_of(session: Session, call: Call, tool: Tool) -> Touches:
@@ -53,7 +62,7 @@ def key_of(session: Session, call: Call) -> str:
 
 
 def context_of(session: Session, call: Call, tool: Tool, key: str) -> ToolContext:
-    """Return the context in which a tool runs, with the ports of the features."""
+    """Return the context in which a tool runs; the ports of the features are made when the tool looks for one."""
     means = session.means
     context = ToolContext(
         session=session.id,
@@ -65,11 +74,15 @@ def context_of(session: Session, call: Call, tool: Tool, key: str) -> ToolContex
         seen=known_files(session.state, means.workspace.place) if tool.files else {},
         emit=session.log.emit,
     )
-    for feature in asked(session, "equip"):
-        feature.equip(session, call, context)
+    context.equip = partial(_equip, session, call)
     if tool.secrets:
         context.secret = _secrets(session, tool)
     return context
+
+
+def _equip(session: Session, call: Call, context: ToolContext) -> None:
+    for feature in asked(session, "equip"):
+        feature.equip(session, call, context)
 
 
 def _secrets(session: Session, tool: Tool) -> Callable[[str], str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from roost.agent.definition import AgentSpec
 
 
@@ -19,8 +21,14 @@ def why_not(caller: AgentSpec, callee: AgentSpec) -> str | None:
 
 
 def callees(caller: AgentSpec, agents: Sequence[AgentSpec]) -> list[AgentSpec]:
-    """Return those of `agents` that the caller may call."""
-    return [one for one in agents if why_not(caller, one) is None]
+    """Return those that the caller may call: of its roster, and of `agents`. A definition that may call itself is
+    one of them, also where no node knows an agent of its name."""
+    found = [msgspec.convert(one, AgentSpec) for one in caller.roster]
+    pinned = {one.name for one in found}
+    found += [one for one in agents if one.name not in pinned and why_not(caller, one) is None]
+    if why_not(caller, caller) is None and all(one.name != caller.name for one in found):
+        found.append(caller)
+    return found
 
 
 def refusal(caller: AgentSpec, callee: str, agents: Sequence[AgentSpec]) -> str | None:

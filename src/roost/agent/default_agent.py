@@ -29,6 +29,7 @@ def default_agent() -> Agent:
             "calculate",
             "read_history",
         ],
-        environment=["clock", "files"],
+        environment=["clock", "files", "instructions"],
+        skills=["*"],
         permissions="workspace",
     )

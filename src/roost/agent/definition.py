@@ -4,15 +4,22 @@ only Python can say: `PythonParts`."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import InitVar
 from functools import lru_cache
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
 
-from roost.agent.options import Compaction, IntentRule, Known, Stall
+from roost.agent.memory_mounts import MountedStore
+from roost.agent.openapi_options import OpenApi
+from roost.agent.options import CodingAgent, Compaction, Framework, IntentRule, Known, Stall
+from roost.agent.remote_agent_options import RemoteAgent
+from roost.agent.servers import McpServer
 from roost.ids import is_id
+from roost.log.content import Replay
 from roost.log.schedule_events import TurnLimits
 from roost.memory.rights import Memory
 from roost.models.request import Effort, Intent, Model
@@ -20,6 +27,7 @@ from roost.policy.gate import Permissions
 from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
 from roost.policy.rules import Rule
+from roost.sandbox.backend import Bounds
 from roost.sandbox.choose import Isolation
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import BUILTIN, builtin_tool
@@ -28,51 +36,61 @@ from roost.validated import Validated, WrongValue, did_you_mean, listed, option,
 Horizon: TypeAlias = Literal["long"]
 SnapshotsWhen: TypeAlias = Literal["steps"]
 RollbackWhen: TypeAlias = Literal["failed"]
-Surrounding: TypeAlias = Literal["clock", "files"]
+Surrounding: TypeAlias = Literal["clock", "files", "instructions"]
 
 
 class Limits(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of a turn, and with the prefix `session_` of the whole session. None = no limit.
-
-    steps: model calls. tokens: input plus output. money: US dollars; a model with an unknown price cannot run under it.
-    seconds: working wall time.
-    """
+    """Limits of a turn, and with the prefix `session_` of the whole session."""
 
     steps: int | None = 50
+    """Model calls of a turn."""
     tokens: int | None = None
+    """Input plus output tokens of a turn."""
     money: float | None = None
+    """US dollars of a turn; a model of unknown price does not run under this limit."""
     seconds: float | None = 1800.0
+    """Wall time in which a turn works, in seconds."""
     session_steps: int | None = None
+    """Model calls of the session."""
     session_tokens: int | None = None
+    """Input plus output tokens of the session."""
     session_money: float | None = None
+    """US dollars of the session; a model of unknown price does not run under this limit."""
     session_seconds: float | None = None
+    """Wall time in which the session works, in seconds."""
 
 
 class CheckpointPolicy(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """When to make checkpoints without an order: every so many model calls or seconds with activity, at pause or stop,
-    before high-risk calls. keep: number of these that are kept, the newest."""
+    """When to make checkpoints without an order."""
 
     every_steps: int | None = None
+    """After this many model calls since the last checkpoint. Default: never."""
     every_seconds: float | None = None
+    """After this many seconds of activity since the last checkpoint. Default: never."""
     at_pause: bool = True
+    """When the session is paused, and something happened since the last checkpoint."""
     at_stop: bool = True
+    """When the session is stopped, and something happened since the last checkpoint."""
     before_risky: bool = False
+    """Before a call of a high-risk tool."""
     keep: int = 20
+    """The newest automatic checkpoints that are kept."""
 
 
 Unattended: TypeAlias = Literal["ask", "tell", "again"]
 
 
 class Children(Validated, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Delegation rights of an agent. agents: globs of the agent names it may call; each of them must allow it
-    (`AgentSpec.callable_by`). depth: levels of children below its sessions. breadth: children that one turn may start.
-    at_once: children of a session that run at the same time; a further call waits until one of them ends.
-    """
+    """Which agents it may delegate to, and how many at a time."""
 
     agents: tuple[str, ...] = option(default=(), converter=listed)
+    """Globs of the agents that it may delegate to; each of them must allow it with `callable_by`."""
     depth: Annotated[int, msgspec.Meta(ge=0)] = 3
+    """Levels of children below its sessions."""
     breadth: Annotated[int, msgspec.Meta(ge=0)] = 16
+    """Children that one turn may start."""
     at_once: Annotated[int, msgspec.Meta(ge=1)] = 8
+    """Children of a session that run at the same time; a further call waits until one of them ends."""
 
 
 def tightened(limits: Limits, more: TurnLimits | None) -> Limits:
@@ -84,8 +102,8 @@ def tightened(limits: Limits, more: TurnLimits | None) -> Limits:
     return msgspec.structs.replace(limits, **least)
 
 
-def _names(tools: Sequence[str | Tool]) -> tuple[str, ...]:
-    return tuple(one.name if isinstance(one, Tool) else one for one in tools)
+def _names(tools: Sequence[str | Tool | Callable[..., Any]]) -> tuple[str, ...]:
+    return tuple(one.name if isinstance(one, Tool) else one if isinstance(one, str) else one.__name__ for one in tools)
 
 
 def _name(model: str | Model | None) -> str | None:
@@ -100,64 +118,129 @@ def _surroundings(environment: Sequence[Surrounding]) -> tuple[Surrounding, ...]
     return tuple(environment)
 
 
+def _skills(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else listed(names)
+
+
+def _servers(servers: Sequence[McpServer | str]) -> tuple[McpServer | str, ...]:
+    return tuple(servers)
+
+
 class _Named(Validated, frozen=True, kw_only=False):
     name: str
+    """The agent's name. Default: the file's name."""
 
 
 class AgentSpec(_Named, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """The definition of an agent as data: every option, with its type and its default.
-
-    model: None = the node's default. tools: names, resolved where the session runs. rules: apply before `permissions`
-    and after the user's rules (`roost.policy.gate`).
-
-    intent: purpose of the model calls. effort: how hard the model thinks. constraints: rules that the model is reminded
-    of. output_hint: expected form of an answer. None leaves each to the model. knobs: further settings by their names
-    in a model's profile; a model without a knob is not sent it. horizon: "long" tells the router that the task takes
-    many steps.
-
-    snapshots: "steps" snapshots the private files when a turn begins and before each call that may write. rollback:
-    "failed" takes the same snapshots, and restores the one before a call that failed or was cut off.
-
-    children: the agents that it may call. callable_by: globs of the agent names that may call it.
-
-    isolation: how strictly its commands are isolated from the machine. compaction: how its context is shortened.
-    memory: what it may remember, and what is recalled automatically; None gives its tools only its own spaces.
-    checkpoints: when checkpoints are made. stall: when a turn counts as stalled, and what is done then. intents: topics
-    of turns, which select tools. environment: facts added to each message that begins a turn: "clock" = the time,
-    "files" = file names.
-
-    unattended: what happens to a call with `replay="ask"` that a crash, a restart or a pause cut off while no person
-    watches: in a session with permissions "all", in a child, in a turn that a schedule began. "tell": the model reads
-    that the effect is unknown. "again": the call runs again. "ask": it waits for a person, as in all other cases.
-    """
+    """The definition of an agent as data. Each option is one field: its type, its default, and below it what it does.
+    `python -m tools.agent_reference` makes the table in docs/reference/agent-file.md from them."""
 
     instructions: str = "You are a helpful agent. Use your tools when they help. Be brief and exact."
+    """The instructions of the agent; in Markdown files the text below the front matter. Default: a short general
+    instruction."""
     description: str = ""
+    """What it does, for people, and for agents that may delegate to it."""
     model: str | None = option(default=None, converter=_name)
+    """A model such as `openai/gpt-5-mini`, or an alias; `auto` is the router. Default: the node's default."""
     tools: tuple[str, ...] = option(default=(), converter=_names)
+    """Names of tools; each node that runs a session resolves them."""
     permissions: Permissions = "workspace"
+    """What the agent may do without asking (docs/guides/policy.md)."""
     rules: tuple[Rule, ...] = option(default=(), converter=listed)
+    """A list of policy rules; they come after the user's and before `permissions` (docs/guides/policy.md#rules)."""
     limits: Limits = Limits()
+    """Limits of a turn and of a session."""
     max_output: int | None = None
+    """The most tokens of one answer. Default: the model's."""
     temperature: float | None = None
+    """The temperature of an answer. Default: the model's."""
     intent: Intent | None = None
+    """What its model calls are for. It shapes the prompt, and the router uses it."""
     effort: Effort | None = None
+    """How hard the model thinks. Default: the model's."""
     constraints: tuple[str, ...] = option(default=(), converter=listed)
+    """A list of rules, of which Roost reminds the model."""
     output_hint: str | None = None
+    """What an answer should look like, in words."""
     knobs: dict[str, Any] = {}
+    """A table of more settings, by their names in the model's profile; a model without such a knob does not get it."""
     horizon: Horizon | None = None
+    """`long`: the task takes many steps; the router uses it."""
     snapshots: SnapshotsWhen | None = None
+    """`steps`: keep an undo point of the private files when a turn begins and before each call that may write
+    (docs/guides/workspaces.md#undo-the-changes-of-a-failed-call)."""
     rollback: RollbackWhen | None = None
+    """`failed`: keep the same undo points, and restore the one before a call that failed or was cut off."""
     isolation: Isolation = Isolation()
+    """How strictly its commands are isolated from the machine."""
     compaction: Compaction = Compaction()
+    """When and how the context is compacted."""
     children: Children | None = None
+    """Agents that it may delegate to."""
     callable_by: tuple[str, ...] = option(default=(), converter=listed)
+    """Globs of the agents that may delegate to it."""
     memory: Memory | None = None
+    """Spaces, recall and consolidation. Without it the tools reach the agent's own spaces, and nothing is recalled
+    automatically."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
+    """When checkpoints are made automatically."""
     stall: Stall = Stall()
+    """When a turn counts as stalled, and what happens then."""
     intents: tuple[IntentRule | Known, ...] = option(default=(), converter=_intents)
+    """Topics of turns, each with the tools it has: a table, or the name of a known one
+    (docs/guides/turns.md#turn-intents)."""
     environment: tuple[Surrounding, ...] = option(default=(), converter=_surroundings)
+    """Facts that Roost adds to each message that begins a turn: `clock` is the time, `files` the names of the files,
+    `instructions` the `AGENTS.md` or `CLAUDE.md` of the workspace (docs/guides/skills.md#agentsmd)."""
+    skills: tuple[str, ...] | None = option(default=None, converter=_skills)
+    """Globs of the skills that it may use, as in `["*"]` (docs/guides/skills.md). Default: all if `tools` has
+    `use_skill`, else none."""
     unattended: Unattended = "tell"
+    """What happens to a call with `replay="ask"`, such as one of `shell`, that a crash, a restart or a pause cut off
+    while no person watches: in a session with permissions `all`, in a child, in a turn that a schedule began. `tell`:
+    the model reads that the effect is unknown. `again`: the call runs again. `ask`: it waits for a person, as in all
+    other cases (docs/guides/turns.md#interrupted-calls-in-unattended-sessions)."""
+    memory_stores: tuple[MountedStore, ...] = option(default=(), converter=listed)
+    """Memory stores that its sessions use. The Managed Agents API sets it."""
+    uploaded_skills: tuple[str, ...] = option(default=(), converter=listed)
+    """Ids of uploaded versions of skills that it may use, if `skills` names them. The Managed Agents API sets it."""
+    servers: tuple[McpServer | str, ...] = option(default=(), converter=_servers)
+    """MCP servers whose tools it may use ([more](../guides/mcp-servers.md)): tables, or names of servers of the home;
+    `"*"` is all of the home, and the accepted ones of the workspace. Default: none."""
+    tool_search: Annotated[int, msgspec.Meta(ge=0)] = 24
+    """Tools of APIs and servers above which the model searches for them instead of seeing all."""
+    openapi: tuple[OpenApi, ...] = option(default=(), converter=listed)
+    """HTTP APIs whose operations are tools (docs/guides/openapi-tools.md)."""
+    packages: tuple[str, ...] = option(default=(), converter=listed)
+    """Accepted packages whose tools it may use; `*` is all ([more](../guides/packages.md#tools))."""
+    remote_agents: tuple[RemoteAgent, ...] = option(default=(), converter=listed)
+    """Agents of others that it may ask, by A2A (docs/guides/a2a.md#ask-agents-of-others)."""
+    roster: tuple[dict[str, Any], ...] = option(default=(), converter=listed)
+    """Definitions of further agents that it may delegate to, as data. The Managed Agents API sets it."""
+    vaults: tuple[str, ...] = option(default=(), converter=listed)
+    """Ids of vaults whose credentials its sessions use, for MCP servers and hosts (docs/guides/secrets.md#vaults)."""
+    serves: dict[str, tuple[str, ...]] = {}
+    """By caller, what it may call of a session of this agent: names of agents, or `@program`; names of tools, or
+    `model`; both may be globs (docs/guides/system-calls.md). Default: nobody may call anything."""
+    program: CodingAgent | None = None
+    """A coding agent that works in place of Roost's own tools (docs/guides/coding-agents.md). It brings its own tools
+    and prompts; leave `tools` out. Default: none."""
+    framework: Framework | None = None
+    """A framework whose agent does the work (docs/guides/bring-your-agent.md). `python` is a function of your own. It
+    brings its own tools and instructions; `tools` are those of Roost that it may call by MCP. Default: none."""
+    object: str = ""
+    """With `framework`: the agent object, as `module:attribute`."""
+    source: str = ""
+    """With `framework`: the folder of the module. A relative path starts at the agent file. Default: the folder of the
+    agent file."""
+    requirements: tuple[str, ...] = option(default=(), converter=listed)
+    """With `framework`: the packages that the module needs, as in `["openai-agents==0.24.0"]`."""
+    replay: dict[str, Replay] = {}
+    """With `framework`: by the name of a tool, what happens to a call that a crash cut off: `safe` runs it again,
+    `never` tells the model that its effect is unknown, `ask` asks a person. Default: `never`."""
+    public_routes: tuple[str, ...] = option(default=(), converter=listed)
+    """With `framework = "termo-agent"`: beginnings of paths, as in `["/api/webhook"]`. Requests to routes of its
+    adapter below them need no token, if the adapter says so, too. Default: none."""
 
     @classmethod
     def label(cls, given: Mapping[str, Any]) -> str:
@@ -232,9 +315,10 @@ class Agent(AgentSpec, frozen=True, omit_defaults=True, kw_only=True, forbid_unk
 
     >>> Agent("clerk", instructions="Answer from the files.", tools=["read_file", "grep"])
 
-    tools: names of built-in tools, and `Tool` objects. model: a name such as `openai/gpt-5-mini`, a `Model`, or None
-    for the default. hooks, guardrails: run after those of the user. `replace` returns a changed copy, which keeps the
-    Python parts that it uses. Raises `WrongValue`, a `ConfigError`, for a value that is wrong.
+    tools: names of built-in tools, `Tool` objects, and plain functions, which become tools as by `@tool`. model: a name
+    such as `openai/gpt-5-mini`, a `Model`, or None for the default. hooks, guardrails: run after those of the user.
+    `replace` returns a changed copy, which keeps the Python parts that it uses. Raises `WrongValue`, a `ConfigError`,
+    for a value that is wrong.
     """
 
     python: PythonParts = NO_PARTS
@@ -249,7 +333,7 @@ class Agent(AgentSpec, frozen=True, omit_defaults=True, kw_only=True, forbid_unk
         data.setdefault("limits", Limits())  # the version of an agent in Python has always counted them
         tools, own = dict(python.tools), python.model
         if "tools" in data:
-            items = _items(shown, "tools", data["tools"])
+            items = [_tool_of(shown, item) for item in _items(shown, "tools", data["tools"])]
             tools |= _by_name(shown, [tool for tool in items if isinstance(tool, Tool)])
             data["tools"] = [_tool_name(shown, tool) for tool in items]
         if "model" in data and not isinstance(data["model"], str | None):
@@ -282,7 +366,53 @@ def _whole(values: dict[str, Any], python: PythonParts) -> dict[str, Any]:
     for tool in values.get("tools", ()):
         if tool not in known:
             raise WrongValue(shown, f"unknown tool {tool!r}{did_you_mean(tool, known)}", field="tools")
+    if values.get("program") is not None:
+        values = _for_program(shown, values, "program")
+    values = _for_framework(shown, values)
+    apis = [api.name for api in values.get("openapi", ())]
+    if twice := [api for api in apis if apis.count(api) > 1]:
+        raise WrongValue(shown, f"two APIs have the name {twice[0]!r}", field="openapi")
+    remote = [one.name for one in values.get("remote_agents", ())]
+    if twice := [one for one in remote if remote.count(one) > 1]:
+        raise WrongValue(shown, f"two remote agents have the name {twice[0]!r}", field="remote_agents")
     return {**values, "python": python.used(values.get("tools", ()), values.get("model"))}
+
+
+def _for_framework(shown: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of an agent that a framework may run. Raises `WrongValue`."""
+    if values.get("framework") is None:
+        if field := next((name for name in _HOSTED if values.get(name)), None):
+            raise WrongValue(shown, f"{field!r} is for agents of a framework: set `framework`, too", field=field)
+        return values
+    if values.get("program") is not None:
+        raise WrongValue(shown, "an agent has a `program` or a `framework`, not both", field="framework")
+    if not _OBJECT.fullmatch(values.get("object", "")):
+        what = f"object={values.get('object', '')!r} must name the agent object, as in 'my_agent:agent'"
+        raise WrongValue(shown, what, field="object")
+    own = tuple(name for name in values.get("tools", ()) if name not in _PROGRAM_TOOLS)  # its program may call these
+    values = _for_program(shown, {**values, "tools": ()}, "framework")
+    return {**values, "tools": (*own, *_PROGRAM_TOOLS)}
+
+
+def _for_program(shown: str, values: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return the values of an agent whose work a program does. `shell` stands for the commands that it runs: it makes
+    the session's files durable, and says what isolation it needs. Raises `WrongValue`."""
+    if tuple(values.get("tools", ())) not in ((), _PROGRAM_TOOLS):
+        raise WrongValue(
+            shown, f"an agent with `{field}` has the tools of its {field}: leave `tools` out", field="tools"
+        )
+    values = {**values, "tools": _PROGRAM_TOOLS}
+    if values.get("isolation", Isolation()) == Isolation():
+        values["isolation"] = _PROGRAM_ISOLATION
+    if values.get("compaction", Compaction()) == Compaction():  # the program keeps its own context: no model is asked
+        values["compaction"] = Compaction(by="plain")
+    return values
+
+
+_HOSTED = ("object", "source", "requirements", "replay", "public_routes")
+_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_PROGRAM_TOOLS = ("shell",)
+_PROGRAM_ISOLATION = Isolation(bounds=Bounds(memory_bytes=4 * 1024**3, cpus=2.0, pids=512, disk_bytes=4 * 1024**3))
 
 
 def _by_name(shown: str, tools: Sequence[Tool]) -> dict[str, Tool]:
@@ -307,12 +437,19 @@ def _tool_name(shown: str, tool: object) -> str:
         return tool
     if isinstance(tool, Tool):
         return tool.name
-    called = getattr(tool, "__name__", None)
-    if callable(tool) and called is not None:
-        what = f"{called!r} is a plain function; put @tool (from roost import tool) above it"
-    else:
-        what = f"{tool!r} is no tool; give the name of a built-in one or a function with @tool"
-    raise WrongValue(shown, f"{what}", field="tools")
+    raise WrongValue(shown, f"{tool!r} is no tool; give the name of a built-in one, or a function", field="tools")
+
+
+def _tool_of(shown: str, item: object) -> object:
+    """Make a tool of a plain function, as `@tool` does without options."""
+    if not isinstance(item, FunctionType | MethodType):
+        return item
+    from roost.tools.function import tool
+
+    try:
+        return tool(item)
+    except TypeError as error:
+        raise WrongValue(shown, f"{item.__name__!r} cannot be a tool: {error}", field="tools") from None
 
 
 def _items(shown: str, field: str, values: Any, *must: str) -> Sequence[Any]:

@@ -103,7 +103,8 @@ class Feature:
     begins: ClassVar[Mapping[type[Input], Begin]] = {}
 
     def used(self, session: Session) -> bool:
-        """Whether the session uses the feature. Asked once, when the session wakes."""
+        """Whether the session uses the feature. Asked when the session wakes, before each turn, and when inputs came in
+        mid-turn: quick."""
         return True
 
     # Around a turn
@@ -152,7 +153,7 @@ class Feature:
         """Whether the session may not sleep yet, although it has nothing to do."""
         return False
 
-    def suspends(self, session: Session) -> Sequence[Sleeper]:
+    async def suspends(self, session: Session) -> Sequence[Sleeper]:
         """Return the programs that sleep with the session's sandbox, which is suspended next."""
         return ()
 
@@ -217,6 +218,10 @@ class Feature:
 
     # Around a tool call
 
+    def grants(self, session: Session) -> Sequence[str]:
+        """Return standing rules of people that count in this session, beside its own (`State.grants`)."""
+        return ()
+
     async def before_gate(self, session: Session, call: Call, tool: Tool) -> bool:
         """Judge a new call before the gate does. Returns False if it is denied and its outcome noted."""
         return True
@@ -234,7 +239,7 @@ class Feature:
         """Return messages to other sessions that a question to a person causes."""
         return ()
 
-    def runs(self, tool: Tool) -> RunCalls | None:
+    def runs(self, session: Session, tool: Tool) -> RunCalls | None:
         """Return the function that runs calls of this tool in place of the loop's own, if there is one."""
 
     async def before_call(self, session: Session, start: CallStart) -> None:
@@ -259,17 +264,26 @@ class Feature:
         """A call that waited for something else than a person was closed without its outcome."""
 
 
-class Seams:
-    """The features that a session uses, by the seams that they override."""
-
-    def __init__(self, session: Session) -> None:
-        used = [feature for feature in all_features() if feature.used(session)]
-        self.by_seam = {name: tuple(one for one in used if name in _overridden(type(one))) for name in seam_names()}
-
-
 def asked(session: Session, seam: str) -> tuple[Feature, ...]:
     """Return the features to ask at a seam, which is the name of a method of `Feature`."""
-    return session.own(Seams).by_seam[seam]
+    return (session.seams or consider(session))[seam]
+
+
+def stays_awake(session: Session) -> bool:
+    """Whether a feature keeps the session in memory, as for a program that runs."""
+    return any(feature.stays_awake(session) for feature in asked(session, "stays_awake"))
+
+
+def consider(session: Session) -> Mapping[str, tuple[Feature, ...]]:
+    """Look again which features the session uses. Return those to ask at each seam."""
+    features = all_features() if session.cast is None else session.cast
+    session.seams = _by_seam(tuple([feature for feature in features if feature.used(session)]))
+    return session.seams
+
+
+@cache
+def _by_seam(used: tuple[Feature, ...]) -> Mapping[str, tuple[Feature, ...]]:
+    return {name: tuple(one for one in used if name in _overridden(type(one))) for name in seam_names()}
 
 
 @cache

@@ -71,7 +71,10 @@ def tables() -> _Tables:
 
 def _tell(state: State, event: ev.Event) -> list[Text]:
     """Call the watches of an event."""
-    return [text for watch in tables().watches.get(type(event), ()) for text in watch(state, event) or ()]
+    texts: list[Text] = []
+    for watch in tables().watches.get(type(event), ()):
+        texts += watch(state, event) or ()
+    return texts
 
 
 # Folds of the core
@@ -91,7 +94,7 @@ def _model_completed(state: State, event: ev.ModelCompleted) -> None:
     _end_step(state, event.seconds, event.usage)
     _settle(state)
     if event.parts:
-        _say(state, AssistantMessage(event.parts))
+        say(state, AssistantMessage(event.parts))
     state.calls = [Call(part) for part in event.parts if isinstance(part, ToolCall)]
 
 
@@ -111,7 +114,7 @@ def _state_changed(state: State, event: ev.StateChanged) -> None:
 def _input_received(state: State, event: ev.InputReceived) -> None:
     """Watches are told before the message is added, and may put texts before it."""
     _settle(state)
-    _say(state, UserMessage((*_tell(state, event), *event.parts)))
+    say(state, UserMessage((*_tell(state, event), *event.parts)))
 
 
 def _turn_started(state: State, event: ev.TurnStarted) -> None:
@@ -226,10 +229,12 @@ def _apply_tool(
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason
             call.asked, call.dangers, call.prefixes = state.seq, event.dangers, event.prefixes
+            call.offers = event.offers
         case ev.ApprovalResolved():
             call.status, call.reason = _OPEN[event.decision], event.note
-            if event.scope is not None:
+            if event.scope == "session":
                 state.grants += [one for one in event.always if one not in state.grants]
+            _tell(state, event)
             if event.decision == "modify" and event.arguments is not None:
                 call.changed, call.changed_by = event.arguments, PERSON
 
@@ -242,11 +247,12 @@ def _settle(state: State) -> None:
     """Move the results of the newest calls into the context, in the order of the calls."""
     if state.calls:
         for call in state.calls:
-            _say(state, call.result or stand_in(call), call.seq)
+            say(state, call.result or stand_in(call), call.seq)
         state.calls = []
 
 
-def _say(state: State, message: Message, seq: int = 0) -> None:
+def say(state: State, message: Message, seq: int = 0) -> None:
+    """Add a message to the context."""
     tokens = estimate(message)
     state.entries.append(Entry(message, tokens, 0, seq))
     state.tokens += tokens
@@ -288,6 +294,7 @@ _WATCHED = frozenset(
         ev.ModelCompleted,
         ev.ModelNotice,
         ev.ToolCompleted,
+        ev.ApprovalResolved,
         ev.TurnCompleted,
         ev.SessionRolledBack,
         ev.SessionForked,

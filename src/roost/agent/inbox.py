@@ -12,18 +12,18 @@ _REMEMBERED = 4096
 
 
 class Inbox:
-    """Committed inputs that nothing has consumed yet, oldest first."""
+    """Committed inputs that nothing has consumed yet: `items`, oldest first."""
 
     def __init__(self, items: Sequence[InboxItem]) -> None:
-        self._items = list(items)
+        self.items = list(items)
         self._known = dict.fromkeys(item.id for item in items)
         self._newest = max(self._known, default=0)
 
     def __iter__(self) -> Iterator[InboxItem]:
-        return iter(self._items)
+        return iter(self.items)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def follow(self, items: Sequence[InboxItem]) -> bool:
         """Whether no input is missing before `items`. Inputs committed by another node arrive late; taking these first
@@ -43,9 +43,9 @@ class Inbox:
         self._newest = max(self._newest, item.id)
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
-        insort(self._items, item, key=lambda one: one.id)
+        insort(self.items, item, key=lambda one: one.id)
         return True
 
     def take(self, item: int) -> None:
         """Remove an input: the next commit consumes it."""
-        self._items = [one for one in self._items if one.id != item]
+        self.items = [one for one in self.items if one.id != item]

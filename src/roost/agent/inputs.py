@@ -10,7 +10,16 @@ from roost.agent.feature import asked, beginners, takers
 from roost.agent.session import Session
 from roost.agent.state import State
 from roost.log import events as ev
-from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, MessageInput, SetTimerInput, TimerInput, admits
+from roost.log.inputs import (
+    ApprovalInput,
+    ControlInput,
+    EmitInput,
+    Input,
+    MessageInput,
+    SetTimerInput,
+    TimerInput,
+    admits,
+)
 from roost.log.protocols import InboxItem, TimerSpec
 from roost.log.session_info import SessionState
 
@@ -53,7 +62,9 @@ def control(session: Session, item: InboxItem, order: ControlInput) -> None:
     state, fits = session.state.state, _fits(session, order)
     told = [one for feature in asked(session, "ordered") for one in feature.ordered(session, item, order, fits)]
     session.log.note(
-        ev.ControlApplied(at=time.time(), action=order.action, input=item.id), consume=item.id, deliver=told
+        ev.ControlApplied(at=time.time(), action=order.action, input=item.id, account=order.account),
+        consume=item.id,
+        deliver=told,
     )
     if fits:
         _apply(session, item, order, state)
@@ -65,12 +76,23 @@ def pending_end(session: Session) -> ev.ChildOutcome | None:
     for order in orders:
         if isinstance(order, ControlInput) and order.action == "stop" and _fits(session, order):
             return None if session.state.state == "stopped" else "stopped"
-    cut = any(order.interrupts in ("cancel", "rollback") for order in orders)
+    cut = any(order.interrupts in ("cancel", "rollback") and _is_meant(session, order) for order in orders)
     return "cancelled" if cut and session.state.turn is not None else None
 
 
 def _fits(session: Session, order: ControlInput) -> bool:
-    return order.scope != "unused" or (is_idle(session.state) and _next(session) is None)
+    if order.scope == "unused":
+        return is_idle(session.state) and _next(session) is None
+    return _is_meant(session, order)
+
+
+def _is_meant(session: Session, order: Input) -> bool:
+    """Whether an order is meant for the open turn, or for the one that would begin next."""
+    if not isinstance(order, ControlInput) or order.input is None:
+        return True
+    if session.state.turn is not None:
+        return order.input == session.state.turn.input
+    return (following := _next(session)) is not None and following.id == order.input
 
 
 def is_idle(state: State) -> bool:
@@ -131,7 +153,7 @@ def open_turn(session: Session, item: InboxItem) -> None:
 
 def deliver_steer(session: Session) -> bool:
     """Deliver all steering messages to the running turn. Returns whether there were any."""
-    if not session.inbox:
+    if not session.inbox.items:
         return False
     steers = [item for item in session.inbox if isinstance(item.input, MessageInput) and item.input.mode == "steer"]
     for item in steers:
@@ -164,7 +186,10 @@ def _receive(session: Session, item: InboxItem) -> None:
             taint(session, item.input.tainted)
             for feature in asked(session, "hears"):
                 feature.hears(session, item)
-            event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source, note=note)
+            account = item.input.account
+            event = ev.InputReceived(
+                at=now, input=item.id, parts=parts, mode=mode, source=source, note=note, account=account
+            )
             session.log.note(event, consume=item.id)
         case TimerInput(timer=timer, parts=parts):
             session.log.note(ev.TimerFired(at=now, timer=timer, input=item.id))
@@ -221,6 +246,7 @@ def _approve(session: Session, item: InboxItem, answer: ApprovalInput) -> None:
         arguments=answer.arguments,
         always=answer.always,
         scope=answer.scope,
+        account=answer.account,
     )
     session.log.note(event, consume=item.id)
     outcomes.clear_deadline(session, answer.call)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from roost.agent.inbox import Inbox
 from roost.agent.log_buffer import LogBuffer
 from roost.agent.turn_clock import Clock
-from roost.log.inputs import InterruptCause
+from roost.log.inputs import ControlInput, Input, InterruptCause
 from roost.log.protocols import InboxItem
 from roost.scope import Scope
 
@@ -28,8 +28,8 @@ class Interrupts:
     """Interrupt the running step when an input asks for it.
 
     held: whether the node holds the lease; no step begins without it. woken: set when there may be work. stopped: set
-    once the session shuts down. `clock` is that of the open turn. Any callback of the event loop may call `offer`,
-    `shut_down`, `fence` and `cut`."""
+    once the session shuts down. turn: returns the input that began the open turn. `clock` is that of the open turn. Any
+    callback of the event loop may call `offer`, `shut_down`, `fence` and `cut`."""
 
     clock: Clock
 
@@ -39,14 +39,17 @@ class Interrupts:
         log: LogBuffer,
         held: Callable[[], bool],
         *,
+        turn: Callable[[], int | None],
         woken: asyncio.Event,
         stopped: asyncio.Event,
     ) -> None:
         self._inbox, self._log, self._held, self._woken, self._stopped = inbox, log, held, woken, stopped
+        self._turn = turn
         self._scope: Scope | None = None
         self._steerable = self._yields = False
+        self._yields_to: tuple[type[Input], ...] = ()
         self.detached = False
-        """True while work outside a turn runs: it has its own deadline, and a rollback does not interrupt it."""
+        """True while work outside a turn runs: neither the turn's time limit nor a rollback interrupts it."""
 
     @property
     def stopping(self) -> bool:
@@ -55,7 +58,9 @@ class Interrupts:
     def offer(self, items: Sequence[InboxItem]) -> None:
         """Add committed inputs to the inbox and interrupt the running step if one of them demands it."""
         for item in items:
-            if self._inbox.offer(item) and self._cuts(item.input.interrupts):
+            if not self._inbox.offer(item):
+                continue
+            if isinstance(item.input, self._yields_to) or self._cuts(self._cause_of(item.input)):
                 self.cut()
         self._woken.set()
 
@@ -71,14 +76,16 @@ class Interrupts:
         self._log.fence()
         self.shut_down(cut=True)
 
-    def cause(self, *, steer: bool = False, message: bool = False) -> InterruptCause | None:
+    def cause(
+        self, *, steer: bool = False, message: bool = False, kinds: tuple[type[Input], ...] = ()
+    ) -> InterruptCause | None:
         """Return what interrupts the running or next step, if anything. steer: steering messages count. message: every
-        message counts."""
+        message counts. kinds: inputs of these kinds count as messages."""
         if self._stopped.is_set():
             return "shutdown"
-        if not self._inbox:
+        if not self._inbox.items:
             return None
-        causes = [item.input.interrupts for item in self._inbox]
+        causes = [self._cause_of(item.input) for item in self._inbox.items]
         for cause in ("stop", "cancel", "pause"):
             if cause in causes:
                 return cause
@@ -86,29 +93,45 @@ class Interrupts:
             return "rollback"
         if steer and "steer" in causes:
             return "steer"
-        return "message" if message and not {"steer", "message"}.isdisjoint(causes) else None
+        if message and not {"steer", "message"}.isdisjoint(causes):
+            return "message"
+        return "message" if any(isinstance(item.input, kinds) for item in self._inbox.items) else None
 
-    async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool, message: bool = False) -> T:
+    async def interruptible(
+        self,
+        work: Callable[[], Awaitable[T]],
+        *,
+        steer: bool,
+        message: bool = False,
+        kinds: tuple[type[Input], ...] = (),
+    ) -> T:
         """Await `work()` until an interrupting input or the turn's time limit cuts it off. steer: steering messages cut
-        too. message: every message cuts. Raises `Interrupted`."""
+        too. message: every message cuts. kinds: inputs of these kinds cut, such as one that makes the work pointless.
+        Raises `Interrupted`."""
         if not self._held():
             self.fence()
-        cause = self.cause(steer=steer, message=message)
+        cause = self.cause(steer=steer, message=message, kinds=kinds)
         if cause is not None:
             raise Interrupted(cause)
         if not self.detached and self.clock.late:
             raise Interrupted("deadline")
         scope = Scope()
-        self._scope, self._steerable, self._yields = scope, steer, message
+        self._scope, self._steerable, self._yields, self._yields_to = scope, steer, message, kinds
         try:
             return await work()
         except asyncio.CancelledError:
             if not scope.leave():
                 raise
-            raise Interrupted(self.cause(steer=steer, message=message) or "deadline") from None
+            raise Interrupted(self.cause(steer=steer, message=message, kinds=kinds) or "deadline") from None
         finally:
             scope.leave()
-            self._scope, self._steerable, self._yields = None, False, False
+            self._scope, self._steerable, self._yields, self._yields_to = None, False, False, ()
+
+    def _cause_of(self, order: Input) -> InterruptCause | None:
+        """Return what an input interrupts the running step as; None for the cancel of another turn."""
+        if isinstance(order, ControlInput) and order.input is not None and order.input != self._turn():
+            return None
+        return order.interrupts
 
     def _cuts(self, cause: InterruptCause | None) -> bool:
         match cause:
@@ -122,6 +145,11 @@ class Interrupts:
                 return not self.detached
             case _:
                 return True
+
+    def time_is_up(self) -> None:
+        """Cut off the running step, if it is the turn's."""
+        if not self.detached:
+            self.cut()
 
     def cut(self) -> None:
         """Cut off the running step, if one can be."""

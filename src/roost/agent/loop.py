@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from roost.agent import inputs, limits, model_step, tool_calls
 from roost.agent.approvals import turn_approved, turn_rejected
-from roost.agent.feature import asked
+from roost.agent.feature import asked, consider
 from roost.agent.interrupts import Interrupted
 from roost.agent.outcomes import close_calls, end_turn, fail_step
 from roost.agent.session import Session
@@ -26,6 +26,7 @@ async def drive(session: Session) -> None:
     while True:
         await _prepare_orders(session)
         inputs.take_in(session)
+        consider(session)
         for feature in asked(session, "between_turns"):
             await feature.between_turns(session)
         works = session.state.state == "running" and not session.interrupts.stopping
@@ -100,14 +101,18 @@ async def _prepare_orders(session: Session) -> None:
 def _is_due(session: Session) -> bool:
     """Whether work besides the conversation may be due between two steps. Mostly not."""
     turn = session.state.turn
-    if session.inbox or (turn is not None and turn.gate is not None):
+    if session.inbox.items or (turn is not None and turn.gate is not None):
         return True
-    return any(feature.due(session) for feature in asked(session, "due"))
+    for feature in asked(session, "due"):  # noqa: SIM110 - faster than a generator
+        if feature.due(session):
+            return True
+    return False
 
 
 async def _goes_on(session: Session) -> bool:
     """Handle the work that is due between two steps. Returns whether the turn is still open and may go on."""
     inputs.take_in(session)
+    consider(session)
     for feature in asked(session, "between_steps"):
         await feature.between_steps(session)
     if session.state.turn is not None and turn_approved(session):

@@ -31,18 +31,26 @@ def build(session: Session, bill: Bill) -> Request:
         meta=_meta(session),
         budgets=draft.budgets,
         bill=bill,
-        since=_since(session.state),
+        since=session.own(_Beginning).place(session.state),
     )
 
 
-def _since(state: State) -> int:
-    """Return the index of the first message of the open turn; the number of messages if no turn is open."""
-    if state.turn is None:
-        return len(state.entries)
-    for place in range(len(state.entries) - 1, -1, -1):
-        if state.entries[place].turn == state.turn.number:
-            return place
-    return 0
+class _Beginning:
+    """Where the open turn begins among the messages. The place is kept, so that a long turn is not searched again for
+    every call; only a compaction moves it."""
+
+    def __init__(self, session: Session) -> None:
+        self._place = 0
+
+    def place(self, state: State) -> int:
+        """Return the index of the first message of the open turn; the number of messages if no turn is open."""
+        entries, turn = state.entries, state.turn
+        if turn is None:
+            return len(entries)
+        if self._place >= len(entries) or entries[self._place].turn != turn.number:
+            back = (place for place in range(len(entries) - 1, -1, -1) if entries[place].turn == turn.number)
+            self._place = next(back, 0)
+        return self._place
 
 
 def _meta(session: Session) -> dict[str, str]:

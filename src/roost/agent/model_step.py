@@ -13,7 +13,18 @@ from roost.agent.session import Session
 from roost.agent.speculation import Speculation
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
-from roost.models.request import Bill, CallDelta, Completed, Failed, Notice, Progress, Signed, TextDelta, ThinkingDelta
+from roost.models.request import (
+    Bill,
+    CallDelta,
+    Completed,
+    Failed,
+    Model,
+    Notice,
+    Progress,
+    Signed,
+    TextDelta,
+    ThinkingDelta,
+)
 
 CRASHES = 25
 """Daemon crashes during one call after which the turn fails: the call itself may cause them."""
@@ -37,9 +48,10 @@ async def run(session: Session) -> TurnEnd | None:
         if end is not None:
             fail_step(session, end.code, end.reason)
             return end
-    step = _announce(session)
+    model = model_of(session)
+    step = _announce(session, model)
     await session.log.flush()
-    call = _Call(session, step)
+    call = _Call(session, step, model)
     began = time.monotonic()
     try:
         outcome = await session.interrupts.interruptible(call.answer, steer=True)
@@ -55,12 +67,12 @@ async def run(session: Session) -> TurnEnd | None:
     return call.end(outcome, time.monotonic() - began)
 
 
-def _announce(session: Session) -> int:
+def _announce(session: Session, model: Model) -> int:
     """Note the intent of a model call. A step that a crash cut off keeps its number and counts one more attempt."""
     open_step = session.state.open_step
     step = open_step.step if open_step else session.state.steps + 1
     attempt = open_step.attempt + 1 if open_step else 1
-    sent, model = session.state.tokens + fixed_tokens(session), model_of(session)
+    sent = session.state.tokens + fixed_tokens(session)
     session.log.note(ev.ModelStarted(at=time.time(), step=step, model=model.name, attempt=attempt, context=sent))
     return step
 
@@ -69,9 +81,8 @@ class _Call:
     """A model call whose intent is committed. `_after`: position of the event after which the answer, or its restart,
     began."""
 
-    def __init__(self, session: Session, step: int) -> None:
-        self._session = session
-        self._step = step
+    def __init__(self, session: Session, step: int, model: Model) -> None:
+        self._session, self._step, self._model = session, step, model
         self._after = session.log.head
         self._bill = Bill()
         self._refused = ""
@@ -85,7 +96,7 @@ class _Call:
         once, withheld = True, any(feature.withholds(session) for feature in asked(session, "withholds"))
         push = _unheard if withheld else session.means.deltas.push
         while True:
-            stream = model_of(session).stream(model_request.build(session, self._bill))
+            stream = self._model.stream(model_request.build(session, self._bill))
             outcome: Completed | Failed = _SILENT
             try:
                 async for event in stream:
@@ -194,7 +205,7 @@ class _Call:
 
     def _answered(self) -> str | None:
         by = self._bill.model
-        return by if by and by != model_of(self._session).name else None
+        return by if by and by != self._model.name else None
 
 
 def _unheard(*_: object) -> None:

@@ -61,11 +61,11 @@ def tool_specs(session: Session) -> tuple[ToolSpec, ...]:
 def fixed_tokens(session: Session) -> int:
     """Return the tokens of what every request has: instruction, rules, tools, and the schema of the answer."""
     known, spec, schema = session.own(_Fixed), session.spec, answer_schema(session)
-    now = (session.instruction, session.means.tools, schema)
-    if any(old is not new for old, new in zip((known.instruction, known.sized, known.schema), now, strict=True)):
-        texts = (session.instruction, *spec.constraints, spec.output_hint or "")
-        known.instruction, known.sized, known.schema = now
-        known.tokens = _size(session.means.tools, schema) + sum(map(estimate_text, texts))
+    instruction, tools = session.instruction, session.means.tools
+    if known.instruction is not instruction or known.sized is not tools or known.schema is not schema:
+        texts = (instruction, *spec.constraints, spec.output_hint or "")
+        known.instruction, known.sized, known.schema = instruction, tools, schema
+        known.tokens = _size(tools, schema) + sum(map(estimate_text, texts))
     return known.tokens
 
 

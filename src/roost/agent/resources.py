@@ -39,9 +39,10 @@ class Deltas(Protocol):
 class Resources(Ports):
     """The resources that a session acts with. None = not available, unless said otherwise.
 
-    files: private files that are snapshotted. vault: secrets, masked in every event. approval_seconds: how long a call
-    waits for a person; None = without limit. read: reader of the session's log (`Logs.read`). now: wall clock for
-    schedules. What else a feature needs of the node it gives itself, as a port, at the seam `NodeFeature.equip`."""
+    account: whose the session is; None is the home. files: private files that are snapshotted. vault: secrets, masked
+    in every event. approval_seconds: how long a call waits for a person; None = without limit. read: reader of the
+    session's log (`Logs.read`). now: wall clock for schedules. What else a feature needs of the node it gives itself,
+    as a port, at the seam `NodeFeature.equip`."""
 
     model: Model
     tools: Toolbox
@@ -51,6 +52,7 @@ class Resources(Ports):
     deltas: Deltas
     read: Read
     now: Callable[[], float]
+    account: str | None = None
     files: SyncedFolder | None = None
     vault: Vault | None = None
     approval_seconds: float | None = None

@@ -8,9 +8,9 @@ from roost.agent.fold import apply
 from roost.agent.state import State, decode_state, encode_state
 from roost.log import events as ev
 
-_OF_THEN = ("entries", "tokens", "tainted", "seen", "grants")
-"""Fields that a rollback restores, besides those of parts (`StatePart.restored`). A person's grants are among them:
-later ones were given for work that is undone. Counters, usage and timers keep their present values."""
+_OF_THEN = ("entries", "tokens", "tainted", "seen")
+"""Fields that a rollback restores, besides those of parts (`StatePart.restored`). Counters, usage and timers keep their
+present values."""
 
 
 def rewind(now: State, then: State) -> None:
@@ -19,6 +19,9 @@ def rewind(now: State, then: State) -> None:
     apply(then, ev.TurnCompleted(at=0.0, turn=then.turns, outcome="cancelled"))
     for name in _OF_THEN:
         setattr(now, name, getattr(then, name))
+    # A rollback takes grants back, since later ones were given for work that is undone. It gives none: a person may
+    # have revoked one since, and a fork has none of its source.
+    now.grants = [one for one in now.grants if one in then.grants]
     for kind, part in now.parts.items():
         for name in kind.restored:
             setattr(part, name, getattr(then.parts[kind], name))

@@ -88,6 +88,8 @@ class Call(msgspec.Struct):
     dangers: tuple[ev.Danger, ...] = ()
     prefixes: tuple[str, ...] = ()
     """As in its newest `approval.requested`."""
+    offers: tuple[ev.RuleOffer, ...] = ()
+    """As in its newest `approval.requested`."""
     code: int | None = None
     """As in `ToolCompleted`."""
 
@@ -126,9 +128,9 @@ class Turn(msgspec.Struct):
         return self.parts[kind]
 
     @property
-    def limits(self) -> list[TurnLimits | None]:
+    def limits(self) -> list[TurnLimits]:
         """Limits of this turn, beside the agent's."""
-        return [self.parts[kind].limits for kind in turn_parts_with("limits")]
+        return [own for kind in turn_parts_with("limits") if (own := self.parts[kind].limits) is not None]
 
     @property
     def unattended(self) -> bool:
@@ -160,7 +162,7 @@ class State(msgspec.Struct):
     tainted: str | None = None
     """The tool that brought in untrusted content."""
     grants: list[str] = []
-    """Command prefixes that a person allowed for the rest of the session."""
+    """Standing rules that a person's answers made for the rest of the session."""
     timers: dict[str, float] = {}
     seq: int = 0
     """Position of the newest event."""
@@ -250,7 +252,10 @@ class State(msgspec.Struct):
     @property
     def all_done(self) -> bool:
         """Whether every call of the newest answer has an outcome."""
-        return all(one.status == "done" for one in reversed(self.calls))  # the last one is mostly the last to end
+        for call in reversed(self.calls):  # noqa: SIM110 - the last one is mostly the last to end
+            if call.status != "done":
+                return False
+        return True
 
     @property
     def asking(self) -> list[Call]:
@@ -260,8 +265,11 @@ class State(msgspec.Struct):
 
     @property
     def answered(self) -> bool:
-        """Whether the model's answer is the newest message and asks for no tool."""
-        return bool(self.entries) and not self.calls and isinstance(self.entries[-1].message, AssistantMessage)
+        """Whether the model's answer is the newest message and asks for no tool, and no feature goes on with it."""
+        if not self.entries or self.calls or not isinstance(self.entries[-1].message, AssistantMessage):
+            return False
+        turn = self.turn
+        return turn is None or not any(turn.parts[kind].goes_on for kind in turn_parts_with("goes_on"))
 
     def call(self, call: str) -> Call | None:
         for one in self.calls:

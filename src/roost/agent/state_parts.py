@@ -102,6 +102,11 @@ class TurnPart(msgspec.Struct):
         """Whether no person waits for the turn."""
         return False
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the turn goes on although the newest answer asks for no tool."""
+        return False
+
 
 @cache
 def state_parts() -> Mapping[str, type[StatePart]]:

@@ -23,6 +23,7 @@ from roost.log import events as ev
 from roost.log.content import ResultPart, ToolOutcome
 from roost.policy.gate import Verdict
 from roost.tools.base import Tool, ToolContext
+from roost.tools.errors import NeedsPerson
 from roost.tools.run_tool import run_tool
 
 
@@ -50,16 +51,21 @@ async def run(session: Session) -> bool:
 def _runner(session: Session, tool: Tool) -> RunCalls:
     """Return the function that runs neighbouring calls of this kind."""
     for feature in asked(session, "runs"):
-        if (runner := feature.runs(tool)) is not None:
+        if (runner := feature.runs(session, tool)) is not None:
             return runner
     return _read if tool.safety == "read_only" else _one_by_one
 
 
+async def run_here(session: Session, one: AdmittedCall) -> None:
+    """Run a call as the loop does, whatever feature would run calls of its tool. Raises `Interrupted`."""
+    await (_read if one.tool.safety == "read_only" else _one_by_one)(session, [one])
+
+
 async def _read(session: Session, group: Sequence[AdmittedCall]) -> None:
-    early = session.own(Speculation)
     if len(group) == 1:
         await _batch(session, group)
         return
+    early = session.own(Speculation)
     if early.keeps:  # calls already in flight come first: they count towards the limit
         group = sorted(group, key=lambda one: early.kept(one.call.call.id) is None)
     for start in range(0, len(group), READERS_AT_ONCE):
@@ -80,7 +86,7 @@ async def _admit(session: Session, call: Call) -> Verdict | None:
         for feature in asked(session, "before_gate"):
             if not await feature.before_gate(session, call, tool):
                 return None
-    verdict = _judge(session, call)
+    verdict = _judge(session, call, tool)
     if verdict is None or not fresh or tool is None:
         return verdict
     for feature in asked(session, "after_gate"):
@@ -90,17 +96,15 @@ async def _admit(session: Session, call: Call) -> Verdict | None:
     return verdict
 
 
-def _judge(session: Session, call: Call) -> Verdict | None:
+def _judge(session: Session, call: Call, tool: Tool | None) -> Verdict | None:
     if call.status in ("done", "asking", "awaiting") or session.state.holds(call):
         return None
     if call.status == "rejected":
         said = f"this call was rejected: {call.reason}" if call.reason else "a person rejected this call"
         end_call(session, call.call.id, "denied", skipped_text(call, said), why="person")
         return None
-    tools = tools_of(session)
-    tool = tools.get(call.call.name)
     if tool is None:
-        known = ", ".join(tools) or "none"
+        known = ", ".join(tools_of(session)) or "none"
         end_call(session, call.call.id, "error", f"there is no tool {call.call.name!r}; the tools are: {known}")
         return None
     if call.status == "running":
@@ -156,13 +160,13 @@ async def _batch(session: Session, batch: Sequence[AdmittedCall]) -> None:
     cause = session.interrupts.cause()
     if cause is not None:
         raise Interrupted(cause)
-    starts: list[CallStart] = []
+    early, starts = session.own(Speculation), list[CallStart]()
     for call, why, tool in batch:
         start = CallStart(call, tool)
         starts.append(start)
         for feature in asked(session, "before_call"):
             await feature.before_call(session, start)
-        begun = session.own(Speculation).kept(call.call.id)
+        begun = early.kept(call.call.id)
         session.log.note(
             ev.ToolStarted(
                 at=time.time(),
@@ -178,7 +182,7 @@ async def _batch(session: Session, batch: Sequence[AdmittedCall]) -> None:
         )
         if begun is not None:
             begun.adopt(call.call.id)
-    if not _over(session, batch):
+    if not _over(session, early, batch):
         await session.log.flush()
     work = partial(_run, session, starts[0]) if len(starts) == 1 else partial(_together, session, starts)
     await session.interrupts.interruptible(work, steer=False)
@@ -198,10 +202,9 @@ async def _together(session: Session, starts: Sequence[CallStart]) -> None:
         raise several.exceptions[0] from several
 
 
-def _over(session: Session, batch: Sequence[AdmittedCall]) -> bool:
+def _over(session: Session, early: Speculation, batch: Sequence[AdmittedCall]) -> bool:
     """Whether all calls of the batch have already run speculatively and no feature judges their results: then intents
     and outcomes share one commit."""
-    early = session.own(Speculation)
     if not early.keeps or asked(session, "before_gate"):
         return False
     begun = (early.kept(each.call.call.id) for each in batch)
@@ -234,7 +237,12 @@ async def _run(session: Session, start: CallStart) -> None:
     call, tool = start.call, session.means.tools[start.call.call.name]
     for feature in asked(session, "call_begins"):
         await feature.call_begins(session, start)
-    ran = await _ran(session, call, tool)
+    try:
+        ran = await _ran(session, call, tool)
+    except NeedsPerson as needs:
+        session.log.note(needs.event)
+        ask_person(session, call, needs.reason, f"tool: {tool.name}")
+        return
     outside = outside_source(session, call, tool)
     end = CallEnd(call, tool, ran.context, ran.outcome == "ok", ran.outcome, ran.parts, outside, start.problem)
     if session.state.tainted is None and outside is not None:  # also after an error, which may quote a stranger

@@ -6,10 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from functools import reduce
 
 from roost.agent.definition import Limits, tightened
-from roost.agent.state import State
+from roost.agent.state import State, Turn
 
 
 class Clock:
@@ -24,12 +23,19 @@ class Clock:
         self._timed = 0
         """Number of the turn that is timed."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._limits = given
+        self._limited: Turn | None = None
+        """The turn that `_limits` are of."""
 
     @property
     def limits(self) -> Limits:
         """Limits of the open turn: the agent's, tightened by those of its parts."""
-        turn, limits = self._state.turn, self._given
-        return limits if turn is None else reduce(tightened, turn.limits, limits)
+        turn = self._state.turn
+        if turn is not self._limited:  # the parts of a turn have their limits from its start
+            self._limits, self._limited = self._given, turn
+            for own in () if turn is None else turn.limits:
+                self._limits = tightened(self._limits, own)
+        return self._limits
 
     @property
     def late(self) -> bool:

@@ -31,12 +31,12 @@ class History(Answer):
 
 
 class ConfigurationApi(Protocol):
-    @GET("/config")
+    @GET("/config", right="operate")
     async def get(self) -> Configuration:
         """What can be changed while nodes run, and what it is on this one."""
         ...
 
-    @PATCH("/config", body="ConfigPatch", repeatable=True)
+    @PATCH("/config", body="ConfigPatch", repeatable=True, right="operate")
     async def patch(self, values: _Values, *, by: _Who = "HTTP") -> Revision:
         """Change the configuration of all nodes: here at once, elsewhere within seconds.
 
@@ -45,7 +45,7 @@ class ConfigurationApi(Protocol):
         """
         ...
 
-    @GET("/config/history")
+    @GET("/config/history", right="operate")
     async def history(
         self,
         *,
@@ -58,7 +58,7 @@ class ConfigurationApi(Protocol):
         """
         ...
 
-    @POST("/reload", repeatable=True)
+    @POST("/reload", repeatable=True, right="operate")
     async def reload(self) -> Reloaded:
         """Read this node's files again: agents, models.toml, policy.toml."""
         ...

@@ -29,6 +29,7 @@ class InputsApi(Protocol):
         keyed=True,
         streams=True,
         most=MEDIA_BYTES,
+        right="use",
     )
     async def send(
         self,
@@ -46,12 +47,12 @@ class InputsApi(Protocol):
         """
         ...
 
-    @POST("/sessions/{session}/emit", 202, body="EmitBody", errors=(404, 409), keyed=True)
+    @POST("/sessions/{session}/emit", 202, body="EmitBody", errors=(404, 409), keyed=True, right="use")
     async def emit(self, session: str, name: Name, data: Any = None, *, key: str | None = None) -> AcceptedInput:
         """Put a program's own event into the log."""
         ...
 
-    @PUT(_TIMER, 202, body="TimerBody", errors=(404, 409), keyed=True)
+    @PUT(_TIMER, 202, body="TimerBody", errors=(404, 409), keyed=True, right="use")
     async def set_timer(
         self,
         session: str,
@@ -68,7 +69,7 @@ class InputsApi(Protocol):
         """
         ...
 
-    @DELETE(_TIMER, 202, errors=(404,))
+    @DELETE(_TIMER, 202, errors=(404,), right="use")
     async def clear_timer(self, session: str, timer: str) -> AcceptedInput:
         """Clear a timer."""
         ...

@@ -32,12 +32,12 @@ class ModelList(Answer):
 
 
 class ModelsApi(Protocol):
-    @GET("/models")
+    @GET("/models", right="read")
     async def list(self) -> ModelList:
         """The models of the router's profile in use, and whether they can be asked here."""
         ...
 
-    @PUT("/models/profile", 204, body="ProfileBody", errors=(404,))
+    @PUT("/models/profile", 204, body="ProfileBody", errors=(404,), right="operate")
     async def use_profile(self, profile: Annotated[str, Meta(min_length=1, max_length=128)]) -> None:
         """Switch the router's profile on all nodes, from the next model call on.
 

@@ -96,12 +96,12 @@ class NodeApi(Protocol):
         """Whether the process works: if not, start it again."""
         ...
 
-    @GET("/nodes")
+    @GET("/nodes", right="operate")
     async def nodes(self) -> NodeList:
         """The nodes that work on the same store."""
         ...
 
-    @POST("/drain", 202, query=("grace",), repeatable=True)
+    @POST("/drain", 202, query=("grace",), repeatable=True, right="operate")
     async def drain(self, *, grace: Annotated[float, Meta(ge=0, le=86400)] = 30.0) -> Draining:
         """Take no more sessions and let those that run go to other nodes, each after its step in progress.
 
@@ -114,12 +114,12 @@ class NodeApi(Protocol):
         """Return 200 while this node accepts requests, else 503: the check of a load balancer."""
         ...
 
-    @GET("/agents")
+    @GET("/agents", right="read")
     async def agents(self) -> AgentList:
         """The agents that sessions can be made of."""
         ...
 
-    @POST("/shutdown", 202, repeatable=True)
+    @POST("/shutdown", 202, repeatable=True, right="operate")
     async def shutdown(self) -> Stopping:
         """Stop the daemon gracefully."""
         ...

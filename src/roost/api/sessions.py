@@ -26,10 +26,6 @@ LATER = {
 }
 
 
-class SessionTree(Answer):
-    sessions: list[SessionInfo]
-
-
 class SessionPage(Answer):
     """Newest first. `next`: the `before` of the next page."""
 
@@ -56,7 +52,7 @@ def _controlled(info: SessionInfo, given: Mapping[str, Any]) -> int:
 
 
 class SessionsApi(Protocol):
-    @POST("/sessions", 201, body="NewSessionBody", errors=(409,), keyed=True, location="id")
+    @POST("/sessions", 201, body="NewSessionBody", errors=(409,), keyed=True, location="id", right="use")
     async def create(
         self,
         agent: Annotated[str, Meta(max_length=128)],
@@ -76,7 +72,7 @@ class SessionsApi(Protocol):
         """
         ...
 
-    @GET("/sessions")
+    @GET("/sessions", right="read")
     async def find(
         self,
         *,
@@ -95,22 +91,22 @@ class SessionsApi(Protocol):
         """
         ...
 
-    @GET("/sessions/{session}", errors=(404,))
+    @GET("/sessions/{session}", errors=(404,), right="read")
     async def inspect(self, session: str) -> SessionView:
         """A session as its log says it is."""
         ...
 
-    @DELETE("/sessions/{session}", 204, errors=(404, 409))
+    @DELETE("/sessions/{session}", 204, errors=(404, 409), right="use")
     async def delete(self, session: str) -> None:
         """Remove a session, its log and its private files."""
         ...
 
-    @GET("/sessions/{session}/messages", errors=(404,))
+    @GET("/sessions/{session}/messages", errors=(404,), right="read")
     async def messages(self, session: str) -> Transcript:
         """The transcript in the model's context."""
         ...
 
-    @GET("/sessions/{session}/events", errors=(404, 409), streams=True, shown="EventPage[Event]")
+    @GET("/sessions/{session}/events", errors=(404, 409), streams=True, shown="EventPage[Event]", right="read")
     async def events(
         self, session: str, *, after: Position = 0, limit: Annotated[int, Meta(ge=1, le=1000)] = 500
     ) -> EventPage[msgspec.Raw]:
@@ -120,11 +116,6 @@ class SessionsApi(Protocol):
         """
         ...
 
-    @GET("/sessions/{session}/tree", errors=(404,))
-    async def tree(self, session: str) -> SessionTree:
-        """The session and all that come from it, parents before children."""
-        ...
-
     @POST(
         "/sessions/{session}/{action}",
         (200, 202),
@@ -132,10 +123,21 @@ class SessionsApi(Protocol):
         errors=(404, 409),
         keyed=True,
         each=_CONTROLS,
+        query=("input",),
         adopts="control",
+        right="use",
     )
     async def control(
-        self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
+        self,
+        session: str,
+        action: ControlAction,
+        *,
+        input: int | None = None,
+        key: str | None = None,
+        wait: float | None = None,
     ) -> SessionInfo:
-        """Send an order to a session. Returns it once the order is in effect, or after `wait` seconds."""
+        """Send an order to a session. Returns it once the order is in effect, or after `wait` seconds.
+
+        `input`: the message that began the turn to cancel; if this turn has ended, no other one is cancelled.
+        """
         ...

@@ -12,8 +12,9 @@ def check_folder(folder: str, home: Path) -> None:
     """Refuse a path that is no existing folder, the root of the file system, or in Roost's home: the token, the logs
     and the private files of other sessions. A folder that holds the home may be a workspace; the home is hidden there.
     Blocks. Raises `Invalid` (`workspace_refused` for the root and the home's own)."""
-    if not Path(folder).is_absolute() or not Path(folder).is_dir():
-        raise Invalid(f"the workspace {folder!r} is not a folder: give an absolute path that exists")
+    missing = Invalid(f"the workspace {folder!r} is not a folder: give an absolute path that exists")
+    if not Path(folder).is_absolute() or "\0" in folder:
+        raise missing
     real = Path(os.path.realpath(folder))
     if real == Path(real.anchor):
         raise Invalid(
@@ -25,6 +26,8 @@ def check_folder(folder: str, home: Path) -> None:
             " out to get a private one",
             code="workspace_refused",
         )
+    if not real.is_dir():  # asked last: what exists in the home is nobody's business
+        raise missing
 
 
 def _is_same(one: Path, other: Path) -> bool:

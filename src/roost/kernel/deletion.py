@@ -202,7 +202,10 @@ class Deletions:
         return True
 
     async def tidy(self) -> None:
-        """Remove the private files of sessions that another node deleted. Raises `StoreFailed`, `OSError`."""
+        """Remove the private files of sessions that another node deleted, and what features left over. Raises
+        `StoreFailed`, `OSError`."""
+        for feature in self._features:
+            await feature.tidy()
         resources = self._resources
         kept = await asyncio.to_thread(resources.kept)
         for place in range(0, len(kept), _BATCH):

@@ -8,8 +8,9 @@ import time
 from collections.abc import Coroutine, Sequence
 
 from roost.agent.definition import decode_spec
-from roost.agent.feature import asked
+from roost.agent.feature import asked, stays_awake
 from roost.agent.session import Session, wake
+from roost.authority import ACCOUNT
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.kernel.backoff import Backoff, is_local
 from roost.kernel.delta_hub import Hub
@@ -86,7 +87,12 @@ class Drivers:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self._resources.build(
-            session, spec, state.workspace, read=self._store.logs.read, now=self._membership.config.clock
+            session,
+            spec,
+            state.workspace,
+            read=self._store.logs.read,
+            account=claim.info.labels.get(ACCOUNT),
+            now=self._membership.config.clock,
         )
         live = Session(self._meters, claim, state, spec, means, held=lambda: self._membership.holds_lease)
         if self._membership.draining:
@@ -165,7 +171,7 @@ class Drivers:
     async def _linger(self, live: Session) -> bool:
         """Wait `linger` seconds for more work, or while a feature keeps the session awake. Returns False when it is
         time to sleep."""
-        awake = any(feature.stays_awake(live) for feature in asked(live, "stays_awake"))
+        awake = stays_awake(live)
         try:
             async with asyncio.timeout(None if awake else self._membership.config.linger):
                 return await live.woken.wait()

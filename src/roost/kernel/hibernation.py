@@ -39,7 +39,7 @@ async def lay_down(live: Session, guest: Guest, notes: Path) -> bool:
     sandbox, no longer to the session."""
     if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
         return False
-    slept = [one for feature in asked(live, "suspends") for one in feature.suspends(live)]
+    slept = [one for feature in asked(live, "suspends") for one in await feature.suspends(live)]
     about = msgspec.json.encode(_About(live.log.epoch, tuple(one.note for one in slept)))
     try:
         await asyncio.to_thread(_write, notes, about)
@@ -81,6 +81,11 @@ async def resume_guest(live: Session, backend: Backend, spec: SandboxSpec, notes
         await guest.close()
         raise
     return guest
+
+
+def is_suspended(notes: Path) -> bool:
+    """Whether a suspended sandbox lies in the folder `notes`."""
+    return (notes / _ABOUT).is_file()
 
 
 def _write(notes: Path, about: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Container
 from pathlib import Path
@@ -13,7 +12,7 @@ from roost.ids import is_id, new_id
 from roost.locks import Locks
 from roost.log.dispatch import Dispatcher
 from roost.log.store import Store
-from roost.syncing import sync
+from roost.syncing import make_once
 
 _LOOKS_APART = 0.2
 
@@ -77,22 +76,9 @@ def _has_folders(workspaces: Path) -> bool:
 
 
 def _once(path: Path, text: str) -> str:
-    """Return the file's content; if the file is missing, write `text` atomically first, also against other
-    processes."""
+    """Return the file's content; if the file is missing, write `text` first."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            fresh = path.with_name(f".{path.name}.{new_id('new')}")
-            try:
-                with open(fresh, "x") as file:
-                    file.write(text + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):
-                    os.link(fresh, path)
-                sync(path.parent)
-            finally:
-                fresh.unlink(missing_ok=True)
-        return path.read_text().strip()
+        return path.read_text().strip() if path.exists() else make_once(path, text)
     except (OSError, UnicodeDecodeError) as error:
         raise StoreFailed(f"cannot read or make {str(path)!r}: {error}") from error

@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Iterable
 
+from roost.agent.definition import Agent
 from roost.kernel.backoff import Backoff
 from roost.kernel.config import KernelConfig
 from roost.kernel.lease import Lease
 from roost.kernel.ownership import Slots
-from roost.kernel.placement import NodeLocation, offers, python_parts, unknown_parts
+from roost.kernel.placement import NodeLocation, needs, offers, python_parts, unknown_parts
 from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.signals import Signals
@@ -89,6 +90,11 @@ class Membership:
         """Whether this node claims work now."""
         return not self.draining and self.holds_lease
 
+    def needs(self, agent: Agent, workspace: str | None, *, floor: int = 0) -> tuple[str, ...]:
+        """Return the permanent needs of a session of this agent. floor: the least isolation."""
+        model = None if agent.model is None else self._models.full(agent.model)
+        return needs(agent, model, workspace, self.place, self.offered, floor=floor)
+
     def card(self) -> NodeCard:
         """Build the card that this node publishes with each heartbeat."""
         full = self.config.only is not None or self._backoff.reason is not None
@@ -147,6 +153,12 @@ class Membership:
             held = await self._store.coordination.hold(duty, self.id) is not None
             self._duties[duty] = (held, time.monotonic() + _DUTY_SECONDS)
         return held
+
+    async def drop(self, duty: str) -> None:
+        """Release one duty. Raises `StoreFailed`."""
+        held, _ = self._duties.pop(duty, (False, 0.0))
+        if held:
+            await self._store.coordination.drop(duty, self.id)
 
     async def hand_over(self) -> None:
         """Release this node's duties. Raises `StoreFailed`."""

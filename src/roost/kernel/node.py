@@ -9,7 +9,8 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TypeVar
 
-from roost.errors import StoreFailed
+from roost.agent.feature import stays_awake
+from roost.errors import RoostError, StoreFailed
 from roost.kernel.backoff import Backoff
 from roost.kernel.claims import Claims, ClaimsInFlight
 from roost.kernel.commit_watch import CommitWatch
@@ -19,6 +20,7 @@ from roost.kernel.delta_hub import Hub
 from roost.kernel.drivers import Drivers
 from roost.kernel.duties import Duties
 from roost.kernel.failure_log import FailureLog
+from roost.kernel.local_http import LocalHttp
 from roost.kernel.membership import Membership
 from roost.kernel.meters import NodeMetrics
 from roost.kernel.model_pool import ModelPool
@@ -30,6 +32,7 @@ from roost.kernel.resources import Agents, ResourceFactory
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.session_creation import SessionCreation
 from roost.kernel.signals import Signals
+from roost.kernel.tenancy import tenants_view
 from roost.kernel.timers import Timers
 from roost.log.store import Store
 from roost.providers.accounts import Models
@@ -37,7 +40,7 @@ from roost.providers.accounts import Models
 F = TypeVar("F", bound=NodeFeature)
 log = logging.getLogger("roost.node")
 _JOBS_SECONDS = 10.0
-"""Seconds for background commands to end. `roost.tools.background_jobs` gives up on a hung terminal after 7."""
+"""Seconds for programs between turns to end. `roost.tools.background_jobs` gives up on a hung terminal after 7."""
 
 
 class Node:
@@ -45,6 +48,7 @@ class Node:
 
     A node belongs to the event loop that started it, and never closes its store.
     id: new at every start.
+    tenants: the store as requests see it (`roost.kernel.tenancy`); `store` is for the kernel.
     peers: asked for what only another node can do; None asks nobody.
     """
 
@@ -62,6 +66,7 @@ class Node:
         peers: Peers | None = None,
     ) -> None:
         self.id, self.place, self.store = id, place, store
+        self.tenants = tenants_view(store)
         self.agents, self.models, self.sandboxes, self.peers = agents, models, sandboxes, peers
         self.hub = hub = Hub()
         self.model_pool = pool = ModelPool(models, store, node=id, lease=config.lease)
@@ -73,7 +78,9 @@ class Node:
             id, place, config, store, agents, models, sandboxes, slots, backoff, signals
         )
         self.creation = SessionCreation(store, agents, resources, sandboxes, here)
-        host = Host(store, agents, models, pool, resources, sandboxes, self.creation, place, peers)
+        self.http = http = LocalHttp()
+        host = Host(store, agents, models, pool, resources, sandboxes, self.creation, place, peers, http)
+        self.sealing = host.sealing
         self.features = resources.features = features = tuple(kind(host) for kind in feature_classes())
         self.deletions = deletions = Deletions(store, here, slots, resources, pool, features, peers)
         drivers = Drivers(store, here, slots, resources, sandboxes, backoff, hub, meters, failures, signals, features)
@@ -94,16 +101,27 @@ class Node:
         self._unwatch = self.store.changes.watch(self.watch.changed)
         self.store.dispatch.on_work(self.scan)
         self.scan()
-        self._background = [asyncio.create_task(self.claims.run()), *self.duties.start()]
+        self._background = [
+            asyncio.create_task(self.claims.run()),
+            *self.duties.start(),
+            asyncio.create_task(self._start_features()),
+        ]
+
+    async def _start_features(self) -> None:
+        for feature in self.features:
+            try:
+                await feature.start()
+            except (RoostError, OSError) as error:
+                self.failures.failed(f"start of {type(feature).__name__}", error)
 
     async def drain(self, *, grace: float = 5.0) -> None:
         """Claim no more work, and release all sessions for other nodes. This node cannot resume work afterwards.
 
-        Steps in progress get `grace` seconds, then they are cut as by a crash. Sessions with background commands get up
-        to 10 seconds more, to end the commands and to log that. Reads and streams are served as before.
+        Steps in progress get `grace` seconds, then they are cut as by a crash. Sessions that a program keeps awake get
+        up to 10 seconds more, to end it and to log that. Reads and streams are served as before.
         """
         self.membership.draining = True
-        busy = {name for name, live in self.slots.live.items() if live.state.background}
+        busy = {name for name, live in self.slots.live.items() if stays_awake(live)}
         with contextlib.suppress(StoreFailed):
             await self.membership.hand_over()
             await self.membership.renew()

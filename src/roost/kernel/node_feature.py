@@ -14,6 +14,7 @@ from roost import registry
 from roost.agent.definition import AgentSpec
 from roost.agent.resources import Resources
 from roost.agent.session import Session
+from roost.kernel.local_http import LocalHttp
 from roost.kernel.model_pool import ModelPool
 from roost.kernel.peers import Peers
 from roost.kernel.placement import NodeLocation
@@ -23,12 +24,15 @@ from roost.kernel.session_creation import SessionCreation
 from roost.log.protocols import Delivery, Record
 from roost.log.session_info import SessionInfo
 from roost.log.store import Store
+from roost.policy.sealing import Sealing
 from roost.providers.accounts import Models
+from roost.sandbox.backend import SandboxSpec
 from roost.stores.findings import Fault
 
 
 class Host(NamedTuple):
-    """The parts of a node that its features may use. peers: asks other nodes; None asks nobody."""
+    """The parts of a node that its features may use. peers: asks other nodes; None asks nobody. http: serves programs
+    that a feature starts."""
 
     store: Store
     agents: Agents
@@ -39,6 +43,12 @@ class Host(NamedTuple):
     creation: SessionCreation
     place: NodeLocation
     peers: Peers | None
+    http: LocalHttp
+
+    def sealing(self) -> Sealing:
+        """Return what seals secrets that the store keeps."""
+        resources = self.resources
+        return Sealing(self.store.coordination, resources.home_folder, own_store=lambda: resources.own_store)
 
 
 class LogCheck:
@@ -81,13 +91,26 @@ class NodeFeature:
     def __init__(self, host: Host) -> None:
         self.host = host
 
+    async def start(self) -> None:
+        """Do what the feature must do once when the node has started. It runs beside the node's other work; a failure
+        is logged. Raises `RoostError`, `OSError`."""
+
     async def close(self) -> None:
         """Release what the feature holds. The node has stopped."""
+
+    async def tidy(self) -> None:
+        """Remove what is left over at this home. Called when the node starts and every ten minutes, in a home of one
+        store. Raises `StoreFailed`, `OSError`."""
 
     # A session wakes
 
     def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None:
         """Put the feature's ports into the resources of a session that wakes."""
+
+    def furnish(self, spec: AgentSpec, sandbox: SandboxSpec) -> SandboxSpec:
+        """Return the description of a session's sandbox with what the feature needs inside. Blocks; called in a thread
+        before the sandbox is made. Raises `OSError`."""
+        return sandbox
 
     # A session fails
 

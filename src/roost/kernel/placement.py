@@ -48,11 +48,20 @@ class NodeLocation(msgspec.Struct, kw_only=True):
     tidy: bool = False
 
 
-def needs(agent: Agent, workspace: str | None, place: NodeLocation, offered: Iterable[str]) -> tuple[str, ...]:
-    """Return a new session's permanent needs. `offered`: by any living node. An account that no node has is not needed:
-    then the session's turns fail with the reason, instead of waiting silently."""
+def needs(
+    agent: Agent,
+    model: str | None,
+    workspace: str | None,
+    place: NodeLocation,
+    offered: Iterable[str],
+    *,
+    floor: int = 0,
+) -> tuple[str, ...]:
+    """Return a new session's permanent needs. `model`: the full name of its model, None for the default. `offered`: by
+    any living node. `floor`: the least isolation. An account that no node has is not needed: then the session's turns
+    fail with the reason, instead of waiting silently."""
     tags: list[str] = []
-    account = None if agent.python.model is not None else _account(agent.model)
+    account = None if agent.python.model is not None else _account(model)
     if account is not None and f"account:{account}" in offered:
         tags.append(f"account:{account}")
     tags.extend(_python_parts(agent))
@@ -61,8 +70,8 @@ def needs(agent: Agent, workspace: str | None, place: NodeLocation, offered: Ite
             tags.append(f"folder:{place.home}")
     elif not place.files_follow and _works_on_files(agent):
         tags.append(f"{_HOME}{place.home}")
-    if agent.isolation.required:
-        tags.append(f"sandbox:{agent.isolation.required}")
+    if level := max(agent.isolation.required, floor):
+        tags.append(f"sandbox:{level}")
     return tuple(tags)
 
 
@@ -89,7 +98,7 @@ def offers(
 
 def python_parts(agents: Agents) -> set[str]:
     """Return the tags of the Python agents that a node knows."""
-    return {tag for agent in agents.all() for tag in _python_parts(agent)}
+    return {tag for agent in agents.every() for tag in _python_parts(agent)}
 
 
 def _python_parts(agent: Agent) -> list[str]:

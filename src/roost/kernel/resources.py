@@ -6,16 +6,22 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
+
+from msgspec.structs import replace
 
 from roost.agent.calling_rights import refusal
 from roost.agent.definition import NO_PARTS, Agent, AgentSpec, PythonParts
 from roost.agent.resources import Deltas, Read, Resources
+from roost.agent.session_credentials import SessionCredentials
+from roost.authority import current
 from roost.errors import Invalid, RoostError
+from roost.ids import is_id
+from roost.kernel.hibernation import is_suspended
 from roost.kernel.model_pool import ModelPool
-from roost.kernel.sandboxes import Sandboxes
+from roost.kernel.sandboxes import Sandboxes, SessionSandbox, runs_commands
 from roost.log.content import ErrorData
 from roost.models.request import Failed, Model, ModelEvent, Profile, Request
 from roost.policy.gate import Layer, LayeredGate, hidden_at
@@ -24,15 +30,17 @@ from roost.policy.rules import Rule
 from roost.policy.system_rules import system_rules
 from roost.policy.vault import Vault
 from roost.providers.accounts import Models
-from roost.sandbox.backend import SandboxSpec
+from roost.sandbox.backend import SandboxSpec, Secret
 from roost.sandbox.base import User
+from roost.sandbox.choose import Isolation
 from roost.syncing import sync
 from roost.tools.base import Toolbox
 from roost.workspace.atomic_swap import aside, remove_tree
 from roost.workspace.file_cache import read_index
 from roost.workspace.files import Workspace
 from roost.workspace.manifest import SnapshotDamaged
-from roost.workspace.object_store import ObjectsFailed
+from roost.workspace.object_store import Objects, ObjectsFailed
+from roost.workspace.objects.folder import FolderObjects
 from roost.workspace.owners import user_of
 from roost.workspace.save import Caps
 from roost.workspace.snapshot_sync import SnapshotSync, SyncedFolder
@@ -59,10 +67,12 @@ class Unavailable:
 
 
 class Agents:
-    """The agents that this node knows, by name. New sessions use the last one added under a name."""
+    """The agents that this node knows, by name. New sessions use the last one added under a name. A request finds those
+    in its scope alone. elsewhere: looks for an agent that this node does not know, such as one that the store keeps."""
 
     def __init__(self) -> None:
         self._agents: dict[str, Agent] = {}
+        self.elsewhere: Callable[[str], Awaitable[Agent | None]] | None = None
 
     def add(self, agent: Agent) -> None:
         """Add an agent, or replace the one of its name."""
@@ -83,17 +93,31 @@ class Agents:
 
     def get(self, name: str) -> Agent:
         """Return the agent of a name. Raises `Invalid` (`unknown_agent`)."""
-        agent = self._agents.get(name)
+        agent = self.find(name)
         if agent is None:
-            known = ", ".join(sorted(self._agents)) or "none"
+            known = ", ".join(one.name for one in self.all()) or "none"
             raise Invalid(f"there is no agent {name!r}; the agents are: {known}", code="unknown_agent")
         return agent
 
+    async def resolve(self, name: str) -> Agent:
+        """Return the agent of a name, as `get`, also one that this node does not know itself. Raises `StoreFailed`,
+        and `Conflict` (`agent_archived`)."""
+        if name not in self._agents and self.elsewhere is not None and is_id(name) and current().may_use(name):
+            found = await self.elsewhere(name)
+            if found is not None:
+                return found
+        return self.get(name)
+
     def find(self, name: str) -> Agent | None:
-        return self._agents.get(name)
+        return self._agents.get(name) if current().may_use(name) else None
 
     def all(self) -> list[Agent]:
-        return [self._agents[name] for name in sorted(self._agents)]
+        who = current()
+        return [self._agents[name] for name in sorted(self._agents) if who.may_use(name)]
+
+    def every(self) -> list[Agent]:
+        """Return all agents, whoever asks: what the node itself knows."""
+        return list(self._agents.values())
 
     def python(self, name: str) -> PythonParts:
         """Return the Python parts of an agent that this node knows; none if it does not know the agent."""
@@ -117,6 +141,8 @@ class _Feature(Protocol):
 
     def equip(self, session: str, spec: AgentSpec, resources: Resources) -> None: ...
 
+    def furnish(self, spec: AgentSpec, sandbox: SandboxSpec) -> SandboxSpec: ...
+
 
 class ResourceFactory:
     """Build the resources of sessions.
@@ -125,6 +151,8 @@ class ResourceFactory:
     carrier: keeps their snapshots for all nodes. Without one, `home` keeps them at this home.
     model_pool: wraps every model that sessions call.
     features: put their ports into the resources.
+    objects: opens the object store for what belongs to no session: that of the `carrier`, else a folder of the home.
+    own_store: the store is a file of the home.
     """
 
     def __init__(
@@ -141,9 +169,11 @@ class ResourceFactory:
         self._memory = root.with_name(root.name + ".memory")
         self.carrier: SnapshotSync | None = None
         self.home: SnapshotSync | None = None
+        self.objects: Callable[[], Objects] = lambda: FolderObjects.make(root.parent / "uploads")
         self.features: Sequence[_Feature] = ()
         self.policy = Policy()
         self.vault = Vault({})
+        self.own_store = False
         self._sandboxes = sandboxes
         self._deltas = deltas
 
@@ -186,25 +216,26 @@ class ResourceFactory:
         except OSError as error:
             raise ObjectsFailed(f"the files of session {session!r} cannot be kept for a fork: {error}") from error
 
-    def view(self, sessions: Sequence[str], snapshot: str | None) -> View:
-        """Open a snapshot from the first of these sessions that has it. Blocks. Raises `SnapshotDamaged`,
-        `ObjectsFailed`."""
+    def view(self, sessions: Sequence[str], snapshot: str | None, *, near: View | None = None) -> View:
+        """Open a snapshot from the first of these sessions that has it. near: as in `Snapshots.view`. Blocks. Raises
+        `SnapshotDamaged`, `ObjectsFailed`."""
         carrier = self.carrier or self.home
         if carrier is None:
             raise SnapshotDamaged("no snapshots are kept at this home")
         for place, session in enumerate(sessions):
             try:
-                return carrier.snapshots.view(Place(self.private(session), self._memory / session), snapshot)
+                held = Place(self.private(session), self._memory / session)
+                return carrier.snapshots.view(held, snapshot, near=near)
             except SnapshotDamaged:
                 if place == len(sessions) - 1:
                     raise
         raise SnapshotDamaged("no session has it")
 
-    def view_now(self, session: str, saved: str | None) -> View:
+    def view_now(self, session: str, saved: str | None, *, near: View | None = None) -> View:
         """Open a session's private files as they are now: the folder here, or with a `carrier` the snapshot `saved`.
         Blocks. Raises as `view`, and `OSError`, `TooLarge`."""
         if self.carrier is not None:
-            return self.view([session], saved)
+            return self.view([session], saved, near=near)
         return FolderView(self.private(session), files=Caps().files, remembered=read_index(self._memory / session))
 
     def note_heir(self, session: str, fork: str) -> None:
@@ -247,36 +278,95 @@ class ResourceFactory:
             self._sandboxes.owners.release(self._real / session)
 
     def build(
-        self, session: str, spec: AgentSpec, workspace: str | None, *, read: Read, now: Callable[[], float] = time.time
+        self,
+        session: str,
+        spec: AgentSpec,
+        workspace: str | None,
+        *,
+        read: Read,
+        account: str | None = None,
+        now: Callable[[], float] = time.time,
     ) -> Resources:
         """Build the resources of a session that wakes: model, tools, gate, workspace and sandbox, and the ports of its
-        features. read: reads its log. now: wall clock for schedules."""
+        features. read: reads its log. account: whose it is; None is the home. now: wall clock for schedules."""
         tools, files = self._tools(spec), self.workspace(session, workspace)
 
         def place() -> SandboxSpec:
-            hidden = (self._root.parent,)
-            return SandboxSpec(session=session, workspace=files.root, marker="", hidden=hidden, user=files.user)
+            return self._place(session, spec, account, files, {} if credentials is None else credentials.secrets)
 
         gate = self.gate(spec, workspace)
         files.unseen = lambda tool, searched: gate.unseen(tool, files.root, searched)
+        isolation, private = self.isolation(spec, account), self._is_private(files)
+        sandbox = self._sandboxes.of(session, isolation, place, self._memory / session, files, private=private)
         resources = Resources(
             model=self.model(spec),
             tools=tools,
             gate=gate,
             workspace=files,
-            sandbox=self._sandboxes.of(
-                session, spec.isolation, place, self._memory / session, files, private=self._is_private(files)
-            ),
+            sandbox=sandbox,
             deltas=self._deltas,
             read=read,
             now=now,
+            account=account,
             files=self._files(session, tools) if workspace is None else None,
-            vault=self.vault or None,
+            vault=self.vault.of_account(account) or None,
             approval_seconds=self.policy.approvals.seconds,
         )
         for one in self.features:
             one.equip(session, spec, resources)
+        credentials = resources.find(SessionCredentials)
+        if credentials is not None:
+            sandbox.variables = lambda: credentials.variables
         return resources
+
+    def beside(
+        self, session: str, spec: AgentSpec, account: str | None, folder: Path
+    ) -> tuple[Workspace, SessionSandbox]:
+        """Return another folder of a session with a sandbox of its own, which has no secrets. Nothing is started
+        yet."""
+        files = self.workspace(session, str(folder))
+        isolation = self.isolation(spec, account)
+        sandbox = self._sandboxes.of(
+            f"{session}:beside",
+            isolation,
+            lambda: self._place(session, spec, account, files, {}),
+            self._memory / session / "beside",
+            files,
+            private=True,
+        )
+        return files, sandbox
+
+    def _place(
+        self, session: str, spec: AgentSpec, account: str | None, files: Workspace, secrets: Mapping[str, Secret]
+    ) -> SandboxSpec:
+        """Return the description of a session's sandbox. Blocks."""
+        made = SandboxSpec(
+            session=session,
+            workspace=files.root,
+            marker="",
+            account=account,
+            hidden=(self._root.parent,),
+            secrets={**secrets},
+            user=files.user,
+        )
+        for one in self.features:
+            made = one.furnish(spec, made)
+        return made
+
+    def has_suspended_sandbox(self, session: str) -> bool:
+        """Whether the session's sandbox sleeps at this home."""
+        return is_suspended(self._memory / session)
+
+    def isolation(self, spec: AgentSpec, account: str | None) -> Isolation:
+        """Return the isolation of a session: the agent's, and for an account no less than the policy says."""
+        least = 0 if account is None else self.policy.sandbox.accounts
+        return spec.isolation if spec.isolation.required >= least else replace(spec.isolation, required=least)
+
+    def demanded(self, agent: Agent, account: str | None) -> Isolation:
+        """Return the isolation without which no session of an agent is made. Without tools that run commands that of
+        an account needs no more than another."""
+        runs = account is not None and any(map(runs_commands, agent.python.toolbox(agent.tools).values()))
+        return self.isolation(agent.spec, account if runs else None)
 
     def gate(self, spec: AgentSpec, workspace: str | None) -> LayeredGate:
         """Return the permission gate. The project rules of a private workspace are not loaded: the agent alone writes

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,7 @@ from roost.agent.session import Session
 from roost.errors import Invalid, SandboxError
 from roost.kernel.hibernation import lay_down, resume_guest
 from roost.log import events as ev
-from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Terminal
+from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Suspends, Terminal, Usage
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.choose import Choice, Chooser, Isolation
 from roost.sandbox.disk_reserve import DiskReserve
@@ -116,7 +116,7 @@ class Sandboxes:
             sandbox.tell, sandbox.remark = live.log.note, live.hints.add
             files = live.means.files
             files_are_there = files is None or (files.there and not live.state.files_to_restore)
-            runs = any(map(_runs_commands, live.means.tools.values()))
+            runs = any(map(runs_commands, live.means.tools.values()))
             await sandbox.wake(live)
             await sandbox.prepare(warm=files_are_there and runs and bool(live.inbox))
 
@@ -161,10 +161,20 @@ class Sandboxes:
             del self._rooms[had[0]]
 
 
+class SandboxStatus(NamedTuple):
+    """The state of a session's sandbox. suspends, usage: as in `Guest`. background: programs between commands."""
+
+    running: bool
+    backend: str | None
+    suspends: Suspends = "none"
+    background: int = 0
+    usage: Usage = Usage()
+
+
 class SessionSandbox:
     """A `Sandbox` of one session while it is awake. Before `prepare` its level is the one that the agent requires.
-    `tell` takes the events (the choice, limits reached, programs that ended with the sandbox), `remark` the hints for
-    the model."""
+    `variables` returns those of all commands in a sandbox. `tell` takes the events (the choice, limits reached,
+    programs that ended with the sandbox), `remark` the hints for the model."""
 
     def __init__(
         self,
@@ -184,6 +194,7 @@ class SessionSandbox:
         self._folder: tuple[Path, tuple[int, int]] | None = None
         self._watched = Watched(room, lambda limit: self._hit(limit, killed=True))
         self._announced = self._explained = False
+        self.variables: Callable[[], Mapping[str, str]] = dict
         self.tell: Callable[[ev.Event], None] = lambda event: None
         self.remark: Callable[[str], None] = lambda text: None
 
@@ -213,6 +224,7 @@ class SessionSandbox:
         """Run a command, as `Sandbox.exec`. Also raises `IsolationUnavailable`. A sandbox that ended by itself is
         created anew."""
         sandbox = await self._sandbox()
+        env = self._with_variables(sandbox, env)
         result = await self._watched.exec(sandbox, argv, cwd=cwd, env=env, stdin=stdin, quota=quota)
         hit = {*result.limits, *([result.killed_by] if result.killed_by not in (None, "cancelled") else [])}
         for name in sorted(hit):
@@ -224,18 +236,51 @@ class SessionSandbox:
         if (said := full(limit, self._watched.room.bounds)) is not None:
             self.remark(said)
 
-    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:
+    async def spawn(
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, lossless: bool = False
+    ) -> Terminal:
         """Start a background command that runs until the session sleeps."""
-        return await self._watched.spawn(await self._sandbox(), argv, cwd=cwd, env=env)
+        sandbox = await self._sandbox()
+        env = self._with_variables(sandbox, env)
+        return await self._watched.spawn(sandbox, argv, cwd=cwd, env=env, lossless=lossless)
+
+    def _with_variables(
+        self, sandbox: Guest | ProcessSandbox, env: Mapping[str, str] | None
+    ) -> Mapping[str, str] | None:
+        """Add the session's variables, whose handles only a sandbox's proxy resolves."""
+        own = None if isinstance(sandbox, ProcessSandbox) else self.variables()
+        return {**own, **(env or {})} if own else env
 
     async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
-        """Open a terminal. Raises `SandboxError` at level 0."""
+        """Run a program on a terminal until the session sleeps. Raises `SandboxError` where the sandbox has none."""
         sandbox = await self._sandbox()
-        if isinstance(sandbox, ProcessSandbox):
-            raise SandboxError("a terminal needs isolation level 1; see what is missing with `roost doctor`")
-        terminal = await sandbox.open_terminal(argv, cwd=cwd, columns=columns, rows=rows)
-        self._watched.follow(terminal)
-        return terminal
+        return await self._watched.open_terminal(sandbox, argv, cwd=cwd, columns=columns, rows=rows)
+
+    async def start(self) -> None:
+        """Start the sandbox now. Raises `SandboxError`."""
+        await self._sandbox()
+
+    async def stop(self, reason: str) -> None:
+        """End the sandbox and all that runs in it. The next command starts another one."""
+        async with self._making:
+            guest, self._guest = self._guest, None
+            if guest is None:
+                return
+            running = guest.background
+            await asyncio.shield(self._owner.going(guest.close()))
+        self.tell(ev.SandboxEnded(at=time.time(), reason=reason, background=running))
+
+    async def status(self) -> SandboxStatus:
+        """Return the state of the sandbox, without starting it. Raises `SandboxError`."""
+        guest, name = self._guest, None if self._choice is None else self._choice.name
+        if guest is None or not guest.alive:
+            return SandboxStatus(False, name)
+        return SandboxStatus(True, name, guest.capabilities.suspends, guest.background, await guest.usage())
+
+    @property
+    def can_suspend(self) -> bool:
+        """Whether the sandbox keeps its memory while the session sleeps."""
+        return self._isolation.suspend and self._guest is not None and self._guest.capabilities.suspends == "memory"
 
     async def sleep(self, live: Session) -> None:
         """Suspend the sandbox if the agent asks for it and the backend can; else leave it to `rest`."""
@@ -305,11 +350,9 @@ class SessionSandbox:
 
     async def _process(self) -> ProcessSandbox:
         """Return level 0, running as the workspace's user where there is one."""
-        if self._owner.owners is None:
-            return self._owner.process
         if self._plain is None:
             spec = await self._spec()
-            process = self._owner.process
+            process = self._owner.process.with_address_space(spec.address_bytes)
             self._plain = process if spec.user is None else process.as_user(spec.user, spec.workspace)
         return self._plain
 
@@ -374,5 +417,6 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _runs_commands(tool: Tool) -> bool:
+def runs_commands(tool: Tool) -> bool:
+    """Whether a tool runs commands in the sandbox."""
     return tool.files and not tool.inside and tool.safety in ("high_risk", "destructive")

@@ -24,7 +24,8 @@ class ServiceHost(NamedTuple):
 
     @property
     def store(self) -> Store:
-        return self.node.store
+        """The store as requests see it."""
+        return self.node.tenants
 
     @property
     def vault(self) -> Vault:

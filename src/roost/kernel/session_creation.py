@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import msgspec
 
 from roost.agent.definition import Agent, encode_spec
+from roost.authority import ACCOUNT, owned_labels, session_id
 from roost.errors import Invalid
 from roost.ids import is_id, new_id
 from roost.kernel.allowed_folders import check_folder
 from roost.kernel.labels import masked_names
 from roost.kernel.membership import Membership
-from roost.kernel.placement import needs
 from roost.kernel.resources import Agents, ResourceFactory
 from roost.kernel.sandboxes import Sandboxes
 from roost.log import events as ev
@@ -31,6 +31,10 @@ class SessionCreation:
     ) -> None:
         self._store, self._agents, self._resources = store, agents, resources
         self._sandboxes, self._membership = sandboxes, membership
+
+    def over(self, store: Store) -> SessionCreation:
+        """Return the same over another view of the store."""
+        return SessionCreation(store, self._agents, self._resources, self._sandboxes, self._membership)
 
     async def create(
         self,
@@ -50,23 +54,25 @@ class SessionCreation:
         key: idempotency key, so that a repeated call creates no second session.
         family: set when another session creates this one.
         """
-        known = self._agents.get(agent) if isinstance(agent, str) else agent
+        known = await self._agents.resolve(agent) if isinstance(agent, str) else agent
         spec, here = known.spec, self._membership
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
         title, labels = masked_names(self._resources.vault, title, labels)
+        labels = owned_labels(labels, child=family is not None)
         if workspace is not None and family is None:  # a child shares its parent's folder, which may be private
             await asyncio.to_thread(check_folder, workspace, self._resources.home_folder)
-        await self._sandboxes.demand(spec.isolation, here.offered)
+        isolation = self._resources.demanded(known, labels.get(ACCOUNT))
+        await self._sandboxes.demand(isolation, here.offered)
         session = NewSession(
-            id=id or new_id("ses"),
+            id=session_id(id or new_id("ses"), labels.get(ACCOUNT)),
             agent=spec.name,
             version=spec.version,
             workspace=workspace,
             title=title,
             labels=labels,
             parent=None if family is None else family.parent,
-            needs=needs(known, workspace, here.place, here.offered),
+            needs=here.needs(known, workspace, floor=isolation.required),
         )
         await here.announce(session.needs)
         created = ev.SessionCreated(

@@ -11,9 +11,9 @@ import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, decode_spec
 from roost.agent.state import Call, State, transcript
+from roost.authority import current
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id
-from roost.kernel.lineage import below
 from roost.kernel.node import Node
 from roost.kernel.placement import PartsUnknown
 from roost.kernel.state_loader import load_state
@@ -56,6 +56,7 @@ def pending_approval(call: Call) -> PendingApproval:
         asked=call.asked,
         dangers=call.dangers,
         prefixes=call.prefixes,
+        offers=call.offers,
     )
 
 
@@ -65,16 +66,21 @@ class Sessions:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._store = node.store
-        self.create = node.creation.create
+        self._store = node.tenants
+        self.create = node.creation.over(self._store).create
 
-    def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
-        """Return an agent as this node knows it, or by `definition`, optionally with another `model`. A definition may
-        use the Python tools known here under the name, and keeps the hooks and guardrails. Raises `Invalid`."""
-        if definition is None:
-            known = self._node.agents.get(name)
-            return known if model is None else known.replace(model=model)
-        if definition.name != name or not is_id(name):
+    async def named(self, name: str, *, model: str | None = None) -> Agent:
+        """Return the agent of a name, from this node or from the store, optionally with another `model`. Raises
+        `Invalid`, `StoreFailed`, and `Conflict` (`agent_archived`)."""
+        known = await self._node.agents.resolve(name)
+        return known if model is None else known.replace(model=model)
+
+    def variant(self, name: str, *, model: str | None = None, definition: AgentSpec) -> Agent:
+        """Return an agent by `definition`, optionally with another `model`. It may use the Python tools known here
+        under the name, and keeps the hooks and guardrails. Raises `Invalid`."""
+        if not is_id(name):
+            raise Invalid(f"{name[:128]!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
+        if definition.name != name:
             raise Invalid(f"the definition is of {definition.name!r}, not of an agent {name!r}")
         if model is not None:  # first, so that a Python model of this name is kept
             definition = msgspec.structs.replace(definition, model=model)
@@ -92,29 +98,39 @@ class Sessions:
         key: str | None = None,
         source: str | None = None,
         note: dict[str, Any] | None = None,
+        aside: dict[str, Any] | None = None,
     ) -> Accepted:
         """Send a message to the agent. On return the message is on disk and will be answered. `note`: as in
-        `InputReceived`. Raises `Invalid`, `NotFound`, `Busy`, `TooLarge`, and `Conflict` when the session is
-        stopped."""
+        `InputReceived`; aside: more of it, in which repetitions of a key may differ. Raises `Invalid`, `NotFound`,
+        `Busy`, `TooLarge`, and `Conflict` when the session is stopped."""
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
         check_message(parts)
         if note is not None and len(msgspec.json.encode(note)) > TEXT_BYTES:
             raise TooLarge(f"what belongs to a message besides its words has at most {TEXT_BYTES} bytes")
-        return await self.put(session, MessageInput(_clean(parts), mode, source, note=note), key=key)
+        sent = MessageInput(_clean(parts), mode, source, note=note)
+        if aside is None:
+            return await self.put(session, sent, key=key)
+        item = msgspec.structs.replace(sent, note={**(note or {}), **aside})
+        return await self.put(session, item, key=key, sent=sent)
 
     async def control(
-        self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
+        self,
+        session: str,
+        action: ControlAction,
+        *,
+        input: int | None = None,
+        key: str | None = None,
+        wait: float | None = None,
     ) -> SessionInfo:
         """Start, pause, resume, cancel, stop, trust or `compact`. Returns when the order took effect, or after `wait`
-        seconds (10) with the order accepted and still pending. A compaction has begun then, and not ended."""
-        accepted = await self.put(session, ControlInput(action), key=key)
+        seconds (10) with the order accepted and still pending. A compaction has begun then, and not ended. input: the
+        message that began the turn to cancel; no other turn is. Raises `Invalid` for an `input` of another action."""
+        if input is not None and action != "cancel":
+            raise Invalid(f"input: only a cancel is meant for one message, not {action!r}")
+        accepted = await self.put(session, ControlInput(action, input=input), key=key)
         if not accepted.duplicate and (wait is None or wait > 0):
             await self.effect(session, accepted, _APPLIED, wait=10.0 if wait is None else wait)
         return await self._store.sessions.get(session)
-
-    async def tree(self, session: str) -> list[SessionInfo]:
-        """List the session and its descendants, parents before children. Raises `NotFound`."""
-        return await self._with_turns([await self._store.sessions.get(session), *await below(self._store, session)])
 
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> Accepted:
         """Put a program's own event into the session's log."""
@@ -135,10 +151,11 @@ class Sessions:
     async def find(self, query: SessionQuery, *, turns: bool = False) -> list[SessionInfo]:
         """Query the index. `turns`: also set `last_turn` (how the last turn ended), which reads the end of each log."""
         found = await self._store.sessions.find(query)
-        return await self._with_turns(found) if turns else found
+        return await self.with_turns(found) if turns else found
 
-    async def _with_turns(self, found: Sequence[SessionInfo]) -> list[SessionInfo]:
-        return [msgspec.structs.replace(info, last_turn=await self._last_turn(info)) for info in found]
+    async def with_turns(self, infos: Sequence[SessionInfo]) -> list[SessionInfo]:
+        """Return the sessions with how the last turn of each ended."""
+        return [msgspec.structs.replace(info, last_turn=await self._last_turn(info)) for info in infos]
 
     async def _last_turn(self, info: SessionInfo) -> LastTurn | None:
         if info.phase != "idle":
@@ -153,7 +170,7 @@ class Sessions:
     async def inspect(self, session: str) -> SessionView:
         """Return a session's state by its committed log. Raises `NotFound`."""
         info, state = await self.state(session)
-        (info,) = await self._with_turns([info])
+        (info,) = await self.with_turns([info])
         pinned = None
         with contextlib.suppress(msgspec.MsgspecError):  # a newer version's: what else is known is still shown
             pinned = decode_spec(state.spec)
@@ -181,9 +198,11 @@ class Sessions:
         except msgspec.MsgspecError as error:
             raise Conflict(f"this version cannot read the definition of session {session!r}: {error}") from None
 
-    async def demand_parts(self, session: str) -> None:
-        """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""
-        if unknown := await self._node.membership.unknown_everywhere(await self._store.sessions.get(session)):
+    async def demand_parts(self, session: str, info: SessionInfo | None = None) -> None:
+        """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent. info: the session's
+        row, if it was just read."""
+        info = info or await self._store.sessions.get(session)
+        if unknown := await self._node.membership.unknown_everywhere(info):
             raise PartsUnknown(session, unknown)
 
     async def waits_for(self, session: str) -> list[str]:
@@ -224,6 +243,9 @@ class Sessions:
     async def delete(self, session: str) -> None:
         """Delete the session, its log and its private files. Cuts a step in progress on any node. Raises `NotFound`,
         and `Conflict` when the node that owns it cannot be asked."""
+        if (who := current()).confined:
+            who.demand("use")
+            await self.get(session)
         await self._node.deletions.delete(session)
 
     def scrubbed(self, text: str) -> str:
@@ -236,6 +258,8 @@ class Sessions:
             raise Invalid("an idempotency key has 1 to 255 characters")
         vault = self._node.resources.vault
         kept = _masked(item, vault) if vault else item
+        if (account := current().account) is not None:
+            kept = msgspec.structs.replace(kept, account=account)
         return await self._store.inboxes.accept(session, kept, key=key, sent=sent or item)
 
     async def effect(
@@ -251,11 +275,11 @@ class Sessions:
                         return record
         return None
 
-    async def state(self, session: str) -> tuple[SessionInfo, State]:
-        """Return a session's index row and its state at the committed head, folded from the newest state snapshot and
-        the tail. Raises `NotFound`."""
-        info = await self._store.sessions.get(session)
-        return info, await load_state(self._store, session)
+    async def state(self, session: str, info: SessionInfo | None = None) -> tuple[SessionInfo, State]:
+        """Return a session's index row and its state, at this row's head or later, folded from the newest state
+        snapshot and the tail. info: the row, if it was just read. Raises `NotFound`."""
+        info = info or await self._store.sessions.get(session)
+        return info, await load_state(self._store, session, head=info.head)
 
 
 def check_message(parts: Sequence[UserPart]) -> None:

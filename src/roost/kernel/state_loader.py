@@ -33,9 +33,10 @@ async def state_at(store: Store, session: str, seq: int) -> State:
     return wake(*await _load(store, session, await store.logs.snapshot(session, at=seq), seq))
 
 
-async def load_state(store: Store, session: str) -> State:
-    """Return the session's state at its committed head. Raises `NotFound`, `UnknownEvent`."""
-    return wake(*await load(store, session, await store.logs.snapshot(session)))
+async def load_state(store: Store, session: str, *, head: int | None = None) -> State:
+    """Return the session's state at its committed head, or at `head` or later, which saves a read. Raises `NotFound`,
+    `UnknownEvent`."""
+    return wake(*await _load(store, session, await store.logs.snapshot(session), None, head))
 
 
 async def gone_back(store: Store, session: str, record: Record) -> State | None:
@@ -49,13 +50,15 @@ async def gone_back(store: Store, session: str, record: Record) -> State | None:
 
 
 async def _load(
-    store: Store, session: str, snapshot: Snapshot | None, upto: int | None
+    store: Store, session: str, snapshot: Snapshot | None, upto: int | None, enough: int | None = None
 ) -> tuple[Snapshot | None, list[Record]]:
+    """upto: the last event to read. enough: the position after which no further page is read."""
     if snapshot is not None and snapshot.version != STATE_VERSION:
         snapshot = None
     after = 0 if snapshot is None else snapshot.seq
     tail: list[Record] = []
-    while (upto is None or after < upto) and (page := await store.logs.read(session, after=after, limit=_PAGE)):
+    last = enough if upto is None else upto
+    while (last is None or after < last) and (page := await store.logs.read(session, after=after, limit=_PAGE)):
         tail.extend(page)
         after = tail[-1].seq
     if upto is not None:

@@ -36,12 +36,15 @@ class TurnWatch:
         self._session = session
         self._item = item
         self._received = received
+        self.taken: ev.InputReceived | None = None
+        """The event that took the item in, once `see` was given it."""
 
     async def see(self, body: bytes) -> Literal["completed"] | Halted | None:
         """Check whether the log's next event ends the turn, or the session with it. Decodes only the few events that
         may."""
         if body.startswith(_RECEIVED):
-            self._received = self._received or _takes(body, self._item)
+            if not self._received and (taken := _taken(body, self._item)) is not None:
+                self._received, self.taken = True, taken
         elif body.startswith(_COMPLETED):
             return "completed" if self._received else None
         elif body.startswith(_STATE) and isinstance(event := ev.decode_event(body), ev.StateChanged):
@@ -71,7 +74,7 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
             if record.body.startswith(_FORKED):  # earlier inputs are another session's
                 return start
             if start is None:
-                if record.body.startswith(_RECEIVED) and _takes(record.body, item):
+                if record.body.startswith(_RECEIVED) and _taken(record.body, item) is not None:
                     start = record.seq - 1
                 continue
             if record.body.startswith(_COMPLETED):
@@ -80,6 +83,16 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
                 return max(0, record.seq - 2)
         before = after
     return start
+
+
+async def begun_by(sessions: Sessions, session: str, item: int) -> int:
+    """Return the input that began the turn which took `item` in: a steering message comes into the turn of another. An
+    input that no turn has taken yet begins its own."""
+    begun = await find_turn(sessions, session, item)
+    for record in [] if begun is None else await sessions.history(session, after=begun, limit=_FEW):
+        if record.body.startswith(_STARTED) and isinstance(event := record.event, ev.TurnStarted):
+            return event.input
+    return item
 
 
 async def window(sessions: Sessions, session: str, after: int, before: int) -> list[Record]:
@@ -91,6 +104,7 @@ async def window(sessions: Sessions, session: str, after: int, before: int) -> l
     return found
 
 
-def _takes(body: bytes, item: int) -> bool:
+def _taken(body: bytes, item: int) -> ev.InputReceived | None:
+    """Return the event if it took the item in."""
     event = ev.decode_event(body)
-    return isinstance(event, ev.InputReceived) and event.input == item
+    return event if isinstance(event, ev.InputReceived) and event.input == item else None

@@ -300,6 +300,11 @@ class _Upload(io.BytesIO):
         return piece
 
 
+def _cause(error: OSError) -> str:
+    """Return the system's words for a failed connection."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 def _normalised(error: Exception) -> HttpFailed:
     import aiohttp
 
@@ -312,7 +317,7 @@ def _normalised(error: Exception) -> HttpFailed:
         case aiohttp.ClientConnectorCertificateError():
             return HttpUnusable(f"no trusted TLS connection: {reason}")
         case aiohttp.ClientConnectorError():
-            return HttpUnreachable(f"cannot connect: {reason}")
+            return HttpUnreachable(f"cannot connect to {error.host}:{error.port}: {_cause(error.os_error)}")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
             return HttpFailed(f"the connection broke before the answer was whole: {reason}")
         case aiohttp.ClientResponseError():

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict
+from roost.authority import ACCOUNT
+from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict, TooManySessions
 from roost.features.schedules.events import DueInput
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
@@ -87,6 +88,30 @@ class JournalConformance(ReaderConformance):
             await journal.sessions.delete("s3")
             assert await found() == ["f", "s4", "s1", "s0"]
 
+    async def test_sessions_of_an_account_are_found(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+
+            async def found(account: str, **more: Any) -> list[str]:
+                return [one.id for one in await journal.sessions.find(SessionQuery(account=account, **more))]
+
+            for number in range(6):
+                labels = {ACCOUNT: "bob" if number % 3 == 0 else "ann", "user": "x" if number > 2 else "y"}
+                session = NewSession(id=f"s{number}", agent="a", version="1", labels=labels)
+                await journal.sessions.create(session, [created()])
+            await new(journal, "home")
+            assert await found("ann") == ["s5", "s4", "s2", "s1"]
+            assert await found("ann", label=("user", "x")) == ["s5", "s4"]
+            assert await found("bob", label=("user", "y")) == ["s0"]
+            assert await found("ann", before="s4", limit=1) == ["s2"]
+            assert await found("ann", skip=1, limit=2) == ["s4", "s2"]
+            assert await found("ann", skip=4) == []
+            session = NewSession(id="keyed", agent="a", version="1", labels={ACCOUNT: "cat"})
+            await journal.sessions.create(session, [created()], key="k")
+            assert await found("cat", key="k") == ["keyed"]
+            assert await found("cat", key="other") == []
+            assert await found("bob", ids=("s0", "s1")) == ["s0"]
+            assert await found("") == []
+
     async def test_create_twice(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:
             first = await new(journal, "s", key="k")
@@ -95,6 +120,36 @@ class JournalConformance(ReaderConformance):
                 await new(journal, "s")
             with pytest.raises(NotFound):
                 await journal.sessions.get("other")
+
+    async def test_an_account_never_has_more_sessions_than_it_may(self, tmp_path: Path) -> None:
+        labels = {ACCOUNT: "alice"}
+
+        def session(id: str) -> NewSession:
+            return NewSession(id=id, agent="echo", version="1", labels=labels, most=3)
+
+        async def make(id: str) -> str | None:
+            try:
+                return (await journal.sessions.create(session(id), [created()], key=f"key-{id}")).id
+            except TooManySessions:
+                return None
+
+        async with self.journal(tmp_path) as journal:
+            made = await asyncio.gather(*(make(f"s{number}") for number in range(8)))
+            own = [id for id in made if id is not None]
+            assert len(own) == 3
+            again = await journal.sessions.create(session(own[0]), [created()], key=f"key-{own[0]}")
+            assert again.id == own[0]
+            with pytest.raises(Conflict):
+                await journal.sessions.create(session(own[1]), [created()])
+            source = await journal.sessions.get(own[0])
+            snapshot = Snapshot(source.head, 1, b"{}")
+            with pytest.raises(TooManySessions):
+                await journal.sessions.fork(own[0], source.head, session("fork"), snapshot, [])
+            other = msgspec.structs.replace(session("of-bob"), labels={ACCOUNT: "bob"})
+            await journal.sessions.create(other, [created()])
+            await journal.sessions.delete(own[2])
+            assert (await journal.sessions.fork(own[0], source.head, session("fork"), snapshot, [])).id == "fork"
+            assert len(await journal.sessions.find(SessionQuery(account="alice"))) == 3
 
     async def test_delete(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:

@@ -48,7 +48,8 @@ def _confirmed() -> None:
 class ToolContext(Ports, kw_only=True):
     """What a running tool knows of its call. `key`: idempotency key, the same for every attempt of this call, so that
     an outside service can drop a repetition. `call`: its id; for a speculative call, which starts before the answer
-    ends, a temporary one. Its ports are those that the features of the session give to this call."""
+    ends, a temporary one. Its ports are those that the features of the session give to this call: `equip` asks them
+    when the first port is looked for, so `given` finds none in a call that did not look."""
 
     session: str
     call: str
@@ -67,6 +68,14 @@ class ToolContext(Ports, kw_only=True):
     secret: Callable[[str], str] = _no_secret
     """Return the value of a secret that the tool declares, by its name or handle. Raises `ToolError`. The tool's result
     is masked; any other use of the value is the tool's responsibility."""
+
+    equip: Callable[[ToolContext], None] | None = None
+
+    def find(self, kind: type[_P]) -> _P | None:
+        if (equip := self.equip) is not None:
+            self.equip = None
+            equip(self)
+        return self.given(kind)
 
     def port(self, kind: type[_P], missing: str = "") -> _P:
         """Return the port of a type. Raises `ToolError`, with the text `missing` if there is one, where it is not

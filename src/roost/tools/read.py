@@ -36,10 +36,11 @@ def _read(ctx: ToolContext, path: str, offset: int, limit: int) -> tuple[str, st
     file = read_bytes(ctx.workspace, real)
     if is_binary(file.data):
         raise ToolError(f"{path!r} is a binary file of {len(file.data)} bytes and cannot be read as text")
-    return str(real), file.digest, _numbered(file.data, path, offset, limit)
+    return str(real), file.digest, numbered(file.data, path, offset, limit)
 
 
-def _numbered(data: bytes, path: str, offset: int, limit: int) -> str:
+def numbered(data: bytes, path: str, offset: int = 1, limit: int = 1000) -> str:
+    """Return lines with their numbers, as the tool does. Raises `ToolError`."""
     if not data:
         return "(the file is empty)"
     lines = data.split(b"\n")

@@ -12,7 +12,7 @@ from roost.errors import Invalid, NotFound, TooLarge
 from roost.log.content import Audio, File, Image, ResultPart, Text, ToolOutcome, Video
 from roost.scope import Allowed
 from roost.tools.base import Tool, ToolContext
-from roost.tools.errors import ToolError
+from roost.tools.errors import NeedsPerson, ToolError
 from roost.tools.text_limits import RESULT_CAP, capped, clean
 
 _log = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ _NOTHING = (Text("(no output)"),)
 
 async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
     """Run the tool. Returns the outcome, `ok` or `error`, and the parts for the model: at least one, together at most
-    about 64 KiB of text, always encodable. Raises only the cancellation of the calling task. At `tool.timeout` the tool
-    is cancelled; a synchronous function cannot be, and its thread runs on."""
+    about 64 KiB of text, always encodable. Raises only the cancellation of the calling task, and `NeedsPerson`. At
+    `tool.timeout` the tool is cancelled; a synchronous function cannot be, and its thread runs on."""
     arguments = arguments_of(tool, arguments_json)
     if isinstance(arguments, str):
         return "error", (Text(capped(arguments)),)
@@ -41,6 +41,8 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
             raise
         # This call was not cancelled: the tool awaited something that was, which is the tool's own failure.
         return _crashed(tool, ctx, error)
+    except NeedsPerson:
+        raise
     except (Exception, SystemExit) as error:  # a tool is foreign code; the model handles its failure
         return _crashed(tool, ctx, error)
     finally:

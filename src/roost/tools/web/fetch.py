@@ -6,7 +6,7 @@ address; one to another host is reported to the model, so that the gate decides 
 
 from __future__ import annotations
 
-import os
+import asyncio
 import re
 import sys
 from collections.abc import Mapping
@@ -21,9 +21,10 @@ from roost.policy.rules import Touches
 from roost.policy.touched_paths import words
 from roost.sandbox.base import Quota
 from roost.tools.base import ToolContext
+from roost.tools.charsets import charset_of, decoded
+from roost.tools.checked_http import WEB_ALLOW, Answer, allowed_hosts, ask, judged, parts_of, place_of
 from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.web.http import Answer, ask, judged, parts_of, place_of
 
 _BODY = 5 * 1024 * 1024
 _SHOWN = 30_000
@@ -70,17 +71,11 @@ async def web_fetch(
     return _report(fetched, kind, text, offset)
 
 
-def allowed() -> frozenset[str]:
-    """Return the private hosts that the operator allows: `ROOST_WEB_ALLOW`, as in `wiki.lan:80,10.0.0.7:80`."""
-    given = os.environ.get("ROOST_WEB_ALLOW", "")
-    return frozenset(one.strip().lower() for one in given.split(",") if one.strip())
-
-
 async def _fetch(url: str) -> _Fetched:
     host = parts_of(url).hostname
     for _ in range(_HOPS + 1):
         place = place_of(parts_of(url))
-        addresses = await judged(*place, allowed=allowed())
+        addresses = await judged(*place, allowed=allowed_hosts(WEB_ALLOW))
         answer = await ask("GET", url, addresses, cap=_BODY, headers={"Accept": "text/html, text/*;q=0.9, */*;q=0.5"})
         target = answer.headers.get("location")
         if answer.status not in (301, 302, 303, 307, 308) or not target:
@@ -103,20 +98,16 @@ async def _text(ctx: ToolContext, fetched: _Fetched, links: bool) -> tuple[str, 
     if not (kind in _PAGE or _TEXT.fullmatch(kind)) or b"\0" in answer.body[:8192]:
         size = f" of {answer.size} bytes" if answer.size else ""
         raise ToolError(f"{fetched.url} is {kind}{size}, not text: this tool cannot read it")
-    text = _decoded(answer)
+    text = await asyncio.to_thread(_decoded, answer)
     if kind in _PAGE:
         return kind, await _page(ctx, fetched.url, text, links)
     return kind, text
 
 
 def _decoded(answer: Answer) -> str:
-    said = re.search(r"charset=[\"']?([A-Za-z0-9_.:-]{1,40})", answer.headers.get("content-type", ""), re.IGNORECASE)
     meta = _META.search(answer.body[:2048])
-    name = said[1] if said else meta[1].decode() if meta else "utf-8"
-    try:
-        return answer.body.decode(name, "replace")
-    except (LookupError, UnicodeError):  # unknown, or not an encoding of text
-        return answer.body.decode("utf-8", "replace")
+    said = charset_of(answer.headers.get("content-type", ""))
+    return decoded(answer.body, said or (meta[1].decode() if meta else None))
 
 
 async def _page(ctx: ToolContext, url: str, html: str, links: bool) -> str:

@@ -16,9 +16,9 @@ import msgspec
 
 from roost.addresses import resolve
 from roost.policy.rules import Touches
+from roost.tools.checked_http import Answer, ask, parts_of, place_of
 from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.web.http import Answer, ask, parts_of, place_of
 
 _BODY = 2 * 1024 * 1024
 _SNIPPET = 500
