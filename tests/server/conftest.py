@@ -121,10 +121,10 @@ class Served:
         return {"Authorization": f"Bearer {self.token}", **{k.replace("_", "-"): v for k, v in more.items()}}
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=150)
 
     def socket(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=150)
 
     def request(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **headers: str) -> Answer:
         connection = self.connect()
@@ -233,9 +233,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def wait() -> Callable[[Callable[[], object]], None]:
     def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.01
         while not condition():
             assert time.monotonic() < deadline, "it did not come true"
-            time.sleep(0.01)
+            time.sleep(pause)
+            pause = min(pause * 1.2, 0.25)  # who waits for long must not take the processor from what it waits for
 
     return until

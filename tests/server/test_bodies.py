@@ -233,3 +233,31 @@ def test_an_operation_without_a_body_refuses_one_that_says_something(shared, act
         (b" " * (MIB + 1), "too_large"),
     ):
         assert shared.request("POST", path, raw=raw).code == code
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"agent":'])
+def test_a_body_that_does_not_come_ends_the_request(shared, monkeypatch, sent):
+    monkeypatch.setattr("roost.server.request_body.BODY_SECONDS", 0.2)
+    for path in ("/sessions", "/v1/chat/completions", "/mcp", "/termo/clerk/api/send"):
+        with shared.socket() as sock:
+            sock.sendall(head(shared, "Content-Length: 1000", path=path) + sent)
+            assert answer_of(sock)[0] == 408
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/mcp",
+        "/ag-ui/clerk",
+        "/a2a/clerk",
+        "/termo/clerk/api/send",
+    ],
+)
+def test_a_body_of_very_many_objects_is_refused_unread(shared, path):
+    raw = b'{"model":"clerk","messages":[' + b'{"a":[]},' * 150_000 + b"{}]}"
+    answer = shared.request("POST", path, raw=raw)
+    assert answer.status == 200 if path == "/a2a/clerk" else answer.status in (400, 422)  # an error of JSON-RPC
+    assert b"objects and arrays" in answer.body, answer

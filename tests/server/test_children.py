@@ -28,7 +28,7 @@ def test_a_tree_and_what_waits_in_it(serve, wait):
     assert served.get("/sessions/one")["info"]["phase"] == "waiting"
     client = SyncClient.at(served.url, token=served.token)
     try:
-        assert [info.id for info in client.sessions.tree("one").sessions] == ["one", child["id"]]
+        assert [info.id for info in client.delegation.tree("one").sessions] == ["one", child["id"]]
         assert [info.id for info in client.sessions.find(parent="one").sessions] == [child["id"]]
         [same] = client.approvals.waiting("one").approvals
         client.approvals.answer(same.session, same.call, "approve")

@@ -17,13 +17,14 @@ from roost.api.session_contents import event_of
 from roost.client.app_transport import AppTransport, LoopTransport
 from roost.client.frames import Logged
 from roost.client.http1 import BadResponse, ResponseReader
-from roost.client.requests import ApiError, Unreachable
+from roost.client.requests import ApiError, Request, Unreachable
 from roost.errors import Conflict, Invalid, NotFound
 from roost.log import events as ev
 from roost.log.frames import Delta
 from roost.log.schedule_events import ScheduleSpec
 from roost.log.session_info import Decision
 from roost.log.session_views import WaitingCall
+from roost.operation import Operation
 from roost.server.app import build_app
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.function import tool
@@ -211,6 +212,34 @@ async def test_a_stream_goes_on_where_the_daemon_is_back(serve, tmp_path):
         await frames.aclose()
     assert seen == [*range(1, head + 2)]
     assert gaps == [True, False]
+
+
+def _get(path: str) -> Request:
+    return Request(Operation(_get, "GET", path), {}, path, {}, None, True)
+
+
+async def test_a_response_that_is_closed_twice_leaves_its_connection_to_the_next(serve):
+    served = serve(agents=[echo()])
+    async with Client.at(served.url, token=served.token) as client:
+        first = await client.transport.send(_get("/agents"))
+        body = b"".join([chunk async for chunk in first.chunks()])
+        second = await client.transport.send(_get("/agents"))
+        first.close()
+        third = await client.transport.send(_get("/sessions"))
+        assert b'"sessions"' in b"".join([chunk async for chunk in third.chunks()])
+        assert b"".join([chunk async for chunk in second.chunks()]) == body
+
+
+def test_so_does_one_of_the_blocking_client(serve):
+    served = serve(agents=[echo()])
+    with SyncClient.at(served.url, token=served.token) as client:
+        first = client.transport.send(_get("/agents"))
+        body = b"".join(first.chunks())
+        second = client.transport.send(_get("/agents"))
+        first.close()
+        third = client.transport.send(_get("/sessions"))
+        assert b'"sessions"' in b"".join(third.chunks())
+        assert b"".join(second.chunks()) == body
 
 
 async def test_nobody_at_the_address_is_said_so(tmp_path):

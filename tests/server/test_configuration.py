@@ -7,6 +7,7 @@ from roost.api.session_contents import event_of
 from roost.client.sync_client import SyncClient
 from roost.testing.scripted import ScriptedModel
 
+from .accounts import tenant
 from .conftest import Serve
 
 
@@ -30,6 +31,14 @@ def test_get_patch_and_history(serve: Serve) -> None:
     assert [one["number"] for one in history] == [2, 1]
     assert served.get("/config/history?before=2&limit=5")["changes"] == history[1:]
     assert served.request("POST", "/reload").json == {"agents": [], "files": [], "faults": {}}
+
+
+def test_the_history_names_the_account_that_changed_a_setting(serve: Serve) -> None:
+    served = serve(agents=[told("one")])
+    alice = tenant(served, "alice", role="operator")
+    made = alice.request("PATCH", "/config", {"values": {"linger": 3}, "by": "bob"})
+    assert (made.status, made.json["by"]) == (200, "alice/bob")
+    assert served.get("/config/history")["changes"][0]["by"] == "alice/bob"
 
 
 def test_a_session_moves_once_for_each_key(serve: Serve) -> None:

@@ -213,7 +213,7 @@ def test_both_formats_say_the_same_and_need_the_token(shared: Served) -> None:
     plain = Scrape(read_plain(answer.body.decode()))
     new = scrape(shared)
     assert {name for name, _ in plain.samples} == {name for name, _ in new.samples}
-    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=60)
     connection.request("GET", "/metrics")
     assert connection.getresponse().status == 401
     connection.close()

@@ -81,7 +81,8 @@ def test_roosts_own_folders_are_no_workspace(serve, tmp_path):
     served = serve(ScriptedModel(by_step(["done"])))
     home = served.home
     (tmp_path / "link").symlink_to(home / "workspaces")
-    (inside := home / "workspaces" / "x").mkdir(parents=True)
+    (home / "workspaces").mkdir(parents=True, exist_ok=True)
+    inside = home / "workspaces" / "x"  # which exists or not: nobody can find out
     for folder in (
         "/",
         "/usr/..",
@@ -93,6 +94,9 @@ def test_roosts_own_folders_are_no_workspace(serve, tmp_path):
     ):
         answer = served.post("/sessions", {"agent": "clerk", "workspace": str(folder)})
         assert (answer.status, answer.code) == (422, "workspace_refused"), folder
+    for folder in (tmp_path / "task", "task", f"{tmp_path}\0"):
+        answer = served.post("/sessions", {"agent": "clerk", "workspace": str(folder)})
+        assert (answer.status, answer.code) == (422, "invalid"), folder
     (tmp_path / "task").mkdir()
     assert served.post("/sessions", {"agent": "clerk", "workspace": str(tmp_path / "task")}).status == 201
     assert served.post("/sessions", {"agent": "clerk", "workspace": str(home.parent)}).status == 201

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Protocol
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roost import registry
-from roost.operation import GET
+from roost.authority import NOBODY, acting, current
+from roost.errors import NotFound
+from roost.operation import GET, interface_of, operations
 from roost.runtime import Runtime
 from roost.server import internal, metrics, openapi
+from roost.server.admission import OWN, Admission
 from roost.server.app_state import Api
 from roost.server.auth import Guard
 from roost.server.configuration import ConfigurationService
-from roost.server.door import Door, Doors
+from roost.server.door import Door, Doors, as_upgrade
 from roost.server.inputs import InputService
 from roost.server.models import ModelService
 from roost.server.node import NodeService
+from roost.server.policy import PolicyService
 from roost.server.request_body import answered
-from roost.server.responses import ReplyCall
+from roost.server.responses import Reply, ReplyCall
 from roost.server.routing import Routes
 from roost.server.row_handler import Endpoint, Resource, endpoints
 from roost.server.sessions import SessionService
@@ -49,20 +55,31 @@ class _DocumentService(_DocumentApi):
 def table(api: Api) -> list[Endpoint]:
     """Return the endpoints of the public API."""
     runtime, document = api.runtime, _DocumentService()
-    services = (
+    own = (
         NodeService(api),
         ModelService(runtime),
         ConfigurationService(runtime),
+        PolicyService(runtime),
         SessionService(api),
         InputService(api),
-        *(runtime.service(module.SERVICE) for module in registry.load("service")),
     )
     document.table = found = [
-        *(one for service in services for one in endpoints(service)),
+        *(one for service in own for one in _of(service)),
+        *(one for module in registry.load("api") for one in _of_feature(runtime, module)),
         *metrics.ENDPOINTS,
-        *endpoints(document),
+        *_of(document),
     ]
     return found
+
+
+def _of(service: object) -> list[Endpoint]:
+    return endpoints(interface_of(type(service)), lambda: service)
+
+
+def _of_feature(runtime: Runtime, api: ModuleType) -> list[Endpoint]:
+    """Return the endpoints of a feature, whose service is imported by the first request."""
+    interface = next(one for one in vars(api).values() if isinstance(one, type) and operations(one))
+    return endpoints(interface, cache(lambda: runtime.service(import_module(f"{api.__package__}.service").SERVICE)))
 
 
 class Application:
@@ -74,16 +91,45 @@ class Application:
         self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
+            send = as_upgrade(scope, send)
+        elif scope["type"] != "http":
             return
-        reply = await answered(self._reply(scope, receive), scope)
-        await reply(scope, receive, send)
+        with acting(NOBODY):
+            status = 499  # unless a response begins
+
+            async def sent(message: Message) -> None:
+                nonlocal status
+                if message["type"] in ("http.response.start", "websocket.accept"):
+                    status = message.get("status", 101)
+                await send(message)
+
+            try:
+                reply = await answered(self._reply(scope, receive), scope)
+                await reply(scope, receive, sent if current().account else send)
+            finally:
+                self._guard.leave(scope, status)
 
     async def _reply(self, scope: Scope, receive: Receive) -> ReplyCall:
         resource, scope["path_params"] = self._routes.find(scope["path"])
         if resource is None:
             return await self._doors.reply(scope, receive)
+        scope[OWN] = True
         await self._guard.check(scope)
+        return await resource.reply(scope, receive)
+
+    async def answer(self, scope: Scope, receive: Receive) -> ReplyCall:
+        """See `Api.answer`."""
+        scope[OWN] = True
+        reply = await answered(self._counted(scope, receive), scope)
+        self._guard.leave(scope, reply.status if isinstance(reply, Reply) else 200)
+        return reply
+
+    async def _counted(self, scope: Scope, receive: Receive) -> ReplyCall:
+        resource, scope["path_params"] = self._routes.find(scope["path"])
+        if resource is None:
+            raise NotFound(f"there is nothing at {scope['path']}")
+        await self._guard.count()
         return await resource.reply(scope, receive)
 
 
@@ -104,6 +150,17 @@ def build_app(
         by_path.setdefault(endpoint.path, []).append(endpoint)
     routes = Routes({path: Resource(api, endpoints) for path, endpoints in by_path.items()})
     open_paths = [endpoint.path for endpoint in public if endpoint.operation.open]
-    node = runtime.node.id
-    guard = Guard(token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
-    return Application(guard, routes, Doors(api, guard, doors)), api
+    admission = Admission(api, runtime.node.store.coordination, runtime.identities)
+    guard = Guard(
+        token=token,
+        secret=runtime.secret,
+        node=runtime.node.id,
+        loopback=loopback,
+        open_paths=open_paths,
+        admission=admission,
+    )
+    application = Application(guard, routes, Doors(api, guard, doors))
+    api.operations = list(dict.fromkeys(endpoint.operation for endpoint in public))
+    api.answer, api.count, api.owner = application.answer, guard.count, guard.owner
+    runtime.node.http.open(application)
+    return application, api

@@ -4,32 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, Protocol, TypeAlias
 
+from starlette.types import Receive, Scope
+
+from roost.authority import HOME, Authority
 from roost.errors import RoostError
 from roost.log.protocols import SessionQuery
+from roost.operation import Operation
 from roost.runtime import Runtime
+from roost.server.responses import ReplyCall
 
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 2.0
 _FAILED_SECONDS = 10.0
 _FAILED_MOST = 1000
 
+Answer: TypeAlias = Callable[[Scope, Receive], Awaitable[ReplyCall]]
+
 
 class Endable(Protocol):
-    """A stream to a client, which can be ended."""
+    """A stream to a client, which can be ended. authority: that of its request."""
+
+    authority: Authority
 
     def end(self) -> None: ...
 
 
+async def _not_built(scope: Scope, receive: Receive) -> ReplyCall:
+    raise AssertionError("`build_app` has not made the application yet")
+
+
+async def _not_counted() -> None:
+    raise AssertionError("`build_app` has not made the application yet")
+
+
 class Api:
-    """State shared by the handlers. `on_shutdown` is called when a client asks the daemon to stop."""
+    """State shared by the handlers. `on_shutdown` is called when a client asks the daemon to stop. operations: those of
+    Roost's own API. answer: answers a request for one of them that a door makes for its client, with the client's
+    authority: counted, limited and audited like one over HTTP. count: counts one against its rate. owner: the authority
+    of the holder of the home's token. `build_app` sets these."""
 
     def __init__(self, runtime: Runtime, on_shutdown: Callable[[], None]) -> None:
         self.runtime = runtime
         self.sessions = runtime.sessions
         self.on_shutdown = on_shutdown
+        self.operations: Sequence[Operation] = ()
+        self.answer: Answer = _not_built
+        self.count: Callable[[], Awaitable[None]] = _not_counted
+        self.owner = HOME
         self.started = time.monotonic()
         self.stopping = False
         self.streams: set[Endable] = set()

@@ -14,10 +14,12 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
+from roost import registry
 from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
 from roost.errors import ConfigError, StoreFailed
@@ -30,6 +32,7 @@ from roost.runtime import YOUNG, Runtime, default_home
 from roost.sandbox.environment import hide_secrets, root_warning, runs_as_root
 from roost.server import problems
 from roost.server.app import build_app
+from roost.server.app_state import Api
 from roost.server.auth import is_loopback
 from roost.server.daemon_files import Home
 from roost.server.listener import DEFAULT_PORT, advertised, bind, check_exposure, url_of
@@ -176,6 +179,7 @@ class Daemon:
         serving = asyncio.create_task(server.serve([listener]))
         stopping = asyncio.create_task(self._stop.wait())
         preparing = asyncio.create_task(self._prepare(server.listening))
+        working = asyncio.create_task(self._doors(api, server.listening))
         try:
             await server.listening.wait()
             self._announce(url_of(listener))
@@ -190,8 +194,19 @@ class Daemon:
             cutting.cancel()
             await serving
         finally:
-            for task in (serving, stopping, preparing):
+            for task in (serving, stopping, preparing, working):
                 task.cancel()
+
+    async def _doors(self, api: Api, listening: asyncio.Event) -> None:
+        """Do what doors do without a request."""
+        await listening.wait()
+        await asyncio.gather(*(self._door_work(module, api) for module in registry.door_duties()))
+
+    async def _door_work(self, module: ModuleType, api: Api) -> None:
+        try:
+            await module.work(api)
+        except Exception:  # a defect: the others go on
+            log.exception("%s has ended", module.__name__)
 
     async def _prepare(self, listening: asyncio.Event) -> None:
         await listening.wait()

@@ -8,15 +8,16 @@ to inboxes, and keeps nothing that the log and the store do not have. The server
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from roost import registry
+from roost.authority import Right, current
 from roost.server.app_state import Api
 from roost.server.auth import Guard
 from roost.server.problems import Problem, Refused, problem_of
-from roost.server.request_body import BodyTooLarge, Lingering
+from roost.server.request_body import BodyTooLarge, Lingering, header
 from roost.server.responses import Header, Reply, ReplyCall
 from roost.server.routing import Routes
 
@@ -24,6 +25,27 @@ Handler: TypeAlias = Callable[[Scope, Receive], Awaitable[ReplyCall]]
 """Answers a request that is authenticated. The named parts of the path are in `scope["path_params"]`. Raises any error:
 the door's `refusal` makes the response of it."""
 Methods: TypeAlias = Mapping[str, Handler]
+UPGRADE = "WEBSOCKET"
+"""The method under which a door's routes have the handler of a WebSocket. Its reply accepts the connection."""
+TOKEN_ENTRY = "roost.token."
+"""With the token behind it, the entry of `Sec-WebSocket-Protocol` by which a page shows its token: the WebSockets of
+browsers send no other header of a page's own."""
+H = TypeVar("H", bound=Callable[..., object])
+
+
+def needs(right: Right) -> Callable[[H], H]:
+    """State what a caller must be allowed to do for a handler. One without it answers only the owner."""
+
+    def mark(handler: H) -> H:
+        handler.right = right  # pyright: ignore[reportFunctionMemberAccess] - functions take attributes
+        return handler
+
+    return mark
+
+
+def right_of(handler: Handler) -> Right | None:
+    """Return what `needs` said of a handler."""
+    return getattr(handler, "right", None)
 
 
 class Door(Protocol):
@@ -51,6 +73,15 @@ class Door(Protocol):
         ...
 
 
+@runtime_checkable
+class OpenDoor(Protocol):
+    """A door that answers some requests without a token, such as checks of health."""
+
+    def is_open(self, scope: Scope) -> bool:
+        """Whether a request needs no token. Its handler then acts for nobody."""
+        ...
+
+
 class Doors:
     """The doors of an application. doors: those of the registry by default, which are imported when first asked."""
 
@@ -59,6 +90,7 @@ class Doors:
         self._doors = doors
         self._guard = guard
         self._routes: dict[str, Routes[Methods]] = {}
+        self._is_open: dict[str, Callable[[Scope], bool]] = {}
 
     async def reply(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Answer a request at a path that Roost's own API does not have. Raises `RoostError` when no door speaks its
@@ -71,7 +103,8 @@ class Doors:
 
     async def _through(self, door: Door, scope: Scope, receive: Receive) -> ReplyCall:
         try:
-            await self._guard.check(scope, door.key_headers)
+            is_open = self._is_open.get(door.name) or self._opens(door)
+            await self._guard.check(scope, door.key_headers, open=is_open(scope))
             if door.name not in self._routes:
                 self._routes[door.name] = Routes(dict(door.routes(self._api)))
             methods, scope["path_params"] = self._routes[door.name].find(scope["path"])
@@ -83,11 +116,37 @@ class Doors:
                 raise Refused(405, "method_not_allowed", f"{allow.decode()} is a method here", [(b"allow", allow)])
             if self._api.stopping:
                 raise Refused(503, "shutting_down", "the daemon is stopping", [(b"connection", b"close")])
+            current().demand(right_of(handler) or "administer")
             return await handler(scope, receive)
         except Exception as error:  # a defect too becomes the client's error and the operator's log line
             headers = error.headers if isinstance(error, Refused) else []
             reply = door.refusal(problem_of(error, f"{scope['method']} {scope['path']}"), headers)
             return Lingering(reply) if isinstance(error, BodyTooLarge) else reply
+
+    def _opens(self, door: Door) -> Callable[[Scope], bool]:
+        """Note which requests of a door need no token: `isinstance` of a Protocol costs more than a route."""
+        self._is_open[door.name] = found = door.is_open if isinstance(door, OpenDoor) else _never
+        return found
+
+
+def _never(scope: Scope) -> bool:
+    return False
+
+
+def as_upgrade(scope: Scope, send: Send) -> Send:
+    """Let the request for a WebSocket go the way of all requests, its token where others have it. Returns a `send`
+    which takes responses, too."""
+    scope["method"] = UPGRADE
+    entry = next((one for one in scope["subprotocols"] if one.startswith(TOKEN_ENTRY)), None)
+    if entry is not None and header(scope, b"authorization") is None:
+        bearer = (b"authorization", b"Bearer " + entry.removeprefix(TOKEN_ENTRY).encode("latin-1", "replace"))
+        scope["headers"] = [*scope["headers"], bearer]
+
+    async def sent(message: Message) -> None:
+        kind = message["type"]
+        await send({**message, "type": f"websocket.{kind}"} if kind.startswith("http.response.") else message)
+
+    return sent
 
 
 def _nothing(scope: Scope) -> Refused:

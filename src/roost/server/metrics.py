@@ -59,7 +59,7 @@ class Now(NamedTuple):
         )
 
 
-@GET("/metrics", texts=("text/plain", _OPENMETRICS), shown="str")
+@GET("/metrics", texts=("text/plain", _OPENMETRICS), shown="str", right="operate")
 async def metrics(call: Call) -> Reply:
     """Numbers for an operator, as OpenMetrics or Prometheus text."""
     now = await Now.of(call.api)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from roost.api.models import ModelEntry, ModelList, ModelsApi
+from roost.authority import current
 from roost.models.catalog.card import Card
 from roost.models.profile import MEDIA_KINDS
 from roost.providers.accounts import Models
@@ -39,7 +42,11 @@ class ModelService(ModelsApi):
         self._runtime = runtime
 
     async def list(self) -> ModelList:
-        return await survey(self._runtime.models, self._runtime.node.model_pool.profiles)
+        found, who = await survey(self._runtime.models, self._runtime.node.model_pool.profiles), current()
+        if not who.confined:
+            return found
+        own = [replace(one, trouble=None) for one in found.models if who.may_use(f"model:{one.name}")]
+        return replace(found, models=own)
 
     async def use_profile(self, profile: str) -> None:
         await self._runtime.node.model_pool.profiles.use(profile)

@@ -58,6 +58,10 @@ def shutting_down() -> Problem:
     return problem(503, "shutting_down", "the daemon is stopping; what it accepted is safe: connect again later")
 
 
+def token_ended() -> Problem:
+    return problem(401, "token_ended", "the token or sign-in of this stream was revoked or has expired; it ends here")
+
+
 def session_gone(session: str) -> Problem:
     return problem(404, "session_deleted", f"session {session!r} was deleted")
 

@@ -20,6 +20,9 @@ BODY_BYTES = 1024 * 1024
 FILE_BYTES = 4 * 1024 * 1024 * 1024
 """Most bytes of a body that is a file."""
 BODY_SECONDS = 30.0
+VALUES = 200_000
+"""Most objects and arrays of a JSON body."""
+_LARGE = 512 * 1024
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 48 * BODY_BYTES
 
@@ -42,23 +45,20 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int = BODY_BYTES) 
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(limit)
-    message = await receive()
-    body = message.get("body", b"")
-    if message.get("more_body"):
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _rest(receive, body, limit)
-        except TimeoutError:
-            raise Refused(
-                408, "body_timeout", f"the body did not come within {BODY_SECONDS:g} s", [(b"connection", b"close")]
-            ) from None
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _whole(receive, limit)
+    except TimeoutError:
+        raise Refused(
+            408, "body_timeout", f"the body did not come within {BODY_SECONDS:g} s", [(b"connection", b"close")]
+        ) from None
     if len(body) > limit:
         raise BodyTooLarge(limit)
     return body
 
 
-async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
-    chunks, size, more = [first], len(first), True
+async def _whole(receive: Receive, limit: int) -> bytes:
+    chunks, size, more = list[bytes](), 0, True
     while more:
         if size > limit:
             raise BodyTooLarge(limit)
@@ -132,6 +132,7 @@ def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[T]) -> 
     content_type = header(scope, b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "unsupported_media_type", "send JSON, with the header `Content-Type: application/json`")
+    check_values(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -143,6 +144,13 @@ def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[T]) -> 
         raise Refused(400, "invalid_json", f"the body is not JSON: {why}") from None
     except RecursionError:
         raise Invalid("the body is nested too deeply") from None
+
+
+def check_values(body: bytes) -> None:
+    """Check that a large JSON body has not so many objects and arrays that nothing else would run while it is decoded:
+    the decoder holds the interpreter, in any thread. Raises `Invalid`."""
+    if len(body) > _LARGE and body.count(b"{") + body.count(b"[") > VALUES:
+        raise Invalid(f"the body has more than {VALUES} objects and arrays")
 
 
 def header(scope: Scope, name: bytes) -> str | None:

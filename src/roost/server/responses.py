@@ -31,6 +31,10 @@ class Reply:
         if status != 204:
             self._headers += [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
 
+    def header(self, name: bytes) -> str | None:
+        """Return the first header of a (lower-case) name."""
+        return next((value.decode("latin-1") for key, value in self._headers if key == name), None)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.begin(send)
         await send({"type": "http.response.body", "body": self.body})

@@ -20,7 +20,7 @@ class _Place(Generic[T]):
 
 class Routes(Generic[T]):
     """Match a path against a table. In a table path `{name}` matches one non-empty part, and a final `{name:path}`
-    matches the rest, slashes included. A literal part takes precedence over a named one."""
+    matches the rest, slashes included. A literal part takes precedence over a named one, and both over the rest."""
 
     def __init__(self, table: Mapping[str, T]) -> None:
         self._top = _Place[T]()
@@ -30,10 +30,10 @@ class Routes(Generic[T]):
     def find(self, path: str) -> tuple[T | None, dict[str, str]]:
         """Return the entry at a path, or None, and the named parts of the path."""
         place, params, at = self._top, dict[str, str](), 1
+        rest: tuple[T | None, dict[str, str]] = None, {}
         for part in path.split("/")[1:]:
             if place.rest is not None:
-                params[place.rest[0]] = path[at:]
-                return place.rest[1], params
+                rest = place.rest[1], {**params, place.rest[0]: path[at:]}
             at += len(part) + 1
             if (known := place.named.get(part)) is not None:
                 place = known
@@ -41,8 +41,8 @@ class Routes(Generic[T]):
                 params[place.any[0]] = part
                 place = place.any[1]
             else:
-                return None, {}
-        return place.end, params
+                return rest
+        return rest if place.end is None else (place.end, params)
 
     def _add(self, parts: list[str], target: T) -> None:
         place = self._top

@@ -14,8 +14,9 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.api.shapes import AcceptedInput
+from roost.authority import current
 from roost.errors import Invalid
-from roost.operation import REQUIRED, Download, Operation, Parameter, Variant, interface_of, operations
+from roost.operation import REQUIRED, Download, Operation, Parameter, Variant, operations
 from roost.server.app_state import Api
 from roost.server.file_stream import FileStream
 from roost.server.problems import Refused
@@ -48,7 +49,8 @@ class Call:
 
     @property
     def session(self) -> str:
-        return self.params["session"]
+        """The session in the path; empty for an operation without one."""
+        return self.params.get("session", "")
 
     @property
     def key(self) -> str | None:
@@ -109,6 +111,7 @@ class Endpoint:
     async def reply(self, api: Api, scope: Scope, receive: Receive) -> ReplyCall:
         """Decode a request and answer it. Raises `RoostError` when the table or the operation refuses it."""
         row, params = self.operation, {**scope["path_params"], **self._fixed}
+        await _demand(api, row, params)
         query = self._query(scope["query_string"])
         call = Call(api, scope, params, {one.name: params[one.name] for one in row.placed("path")})
         call.deltas = getattr(query, "deltas", True)
@@ -155,6 +158,17 @@ class Endpoint:
         return found
 
 
+async def _demand(api: Api, row: Operation, params: dict[str, str]) -> None:
+    """Check that the caller may call an operation, and may see the session in its path. Raises `Forbidden`, and
+    `NotFound` for a session of another account."""
+    who = current()
+    if not row.open:
+        who.demand(row.right or "administer")
+    if who.confined and "session" in params:
+        params["session"] = who.session_id(params["session"])
+        await api.sessions.get(params["session"])
+
+
 def _shape(
     row: Operation, name: str, parameters: Sequence[Parameter], more: Sequence[tuple[str, Any, Any]] = ()
 ) -> type[Any]:
@@ -170,16 +184,11 @@ def _shape(
     return msgspec.defstruct(name, [*fields, *more], forbid_unknown_fields=True, kw_only=True, namespace=about)
 
 
-def endpoints(service: object) -> list[Endpoint]:
-    """Return the endpoints of the interface that `service` implements. A method `stream_NAME(call)` of the service
-    answers an operation that is asked for as a stream."""
-    return [
-        Endpoint(
-            row, _answering(row, getattr(service, row.name), getattr(service, f"stream_{row.name}", None)), variant
-        )
-        for row in operations(interface_of(type(service)))
-        for variant in row.variants()
-    ]
+def endpoints(interface: type, service: Callable[[], object]) -> list[Endpoint]:
+    """Return the endpoints of an interface. `service` returns the object that implements it, when a request comes. Its
+    method `stream_NAME(call)` answers an operation that is asked for as a stream."""
+    rows = operations(interface)
+    return [Endpoint(row, _answering(row, service), variant) for row in rows for variant in row.variants()]
 
 
 def alone(handler: Answering) -> Endpoint:
@@ -188,11 +197,11 @@ def alone(handler: Answering) -> Endpoint:
     return Endpoint(operation, handler)
 
 
-def _answering(row: Operation, method: Callable[..., Awaitable[Any]], stream: Answering | None) -> Answering:
+def _answering(row: Operation, service: Callable[[], object]) -> Answering:
     async def answer(call: Call) -> ReplyCall:
-        if stream is not None and call.wants_stream:
+        if call.wants_stream and (stream := getattr(service(), f"stream_{row.name}", None)) is not None:
             return await stream(call)
-        result: Any = await method(**call.given)
+        result: Any = await getattr(service(), row.name)(**call.given)
         if isinstance(result, Download):
             return FileStream(call.api, call.session, cast("Download[AsyncIterator[bytes]]", result))
         if isinstance(result, AcceptedInput) and (parts := await call.api.sessions.waits_for(call.session)):

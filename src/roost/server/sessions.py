@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from roost.api.session_contents import Entry, EventPage, Transcript
-from roost.api.sessions import SessionPage, SessionsApi, SessionTree
-from roost.errors import Busy, Conflict, Invalid
+from roost.api.sessions import SessionPage, SessionsApi
+from roost.authority import current, owned_labels
+from roost.errors import Busy, Conflict, Forbidden, Invalid
 from roost.log.frames import Frame
 from roost.log.protocols import SessionQuery
 from roost.log.session_info import ControlAction, SessionInfo, SessionState
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 STREAMS = 1000
 """Most streams open at once. A reader that reads nothing holds up to a megabyte until it is disconnected."""
+_FOR_HOME = 100
+"""Streams that accounts leave to the home."""
 
 
 class SessionService(SessionsApi):
@@ -44,11 +47,16 @@ class SessionService(SessionsApi):
         labels: dict[str, str] | None = None,
         key: str | None = None,
     ) -> SessionInfo:
-        chosen = self._sessions.variant(agent, model=model, definition=definition)
+        _demand_own(model=model, elsewhere=definition is not None or workspace is not None)
+        if definition is None:
+            chosen = await self._sessions.named(agent, model=model)
+        else:
+            chosen = self._sessions.variant(agent, model=model, definition=definition)
         info = await self._sessions.create(chosen, id=id, workspace=workspace, title=title, labels=labels, key=key)
         # A change of the agent on the node since then is no difference.
         version = info.version if model is None and definition is None else chosen.spec.version
-        wanted = (agent, version, id or info.id, workspace, title, labels or {})
+        same_id = info.id if id is None else current().session_id(id)
+        wanted = (agent, version, same_id, workspace, title, owned_labels(labels or {}))
         if key is not None and wanted != (info.agent, info.version, info.id, info.workspace, info.title, info.labels):
             raise Conflict(f"the key {key!r} made another session, {info.id!r}", code="idempotency_mismatch")
         return info
@@ -65,10 +73,12 @@ class SessionService(SessionsApi):
         turns: bool = False,
     ) -> SessionPage:
         key, _, value = (label or "").partition(":")
+        if key == "user":
+            value = owned_labels({key: value})[key]
         query = SessionQuery(
             agent=agent,
             state=state,
-            parent=parent,
+            parent=None if parent is None else current().session_id(parent),
             label=(key, value) if label else None,
             before=before,
             limit=limit + 1,
@@ -87,7 +97,7 @@ class SessionService(SessionsApi):
         return Transcript(messages=await self._sessions.transcript(session))
 
     async def events(self, session: str, *, after: int = 0, limit: int = 500) -> EventPage[msgspec.Raw]:
-        head = await self._head(session, after)
+        head = await log_end(self._api, session, after)
         records = await self._sessions.history(session, after=after, limit=limit)
         entries = [Entry(seq=record.seq, event=msgspec.Raw(record.body)) for record in records]
         return EventPage(events=entries, head=max(head, records[-1].seq if records else 0))
@@ -95,30 +105,47 @@ class SessionService(SessionsApi):
     async def stream_events(self, call: Call) -> ReplyCall:
         after = _position(call.header(b"last-event-id"))
         after = call.given["after"] if after is None else after
-        await self._head(call.session, after)
+        await log_end(self._api, call.session, after)
         check_room(self._api)
         return open_stream(self._api, call.session, after=after, deltas=call.deltas)
 
-    async def _head(self, session: str, after: int) -> int:
-        """Return the log's end. Raises `Conflict` when `after` is behind it."""
-        head = (await self._sessions.get(session)).head
-        if after > head:
-            raise Conflict(f"the log ends at {head}; there is nothing after {after} yet", code="ahead_of_log")
-        return head
-
-    async def tree(self, session: str) -> SessionTree:
-        return SessionTree(sessions=await self._sessions.tree(session))
-
     async def control(
-        self, session: str, action: ControlAction, *, key: str | None = None, wait: float | None = None
+        self,
+        session: str,
+        action: ControlAction,
+        *,
+        input: int | None = None,
+        key: str | None = None,
+        wait: float | None = None,
     ) -> SessionInfo:
-        return await self._sessions.control(session, action, key=key, wait=wait)
+        return await self._sessions.control(session, action, input=input, key=key, wait=wait)
+
+
+def _demand_own(*, model: str | None, elsewhere: bool) -> None:
+    """Check what an account chooses for a new session. elsewhere: it is to work in a folder of this machine, or by a
+    definition of the caller. Raises `Forbidden`."""
+    who = current()
+    if elsewhere and who.confined:
+        raise Forbidden(
+            "an account's sessions are of agents that are known here, in folders of their own: `roost run --private`"
+        )
+    if model is not None:
+        who.demand_model(model)
+
+
+async def log_end(api: Api, session: str, after: int) -> int:
+    """Return the position of the log's end. Raises `Conflict` when `after` is behind it."""
+    head = (await api.sessions.get(session)).head
+    if after > head:
+        raise Conflict(f"the log ends at {head}; there is nothing after {after} yet", code="ahead_of_log")
+    return head
 
 
 def check_room(api: Api) -> None:
     """Refuse a stream when too many are open; call it before any other work. Raises `Busy`."""
-    if len(api.streams) >= STREAMS:
-        raise Busy(f"{STREAMS} streams are open; close some, or try again later", code="too_many_streams")
+    most = STREAMS - _FOR_HOME if current().confined else STREAMS
+    if len(api.streams) >= most:
+        raise Busy(f"{most} streams are open; close some, or try again later", code="too_many_streams")
 
 
 def open_stream(

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from roost.authority import current
 from roost.log.frames import Frame
 from roost.log.tail import Follower
 from roost.server.app_state import Api, Endable
-from roost.server.problems import Problem, problem_of, session_gone, shutting_down
+from roost.server.problems import Problem, problem_of, session_gone, shutting_down, token_ended
 from roost.server.responses import Header, Reply, encode
 
 log = logging.getLogger("roost.server")
@@ -49,7 +50,7 @@ class Stream(ABC):
     def __init__(
         self, api: Api, session: str, among: set[Endable], refusal: Callable[[Problem], Reply] | None = None
     ) -> None:
-        self.api = api
+        self.api, self.authority = api, current()
         self.session = session
         self._among = among
         self._refusal = refusal
@@ -125,7 +126,7 @@ class Stream(ABC):
         except TimeoutError:
             if self._stalled or not cut.expired():
                 raise
-            problem = shutting_down()
+            problem = shutting_down() if self.api.stopping else token_ended()
         except Exception as error:  # a defect too ends the stream as its protocol says it
             problem = problem_of(error, f"{scope['method']} {scope['path']}")
         if gone.done():

@@ -11,6 +11,12 @@ from typing import Any, Literal
 
 import uvicorn
 
+MESSAGE_BYTES = 1024 * 1024
+"""Most bytes of a client's WebSocket message; the parser closes with 1009 above."""
+PING_SECONDS = 20.0
+PONG_SECONDS = 60.0
+"""A WebSocket that answers no ping for so long is cut off: its client is gone, or reads nothing."""
+
 
 class Server(uvicorn.Server):
     """A uvicorn server without signal handling, which the daemon does. It reports when it listens, and exits as soon as
@@ -23,7 +29,11 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             http=_protocol(),
-            ws="none",
+            ws=_websocket,  # pyright: ignore[reportArgumentType] - it calls it, as it would a class
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PONG_SECONDS,
+            ws_max_size=MESSAGE_BYTES,
+            ws_per_message_deflate=False,
             lifespan="off",
             server_header=False,
             proxy_headers=False,
@@ -66,6 +76,13 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+
+def _websocket(config: uvicorn.Config, server_state: Any, app_state: dict[str, Any]) -> asyncio.Protocol:
+    """Make the protocol of a connection that asks for an upgrade. Its library is imported here: with the first one."""
+    from roost.server.websocket_limits import WebSocketConnection
+
+    return WebSocketConnection(config, server_state, app_state)
 
 
 def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
