@@ -1,0 +1,1 @@
+"""Frameworks: agents that were written in another framework, run as sessions and made durable by recorded answers."""
