@@ -1,0 +1,1 @@
+"""Bots by e-mail: IMAP for what comes in, SMTP for what goes out."""

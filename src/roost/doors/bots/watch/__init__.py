@@ -1,0 +1,1 @@
+"""Bots that watch an address: entries of a feed and changes of a page become inputs."""
