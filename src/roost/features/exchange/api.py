@@ -19,7 +19,7 @@ def _brought(brought: Brought, given: Mapping[str, Any]) -> int:
 
 
 class ExchangeApi(Protocol):
-    @GET("/sessions/{session}/export", errors=(404,), texts=(LINES, MARKDOWN), shown="str")
+    @GET("/sessions/{session}/export", errors=(404,), texts=(LINES, MARKDOWN), shown="str", right="read")
     async def export(self, session: str, *, format: Format = "roost") -> Download[AsyncIterator[bytes]]:
         """A session as a file: in Roost's own format, as a log of Claude Code or Codex, or as text.
 
@@ -27,7 +27,7 @@ class ExchangeApi(Protocol):
         """
         ...
 
-    @GET("/sessions/{session}/files", errors=(404, 409), texts=(TAR,), shown="str")
+    @GET("/sessions/{session}/files", errors=(404, 409), texts=(TAR,), shown="str", right="read")
     async def files(self, session: str) -> Download[AsyncIterator[bytes]]:
         """The session's files as a tar: the newest snapshot where nodes share them, else the folder."""
         ...
@@ -41,6 +41,7 @@ class ExchangeApi(Protocol):
         keyed=True,
         content="application/octet-stream",
         location="session.id",
+        right="operate",
     )
     async def load(
         self,

@@ -60,8 +60,7 @@ def export(app: App, session: str | None, format: Format, output: Path, files: P
     """
     if files is not None and files.absolute() == output.absolute():
         raise click.UsageError("--output and --files are the same file: give two")
-    node = app.node()
-    try:
+    with app.node() as node:
         name = session_id(node, session)
         made = write_whole(output, lambda out: _download(node.exchange.export(name, format=format), out))
         report = msgspec.convert(made, Report)
@@ -71,8 +70,6 @@ def export(app: App, session: str | None, format: Format, output: Path, files: P
             count = write_whole(files, lambda out: _download(node.exchange.files(name), out))["files"]
             note(f"{count} files, with whatever secrets are in them: {files}")
         return 0
-    finally:
-        node.close()
 
 
 @command("import")
@@ -112,19 +109,15 @@ def import_(
     progress in it count as interrupted. A definition in the file decides what its agent may do: import only files
     that you trust, or name an --agent.
     """
-    node = app.node()
-    try:
-        with tempfile.TemporaryDirectory(prefix="roost-import-") as room:
-            path = _spooled(Path(room)) if str(file) == "-" else file
-            key = new_id("key") if again else f"{_digest(path)}:{id or ''}"
-            place = None if workspace is None else folder(workspace)
-            with path.open("rb") as content:
-                brought = node.exchange.load(
-                    _chunks(content),
-                    format=format, id=id, agent=agent, title=title, workspace=place, user=user, key=key,
-                )  # fmt: skip
-    finally:
-        node.close()
+    with app.node() as node, tempfile.TemporaryDirectory(prefix="roost-import-") as room:
+        path = _spooled(Path(room)) if str(file) == "-" else file
+        key = new_id("key") if again else f"{_digest(path)}:{id or ''}"
+        place = None if workspace is None else folder(workspace)
+        with path.open("rb") as content:
+            brought = node.exchange.load(
+                _chunks(content),
+                format=format, id=id, agent=agent, title=title, workspace=place, user=user, key=key,
+            )  # fmt: skip
     if as_json:
         say_json(brought)
         return 0

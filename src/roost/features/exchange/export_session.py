@@ -31,7 +31,7 @@ _ROLLED_BACK = b'{"type":"session.rolled_back"'
 async def take(node: Node, session: str, format: Format, target: Path) -> Report:
     """Write the session's present state. Roost's format has its whole log and its checkpoints; the others have the
     conversation without rolled back parts. Its files are not included. Raises `NotFound`."""
-    store = node.store
+    store = node.tenants
     info = await store.sessions.get(session)
     report = Report(format=format)
     with target.open("wb") as out:
@@ -99,12 +99,12 @@ class _Foreign:
 
 
 async def _other(node: Node, info: SessionInfo, format: Format, out: IO[bytes], report: Report) -> None:
-    state: State = await load_state(node.store, info.id)
+    state: State = await load_state(node.tenants, info.id)
     folder = state.workspace or str(node.resources.private(info.id))
     lines: _Lines = Transcript(info, report) if format == "transcript" else _Foreign(info, folder, format, report)
     at = info.created_at
-    for first, last in await _counting(node.store, info, report):
-        async for page in _pages(node.store, info.id, first - 1, last):
+    for first, last in await _counting(node.tenants, info, report):
+        async for page in _pages(node.tenants, info.id, first - 1, last):
             report.events += len(page)
             at = await asyncio.to_thread(_write, lines, page, out)
     await asyncio.to_thread(out.writelines, list(lines.end(at)))

@@ -19,7 +19,7 @@ from roost.workspace.snapshots import Place, Stopped
 async def take_files(node: Node, session: str, target: Path) -> int:
     """Write the present files to `target`, links as links, and return their number. They are not masked. Raises
     `NotFound`, also without files, and `Conflict` when they are at another node or keep changing."""
-    info, state = await node.store.sessions.get(session), await load_state(node.store, session)
+    info, state = await node.tenants.sessions.get(session), await load_state(node.tenants, session)
     carrier = node.resources.carrier
     if state.workspace is not None:
         folder = Path(state.workspace)

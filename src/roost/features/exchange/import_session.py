@@ -16,7 +16,8 @@ import msgspec
 
 from roost.agent.definition import Agent, decode_spec, encode_spec
 from roost.agent.state import STATE_VERSION, encode_state
-from roost.errors import Conflict, Invalid, NotFound
+from roost.authority import ACCOUNT, current, key_of, owned_labels, session_id
+from roost.errors import Conflict, Forbidden, Invalid, NotFound
 from roost.features.exchange import native_format
 from roost.features.exchange.close_imported import IMPORT, Folded, closing
 from roost.features.exchange.conversation_items import Brought, Report, Source
@@ -26,7 +27,6 @@ from roost.ids import is_id, new_id
 from roost.kernel.allowed_folders import check_folder
 from roost.kernel.labels import fold, masked_names
 from roost.kernel.node import Node
-from roost.kernel.placement import needs
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.portable import SessionDump
@@ -69,10 +69,15 @@ async def bring(
     if id is not None and not is_id(id):
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
     if workspace is not None:
+        if current().confined:
+            raise Forbidden("an account chooses no folder of the machine")
         await asyncio.to_thread(check_folder, workspace, node.resources.home_folder)
     title, _ = masked_names(node.resources.vault, title, None)
+    whose = owned_labels({} if not user else {_USER: user})
+    account, user = whose.get(ACCOUNT), whose.get(_USER)
+    key = key if key is None or account is None else key_of(account, key)
     create_key = None if key is None else f"import:{await asyncio.to_thread(_digest, path)}:{_short(key)}"
-    session = id or (new_id("ses") if key is None else f"ses_{_short(key)}")
+    session = session_id(id or (new_id("ses") if key is None else f"ses_{_short(key)}"), account)
     asked = _Asked(agent, title or None, workspace, user or None)
     if (known := await _known(node, session, create_key, asked)) is not None:
         return known
@@ -128,20 +133,24 @@ class _Work:
         self._report.format = format
         sessions = Sessions(self._node)
         if format == "claude-code" or format == "codex":
-            self._agent = sessions.variant(name or DEFAULT_AGENT)
+            self._agent = await sessions.named(name or DEFAULT_AGENT)
             given, self._path = self._path, self._folder / "converted.jsonl"
             self._report = await asyncio.to_thread(convert, given, format, self._agent.spec, self._path)
         else:
-            self._agent = await asyncio.to_thread(self._named, sessions, name)
+            own = None if name is None else await sessions.named(name)
+            if own is None and current().confined:
+                raise Forbidden("an account names the agent that is to take the file: its own does not count")
+            self._agent = own or await asyncio.to_thread(self._defined, sessions)
         self._header = await asyncio.to_thread(native_format.header_of, self._path)
         self._marks = await asyncio.to_thread(native_format.marks_of, self._path)
         self._title = title or fold(self._header.title or "") or None
-        self._labels = {name: value for name, value in self._header.labels.items() if name != _USER}
+        self._labels = {name: value for name, value in self._header.labels.items() if name not in (_USER, ACCOUNT)}
         if self._user:
             self._labels[_USER] = self._user
         elif _USER in self._header.labels:
             self._report.leave_out(_LEFT)
         self._title, self._labels = masked_names(self._node.resources.vault, self._title, self._labels)
+        self._labels = owned_labels(self._labels)
         self._spec = msgspec.Raw(encode_spec(self._agent.spec))
         self._folded = await asyncio.to_thread(Folded, self._path, self._marks, self._ours)
         for event in closing(self._folded.state, self._header.id, format):
@@ -149,9 +158,8 @@ class _Work:
             self._last.append(ev.encode_event(event))
         self._report.events = self._folded.head
 
-    def _named(self, sessions: Sessions, name: str | None) -> Agent:
-        if name is not None:
-            return sessions.variant(name)
+    def _defined(self, sessions: Sessions) -> Agent:
+        """Return the agent as the file defines it."""
         spec = b"{}"
         for _, event in native_format.events_of(self._path):
             if isinstance(event, ev.SessionCreated | SessionMoved):
@@ -167,7 +175,8 @@ class _Work:
 
     async def store(self, session: str, create_key: str | None) -> Brought:
         node, spec = self._node, self._agent.spec
-        await node.sandboxes.demand(spec.isolation, node.membership.offered)
+        isolation = node.resources.demanded(self._agent, self._labels.get(ACCOUNT))
+        await node.sandboxes.demand(isolation, node.membership.offered)
         wanted = NewSession(
             id=session,
             agent=spec.name,
@@ -175,17 +184,17 @@ class _Work:
             title=self._title,
             labels=self._labels,
             workspace=self._workspace,
-            needs=needs(self._agent, self._workspace, node.place, node.membership.offered),
+            needs=node.membership.needs(self._agent, self._workspace, floor=isolation.required),
         )
         await node.membership.announce(wanted.needs)
         await node.store.portable.restore(self._dump(wanted, create_key), self._pages())
-        return Brought(session=await node.store.sessions.get(session), report=self._report)
+        return Brought(session=await node.tenants.sessions.get(session), report=self._report)
 
     def _dump(self, new: NewSession, create_key: str | None) -> SessionDump:
         state, now = self._folded.state, time.time()
         head = self._folded.head + len(self._last)
         info = SessionInfo(
-            **msgspec.structs.asdict(new),
+            **new.kept,
             state=state.state,
             phase=state.phase,
             head=head,
@@ -248,7 +257,8 @@ class _Work:
             case SessionMoved():
                 return msgspec.structs.replace(event, version=spec.version, spec=self._spec)
             case _:
-                return event
+                named = getattr(event, "account", None) is not None  # one of another place, or nobody's word
+                return msgspec.structs.replace(event, account=None) if named else event
 
 
 def _page(records: Iterator[Record]) -> list[Record]:
