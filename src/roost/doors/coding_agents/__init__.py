@@ -1,0 +1,1 @@
+"""Serves the model calls of coding agents that work in sessions (`roost.features.coding_agents`)."""

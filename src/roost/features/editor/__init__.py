@@ -1,0 +1,1 @@
+"""Files and commands of the editor that drives a session."""
