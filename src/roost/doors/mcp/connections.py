@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from roost.authority import current
 from roost.doors.mcp.exchange import Ask, Exchange, Seal, fits
 from roost.doors.mcp.wire import CAPABILITY, INTERNAL, Failure, Id, Json, Message, as_object, encode, request
 from roost.doors.talk import Recent
@@ -20,10 +21,11 @@ _CAPABILITIES = 2048
 
 
 class Connection:
-    """A client of an older revision. client: its capabilities. level: of the log messages that it wants."""
+    """A client of an older revision. client: its capabilities. account: whose it is. level: of the log messages that it
+    wants."""
 
-    def __init__(self, client: Json) -> None:
-        self.client = client
+    def __init__(self, client: Json, account: str | None = None) -> None:
+        self.client, self.account = client, account
         self.level = "info"
         self.watched: dict[str, None] = {}
         self.changed = asyncio.Event()
@@ -110,19 +112,21 @@ class Connections:
         kept = as_object(params.get("capabilities")) or {}
         if len(encode(kept)) > _CAPABILITIES:
             kept = {name: Json() for name in ("elicitation", "sampling", "roots") if name in kept}
-        id = self._seal.seal("session", [secrets.token_hex(8), kept])
-        self._known[id] = Connection(kept)
+        account = current().account
+        id = self._seal.seal("session", [secrets.token_hex(8), kept, account])
+        self._known[id] = Connection(kept, account)
         return id
 
     def find(self, id: str | None) -> Connection | None:
-        """Return the connection of a session id: one of its own without an id, None for a false id."""
+        """Return the connection of a session id: one of its own without an id, None for a false id and
+        for another account's."""
         if id is None:
             return Connection({})
         if (known := self._known.get(id)) is None and id not in self._ended:
             with contextlib.suppress(ValueError, TypeError):
-                _, client = self._seal.open("session", id, forever=True)
-                self._known[id] = known = Connection(client)
-        return known
+                _, client, account = self._seal.open("session", id, forever=True)
+                self._known[id] = known = Connection(client, account)
+        return known if known is not None and known.account == current().account else None
 
     def close(self, id: str) -> None:
         self._known.pop(id, None)

@@ -48,10 +48,10 @@ Method: TypeAlias = Callable[[Exchange], Awaitable[Json]]
 
 class Dispatcher:
     """Answers requests. offers: what the door offers, in the order in which they are asked. scrub: masks
-    secrets in errors."""
+    secrets in errors. instructions: what a client's model is told of the server."""
 
-    def __init__(self, offers: Sequence[Offer], scrub: Callable[[str], str]) -> None:
-        self._offers, self._scrub = offers, scrub
+    def __init__(self, offers: Sequence[Offer], scrub: Callable[[str], str], instructions: str = INSTRUCTIONS) -> None:
+        self._offers, self._scrub, self._instructions = offers, scrub, instructions
 
     @cached_property
     def _task_methods(self) -> dict[str, Method]:
@@ -75,7 +75,7 @@ class Dispatcher:
         if exchange.method == "server/discover":
             capabilities: Json = {**self._capabilities(), "extensions": {TASKS: {}}}
             result: Json = {"supportedVersions": [MODERN], "capabilities": capabilities, **_cached()}
-            result["instructions"] = INSTRUCTIONS
+            result["instructions"] = self._instructions
         else:
             result = await self._result(exchange, self._methods | self._task_methods)
             if exchange.method.endswith(("/list", "/read")):
@@ -96,7 +96,7 @@ class Dispatcher:
             "protocolVersion": asked if asked in LEGACY else LEGACY[0],
             "capabilities": {**self._capabilities(), "logging": {}},
             "serverInfo": _SERVER,
-            "instructions": INSTRUCTIONS,
+            "instructions": self._instructions,
         }
 
     def _capabilities(self) -> Json:

@@ -10,10 +10,11 @@ from typing import Any
 from msgspec import UNSET
 from starlette.types import Receive, Scope
 
+from roost.authority import current
 from roost.doors.mcp.answer import Answer, Standing
 from roost.doors.mcp.catalog import Offer
 from roost.doors.mcp.connections import Connection, Connections, HeldExchange
-from roost.doors.mcp.dispatch import Dispatcher, level_of, older
+from roost.doors.mcp.dispatch import INSTRUCTIONS, Dispatcher, level_of, older
 from roost.doors.mcp.envelope import check_envelope, compare_headers, is_modern, param_headers
 from roost.doors.mcp.exchange import Exchange, RoundExchange, Seal
 from roost.doors.mcp.wire import (
@@ -31,9 +32,9 @@ from roost.doors.mcp.wire import (
 )
 from roost.errors import RoostError
 from roost.server.app_state import Api
-from roost.server.door import Methods
+from roost.server.door import Methods, needs
 from roost.server.problems import Refused
-from roost.server.request_body import header, read_body
+from roost.server.request_body import check_values, header, read_body
 from roost.server.responses import Header, Reply, ReplyCall, json
 from roost.server.sessions import check_room
 
@@ -45,11 +46,11 @@ _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 
 
 class Service:
-    """The door's handlers. offers: what it offers."""
+    """The door's handlers. offers: what it offers. instructions: what a client's model is told of it."""
 
-    def __init__(self, api: Api, offers: Sequence[Offer]) -> None:
+    def __init__(self, api: Api, offers: Sequence[Offer], *, instructions: str = INSTRUCTIONS) -> None:
         self._api = api
-        self._dispatcher = Dispatcher(offers, api.sessions.scrubbed)
+        self._dispatcher = Dispatcher(offers, api.sessions.scrubbed, instructions)
         self._seal: Seal | None = None
         self._connections: Connections
 
@@ -62,6 +63,7 @@ class Service:
             self._connections = Connections(self._seal)
         return self._seal
 
+    @needs("read")
     async def post(self, scope: Scope, receive: Receive) -> ReplyCall:
         seal = await self._ready()
         if (header(scope, b"content-type") or "").partition(";")[0].strip().lower() != "application/json":
@@ -70,7 +72,9 @@ class Service:
         if not any(kind in takes for kind in ("application/json", "application/*", "*/*")):
             raise Refused(406, "not_acceptable", "accept application/json and text/event-stream")
         try:
-            message = parse(await read_body(scope, receive, limit=BODY_BYTES))
+            data = await read_body(scope, receive, limit=BODY_BYTES)
+            check_values(data)
+            message = parse(data)
         except Failure as failure:
             return self._refused(None, failure)
         id = None if message.id is UNSET else message.id
@@ -161,7 +165,7 @@ class Service:
         async def mark(exchange: Exchange) -> None:
             if primes:
                 again = {"name": params.get("name"), "_meta": exchange.meta}
-                await answer.mark(seal.seal("event", [id, method, again, exchange.kept]))
+                await answer.mark(seal.seal("event", [current().account, id, method, again, exchange.kept]))
 
         key = header(scope, b"idempotency-key")
         exchange = HeldExchange(connection, id, method, params, key=key, send=answer.tell, mark=mark, streams=streams)
@@ -227,6 +231,7 @@ class Service:
     def _whole(id: Id, result: Json, headers: Sequence[Header] = ()) -> Reply:
         return json(200, response(id, result), headers=headers)
 
+    @needs("read")
     async def get(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Open a stream for what a client of an older revision watches, or go on with a request of it after a break."""
         seal = await self._ready()
@@ -238,7 +243,9 @@ class Service:
         check_room(self._api)
         if (last := header(scope, b"last-event-id")) is not None:
             with contextlib.suppress(ValueError, TypeError):
-                id, method, params, kept = seal.open("event", last)
+                account, id, method, params, kept = seal.open("event", last)
+                if account != current().account:
+                    raise ValueError("this is another account's")
                 answer = self._held(scope, connection, id, method, params, seal, True)
                 assert answer.exchange is not None
                 answer.exchange.kept = kept
@@ -263,6 +270,7 @@ class Service:
                 watching.cancel()
                 await asyncio.wait([watching])
 
+    @needs("read")
     async def delete(self, scope: Scope, receive: Receive) -> ReplyCall:
         await self._ready()
         connection = self._connection(scope)

@@ -140,9 +140,9 @@ class AgentTools(Offer):
         elif (found := await self._agent_of(session)) != agent:
             raise ToolFailed(f"session {session!r} is of the agent {found!r}: ask that one")
         accepted = await self._sessions.send(session, arguments.message, key=_keyed(key), source="mcp")
+        call = TurnCall(self._api, session, accepted.id, exchange, cancels=True)  # from here on a cancel ends the turn
         after = await before_turn(self._api, session, accepted)
         await exchange.keep(session=session, input=accepted.id, after=after, keyed=key is not None)
-        call = TurnCall(self._api, session, accepted.id, exchange, cancels=True)
         if not exchange.tasks:
             return await call.result(after=after)
         with contextlib.suppress(TimeoutError, InputNeeded):
@@ -252,7 +252,7 @@ class SessionTools(Offer):
 
     async def _pending(self, session: str, item: int) -> bool:
         """Return whether the message waits in the inbox, or has just been taken from it."""
-        waiting = await self._api.runtime.node.store.inboxes.pending(session)
+        waiting = await self._api.runtime.node.tenants.inboxes.pending(session)
         if any(one.id == item for one in waiting):
             return True
         return await find_turn(self._sessions, session, item) is not None

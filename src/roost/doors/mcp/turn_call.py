@@ -166,9 +166,7 @@ class TurnCall:
 
     async def _cancel(self) -> None:
         """Cancel the turn, if it is the one that runs."""
-        _, state = await self._sessions.state(self._session)
-        if state.turn is not None and state.turn.input == self._item:
-            await self._sessions.control(self._session, "cancel", wait=0)
+        await self._sessions.control(self._session, "cancel", input=self._item, wait=0)
 
 
 def key_of(waiting: WaitingCall) -> str:

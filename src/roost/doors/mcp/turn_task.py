@@ -60,7 +60,7 @@ class TurnTask:
             return self._info("input_required", info.updated_at, input_requests=asks)
         after = await find_turn(self._sessions, self._session, self._item)
         if after is None:
-            pending = await self._api.runtime.node.store.inboxes.pending(self._session)
+            pending = await self._api.runtime.node.tenants.inboxes.pending(self._session)
             if all(one.id != self._item for one in pending):
                 raise NotFound(f"session {self._session!r} has no message {self._item}")
             return self._info("working", info.updated_at, status_message="waits for its turn")
@@ -82,9 +82,7 @@ class TurnTask:
                 await decide(self._api, one, answers[key])
 
     async def cancel(self) -> None:
-        _, state = await self._sessions.state(self._session)
-        if state.turn is not None and state.turn.input == self._item:
-            await self._sessions.control(self._session, "cancel", wait=0)
+        await self._sessions.control(self._session, "cancel", input=self._item, wait=0)
 
     async def _waiting(self) -> dict[str, WaitingCall]:
         return {key_of(one): one for one in (await self._api.runtime.approvals.waiting(self._session)).approvals}

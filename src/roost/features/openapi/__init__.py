@@ -1,0 +1,1 @@
+"""Tools from OpenAPI documents: an agent calls the operations of HTTP APIs."""

@@ -1,0 +1,1 @@
+"""Packages of skills and agents: installed by digest, quarantined until a person accepts what they want."""
