@@ -1,0 +1,1 @@
+"""Goals that are checked before a session may call its work done."""

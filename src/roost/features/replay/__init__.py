@@ -1,0 +1,1 @@
+"""Replays: any session is a test."""

@@ -1,0 +1,3 @@
+"""Replays on every store."""
+
+from tests.kernel.conftest import store as store
