@@ -159,8 +159,12 @@ def rpc(served: Any, method: str, params: Any = None, **headers: str) -> Any:
         ("SubscribeToTask", {"id": "nothing.1"}, -32001),
         ("ListTasks", {"pageSize": 0}, -32602),
         ("ListTasks", {"pageToken": "x"}, -32602),
-        ("CreateTaskPushNotificationConfig", {}, -32003),
-        ("GetExtendedAgentCard", {}, -32007),
+        ("ListTasks", {"pageToken": "i.x"}, -32602),
+        ("ListTasks", {"changedSince": "2026-11-23T10:00:00Z"}, -32602),
+        ("ListTasks", {"statusTimestampAfter": "yesterday"}, -32602),
+        ("ListTasks", {"status": "completed"}, -32602),
+        ("CreateTaskPushNotificationConfig", {}, -32602),
+        ("GetTaskPushNotificationConfig", {"taskId": "nothing.1", "id": "x"}, -32001),
     ],
 )
 def test_wrong_calls_get_errors_of_json_rpc(serve: Any, method: str, params: Any, number: int) -> None:
@@ -183,8 +187,11 @@ def test_wrong_requests_and_versions(serve: Any) -> None:
         ("POST", "/a2a/clerk/tasks/x.1:cancel", 404),
         ("GET", "/a2a/clerk/tasks?pageSize=many", 400),
         ("POST", "/a2a/clerk/message:send", 400),
-        ("GET", "/a2a/clerk/extendedAgentCard", 400),
-        ("GET", "/a2a/clerk/tasks/x.1/pushNotificationConfigs", 400),
+        ("GET", "/a2a/clerk/tasks/x.1/pushNotificationConfigs", 404),
+        ("POST", "/a2a/clerk/tasks/x.1/pushNotificationConfigs", 404),
+        ("GET", "/a2a/clerk/tasks/x.1/pushNotificationConfigs/c", 404),
+        ("DELETE", "/a2a/clerk/tasks/x.1/pushNotificationConfigs/c", 404),
+        ("PUT", "/a2a/clerk/tasks/x.1/pushNotificationConfigs/c", 405),
     ):
         refused = served.request(method, path)
         assert (refused.status, refused.json["error"]["code"]) == (status, status), (path, refused)
@@ -223,7 +230,7 @@ def test_the_javascript_client(serve: Any, binding: str) -> None:
     assert len(served.get("/sessions")["sessions"]) == 1
 
 
-async def test_a_task_goes_on_over_a_kill(node: Any) -> None:
+async def test_a_task_goes_on_where_its_node_was_killed(node: Any) -> None:
     url = f"http://127.0.0.1:{node.port}"
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {node.token}"}, timeout=60) as http:
         config = client_library.ClientConfig(httpx_client=http, streaming=True)
@@ -316,6 +323,41 @@ def test_pages_of_tasks_are_bounded_and_go_on(serve: Any, monkeypatch: Any) -> N
     gone = rpc(served, "ListTasks", {"pageSize": 1})["result"]["nextPageToken"]
     assert served.request("DELETE", f"/sessions/{gone.partition('.')[2]}").status in (200, 204)
     assert rpc(served, "ListTasks", {"pageToken": gone})["error"]["code"] == -32602
+
+
+def test_filters_of_tasks_hold_and_waiting_ones_are_listed(serve: Any, wait: Any) -> None:
+    served = serve(agents=[Agent("clerk", model=ScriptedModel(asking), tools=[strike])])
+
+    def listed(**asked: Any) -> Any:
+        return rpc(served, "ListTasks", asked)["result"]
+
+    first = tell(served, "m0", {"text": "go"}, agent="clerk", contextId="c").json["task"]
+    for number in (1, 2, 3):
+        message = {"messageId": f"m{number}", "role": "ROLE_USER", "contextId": "c", "parts": [{"text": "go"}]}
+        served.post("/a2a/clerk/message:send", {"message": message, "configuration": {"returnImmediately": True}})
+    whole = listed()
+    states = [one["status"]["state"].removeprefix("TASK_STATE_") for one in whole["tasks"]]
+    assert (states, whole["totalSize"]) == (["SUBMITTED"] * 3 + ["INPUT_REQUIRED"], 4)
+    ids = [one["id"] for one in whole["tasks"]]
+    assert [one["id"] for one in listed(status="TASK_STATE_SUBMITTED")["tasks"]] == ids[:3]
+    found, token = list[str](), ""
+    while token or not found:
+        page = listed(pageSize=1, pageToken=token)
+        assert (len(page["tasks"]), "totalSize" in page) == (1, False)
+        found, token = [*found, page["tasks"][0]["id"]], page["nextPageToken"]
+    assert found == ids
+    changed = whole["tasks"][-1]["status"]["timestamp"]
+    assert len(listed(statusTimestampAfter=changed)["tasks"]) == 4
+    assert listed(statusTimestampAfter="2999-01-01T00:00:00Z")["tasks"] == []
+    assert rpc(served, "CancelTask", {"id": first["id"]})["result"]
+
+
+def test_a_reply_has_as_much_history_as_asked(serve: Any) -> None:
+    served = serve(ScriptedModel(echo))
+    message = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hello"}]}
+    for length, told in ((0, False), (1, True)):
+        body = {"message": message, "configuration": {"historyLength": length}}
+        assert ("history" in served.post("/a2a/clerk/message:send", body).json["task"]) is told
 
 
 def test_an_empty_message_makes_no_session_and_cards_are_not_kept(serve: Any) -> None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+from tests.harness.doors.clients import CLIENTS
+
+from roost import registry
 
 _UNKNOWN = """
 import asyncio, sys, tempfile
@@ -44,3 +49,20 @@ asyncio.run(main())
 def test_a_request_without_the_token_loads_no_more_than_the_shape_of_its_refusal():
     done = subprocess.run([sys.executable, "-c", _UNKNOWN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+_KILLED = {
+    "gemini": "tests/doors/test_gateways_killed.py",
+    "console": "tests/doors/test_gateways_killed.py",
+    "coding_agents": "tests/doors/test_coding_agents_killed.py",
+    "bots": "tests/bots/test_killed.py",
+    "shares": "tests/files/test_files_killed.py",
+}
+"""Tests that kill a daemon in mid-stream, of doors whose clients the crash and cluster harness does not have."""
+
+
+def test_each_door_is_killed_in_midstream() -> None:
+    harness = {name.partition(".")[0] for name in CLIENTS}
+    assert set(registry.DOORS) == (harness - {"own"}) | _KILLED.keys()
+    root = Path(__file__).parents[2]
+    assert all((root / path).is_file() for path in _KILLED.values())

@@ -37,6 +37,8 @@ def test_claude_code_asks_an_agent(serve, tmp_path, transport):
     home.mkdir()
     with ProviderServer(SCRIPT) as stub:
         clean = {"PATH": os.environ["PATH"], "HOME": str(home), **dict.fromkeys(QUIET, "1")}
+        # Claude Code otherwise begins before its servers are connected, and a busy machine is slow to start one.
+        clean |= {"MCP_CONNECTION_NONBLOCKING": "0", "MCP_CONNECT_TIMEOUT_MS": "120000", "MCP_TIMEOUT": "120000"}
         clean |= {"ANTHROPIC_BASE_URL": stub.url.removesuffix("/v1"), "ANTHROPIC_API_KEY": "k"}
         command = ["claude", "-p", "ASK THE CLERK please", "--output-format", "json", "--allowedTools", TOOL]
         done = subprocess.run(

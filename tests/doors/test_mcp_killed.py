@@ -44,7 +44,7 @@ def until_marked(node: Node, body: dict, **more: str) -> list[str]:
                 if line.startswith("id: "):
                     ids.append(line[4:])
                 if "runs mark" in line:
-                    while not node.marks.exists():
+                    while not (node.marks.exists() and node.marks.read_text()):
                         time.sleep(0.01)
                     node.kill()
 

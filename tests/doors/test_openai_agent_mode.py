@@ -335,7 +335,7 @@ def test_bad_input_is_refused_in_the_protocols_shape(serve):
         expected = {"unknown_model": "model_not_found"}.get(code, code)
         assert (answer.status, error["code"]) == (status, expected or error["code"]), (body[:80], error)
     assert sessions(served) == []
-    for method, path, status in (("GET", "/v1/nothing", 404), ("GET", "/v1/chat/completions", 404)):
+    for method, path, status in (("GET", "/v1/nothing", 404), ("GET", "/v1/chat/completions", 400)):
         answer = served.request(method, path)
         assert (answer.status, json.loads(answer.body)["error"]["type"]) == (status, "invalid_request_error")
     assert served.request("GET", "/nothing").code == "not_found"

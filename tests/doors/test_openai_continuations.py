@@ -146,6 +146,22 @@ def test_a_rollback_is_seen(serve, client):
     assert session_of(three) != session_of(one)
 
 
+def test_a_session_made_again_under_its_id_is_another(serve, client):
+    served = serve(ScriptedModel(echo))
+    c = client(served)
+    one = asked(c, "hello", user="ann")
+    session = session_of(one)
+    assert served.request("DELETE", f"/sessions/{session}").status in (200, 204)
+    made = served.post("/sessions", {"agent": "clerk", "id": session})
+    assert made.status == 201, made
+    for number in range(3):
+        with served.stream("POST", f"/sessions/{session}/messages", {"text": f"of another {number}"}) as stream:
+            list(stream)
+    again = asked(c, "hello", text(one), "on", user="ann")
+    assert session_of(again) != session
+    assert "of another" not in text(again)
+
+
 def test_a_conversation_is_found_among_many_that_begin_alike(serve, client, monkeypatch):
     monkeypatch.setattr("roost.doors.conversations._CANDIDATES", 2)
     served = serve(ScriptedModel(echo))
@@ -253,8 +269,11 @@ def test_ids_that_no_call_has_are_bad_requests(serve, client, id):
 
 def test_a_history_of_very_many_messages(serve, client):
     served = serve()
-    with pytest.raises(openai.BadRequestError, match="at most 20000"):
-        say(client(served), *["a"] * 20_001)
+    roles = ("user", "assistant")
+    messages = [{"role": roles[number % 2], "content": "a"} for number in range(20_001)]
+    refused = served.post("/v1/chat/completions", {"model": "clerk", "messages": messages})
+    assert refused.status == 400
+    assert "at most 20000" in refused.json["error"]["message"]
     assert text(say(client(served), *["a"] * 1001)) == "yes"
 
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx2
 import openai
 import pytest
+from tests.harness.prefork import Order
+from tests.harness.processes import prefork_process, start
 
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
-BIN = Path(sys.executable).parent
 LONG = "word " * 60
 SCRIPT = Script(
     rules=(
+        Rule(
+            when="mark it slowly",  # it lasts until somebody cancels it
+            answers=(Reply(text="I mark.", calls=(Call("mark", {}),)), Reply(text=LONG, pace=1.0, piece=1)),
+        ),
         Rule(
             when="mark",
             answers=(Reply(text="I mark.", calls=(Call("mark", {}),)), Reply(text=LONG, pace=0.02, piece=5)),
@@ -62,8 +64,9 @@ class Node:
 
     def up(self) -> None:
         (self.folder / "home" / "daemon.json").unlink(missing_ok=True)
-        command = [BIN / "roost", "up", "--agents", "agents.py"]
-        self.process = subprocess.Popen(command, env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL)
+        order = Order(["up", "--agents", "agents.py"], str(self.folder), self.environment)
+        with open(os.devnull, "w") as nowhere:
+            self.process = start(prefork_process(), order, stderr=nowhere.fileno())
         deadline = time.monotonic() + 60
         while not (self.folder / "home" / "daemon.json").exists():
             assert time.monotonic() < deadline
@@ -71,8 +74,7 @@ class Node:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.end()
 
     @property
     def token(self) -> str:

@@ -21,7 +21,9 @@ def at_once(clients, *messages):
     return answers
 
 
-async def test_a_conversation_goes_on_at_any_node_and_nothing_is_doubled(serve, client, database, tmp_path):
+async def test_a_conversation_goes_on_at_any_node_and_nothing_is_doubled(
+    serve, client, database, tmp_path, monkeypatch
+):
     def answer(request):
         return SLOW if "slowly" in request.messages[-1].parts[0].text else echo(request)
 
@@ -39,9 +41,13 @@ async def test_a_conversation_goes_on_at_any_node_and_nothing_is_doubled(serve, 
     assert text(left) == "hello | hello | left"
     assert session_of(say(here, "hello", text(first), "left", text(left), "on")) == session_of(left)
 
+    monkeypatch.setattr("roost.doors.request_inbox.LOST_SECONDS", 0.0)
+    assert session_of(say(there, "hello")) != session_of(first)  # the first node runs, so its answer has come
+    monkeypatch.undo()
+
     for history in ((), ("hello", text(first), "and then?", text(second), "after that?", text(third))):
         answers = at_once((here, there, here, there), *history, "slowly")
         assert len({done.id for done in answers}) == 1
         assert {text(done) for done in answers} == {SLOW.text}
-    assert len(sessions(one)) == 3
+    assert len(sessions(one)) == 4
     assert len(turns(one, session_of(first))) == 4

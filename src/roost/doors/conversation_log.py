@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 from roost.doors.digests import ConversationReader, Ended, Said, said_in
+from roost.doors.log_end import LogEnd
 from roost.doors.talk import Talk
 from roost.errors import Invalid, NotFound
 from roost.features.client_tools.events import ClientOffered, ClientOfferInput
@@ -14,14 +15,18 @@ from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import find_turn, window
 from roost.log import events as ev
 from roost.log.protocols import Record
+from roost.log.session_info import SessionInfo
 
-_FEW, _PAGE = 50, 1000
+NODE = "roost.node"
+"""In the note of a message: the node that took its request, and so answers it."""
+_NEAR = (16, 100, 1000)
+"""Events of a log's end that are read at a time."""
+_PAGE = 1000
 _RECEIVED = b'{"type":"input.received"'
 _LEFT = (b'{"type":"session.forked"', b'{"type":"session.imported"')
 _OFFERED = b'{"type":"client.offered"'
 _BACK = b'{"type":"session.rolled_back"'
 _COMPLETED = b'{"type":"turn.completed"'
-_NEAR = 50
 _STEP = (b'{"type":"tool.completed"', b'{"type":"model.completed"')
 
 
@@ -34,10 +39,11 @@ class Message(NamedTuple):
 
 
 class TurnClose(NamedTuple):
-    """The end of a turn. at: wall time, seconds."""
+    """The end of a turn. at: wall time, seconds. node: that took the request; empty where it is not known."""
 
     seq: int
     at: float
+    node: str = ""
 
 
 class After(NamedTuple):
@@ -84,45 +90,31 @@ class ConversationLog:
         except NotFound:
             return None
 
-    async def newest(self, session: str, mark: str | None = None) -> Message | None:
+    async def newest(self, end: LogEnd, mark: str | None = None) -> Message | None:
         """Return the newest message of the door, or the newest with this mark, if it is among the last events. Raises
         `NotFound`."""
-        end = head = (await self._sessions.get(session)).head
-        for size in (_FEW, _PAGE):
-            start = max(0, head - size)
-            page = await self._sessions.history(session, after=start, limit=max(1, end - start))
-            found = (one for record in reversed(page) if (one := self._message(record)) is not None)
-            if (one := next((one for one in found if mark in (None, one.said.mark)), None)) is not None:
-                return one
-            end = start
+        for size in (0, *_NEAR):
+            records = await end.after(max(0, end.info.head - size)) if size else end.known
+            for record in reversed(records):
+                if (one := self._message(record)) is not None and mark in (None, one.said.mark):
+                    return one
         return None
-
-    async def offered(self, session: str, after: int) -> tuple[int, ClientOfferInput | None]:
-        """Return the end of the log, and what was last offered behind a position; None if nothing was. Raises
-        `NotFound`."""
-        head, offer = after, None
-        async for record in self._records(session, after):
-            head = record.seq
-            if record.body.startswith(_LEFT):
-                offer = ClientOfferInput()
-            elif record.body.startswith(_OFFERED) and isinstance(event := record.event, ClientOffered):
-                offer = ClientOfferInput(event.tools, event.answer, event.choice)
-        return head, offer
 
     async def ended(self, session: str, item: int, after: int) -> TurnClose | None:
         """Return how the turn of a message ended; None if it has not. Raises `NotFound`."""
-        received = False
+        node: str | None = None
         async for record in self._records(session, after):
             if record.body.startswith(_RECEIVED):
                 event = record.event
-                received = received or (isinstance(event, ev.InputReceived) and event.input == item)
-            elif received and record.body.startswith(_COMPLETED):
-                return TurnClose(record.seq, record.event.at)
+                if node is None and isinstance(event, ev.InputReceived) and event.input == item:
+                    node = str((event.note or {}).get(NODE, ""))
+            elif node is not None and record.body.startswith(_COMPLETED):
+                return TurnClose(record.seq, record.event.at, node)
         return None
 
-    async def waiting(self, session: str, talk: Talk) -> tuple[int, int] | None:
-        """Return the head of the session and its newest model call, if calls wait for these results. Raises `Invalid`
-        when they are another agent's or some are missing, and `NotFound`."""
+    async def waiting(self, session: str, talk: Talk) -> tuple[SessionInfo, int] | None:
+        """Return the session and its newest model call, if calls wait for these results. Raises `Invalid` when they are
+        another agent's or some are missing, and `NotFound`."""
         calls = {one.call.split("/", 2)[2] for one in talk.results}
         info, state = await self._sessions.state(session)
         if info.agent != talk.agent:
@@ -134,7 +126,7 @@ class ConversationLog:
             return None
         if missing := waiting - calls:
             raise Invalid(f"messages: the results of {', '.join(sorted(missing))} are missing")
-        return info.head, state.steps
+        return info, state.steps
 
     async def results_before(self, session: str, item: int, calls: set[str]) -> tuple[int, int]:
         """Return the position before the outcomes of calls, and the model call that asked for them. Raises `Invalid`
@@ -152,13 +144,17 @@ class ConversationLog:
             after = page[-1].seq
         raise Invalid("messages: no call waits for these results")
 
-    async def backward(self, session: str, before: int) -> AsyncIterator[Record]:
-        """Yield the events up to a position, the newest first. Raises `NotFound`."""
-        while before > 0:
-            after = max(0, before - _NEAR)
-            for record in reversed(await window(self._sessions, session, after, before)):
+    async def backward(self, end: LogEnd) -> AsyncIterator[Record]:
+        """Yield the events of a log, the newest first. Raises `NotFound`."""
+        few, many, _ = _NEAR
+        known = end.known or await end.after(max(0, end.info.head - few))
+        after = end.info.head - len(known)
+        for record in reversed(known):
+            yield record
+        while (before := after) > 0:
+            after = max(0, before - many)
+            for record in reversed(await window(self._sessions, end.info.id, after, before)):
                 yield record
-            before = after
 
     async def _records(self, session: str, after: int) -> AsyncIterator[Record]:
         while page := await self._sessions.history(session, after=after, limit=_PAGE):
@@ -170,7 +166,17 @@ class ConversationLog:
         if not record.body.startswith(_RECEIVED):
             return None
         event = record.event
-        said = said_in(event, self._name) if isinstance(event, ev.InputReceived) else None
-        return (
-            None if said is None or not isinstance(event, ev.InputReceived) else Message(event.input, record.seq, said)
-        )
+        if not isinstance(event, ev.InputReceived) or (said := said_in(event, self._name)) is None:
+            return None
+        return Message(event.input, record.seq, said)
+
+
+def offered(records: Iterable[Record]) -> ClientOfferInput | None:
+    """Return what these events of a log last offered; None if nothing was."""
+    offer = None
+    for record in records:
+        if record.body.startswith(_LEFT):
+            offer = ClientOfferInput()
+        elif record.body.startswith(_OFFERED) and isinstance(event := record.event, ClientOffered):
+            offer = ClientOfferInput(event.tools, event.answer, event.choice)
+    return offer

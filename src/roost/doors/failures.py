@@ -17,7 +17,7 @@ _STATUS = {
     "timeout": 504,
 }
 """The status for the code of a model's error; of any other it is 502."""
-_MONEY = {"money", "session_money", "price_unknown", "month", "user", "agent", "model"}
+MONEY = {"money", "session_money", "price_unknown", "month", "user", "agent", "model"}
 """How the reasons of limits of money begin."""
 
 
@@ -39,6 +39,6 @@ def of_turn(outcome: str, reason: str | None) -> Problem:
 
 def _of_limit(reason: str) -> Problem:
     """Return the problem for a turn that a limit ended before the agent said anything."""
-    if reason.partition(":")[0] in _MONEY:
+    if reason.partition(":")[0] in MONEY:
         return of_model("budget", f"the agent was not asked: a limit of its money is reached ({reason})")
     return problem(400, "turn_limit", f"the agent reached a limit before it said anything: {reason}")

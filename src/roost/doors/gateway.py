@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from starlette.types import Send
 
+from roost.authority import current, user_named
 from roost.doors.failures import of_model
 from roost.doors.whole_reply import WholeReply
 from roost.log.content import AssistantPart, ErrorData, Text
@@ -36,6 +37,8 @@ STREAM_HEADERS: list[Header] = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+HEAD_SECONDS = 30.0
+"""Seconds that a client waits for the head of a stream. Clients and proxies give up after one to five minutes."""
 _SILENT = ErrorData("malformed", "the model's answer has no end")
 
 
@@ -81,8 +84,8 @@ class StreamedAnswer(ABC):
 
 
 class GatewayStream(Stream):
-    """The answer of a model as a stream. Its head waits for the first event, so that a call that is refused has the
-    status of its error."""
+    """The answer of a model as a stream. Its head waits `HEAD_SECONDS` for the first event, so that a call that is
+    refused has the status of its error."""
 
     def __init__(
         self,
@@ -100,9 +103,11 @@ class GatewayStream(Stream):
         self._texts: list[str] = []
         self._held = False
         self._given = 0.0
+        self._writing = asyncio.Lock()
 
     async def give(self, send: Send, chunk: bytes) -> None:
-        await super().give(send, chunk)
+        async with self._writing:
+            await super().give(send, chunk)
         self._given = asyncio.get_running_loop().time()
 
     async def pump(self, send: Send) -> Problem | None:
@@ -118,10 +123,13 @@ class GatewayStream(Stream):
     async def _ping(self, send: Send) -> None:
         """Give signs of life while the model says nothing that is sent."""
         with contextlib.suppress(OSError):  # `pump` notices that the client has gone
+            self._given = asyncio.get_running_loop().time()
             while True:
                 await asyncio.sleep(PING_SECONDS / 2)
                 silent = asyncio.get_running_loop().time() - self._given
-                if self._begun and self._giving is None and silent >= PING_SECONDS / 2:
+                if not self._begun and silent >= HEAD_SECONDS:
+                    await self.give(send, self._answer.begin() + self._answer.ping)
+                elif self._begun and self._giving is None and silent >= PING_SECONDS / 2:
                     await self.give(send, self._answer.ping)
 
     async def _answered(self, send: Send) -> Problem | None:
@@ -199,3 +207,9 @@ def retry_after(error: ErrorData) -> list[Header]:
 
 def text_of(parts: Sequence[AssistantPart]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
+
+
+def meta_of(user: str | None) -> dict[str, str]:
+    """Return the metadata of a call of a model for a user that the client names."""
+    who = current()
+    return {"user": user_named(user, who.account if who.confined else None)} if user else {}

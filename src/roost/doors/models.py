@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from roost.api.models import ModelEntry
+from roost.authority import current
 from roost.errors import NotFound, RoostError
 from roost.models.request import Model
 from roost.providers.accounts import Models
@@ -13,7 +14,7 @@ from roost.server.models import survey
 
 NAME = 256
 """Most characters of a model's name."""
-BRANDS = {"claude-": "anthropic", "gpt-": "openai"}
+BRANDS = {"claude-": "anthropic", "gpt-": "openai", "gemini-": "google"}
 """How the names begin that clients send unless they are told another, and the account whose models they are."""
 
 
@@ -34,6 +35,7 @@ async def model_of(api: Api, name: str) -> Model:
     """Return the model that a name means: a model that this node's configuration knows, or an alias. A brand's name
     that is neither means the model of this name at the brand's account if that has a key, else the default model.
     Raises `NotFound`."""
+    current().demand_model(name)
     if not name or len(name) > NAME or "://" in name:  # a client chooses no addresses
         raise unknown(name)
     return await asyncio.to_thread(_resolved, api.runtime.models, name)
@@ -61,4 +63,4 @@ async def usable(api: Api) -> list[ModelEntry]:
     """Return the usable models of the router's profile in use."""
     runtime = api.runtime
     known = await survey(runtime.models, runtime.node.model_pool.profiles)
-    return [one for one in known.models if one.usable]
+    return [one for one in known.models if one.usable and current().may_use(f"model:{one.name}")]

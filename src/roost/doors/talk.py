@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from roost.doors.digests import Exchange, beginning
+from roost.doors.log_end import LogEnd, LogTail
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput
 from roost.ids import is_id
 from roost.log.content import Text, UserPart
@@ -16,6 +17,8 @@ from roost.log.inputs import encode_input
 from roost.log.tail import Follower
 
 _KEPT = 10_000
+HALTED = {"idempotency_mismatch", "session_stopped", "session_error"}
+"""Codes of a `Conflict` with which a conversation goes on in another session."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -29,8 +32,9 @@ class Talk(msgspec.Struct, kw_only=True):
     repeated: the client says that it sends the request again. offer: the tools that the client runs, and the form of
     the answer. results: of calls that it ran; with `parts` the agent hears both in one turn. previous: the turn that
     the request goes on from, by its session and inbox item, whatever was said later. details: what else its answer
-    shows of it; kept with the message. told: stands before the message in a session that the request names. mark: what
-    `mark_of` returned.
+    shows of it; kept with the message. told: stands before the message in a session that the request names. labels: of
+    a session that is made because the request names it. end: of the log of the session that it names, if the door has
+    just looked. mark: what `mark_of` returned.
     """
 
     agent: str
@@ -47,6 +51,8 @@ class Talk(msgspec.Struct, kw_only=True):
     previous: tuple[str, int] | None = None
     details: dict[str, Any] = {}
     told: Text | None = None
+    labels: dict[str, str] = {}
+    end: LogEnd | None = None
     mark: str | None = None
 
     @property
@@ -59,7 +65,8 @@ class Entered(NamedTuple):
     """An accepted message, and the follower of its session's log, which the caller closes. digest: of the conversation
     up to this message; None in a named session. said: what the agent said in its turn before the results of calls that
     came now; None if they are not results. owner: as in `Talk`. step: the model call that asked for these; 0 if there
-    are none. created: wall time at which the session was made; 0 where it was not looked up."""
+    are none. created: wall time at which the session was made; 0 where it was not looked up. tail: notes the
+    events of the turn for the next request."""
 
     session: str
     item: int
@@ -70,6 +77,7 @@ class Entered(NamedTuple):
     owner: str = ""
     step: int = 0
     created: float = 0.0
+    tail: LogTail | None = None
 
 
 class Recent(OrderedDict[K, V], Generic[K, V]):

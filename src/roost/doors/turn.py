@@ -32,7 +32,9 @@ class Turn:
         texts of several model calls. Raises `RoostError`."""
         sessions, entered = self.api.sessions, self.entered
         resumed = entered.said is not None
-        reader = TurnReader(sessions, entered.session, entered.item, resumed=resumed, separator=separator)
+        reader = TurnReader(
+            sessions, entered.session, entered.item, resumed=resumed, separator=separator, tail=entered.tail
+        )
         stream = sessions.stream(entered.session, after=entered.follower, deltas=deltas, idle=PING_SECONDS)
         async with contextlib.aclosing(cast("AsyncGenerator[list[Frame], None]", stream)) as batches:
             async for frames in batches:

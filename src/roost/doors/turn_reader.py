@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from roost.doors.digests import joined, text_of
+from roost.doors.log_end import LogTail
 from roost.features.client_tools.events import ClientCalled
 from roost.kernel.sessions import Sessions
 from roost.kernel.turn_watch import Halted, TurnWatch
@@ -16,7 +17,6 @@ from roost.log.frames import Delta, Frame
 from roost.log.session_info import TurnOutcome
 
 _DELTA = b'{"type":"delta"'
-_RECEIVED = b'{"type":"input.received"'
 _COMPLETED = b'{"type":"model.completed"'
 _CALLED = b'{"type":"client.called"'
 _OUTCOME = b'{"type":"tool.completed"'
@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal["text", "thinking"]
 _delta = msgspec.json.Decoder(Delta)
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """A piece of the answer. step: the model call that said it."""
 
     kind: Kind
@@ -73,13 +73,20 @@ class _Sent:
 class TurnReader:
     """Turn frames into pieces, each piece once, and the end. A model call that begins again, after a part of it was
     sent, is sent whole once it is complete. resumed: read the part of a turn that follows the results of calls, from
-    their position on. separator: what stands between the texts of several model calls."""
+    their position on. separator: what stands between the texts of several model calls. tail: notes the events."""
 
     def __init__(
-        self, sessions: Sessions, session: str, item: int, *, resumed: bool = False, separator: str = "\n\n"
+        self,
+        sessions: Sessions,
+        session: str,
+        item: int,
+        *,
+        resumed: bool = False,
+        separator: str = "\n\n",
+        tail: LogTail | None = None,
     ) -> None:
         self._watch = TurnWatch(sessions, session, item, received=resumed)
-        self._item = item
+        self._tail = tail
         self._resumed = resumed
         self._separator = separator
         self._received: int | None = 0 if resumed else None
@@ -103,8 +110,10 @@ class TurnReader:
         for seq, body in frames:
             if seq is None:
                 if self._received is not None and body.startswith(_DELTA):
-                    self._hear(_delta.decode(body), found)
+                    self._hear(_delta.decode(body), self._received, found)
                 continue
+            if self._tail is not None:
+                self._tail.note(seq, body)
             if end := await self._watch.see(body):
                 found.append(self._end(seq, body) if end == "completed" else end)
                 break
@@ -118,11 +127,9 @@ class TurnReader:
 
     def _note(self, seq: int, body: bytes, found: list[Read]) -> None:
         if self._received is None:
-            if body.startswith(_RECEIVED):
-                event = ev.decode_event(body)
-                if isinstance(event, ev.InputReceived) and event.input == self._item:
-                    self._received = seq
-                    self._resumed = event.mode == "steer"  # the client knows the usage of the part before
+            if (taken := self._watch.taken) is not None:
+                self._received = seq
+                self._resumed = taken.mode == "steer"  # the client knows the usage of the part before
         elif body.startswith(_COMPLETED):
             event = ev.decode_event(body)
             assert isinstance(event, ev.ModelCompleted)
@@ -139,24 +146,31 @@ class TurnReader:
         elif body.startswith(_NOTICE) and b'"kind":"restart"' in body[:64]:
             self._held = bool(self._sent)
 
-    def _hear(self, delta: Delta, found: list[Read]) -> None:
-        if delta.kind == "call" or (self._received is not None and delta.after < self._received):
+    def _hear(self, delta: Delta, received: int, found: list[Read]) -> None:
+        kind, step = delta.kind, delta.step
+        if kind == "call" or delta.after < received:
             return
-        if delta.step != self._step:
-            self._step, self._sent, self._held = delta.step, {}, False
-        size = self._sent[delta.kind].size if delta.kind in self._sent else 0
-        if not self._held and delta.offset <= size:
-            self._give(delta.kind, delta.text[size - delta.offset :], found)
+        if step != self._step:
+            self._step, self._sent, self._held = step, {}, False
+        if self._held:
+            return
+        sent, text = self._sent.get(kind), delta.text
+        if sent is not None and delta.offset == sent.size and text:  # as nearly all do, it goes on
+            sent.texts.append(text)
+            sent.size += len(text)
+            found.append(Piece(kind, text, step))
+        elif delta.offset <= (size := 0 if sent is None else sent.size):
+            self._give(kind, text[size - delta.offset :], found)
 
     def _complete(self, event: ev.ModelCompleted, found: list[Read]) -> None:
         """Send what the deltas have left out: all of it for a reader that came late."""
         if event.step != self._step:
             self._step, self._sent = event.step, {}
-        thought = "".join(part.text for part in event.parts if isinstance(part, Thinking))
+        thought, text = "".join([part.text for part in event.parts if isinstance(part, Thinking)]), text_of(event)
         self._rest("thinking", thought, found)
-        self._rest("text", text_of(event), found)
+        self._rest("text", text, found)
         self._thoughts.append(thought)
-        self._texts.append(text_of(event))
+        self._texts.append(text)
         self._open, self._called = {part.id for part in event.parts if isinstance(part, ToolCall)}, {}
         self._usage += event.usage
         self._stop, self._asked = event.stop, event.step
@@ -182,6 +196,8 @@ class TurnReader:
     def _end(self, seq: int, body: bytes) -> TurnEnd:
         event = ev.decode_event(body)
         assert isinstance(event, ev.TurnCompleted)
+        if self._tail is not None:
+            self._tail.keep()
         answer, thinking = joined(self._texts), joined(self._thoughts)
         return TurnEnd(
             event.outcome,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
+from roost.authority import current
 from roost.server.app_state import Api
 from roost.server.problems import Problem, problem_of, shutting_down
 from roost.server.responses import Reply
@@ -23,7 +24,7 @@ class WholeReply:
         refusal: Callable[[Problem], Reply],
         done: Callable[[bool], None] = lambda sent: None,
     ) -> None:
-        self._streams = api.streams
+        self._streams, self.authority = api.streams, current()
         self._work, self._refusal, self._done = work, refusal, done
         self._running: asyncio.Task[Reply] | None = None
 

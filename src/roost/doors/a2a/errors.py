@@ -24,9 +24,8 @@ _INTERNAL = _Kind(-32603, 500, "INTERNAL", "INTERNAL_ERROR")
 _KINDS = {
     "task_not_found": _Kind(-32001, 404, "NOT_FOUND", "TASK_NOT_FOUND"),
     "task_not_cancelable": _Kind(-32002, 400, "FAILED_PRECONDITION", "TASK_NOT_CANCELABLE"),
-    "no_push": _Kind(-32003, 400, "FAILED_PRECONDITION", "PUSH_NOTIFICATION_NOT_SUPPORTED"),
+    "no_push_config": _Kind(-32001, 404, "NOT_FOUND", "TASK_NOT_FOUND"),
     "unsupported_operation": _Kind(-32004, 400, "FAILED_PRECONDITION", "UNSUPPORTED_OPERATION"),
-    "no_extended_card": _Kind(-32007, 400, "FAILED_PRECONDITION", "EXTENDED_AGENT_CARD_NOT_CONFIGURED"),
     "version_not_supported": _Kind(-32009, 400, "FAILED_PRECONDITION", "VERSION_NOT_SUPPORTED"),
     "method_not_found": _Kind(-32601, 404, "NOT_FOUND", "METHOD_NOT_FOUND"),
     "invalid_rpc": _Kind(-32600, 400, "INVALID_ARGUMENT", "INVALID_REQUEST"),

@@ -11,10 +11,13 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.agent.definition import Agent
+from roost.authority import current
 from roost.doors import approvals
 from roost.doors.a2a.answers import answers_of
+from roost.doors.a2a.cards import Cards
 from roost.doors.a2a.errors import refusal, rpc_error
-from roost.doors.a2a.shapes import GetTask, ListTasks, Message, SendMessage, status, user_parts
+from roost.doors.a2a.push_configs import PushConfig, PushConfigs, new_config
+from roost.doors.a2a.shapes import GetTask, ListTasks, Message, NamedConfig, SendMessage, status, user_parts
 from roost.doors.a2a.task_list import TaskList
 from roost.doors.a2a.tasks import Task, TaskId, is_message, no_task, read_task, task_id
 from roost.doors.a2a.updates import TaskStream, Work
@@ -25,16 +28,14 @@ from roost.doors.talk import Talk
 from roost.doors.threads import session_of
 from roost.doors.whole_reply import WholeReply
 from roost.errors import Conflict, Invalid, NotFound, RoostError
-from roost.features.client_tools.events import ClientOfferInput
 from roost.kernel.sessions import check_message
 from roost.kernel.turn_watch import find_turn
 from roost.server.app_state import Api
-from roost.server.door import Handler, Methods
+from roost.server.door import Handler, Methods, needs
 from roost.server.problems import Problem, problem_of
-from roost.server.request_body import header, read_body
+from roost.server.request_body import check_values, header, read_body
 from roost.server.responses import Reply, ReplyCall, json
 from roost.server.sessions import check_room
-from roost.version import version
 
 BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request."""
@@ -55,6 +56,8 @@ class Service:
     def __init__(self, name: str, api: Api) -> None:
         self._name, self._api, self._sessions, self._runtime = name, api, api.sessions, api.runtime
         self._agents = api.runtime.agents
+        self._configs = PushConfigs(api.runtime.node.store.documents, api.runtime.node.sealing())
+        self._cards = Cards(api.runtime.node.store.coordination)
         self._conversations = Conversations(name, api.runtime, self._agents.get)
         self._methods: dict[str, Callable[[_Ask, Any], Awaitable[Any]]] = {
             "SendMessage": self._send,
@@ -63,28 +66,53 @@ class Service:
             "ListTasks": self._list,
             "CancelTask": self._cancel,
             "SubscribeToTask": self._subscribe,
+            "CreateTaskPushNotificationConfig": self._push_create,
+            "GetTaskPushNotificationConfig": self._push_get,
+            "ListTaskPushNotificationConfigs": self._push_list,
+            "DeleteTaskPushNotificationConfig": self._push_delete,
         }
 
     def routes(self) -> Mapping[str, Methods]:
         root = "/a2a/{agent}"
+        push = f"{root}/tasks/{{task}}/pushNotificationConfigs"
         return {
             "/a2a": {"GET": self.agents},
+            "/a2a/jwks.json": {"GET": self.keys},
             root: {"POST": self.rpc},
             f"{root}/.well-known/agent-card.json": {"GET": self.card},
             f"{root}/message:send": {"POST": self._rest("SendMessage")},
             f"{root}/message:stream": {"POST": self._rest("SendStreamingMessage")},
             f"{root}/tasks": {"GET": self._rest("ListTasks")},
             f"{root}/tasks/{{task}}": {"GET": self._task, "POST": self._task},
-            f"{root}/tasks/{{task}}/pushNotificationConfigs": {"GET": _no_push, "POST": _no_push},
-            f"{root}/tasks/{{task}}/pushNotificationConfigs/{{config}}": {"GET": _no_push, "DELETE": _no_push},
-            f"{root}/extendedAgentCard": {"GET": _no_card},
+            push: {
+                "GET": self._rest("ListTaskPushNotificationConfigs"),
+                "POST": self._rest("CreateTaskPushNotificationConfig"),
+            },
+            f"{push}/{{config}}": {
+                "GET": self._rest("GetTaskPushNotificationConfig"),
+                "DELETE": self._rest("DeleteTaskPushNotificationConfig"),
+            },
+            f"{root}/extendedAgentCard": {"GET": self.extended},
         }
 
+    @needs("read")
     async def agents(self, scope: Scope, receive: Receive) -> ReplyCall:
-        return json(200, {"agents": [_card(agent, scope) for agent in self._agents.all()]})
+        return json(200, {"agents": [await self._cards.card(agent, scope) for agent in self._agents.all()]})
 
+    @needs("read")
     async def card(self, scope: Scope, receive: Receive) -> ReplyCall:
-        return json(200, _card(self._agent(scope), scope), headers=[(b"cache-control", b"no-store")])
+        card = await self._cards.card(self._agent(scope), scope)
+        return json(200, card, headers=[(b"cache-control", b"no-store")])
+
+    @needs("read")
+    async def extended(self, scope: Scope, receive: Receive) -> ReplyCall:
+        _check_version(scope)
+        card = await self._cards.card(self._agent(scope), scope, extended=True)
+        return json(200, card, headers=[(b"cache-control", b"no-store")])
+
+    @needs("read")
+    async def keys(self, scope: Scope, receive: Receive) -> ReplyCall:
+        return json(200, await self._cards.keys())
 
     def _agent(self, scope: Scope) -> Agent:
         name = scope["path_params"]["agent"]
@@ -92,6 +120,7 @@ class Service:
             raise NotFound(f"there is no agent {name[:200]!r}; GET /a2a lists them", code="unknown_agent")
         return agent
 
+    @needs("read")
     async def rpc(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Answer a call of JSON-RPC. Its errors, too, have the status 200."""
         agent, id = self._agent(scope), None
@@ -111,10 +140,8 @@ class Service:
             if call.get("jsonrpc") != "2.0" or not isinstance(method, str):
                 raise Invalid("a request of JSON-RPC 2.0 has `jsonrpc`, `method` and `id`", code="invalid_rpc")
             _check_version(scope)
-            if method.endswith(("PushNotificationConfig", "PushNotificationConfigs")):
-                await _no_push(scope, receive)
             if method == "GetExtendedAgentCard":
-                await _no_card(scope, receive)
+                return json(200, wrap("result", await self._cards.card(agent, scope, extended=True)))
             if method not in self._methods:
                 raise NotFound(f"there is no method {method[:100]!r} in A2A 1.0", code="method_not_found")
             made = await self._methods[method](_Ask(agent, wrap), call.get("params") or {})
@@ -123,11 +150,16 @@ class Service:
         return self._reply(made, wrap, refused, "application/json")
 
     def _rest(self, method: str) -> Handler:
+        @needs("read")
         async def handler(scope: Scope, receive: Receive) -> ReplyCall:
-            return await self._answer(method, scope, await self._params(scope, receive))
+            path = scope["path_params"]
+            named = {"taskId": path["task"]} if "task" in path else {}
+            named |= {"id": path["config"]} if "config" in path else {}
+            return await self._answer(method, scope, {**await self._params(scope, receive), **named})
 
         return handler
 
+    @needs("read")
     async def _task(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Answer at `/tasks/ID`, `/tasks/ID:cancel` and `/tasks/ID:subscribe`."""
         name, params = scope["path_params"]["task"], await self._params(scope, receive)
@@ -164,7 +196,7 @@ class Service:
         async def work() -> Reply:
             async for _ in made.pieces(deltas=False):
                 pass
-            return json(200, wrap("result", {"task": (await made.task()).shape()}))
+            return json(200, wrap("result", {"task": (await made.task()).shape(history=made.history)}))
 
         return WholeReply(self._api, work, refused, lambda sent: made.close())
 
@@ -174,7 +206,7 @@ class Service:
         if not given.configuration.return_immediately:
             return work
         try:
-            return {"task": (work.fresh or await work.task()).shape(history=given.configuration.history_length)}
+            return {"task": (work.fresh or await work.task()).shape(history=work.history)}
         finally:
             work.close()
 
@@ -197,7 +229,7 @@ class Service:
         if task.ended:
             raise Conflict(f"task {str(task.id)!r} has ended: {task.state.lower()}", code="task_not_cancelable")
         if task.begun:
-            await self._sessions.control(task.id.session, "cancel")
+            await self._sessions.control(task.id.session, "cancel", input=task.id.item)
         else:
             raise Conflict(f"task {str(task.id)!r} waits behind another one", code="task_not_cancelable")
         now = await read_task(self._runtime, task.id, task.context)
@@ -243,16 +275,21 @@ class Service:
         message = given.message
         if not 0 < len(message.message_id) <= _MESSAGE_ID:
             raise Invalid(f"message.messageId: between 1 and {_MESSAGE_ID} characters name it")
-        if given.configuration.task_push_notification_config is not None:
-            raise Conflict("push notifications are not sent here: subscribe to the task", code="no_push")
         check_room(self._api)
         parts = user_parts(message)
+        push = given.configuration.task_push_notification_config
         if message.task_id:
-            return await self._go_on(agent, message)
+            known = await self._known(agent, message.task_id)
+            if push is not None:
+                await self._push(agent, known.id, known.context, push)
+            work = await self._go_on(agent, message, known)
+            work.history = given.configuration.history_length
+            return work
         check_message(parts)  # before a session is made for it
         context = message.context_id or _context_of(agent.name, message)
         session = session_of(context)
-        await self._make(agent, session, context)
+        if push is not None:  # refused before the message is accepted
+            await new_config(push, TaskId(session, 0), context, agent.name)
         talk = Talk(
             agent=agent.name,
             user="",
@@ -261,22 +298,21 @@ class Service:
             instructions=None,
             session=session,
             key=message.message_id,
-            offer=ClientOfferInput(),
+            labels={self._name: agent.name, f"{self._name}.context": context},
         )
         entered = await self._conversations.enter(talk)
         id = TaskId(session, entered.item)
-        return Work(self._api, id, context, entered.follower, OpenCalls(), parts)
+        if push is not None:
+            try:
+                await self._push(agent, id, context, push)
+            except BaseException:
+                entered.follower.close()
+                raise
+        history, tail = given.configuration.history_length, entered.tail
+        return Work(self._api, id, context, entered.follower, OpenCalls(), parts, history=history, tail=tail)
 
-    async def _make(self, agent: Agent, session: str, context: str) -> None:
-        labels = {self._name: agent.name, f"{self._name}.context": context}
-        try:
-            await self._sessions.get(session)
-        except NotFound:
-            await self._sessions.create(agent, id=session, key=f"{self._name}:{session}", labels=labels)
-
-    async def _go_on(self, agent: Agent, message: Message) -> Work:
+    async def _go_on(self, agent: Agent, message: Message, task: Task) -> Work:
         """Answer the approvals that a task waits for. A repeated answer follows the task."""
-        task = await self._known(agent, message.task_id or "")
         if message.context_id and session_of(message.context_id) != task.id.session:
             raise Invalid(f"message.contextId: the task {str(task.id)!r} is of another context")
         calls, decided = await open_calls(self._sessions, task.id.session, task.id.item)
@@ -297,37 +333,36 @@ class Service:
         follower, still = await approvals.answer(self._api.runtime, task.id.session, task.id.item, answers, source)
         return Work(self._api, task.id, task.context, follower, still, resumed=True)
 
+    async def _push(self, agent: Agent, task: TaskId, context: str, params: Any) -> PushConfig:
+        current().demand("use")
+        config = await new_config(params, task, context, agent.name)
+        await self._configs.put(task, config)
+        return config
+
+    async def _push_create(self, ask: _Ask, params: Any) -> dict[str, Any]:
+        task = await self._known(ask.agent, _convert(params, NamedConfig).task_id)
+        if task.ended:
+            raise Conflict(f"task {str(task.id)!r} has ended: get it", code="unsupported_operation")
+        return (await self._push(ask.agent, task.id, task.context, params)).shape()
+
+    async def _push_get(self, ask: _Ask, params: Any) -> dict[str, Any]:
+        named = _convert(params, NamedConfig)
+        task = await self._known(ask.agent, named.task_id)
+        return (await self._configs.get(task.id, named.id)).shape()
+
+    async def _push_list(self, ask: _Ask, params: Any) -> dict[str, Any]:
+        task = await self._known(ask.agent, _convert(params, NamedConfig).task_id)
+        return {"configs": [one.shape() for one in await self._configs.of(task.id)], "nextPageToken": ""}
+
+    async def _push_delete(self, ask: _Ask, params: Any) -> dict[str, Any]:
+        current().demand("use")
+        named = _convert(params, NamedConfig)
+        task = await self._known(ask.agent, named.task_id)
+        await self._configs.remove(task.id, named.id)
+        return {}
+
     async def _list(self, ask: _Ask, params: Any) -> dict[str, Any]:
         return await TaskList(self._name, self._runtime, ask.agent.name, _convert(params, ListTasks)).page()
-
-
-async def _no_push(scope: Scope, receive: Receive) -> ReplyCall:
-    raise Conflict("push notifications are not sent here: subscribe to the task", code="no_push")
-
-
-async def _no_card(scope: Scope, receive: Receive) -> ReplyCall:
-    raise Conflict("there is one card for all, at /.well-known/agent-card.json", code="no_extended_card")
-
-
-def _card(agent: Agent, scope: Scope) -> dict[str, Any]:
-    """Return the card of an agent, with the address by which the client came."""
-    host = header(scope, b"host") or "localhost"
-    url = f"{scope['scheme']}://{host}/a2a/{agent.name}"
-    what = agent.description or f"The agent {agent.name}."
-    skill = {"id": agent.name, "name": agent.name, "description": what, "tags": ["roost"]}
-    bindings = ("JSONRPC", "HTTP+JSON")
-    return {
-        "name": agent.name,
-        "description": what,
-        "version": version(),
-        "supportedInterfaces": [{"url": url, "protocolBinding": one, "protocolVersion": "1.0"} for one in bindings],
-        "capabilities": {"streaming": True, "pushNotifications": False, "extendedAgentCard": False},
-        "securitySchemes": {"token": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}},
-        "securityRequirements": [{"schemes": {"token": {"list": []}}}],
-        "defaultInputModes": ["text/plain", "application/json", "image/*", "audio/*", "application/pdf"],
-        "defaultOutputModes": ["text/plain"],
-        "skills": [skill],
-    }
 
 
 def _check_version(scope: Scope) -> None:
@@ -344,6 +379,7 @@ def _context_of(agent: str, message: Message) -> str:
 
 def _decoded(data: bytes) -> dict[str, Any]:
     try:
+        check_values(data)
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"the body is not JSON: {error}", code="invalid_json") from None

@@ -1,4 +1,5 @@
-"""The requests of A2A, as far as they count here, and the objects of its answers. Unknown fields are ignored."""
+"""The requests of A2A, as far as they count here, and the objects of its answers. Unknown fields are ignored, but
+in filters."""
 
 from __future__ import annotations
 
@@ -12,6 +13,17 @@ from roost.errors import Invalid
 from roost.log.content import Audio, File, Image, Text, UserPart, Video
 
 State: TypeAlias = Literal["SUBMITTED", "WORKING", "INPUT_REQUIRED", "COMPLETED", "FAILED", "CANCELED"]
+Status: TypeAlias = Literal[
+    "TASK_STATE_UNSPECIFIED",
+    "TASK_STATE_SUBMITTED",
+    "TASK_STATE_WORKING",
+    "TASK_STATE_INPUT_REQUIRED",
+    "TASK_STATE_AUTH_REQUIRED",
+    "TASK_STATE_COMPLETED",
+    "TASK_STATE_FAILED",
+    "TASK_STATE_CANCELED",
+    "TASK_STATE_REJECTED",
+]
 ENDED = ("COMPLETED", "FAILED", "CANCELED")
 _MEDIA = {"image": Image, "audio": Audio, "video": Video}
 
@@ -53,9 +65,20 @@ class GetTask(msgspec.Struct, rename="camel"):
     history_length: int | None = None
 
 
-class ListTasks(msgspec.Struct, rename="camel"):
+class NamedConfig(msgspec.Struct, rename="camel"):
+    """Names a config for push notifications of a task."""
+
+    task_id: str
+    id: str = ""
+
+
+class ListTasks(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """An unknown field is refused: it would be a filter that nobody applies."""
+
+    tenant: str | None = None
     context_id: str | None = None
-    status: str | None = None
+    status: Status | None = None
+    status_timestamp_after: datetime.datetime | None = None
     page_size: int | None = None
     page_token: str | None = None
     history_length: int | None = None

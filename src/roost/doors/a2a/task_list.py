@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from roost.doors.a2a.shapes import ListTasks
-from roost.doors.a2a.tasks import TaskId, is_message, read_task
+from roost.doors.a2a.tasks import Task, TaskId, is_message, read_task, submitted
 from roost.doors.threads import session_of
 from roost.errors import Invalid, NotFound
 from roost.kernel.turn_watch import window
 from roost.log import events as ev
+from roost.log.inputs import MessageInput
 from roost.log.protocols import SessionQuery
 from roost.log.session_info import SessionInfo
 from roost.runtime import Runtime
@@ -23,13 +24,15 @@ _FORKED = b'{"type":"session.forked"'
 
 
 class _Place(NamedTuple):
-    """Where a page begins: in a context, at a position from which its log is read backward; 0: after that context."""
+    """Where a page begins: in a context, at a position from which its log is read backward; 0: after that context.
+    item: it begins in the inbox, with this message."""
 
     session: str
     position: int
+    item: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.position}.{self.session}"
+        return f"{self.position}.{self.session}" if self.item is None else f"i{self.item}.{self.session}"
 
 
 class TaskList:
@@ -46,8 +49,9 @@ class TaskList:
     async def page(self) -> dict[str, Any]:
         """Return the response. Raises `Invalid`."""
         place = await self._walk()
-        token = "" if place is None else str(place)
-        return {"tasks": self._found, "nextPageToken": token, "pageSize": self._size, "totalSize": len(self._found)}
+        page = {"tasks": self._found, "nextPageToken": "" if place is None else str(place), "pageSize": self._size}
+        known = place is None and not self._asked.page_token
+        return {**page, "totalSize": len(self._found)} if known else page
 
     async def _walk(self) -> _Place | None:
         """Collect tasks, and return where the next page begins."""
@@ -58,11 +62,15 @@ class TaskList:
             begun = await self._of_door(start.session)
             if begun is None or one not in (None, start.session):
                 raise Invalid("pageToken: its context is gone, or another one: begin with the first page")
-            if start.position and (place := await self._read(begun, start.position)) is not None:
+            if start.item is not None:
+                place = await self._all(begun, start.item)
+            else:
+                place = await self._read(begun, start.position) if start.position else None
+            if place is not None:
                 return place
         if one is not None:
             known = await self._of_door(one) if start is None else None
-            return None if known is None else await self._read(known, known.head)
+            return None if known is None else await self._all(known)
         query = SessionQuery(
             agent=self._agent,
             label=(self._door, self._agent),
@@ -71,7 +79,7 @@ class TaskList:
         )
         contexts = await self._runtime.sessions.find(query)
         for info in contexts:
-            if (place := await self._read(info, info.head)) is not None:
+            if (place := await self._all(info)) is not None:
                 return place
         return _Place(contexts[-1].id, 0) if len(contexts) == _CONTEXTS else None
 
@@ -82,9 +90,28 @@ class TaskList:
             return None
         return info if info.agent == self._agent else None
 
+    async def _all(self, info: SessionInfo, item: int | None = None) -> _Place | None:
+        """As `_read`, with the messages before it that wait in the inbox, from `item` on."""
+        if item is not None or info.pending:
+            try:
+                pending = await self._runtime.node.tenants.inboxes.pending(info.id)
+            except NotFound:  # deleted under way
+                return None
+            for one in reversed(pending):
+                if not isinstance(one.input, MessageInput) or not is_message(one.input.source, self._door):
+                    continue
+                if item is None or one.id <= item:
+                    if len(self._found) == self._size:
+                        return _Place(info.id, 0, one.id)
+                    self._tell(submitted(TaskId(info.id, one.id), self._context(info), [one], info))
+        return await self._read(info, info.head)
+
+    def _context(self, info: SessionInfo) -> str:
+        return info.labels.get(f"{self._door}.context", info.id)
+
     async def _read(self, info: SessionInfo, before: int) -> _Place | None:
         """Collect the tasks of a context, the newest first, and return where it stopped before the end."""
-        context = info.labels.get(f"{self._door}.context", info.id)
+        context = self._context(info)
         while before > 0:
             if self._left <= 0:
                 return _Place(info.id, before)
@@ -110,14 +137,24 @@ class TaskList:
             task = await read_task(self._runtime, id, context, begun=begun)
         except NotFound:
             return
+        self._tell(task)
+
+    def _tell(self, task: Task) -> None:
+        """Add a task to the page if it passes the filters."""
         asked = self._asked
-        if asked.status in (None, f"TASK_STATE_{task.state}"):
+        since = asked.status_timestamp_after
+        if since is not None and (task.at is None or task.at < since.timestamp()):
+            return
+        if asked.status in (None, "TASK_STATE_UNSPECIFIED", f"TASK_STATE_{task.state}"):
             self._found.append(task.shape(artifacts=bool(asked.include_artifacts), history=asked.history_length))
 
     def _start(self) -> _Place | None:
         if not self._asked.page_token:
             return None
         position, _, session = self._asked.page_token.partition(".")
+        item = position.removeprefix("i")
+        if item != position and item.isascii() and item.isdigit() and len(item) < 19 and session:
+            return _Place(session, 0, int(item))
         if not (position.isascii() and position.isdigit() and len(position) < 19 and session):
             raise Invalid("pageToken: use the nextPageToken of the page before")
         return _Place(session, int(position))

@@ -13,12 +13,12 @@ from roost.ids import is_id
 from roost.kernel.turn_watch import find_turn
 from roost.log import events as ev
 from roost.log.content import UserPart
-from roost.log.inputs import MessageInput
+from roost.log.inputs import ApprovalInput, MessageInput
 from roost.log.protocols import InboxItem
 from roost.log.session_info import SessionInfo, TurnOutcome
 from roost.runtime import Runtime
 
-_PAGE = 1000
+_FEW, _PAGE = 50, 1000
 _RECEIVED = b'{"type":"input.received"'
 _COMPLETED = b'{"type":"turn.completed"'
 _HALTED = ("stopped", "error")
@@ -126,16 +126,19 @@ async def read_task(runtime: Runtime, id: TaskId, context: str, *, begun: int | 
     sessions = runtime.sessions
     try:
         # The inbox first: a message leaves it in the commit that the log shows.
-        waiting = [one for one in await runtime.node.store.inboxes.pending(id.session) if one.id == id.item]
+        pending = await runtime.node.tenants.inboxes.pending(id.session)
+        waiting = [one for one in pending if one.id == id.item]
         info = await sessions.get(id.session)
         after = await find_turn(sessions, id.session, id.item) if begun is None else begun
     except NotFound:
         raise no_task(id) from None
     if after is None:
-        return _submitted(id, context, waiting, info)
+        return submitted(id, context, waiting, info)
     parts, source, texts, calls, decided = (), "", list[str](), OpenCalls(), 0
     state, reason, at = "WORKING", None, None
-    while page := await sessions.history(id.session, after=after, limit=_PAGE):
+    limit = _FEW
+    while page := await sessions.history(id.session, after=after, limit=limit):
+        limit = _PAGE
         for record in page:
             if record.body.startswith(_RECEIVED):
                 event = record.event
@@ -157,12 +160,19 @@ async def read_task(runtime: Runtime, id: TaskId, context: str, *, begun: int | 
         after = page[-1].seq
     if info.state in _HALTED:
         state, reason = "FAILED", f"the session is {info.state}"
-    elif calls.wait and calls.asked:
+    elif calls.wait and calls.asked and not _answered(calls, pending):
         state = "INPUT_REQUIRED"
     return Task(id, context, state, True, parts, source, joined(texts), reason, calls, decided, at)
 
 
-def _submitted(id: TaskId, context: str, waiting: Sequence[InboxItem], info: SessionInfo) -> Task:
+def _answered(calls: OpenCalls, pending: Sequence[InboxItem]) -> bool:
+    """Whether accepted answers to all questions wait in the inbox. They take effect in a moment, and a client that has
+    answered must not read that the task still asks."""
+    given = {(one.input.call, one.input.asked) for one in pending if isinstance(one.input, ApprovalInput)}
+    return all(given & {(call, None), (call, question.at)} for call, question in calls.asked.items())
+
+
+def submitted(id: TaskId, context: str, waiting: Sequence[InboxItem], info: SessionInfo) -> Task:
     """Return a task whose message waits in the inbox. Raises `NotFound`."""
     if not waiting or not isinstance(sent := waiting[0].input, MessageInput):
         raise no_task(id)

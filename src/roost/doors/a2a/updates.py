@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from roost.doors.a2a.errors import rpc_error
 from roost.doors.a2a.shapes import artifact
 from roost.doors.a2a.tasks import Task, TaskId, ended, read_task
+from roost.doors.log_end import LogTail
 from roost.doors.open_calls import OpenCalls, matters, takes
 from roost.doors.turn_reader import CallsWait, Piece, TurnEnd, TurnReader
 from roost.kernel.turn_watch import Halted
@@ -34,7 +35,8 @@ _HEADERS: list[Header] = [
 
 class Work:
     """A task under way. follower: of what comes; closed by `close`. calls: the open calls there. resumed: not the
-    beginning of the turn. parts: of the message that begins it."""
+    beginning of the turn. parts: of the message that begins it. history: the most messages
+    to tell."""
 
     def __init__(
         self,
@@ -46,10 +48,13 @@ class Work:
         parts: Sequence[UserPart] = (),
         *,
         resumed: bool = False,
+        history: int | None = None,
+        tail: LogTail | None = None,
     ) -> None:
-        self.api, self.id, self.context = api, id, context
+        self.api, self.id, self.context, self.history = api, id, context, history
         self._follower, self._calls, self._parts, self._resumed = follower, calls, parts, resumed
         self._end: TurnEnd | None = None
+        self._tail = tail
         self._begun = resumed
 
     @property
@@ -66,7 +71,7 @@ class Work:
         """Yield the text of the answer as it comes, until the task rests: it has ended, or waits for somebody. An empty
         piece is a sign of life."""
         sessions, session = self.api.sessions, self.id.session
-        reader = TurnReader(sessions, session, self.id.item, resumed=self._resumed)
+        reader = TurnReader(sessions, session, self.id.item, resumed=self._resumed, tail=self._tail)
         stream = sessions.stream(session, after=self._follower, deltas=deltas, idle=PING_SECONDS)
         async with contextlib.aclosing(cast("AsyncGenerator[list[Frame], None]", stream)) as batches:
             async for frames in batches:

@@ -79,6 +79,7 @@ def interrupt(id: str, question: Question) -> dict[str, Any]:
         "due": asked.due,
         "dangers": asked.dangers,
         "prefixes": asked.prefixes,
+        "offers": asked.offers,
     }
     return {
         "id": f"{id}@{question.at}",

@@ -68,7 +68,8 @@ class RunStream(Stream):
         run, sessions = self._turn, self.api.sessions
         session = run.entered.session
         await self.give(send, self._first())
-        reader = TurnReader(sessions, session, run.entered.item, resumed=run.resumed, separator="")
+        entered = run.entered
+        reader = TurnReader(sessions, session, entered.item, resumed=run.resumed, separator="", tail=entered.tail)
         stream = sessions.stream(session, after=run.entered.follower, deltas=True, idle=PING_SECONDS)
         async with contextlib.aclosing(cast("AsyncGenerator[list[Frame], None]", stream)) as batches:
             async for frames in batches:

@@ -19,7 +19,7 @@ from roost.doors.threads import session_of
 from roost.errors import Invalid
 from roost.features.client_tools.events import ClientOfferInput
 from roost.server.app_state import Api
-from roost.server.door import Methods
+from roost.server.door import Methods, needs
 from roost.server.request_body import decode_body, read_body
 from roost.server.responses import ReplyCall, json
 from roost.server.sessions import check_room
@@ -42,6 +42,7 @@ class Service:
     def routes(self) -> Mapping[str, Methods]:
         return {"/ag-ui": {"GET": self.agents}, "/ag-ui/{agent}": {"POST": self.run}}
 
+    @needs("read")
     async def agents(self, scope: Scope, receive: Receive) -> ReplyCall:
         found = [
             {"name": one.name, "description": one.description, "path": f"/ag-ui/{one.name}"}
@@ -49,6 +50,7 @@ class Service:
         ]
         return json(200, {"agents": found})
 
+    @needs("use")
     async def run(self, scope: Scope, receive: Receive) -> ReplyCall:
         data = await read_body(scope, receive, limit=BODY_BYTES)
         agent = self._agents.get(scope["path_params"]["agent"])
@@ -58,7 +60,7 @@ class Service:
                 raise Invalid(f"{what}: between 1 and {_NAME} characters name it")
         check_room(self._api)
         new = await asyncio.to_thread(news, given) if len(data) > _LARGE else news(given)
-        if both := [tool.name for tool in given.tools or () if tool.name in agent.spec.tools]:
+        if both := [tool.name for tool in given.tools or () if tool.name in agent.tools]:
             raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
         return RunStream(self._api, await self._enter(agent.name, given, new))
 

@@ -38,7 +38,7 @@ _REFUSED = {"refusal", "refused"}
 def talk_of(agent: Agent, request: MessageRequest, client: Client, scope: Scope) -> Talk:
     """Return what the request says to the agent. Raises `Invalid`."""
     tools = request.specs()
-    if both := [tool.name for tool in tools if tool.name in agent.spec.tools]:
+    if both := [tool.name for tool in tools if tool.name in agent.tools]:
         raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
     before, last = dialogue(conversation(request.messages))
     chosen, mode = request.called(tools)

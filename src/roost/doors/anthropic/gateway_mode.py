@@ -10,7 +10,7 @@ from roost.doors.anthropic.errors import error_of, refusal, request_id
 from roost.doors.anthropic.message_events import PING, STOPS, Ending, MessageEvents, blocks_of, failure, message
 from roost.doors.anthropic.message_request import MessageRequest
 from roost.doors.anthropic.signatures import sealed
-from roost.doors.gateway import GatewayStream, StreamedAnswer, model_header, whole_answer
+from roost.doors.gateway import GatewayStream, StreamedAnswer, meta_of, model_header, whole_answer
 from roost.errors import Invalid
 from roost.ids import new_id
 from roost.log.content import (
@@ -47,7 +47,7 @@ def request_of(asked: MessageRequest, *, user: str = "", room: int = MOST_OUTPUT
         stop=tuple(asked.stop_sequences or ()),
         effort=asked.effort,
         knobs={name: value for name, value in knobs.items() if value is not None},
-        meta={"user": user} if user else {},
+        meta=meta_of(user),
         stream=bool(asked.stream),
     )
 

@@ -17,10 +17,11 @@ from roost.doors.anthropic.errors import request_id
 from roost.doors.anthropic.message_request import MessageRequest
 from roost.doors.conversations import Conversations
 from roost.doors.models import agent_of, model_of, usable
+from roost.doors.unavailable import unavailable
 from roost.errors import Conflict, Invalid
 from roost.models.tokens import estimate_request, estimate_text
 from roost.server.app_state import Api
-from roost.server.door import Methods
+from roost.server.door import Methods, needs
 from roost.server.request_body import decode_body, read_body
 from roost.server.responses import Reply, ReplyCall, json
 from roost.server.sessions import check_room
@@ -31,6 +32,8 @@ _MESSAGES = 20_000
 _LARGE = 100_000
 """Bytes of a request that is read beside the event loop."""
 _PAGE = 20
+_REASONS = {"/v1/messages/batches": "there are no batches: send each message by itself; many at once share the limits"}
+"""What the protocol has and this home has not."""
 _decoder = msgspec.json.Decoder(MessageRequest)
 
 
@@ -47,11 +50,14 @@ class Service:
             "/v1/models/{model:path}": {"GET": self.model},
             "/v1/messages": {"POST": self.create},
             "/v1/messages/count_tokens": {"POST": self.count_tokens},
+            **unavailable(_REASONS),
         }
 
+    @needs("read")
     async def alive(self, scope: Scope, receive: Receive) -> ReplyCall:
         return Reply(200, headers=[request_id()])
 
+    @needs("read")
     async def models(self, scope: Scope, receive: Receive) -> ReplyCall:
         """List the agents, then the usable models of the router's profile, a page at a time."""
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1")))
@@ -69,6 +75,7 @@ class Service:
         ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
         return json(200, {"data": page, "has_more": more, **ends}, headers=[request_id()])
 
+    @needs("read")
     async def model(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Describe an agent or a model by any name that a request may have."""
         name = scope["path_params"]["model"]
@@ -83,6 +90,7 @@ class Service:
         agents = [_entry(agent.name) for agent in self._agents.all()]
         return agents + [_entry(one.name, one.window, one.max_output) for one in await usable(self._api)]
 
+    @needs("use")
     async def create(self, scope: Scope, receive: Receive) -> ReplyCall:
         request, size = await self._read(scope, receive)
         check_room(self._api)
@@ -105,6 +113,7 @@ class Service:
         turn = MessageTurn(self._api, self._conversations, entered, request.model)
         return TurnStream(turn) if request.stream else whole_turn(turn)
 
+    @needs("read")
     async def count_tokens(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Estimate the tokens of a request, without asking a model."""
         request, _ = await self._read(scope, receive)

@@ -5,30 +5,31 @@ first, it goes on in a session of that agent, whose name ends with `.s`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from roost.doors.conversation_log import ConversationLog
 from roost.doors.digests import Exchange, beginning, told_before
+from roost.doors.log_end import LogEnd, LogTails
+from roost.doors.openai.conversation_items import Item, ItemsBack, items_on
 from roost.doors.openai.response_items import dialogue, items_of
-from roost.doors.openai.response_log import Place, ResponseLog, write
-from roost.doors.openai.response_writer import ResponseWriter, head_of
-from roost.doors.openai.shown_items import message_item, output_item
-from roost.doors.turn_reader import CallsWait, TurnReader
+from roost.doors.openai.response_log import Place, ResponseLog
+from roost.doors.talk import Recent
+from roost.doors.turn_reader import TurnReader
 from roost.errors import Conflict, Invalid, NotFound
-from roost.features.client_tools.events import ClientCalled
+from roost.features.checkpoints.state import CheckpointState
 from roost.ids import is_id, new_id
 from roost.log import events as ev
 from roost.log.content import Text, UserPart
-from roost.log.frames import Frame
 from roost.log.inputs import EmitInput
 from roost.log.protocols import Record, SessionQuery
 from roost.log.session_info import SessionInfo
 from roost.server.app_state import Api
 
 _SUCCESSOR = ".s"
-_NEVER = 2**62
 _RECEIVED = b'{"type":"input.received"'
+_EMITTED = ev.beginning_of(ev.Emitted)
 _ADDED, _REMOVED, _NAMED = ".items", ".item_removed", ".conversation"
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 
@@ -42,51 +43,70 @@ def name_of(session: str) -> str | None:
     return session.removesuffix(_SUCCESSOR) if session.startswith("conv_") else None
 
 
-class _Item(NamedTuple):
-    """An item, and the position that it stands at. added: a client put it there, and no agent has been told of it."""
+class _Start(NamedTuple):
+    """A position of a session's log at which no turn is open. created: wall time at which the session was made."""
 
-    seq: int
-    shown: dict[str, Any]
-    added: bool = False
+    session: str
+    created: float
+    position: int
 
 
 class Conversations:
     """The conversations of a door `name`."""
 
-    def __init__(self, name: str, api: Api, log: ResponseLog) -> None:
+    def __init__(self, name: str, api: Api, log: ResponseLog, tails: LogTails) -> None:
+        self._tails = tails
         self._name, self._api, self._sessions, self._log = name, api, api.sessions, log
         self._messages = ConversationLog(name, api.sessions)
+        self._starts = Recent[tuple[str, str], _Start]()
+        """From where items that were shown in the order of time are found again. All of it may be lost at any time."""
 
     async def sessions(self, name: str) -> list[SessionInfo]:
         """Return the session of a conversation, and the one in which it goes on. Raises `NotFound`."""
         if not is_id(name):
             raise unknown(name)
         found = await self._sessions.find(SessionQuery(ids=(name, name + _SUCCESSOR), limit=2))
-        if not any(info.id == name for info in found):
+        if len(found) > 1:
+            found.sort(key=lambda info: info.id)
+        if not found or found[0].id != name:
             raise unknown(name)
-        return sorted(found, key=lambda info: info.id)
+        return found
 
-    async def enter(self, name: str, agent: str) -> tuple[str, Text | None]:
-        """Return the session in which an agent goes on with a conversation, and what it has to be told before. Raises
-        `NotFound`."""
-        found = await self.sessions(name)
-        untold = [item for info in found for item in await self._untold(info)]
-        last = found[-1]
-        elsewhere = last.agent != agent and last.id == name and await self._silent(name)
-        return name + _SUCCESSOR if elsewhere else last.id, _told(untold)
+    async def enter(self, name: str, agent: str) -> tuple[str, LogEnd | None, Text | None]:
+        """Return the session in which an agent goes on with a conversation, the end of its log if there is one, and
+        what the agent has to be told before. Raises `NotFound`."""
+        ends, untold = [self._tails.end(info) for info in await self.sessions(name)], list[dict[str, Any]]()
+        for end in ends:
+            untold += await self._untold(end)
+        last = ends[-1].info
+        if last.agent != agent and last.id == name and await self._silent(name):
+            return name + _SUCCESSOR, None, _told(untold)
+        return last.id, ends[-1], _told(untold)
 
-    async def _untold(self, info: SessionInfo) -> list[dict[str, Any]]:
+    async def _untold(self, end: LogEnd) -> list[dict[str, Any]]:
         """Return the added items of which no message of this door has told the agent."""
-        pending = await self._pending(info.id) if info.pending else []
+        if not end.info.pending and self._ends_told(end.known):
+            return []
+        pending = await self._pending(end.info.id) if end.info.pending else []
         found = [self.added(item) for item in reversed(pending)]
         removed = {self.removed(item) for item in pending}
-        async for record in self._messages.backward(info.id, info.head):
+        async for record in self._messages.backward(end):
             if record.body.startswith(_RECEIVED) and self.tells(record.event):
                 break
-            removed.add(self.removed(record.event))
-            found.append(self.added(record.event))
+            if record.body.startswith(_EMITTED):
+                removed.add(self.removed(record.event))
+                found.append(self.added(record.event))
         added = {item["id"]: item for items in reversed(found) for item in items}
         return [item for id, item in added.items() if id not in removed]
+
+    def _ends_told(self, known: Sequence[Record]) -> bool:
+        """Whether these newest events of a log show that its agent was told of all items."""
+        for record in reversed(known):
+            if record.body.startswith(_EMITTED):
+                return False
+            if record.body.startswith(_RECEIVED) and self.tells(record.event):
+                return True
+        return False
 
     async def _silent(self, session: str) -> bool:
         """Whether nothing was said in a session."""
@@ -103,11 +123,14 @@ class Conversations:
         return isinstance(event, ev.InputReceived) and (event.source or "").startswith(f"{self._name}:named#")
 
     async def metadata(self, name: str) -> dict[str, str]:
-        pending = await self._pending(name)
-        found = [data async for record in self._log.records(name) if (data := self._metadata(record.event))]
-        known = [data["id"] for data in found]
-        found += [data for item in pending if (data := self._metadata(item)) and data["id"] not in known]
-        return found[-1]["metadata"] if found else {}
+        """Return the metadata that were set last. Raises `NotFound`."""
+        for one in reversed(await self._pending(name)):
+            if (data := self._metadata(one)) is not None:
+                return data["metadata"]
+        async for record in self._messages.backward(LogEnd(self._sessions, await self._sessions.get(name))):
+            if record.body.startswith(_EMITTED) and (data := self._metadata(record.event)) is not None:
+                return data["metadata"]
+        return {}
 
     def _metadata(self, event: object) -> dict[str, Any] | None:
         data = self.data(event, _NAMED)
@@ -115,7 +138,7 @@ class Conversations:
 
     async def _pending(self, session: str) -> list[EmitInput]:
         """Return what waits to be put into the log. Read it before the log, so that nothing is missed."""
-        waiting = [one.input for one in await self._api.runtime.node.store.inboxes.pending(session)]
+        waiting = [one.input for one in await self._api.runtime.node.tenants.inboxes.pending(session)]
         return [one for one in waiting if isinstance(one, EmitInput)]
 
     async def set_metadata(self, name: str, metadata: dict[str, str], key: str | None = None) -> None:
@@ -131,30 +154,70 @@ class Conversations:
         return items
 
     async def items(self, name: str) -> list[dict[str, Any]]:
-        """Return the items of a conversation, oldest first. Raises `NotFound`."""
-        return [item.shown for info in await self.sessions(name) for item in await self._items(info.id)]
+        """Return all items of a conversation, oldest first; reads its whole log. Raises `NotFound`."""
+        return [item async for item in self.newest(name)][::-1]
+
+    async def oldest(self, name: str, first: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Yield the items of a conversation, the oldest first, from the item `first` on. Reads the log up to the last
+        of them, from its beginning or from where this process has found `first` before; all of it once the conversation
+        was rolled back. Raises `NotFound`."""
+        infos = await self.sessions(name)
+        if not all([await self._goes_on(info) for info in infos]):
+            for item in _from(await self.items(name), first):
+                yield item
+            return
+        known = None if first is None else self._starts.get((name, first))
+        places = [(info.id, info.created_at) for info in infos]
+        if known is not None and (known.session, known.created) in places:
+            infos = infos[places.index((known.session, known.created)) :]
+            start = known.position
+        else:
+            start = 0
+        for info in infos:
+            pending = await self._pending(info.id) if info.pending else []
+            async for position, item in items_on(self, self._sessions, info.id, start, pending):
+                if first is None or item.shown["id"] == first:
+                    first = None
+                    self._starts[name, item.shown["id"]] = _Start(info.id, info.created_at, position)
+                    yield item.shown
+            start = 0
+
+    async def _goes_on(self, info: SessionInfo) -> bool:
+        """Whether a session has its own log alone, and was never rolled back."""
+        _, state = await self._sessions.state(info.id, info)
+        return not state.base and not state.part(CheckpointState).rolled
+
+    async def newest(self, name: str, first: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Yield the items of a conversation, the newest first, from the item `first` on. Raises `NotFound`."""
+        async for _, item in self._back(name, first):
+            yield item.shown
+
+    async def item(self, name: str, id: str) -> dict[str, Any]:
+        """Raises `NotFound`."""
+        return (await self._find(name, id))[1].shown
 
     async def remove(self, name: str, id: str) -> None:
         """Take back an item that no agent has been told of. Raises `NotFound`, and `Conflict` for any other."""
-        for info in await self.sessions(name):
-            for item in await self._items(info.id):
-                if item.shown["id"] != id:
-                    continue
-                if not item.added:
-                    why = "was said, and a log keeps what was said; go back before it with: roost rollback"
-                    raise Conflict(f"the item {id!r} {why} {info.id}", code="item_said")
-                await self._sessions.emit(info.id, self._name + _REMOVED, {"id": id})
-                return
+        session, item = await self._find(name, id)
+        if not item.added:
+            why = "was said, and a log keeps what was said; go back before it with: roost rollback"
+            raise Conflict(f"the item {id!r} {why} {session}", code="item_said")
+        await self._sessions.emit(session, self._name + _REMOVED, {"id": id})
+
+    async def _find(self, name: str, id: str) -> tuple[str, Item]:
+        async with contextlib.aclosing(self._back(name, id)) as found:
+            async for one in found:
+                return one
         raise NotFound(f"there is no item {id[:200]!r} in this conversation", code="item_not_found")
 
-    async def _items(self, session: str) -> list[_Item]:
-        pending = await self._pending(session)
-        reader = _ItemReader(self, session)
-        async for record in self._log.records(session):
-            await reader.follow(record)
-        for item in pending:
-            reader.change(_NEVER, item)
-        return reader.items
+    async def _back(self, name: str, first: str | None) -> AsyncGenerator[tuple[str, Item]]:
+        """Yield the items, each with its session, the newest first."""
+        for info in reversed(await self.sessions(name)):
+            pending = await self._pending(info.id) if info.pending else []
+            head = (await self._sessions.get(info.id)).head if info.pending else info.head
+            async for item in ItemsBack(self, self._sessions, info.id, head, pending).read(first):
+                first = None
+                yield info.id, item
 
     def data(self, event: object, name: str) -> dict[str, Any] | None:
         """Return the data of an event that this door wrote, or is about to write."""
@@ -175,65 +238,11 @@ class Conversations:
         return TurnReader(self._sessions, place.session, place.item, resumed=place.step > 0, separator="")
 
 
-class _ItemReader:
-    """Fold the events of a session into items. Those of a turn have the ids that its responses show."""
-
-    def __init__(self, log: Conversations, session: str) -> None:
-        self.items: list[_Item] = []
-        self._log, self._session = log, session
-        self._place: Place | None = None
-        self._called: set[str] = set()
-        self._seen: set[str] = set()
-
-    async def follow(self, record: Record) -> None:
-        event = record.event
-        match event:
-            case ev.InputReceived():
-                self._receive(record.seq, event)
-            case ClientCalled():
-                self._called.add(event.call)
-            case ev.ToolCompleted() if event.call in self._called and self._place is not None:
-                self._called.discard(event.call)
-                self.items.append(_Item(record.seq, output_item(self._place, event)))
-            case ev.SessionRolledBack():
-                self.items = [item for item in self.items if item.seq <= event.to]
-                self._place = None
-            case _:
-                self.change(record.seq, event)
-        if self._place is not None:
-            await self._read(record)
-
-    def change(self, seq: int, event: object) -> None:
-        """Add or remove items as a client asked."""
-        fresh = [shown for shown in self._log.added(event) if shown["id"] not in self._seen]
-        self._seen |= {shown["id"] for shown in fresh}
-        self.items += [_Item(seq, shown, True) for shown in fresh]
-        if (removed := self._log.removed(event)) is not None:
-            self.items = [item for item in self.items if item.shown["id"] != removed]
-
-    def _receive(self, seq: int, event: ev.InputReceived) -> None:
-        if self._log.tells(event):
-            self.items = [item._replace(added=False) for item in self.items]
-        place = Place(self._session, event.input, 0)
-        self.items.append(_Item(seq, message_item(place, self._log.said(event))))
-        if self._place is None:
-            self._begin(place)
-
-    def _begin(self, place: Place) -> None:
-        self._place = place
-        self._reader = self._log.reader(place)
-        self._writer = ResponseWriter(head_of(place.id, "", {}, None, 0), streams=False)
-
-    async def _read(self, record: Record) -> None:
-        assert self._place is not None
-        found = await self._reader.read([Frame(record.seq, record.body)])
-        if write(self._writer, self._place, found) is None:
-            return
-        self.items += [_Item(record.seq, shown) for shown in self._writer.output]
-        if isinstance(last := found[-1], CallsWait):
-            self._begin(self._place._replace(step=last.step))
-        else:
-            self._place = None
+def _from(items: Sequence[dict[str, Any]], first: str | None) -> Iterator[dict[str, Any]]:
+    for item in items:
+        if first is None or item["id"] == first:
+            first = None
+            yield item
 
 
 def _told(items: Sequence[dict[str, Any]]) -> Text | None:

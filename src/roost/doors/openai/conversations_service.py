@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope
 
+from roost.authority import current
 from roost.doors.digests import beginning
 from roost.doors.openai.conversation_log import Conversations, name_of
 from roost.doors.openai.response_items import items_of
@@ -16,7 +17,7 @@ from roost.errors import Invalid, NotFound
 from roost.ids import new_id
 from roost.log.session_info import SessionInfo
 from roost.server.app_state import Api
-from roost.server.door import Methods
+from roost.server.door import Methods, needs
 from roost.server.request_body import decode_body, header, read_body
 from roost.server.responses import ReplyCall, json
 
@@ -44,6 +45,7 @@ class ConversationsService:
             "/v1/conversations/{id}/items/{item:path}": {"GET": self.item, "DELETE": self.remove},
         }
 
+    @needs("use")
     async def create(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Create a session. The agent is the first one that this node knows: another one that is asked first gets a
         session of its own."""
@@ -54,6 +56,7 @@ class ConversationsService:
         items_of(given.items)  # before a session is made for them
         key = header(scope, b"idempotency-key")
         name = new_id("conv") if key is None else f"conv_{beginning('conversation', key).hex()}"
+        name = current().session_id(name)
         info = await self._sessions.create(agents[0], id=name, key=name)
         # The ids are derived from the key, so a repetition adds what a crash kept out, and another body is a conflict.
         await self._log.set_metadata(name, given.metadata or {}, f"{name}:metadata")
@@ -61,16 +64,19 @@ class ConversationsService:
             await self._log.add(name, given.items or [], f"{name}:items")
         return json(200, _shown(info, given.metadata or {}))
 
+    @needs("read")
     async def retrieve(self, scope: Scope, receive: Receive) -> ReplyCall:
         info = (await self._log.sessions(scope["path_params"]["id"]))[0]
         return json(200, _shown(info, await self._log.metadata(info.id)))
 
+    @needs("use")
     async def update(self, scope: Scope, receive: Receive) -> ReplyCall:
         given = await _read(scope, receive)
         info = (await self._log.sessions(scope["path_params"]["id"]))[0]
         await self._log.set_metadata(info.id, given.metadata or {})
         return json(200, _shown(info, given.metadata or {}))
 
+    @needs("use")
     async def delete(self, scope: Scope, receive: Receive) -> ReplyCall:
         name = scope["path_params"]["id"]
         found = await self._log.sessions(name)
@@ -80,10 +86,15 @@ class ConversationsService:
             await self._sessions.delete(info.id)
         return json(200, {"id": name, "object": "conversation.deleted", "deleted": True})
 
+    @needs("read")
     async def items(self, scope: Scope, receive: Receive) -> ReplyCall:
-        page = Page.of(scope)
-        return json(200, page.show(await self._log.items(scope["path_params"]["id"])))
+        page, name = Page.of(scope), scope["path_params"]["id"]
+        if page.before is None:
+            read = self._log.newest if page.descending else self._log.oldest
+            return json(200, await page.begin(read(name, page.after)))
+        return json(200, page.show(await self._log.items(name)))
 
+    @needs("use")
     async def add(self, scope: Scope, receive: Receive) -> ReplyCall:
         given = await _read(scope, receive)
         if not given.items:
@@ -92,13 +103,11 @@ class ConversationsService:
         ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]}
         return json(200, {"object": "list", "data": items, **ends, "has_more": False})
 
+    @needs("read")
     async def item(self, scope: Scope, receive: Receive) -> ReplyCall:
-        id = scope["path_params"]["item"]
-        for item in await self._log.items(scope["path_params"]["id"]):
-            if item["id"] == id:
-                return json(200, item)
-        raise NotFound(f"there is no item {id[:200]!r} in this conversation", code="item_not_found")
+        return json(200, await self._log.item(scope["path_params"]["id"], scope["path_params"]["item"]))
 
+    @needs("use")
     async def remove(self, scope: Scope, receive: Receive) -> ReplyCall:
         name = scope["path_params"]["id"]
         await self._log.remove(name, scope["path_params"]["item"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from roost.doors.gateway import GatewayStream, StreamedAnswer, model_header, whole_answer
+from roost.doors.gateway import GatewayStream, StreamedAnswer, meta_of, model_header, whole_answer
 from roost.doors.gateway import text_of as text_of_parts
 from roost.doors.openai import chat_chunks
 from roost.doors.openai.agent_mode import PING, STOPS
@@ -59,7 +59,7 @@ def request_of(asked: ChatRequest) -> Request:
         temperature=asked.temperature,
         stop=stop,
         effort=EFFORTS.get(asked.reasoning_effort or ""),
-        meta={"user": asked.user} if asked.user else {},
+        meta=meta_of(asked.user),
         stream=bool(asked.stream),
     )
 

@@ -89,7 +89,7 @@ class ResponseLog:
         raise unknown(place.id)
 
     async def _queued(self, place: Place, agent: str) -> Found | None:
-        for item in await self._api.runtime.node.store.inboxes.pending(place.session):
+        for item in await self._api.runtime.node.tenants.inboxes.pending(place.session):
             if item.id == place.item and isinstance(item.input, MessageInput) and not place.step:
                 if not self._own(item.input.source):
                     break
@@ -173,7 +173,7 @@ class ResponseLog:
         Raises `NotFound`."""
         if self._name not in (await self._sessions.get(place.session)).labels:
             return False
-        pending = [item.id for item in await self._api.runtime.node.store.inboxes.pending(place.session)]
+        pending = [item.id for item in await self._api.runtime.node.tenants.inboxes.pending(place.session)]
         events = [one.event async for one in self.records(place.session) if one.body.startswith(_RECEIVED)]
         items = [*(event.input for event in events if isinstance(event, ev.InputReceived)), *pending]
         return items == [place.item] and not place.session.startswith("conv_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -51,18 +52,18 @@ class ResponseRequest(msgspec.Struct, omit_defaults=True):
     def shown(self) -> dict[str, Any]:
         """Return what the response shows of the request, without its tools."""
         found = {name: value for name in _SHOWN if (value := getattr(self, name)) is not None}
-        if self.conversation_id is not None:
-            found["conversation"] = {"id": self.conversation_id}
+        if (conversation := self.conversation_id) is not None:
+            found["conversation"] = {"id": conversation}
         return found
 
-    def details(self) -> dict[str, Any]:
-        """Return what the log keeps of the request, so that its response can be shown later: what is not as usual.
-        Nothing if the client wants nothing to be stored."""
+    def details(self, shown: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the log keeps of the request, so that its response can be shown later: what is not as usual of
+        `shown`. Nothing if the client wants nothing to be stored."""
         if self.store is False:
             return {}
-        found = {name: value for name, value in self.shown().items() if value not in (None, {}, DEFAULTS.get(name))}
+        found = {name: value for name, value in shown.items() if value not in (None, {}, DEFAULTS.get(name))}
         found.pop("conversation", None)  # the session's name says it
-        return found | ({"custom": sorted(self.custom)} if self.custom else {})
+        return found | {"custom": sorted(custom)} if (custom := self.custom) else found
 
     @property
     def conversation_id(self) -> str | None:
@@ -76,12 +77,16 @@ class ResponseRequest(msgspec.Struct, omit_defaults=True):
     @property
     def custom(self) -> frozenset[str]:
         """Names of the tools whose argument is a text and no JSON."""
-        names = (tool.get("name") for tool in self.tools or () if tool.get("type") == "custom")
+        if not self.tools:
+            return frozenset()
+        names = (tool.get("name") for tool in self.tools if tool.get("type") == "custom")
         return frozenset(name for name in names if isinstance(name, str))
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """Return the tools that the client runs, without those that its choice rules out; those that OpenAI runs itself
         are left out. Raises `Invalid`."""
+        if not self.tools and self.tool_choice is None:
+            return ()
         found: list[tuple[str, Any]] = []
         for at, tool in enumerate(self.tools or ()):
             if tool.get("type") == "function":

@@ -77,6 +77,7 @@ class _Item:
             place = {"output_index": index, "item_id": id, "summary_index": 0}
         self.place = place
         self.type = "response.output_text" if kind == "text" else "response.reasoning_summary_text"
+        self.delta = _Delta(self.type + ".delta", place)
 
     def shown(self, text: str | None, phase: Phase | None = None) -> dict[str, Any]:
         """Return the item. text: None while it is being said."""
@@ -93,6 +94,17 @@ class _Item:
         if self.kind == "thinking":
             return {"type": "summary_text", "text": text}
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+class _Delta:
+    """How the deltas of one text are encoded. place: what they say of where it stands."""
+
+    def __init__(self, kind: str, place: dict[str, Any]) -> None:
+        self._head = b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind.encode(), kind.encode())
+        self._place = b"," + encode(place)[1:-1] + b',"delta":'
+
+    def event(self, number: int, text: str) -> bytes:
+        return b"%b%d%b%b}\n\n" % (self._head, number, self._place, encode(text))
 
 
 class ResponseWriter:
@@ -121,8 +133,10 @@ class ResponseWriter:
 
     def take(self) -> bytes:
         """Return the events since the last call."""
-        chunks, self._chunks = self._chunks, []
-        return b"".join(chunks)
+        if not (chunks := self._chunks):
+            return b""
+        self._chunks = []
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def begin(self) -> None:
         state = msgspec.Raw(encode(self.state(End("in_progress")))) if self._streams else None
@@ -138,7 +152,7 @@ class ResponseWriter:
             self._close_others(kind, step)
         item.texts.append(text)
         if self._streams:
-            self._delta(item.type + ".delta", item.place, text)
+            self._delta(item.delta, text)
 
     def seal(self, seal: str) -> None:
         """Give the open reasoning its `encrypted_content`, or add an item that has nothing else."""
@@ -170,7 +184,7 @@ class ResponseWriter:
         empty = {**item, field: "", "status": "in_progress"}
         self._event("response.output_item.added", {"output_index": index, "item": empty})
         if text and self._streams:
-            self._delta(event + ".delta", place, text)
+            self._delta(_Delta(event + ".delta", place), text)
         self._event(event + ".done", {**place, field: text, **({} if custom else {"name": call.name})})
         self._event("response.output_item.done", {"output_index": index, "item": whole})
 
@@ -226,6 +240,8 @@ class ResponseWriter:
         del self._open[item.kind]
         text = "".join(item.texts)
         whole = self.output[item.index] = item.shown(text, phase)
+        if not self._streams:
+            return
         self._event(item.type + ".done", {**item.place, "text": text})
         part = {key: value for key, value in item.place.items() if key != "logprobs"} | {"part": item.part(text)}
         name = "content_part" if item.kind == "text" else "reasoning_summary_part"
@@ -243,7 +259,7 @@ class ResponseWriter:
         body = encode({"type": kind, "sequence_number": number, **fields})
         self._chunks.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), body))
 
-    def _delta(self, kind: str, place: dict[str, Any], text: str) -> None:
+    def _delta(self, form: _Delta, text: str) -> None:
         """Make a delta, without what the client has of it."""
         if self._said <= self._after:
             have = min(self._after - self._said + 1, len(text))
@@ -255,9 +271,7 @@ class ResponseWriter:
                 return
         self._count(text)
         self._said += len(text)
-        number = (self._said - 1) << _BITS | self._check & _CHECK
-        body = encode({"type": kind, "sequence_number": number, **place, "delta": text})
-        self._chunks.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), body))
+        self._chunks.append(form.event((self._said - 1) << _BITS | self._check & _CHECK, text))
 
     def _count(self, text: str) -> None:
         self._check = zlib.crc32(text.encode("utf-8", "replace"), self._check) & 0xFFFFFFFF

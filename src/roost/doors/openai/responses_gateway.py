@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Literal, cast
 
-from roost.doors.gateway import GatewayStream, StreamedAnswer, model_header, text_of, whole_answer
+from roost.doors.gateway import GatewayStream, StreamedAnswer, meta_of, model_header, text_of, whole_answer
 from roost.doors.openai.agent_mode import PING
 from roost.doors.openai.errors import refusal
 from roost.doors.openai.gateway_mode import EFFORTS
@@ -60,7 +60,7 @@ def request_of(asked: ResponseRequest, items: Sequence[Item]) -> Request:
         max_output=asked.max_output_tokens,
         temperature=asked.temperature,
         effort=EFFORTS.get(asked.effort or ""),
-        meta={"user": asked.user} if asked.user else {},
+        meta=meta_of(asked.user),
         stream=bool(asked.stream),
     )
 

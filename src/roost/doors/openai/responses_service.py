@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Receive, Scope
 
+from roost.doors.conversation_log import NODE
 from roost.doors.conversations import Conversations
 from roost.doors.models import agent_of, model_of
 from roost.doors.openai import conversation_log, responses_gateway
@@ -33,9 +34,10 @@ from roost.doors.turn import Turn
 from roost.errors import Conflict, Invalid
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput, OfferedTool
 from roost.ids import is_id
+from roost.kernel.turn_watch import begun_by
 from roost.models.tokens import estimate_request
 from roost.server.app_state import Api
-from roost.server.door import Methods
+from roost.server.door import Methods, needs
 from roost.server.request_body import decode_body, header, read_body
 from roost.server.responses import ReplyCall, json
 from roost.server.sessions import check_room
@@ -57,7 +59,7 @@ class Responses:
         self._agents = api.runtime.agents
         self._conversations = conversations
         self._log = ResponseLog(name, api)
-        self._named = conversation_log.Conversations(name, api, self._log)
+        self._named = conversation_log.Conversations(name, api, self._log, conversations.tails)
 
     def routes(self) -> Mapping[str, Methods]:
         return {
@@ -70,21 +72,22 @@ class Responses:
             "/v1/responses/{id}/input_items": {"GET": self.input_items},
         }
 
+    @needs("use")
     async def create(self, scope: Scope, receive: Receive) -> ReplyCall:
         request, size = await self._read(scope, receive)
         check_room(self._api)
         if (agent := agent_of(self._api, request.model)) is None:
             return responses_gateway.reply(self._api, await model_of(self._api, request.model), request)
+        shown = request.shown()
         if size > _LARGE:
-            talk = await asyncio.to_thread(self._talk, agent, request, scope)
+            talk = await asyncio.to_thread(self._talk, agent, request, shown, scope)
         else:
-            talk = self._talk(agent, request, scope)
+            talk = self._talk(agent, request, shown, scope)
         if (name := request.conversation_id) is not None:
-            session, told = await self._named.enter(name, agent)
-            talk = msgspec.structs.replace(talk, session=session, told=told)
+            talk.session, talk.end, talk.told = await self._named.enter(name, agent)
         entered = await self._conversations.enter(talk)
         turn = Turn(self._api, self._conversations, entered, request.model)
-        head = head_of(place_in(entered).id, request.model, request.shown(), request.tools, time.time())
+        head = head_of(place_in(entered).id, request.model, shown, request.tools, time.time())
         writer = ResponseWriter(head, streams=bool(request.stream), custom=request.custom)
         if request.stream:
             return ResponseStream(turn, writer)
@@ -102,9 +105,9 @@ class Responses:
             raise Invalid(f"input: a request has at most {_ITEMS} items, not {len(request.input)}")
         return request, len(data)
 
-    def _talk(self, agent: str, request: ResponseRequest, scope: Scope) -> Talk:
+    def _talk(self, agent: str, request: ResponseRequest, shown: dict[str, Any], scope: Scope) -> Talk:
         specs = request.specs()
-        own = self._agents.get(agent).spec.tools
+        own = self._agents.get(agent).tools
         if both := [tool.name for tool in specs if tool.name in own]:
             raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
         said = dialogue(items_of(request.input))
@@ -114,7 +117,7 @@ class Responses:
         results = () if said.parts else said.results
         if said.parts and said.results and previous is not None:
             raise Invalid("input: send the outputs of calls first, and the message once they are answered")
-        details = request.details()
+        details = request.details(shown)
         if results:
             details.pop("previous_response_id", None)  # the log says it
         return Talk(
@@ -137,6 +140,7 @@ class Responses:
             details=details,
         )
 
+    @needs("read")
     async def retrieve(self, scope: Scope, receive: Receive) -> ReplyCall:
         found = await self._log.find(place_of(scope["path_params"]["id"]))
         query = parse_qs(scope["query_string"].decode("latin-1"))
@@ -158,23 +162,27 @@ class Responses:
         return writer, await self._log.read(found, writer)
 
     def _writer(self, found: Found, *, streams: bool, after: int | None = None) -> ResponseWriter:
-        details = {name: value for name, value in found.details.items() if name not in ("results", "custom")}
+        details = {name: value for name, value in found.details.items() if name not in ("results", "custom", NODE)}
         if (name := name_of(found.place.session)) is not None:
             details["conversation"] = {"id": name}
         head = head_of(found.place.id, found.agent, details, None, found.created)
         custom = frozenset(found.details.get("custom", ()))
         return ResponseWriter(head, streams=streams, after=after, custom=custom)
 
+    @needs("use")
     async def cancel(self, scope: Scope, receive: Receive) -> ReplyCall:
         found = await self._log.find(place_of(scope["path_params"]["id"]))
         if found.start is None:
             raise Conflict("the response has not begun; cancel it once it has", code="response_queued")
         writer, end = await self._shown(found)
         if end.status == "in_progress":
-            await self._sessions.control(found.place.session, "cancel")
+            session = found.place.session
+            begun = await begun_by(self._sessions, session, found.place.item)
+            await self._sessions.control(session, "cancel", input=begun)
             writer, end = await self._shown(found)
         return json(200, writer.state(end))
 
+    @needs("use")
     async def delete(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Delete the session, if this door made it and the response is all that was said in it."""
         place = (await self._log.find(place_of(scope["path_params"]["id"]))).place
@@ -184,10 +192,12 @@ class Responses:
         await self._sessions.delete(place.session)
         return json(200, {"id": place.id, "object": "response", "deleted": True})
 
+    @needs("read")
     async def input_items(self, scope: Scope, receive: Receive) -> ReplyCall:
         found = await self._log.find(place_of(scope["path_params"]["id"]))
         return json(200, Page.of(scope).show(await input_items(self._log, found)))
 
+    @needs("read")
     async def input_tokens(self, scope: Scope, receive: Receive) -> ReplyCall:
         """Estimate the tokens of a request: of what it says itself, as nothing else is known before a model is
         called."""
@@ -201,6 +211,7 @@ class Responses:
             tokens += (await self._sessions.inspect(info.id)).context_tokens
         return json(200, {"object": "response.input_tokens", "input_tokens": tokens})
 
+    @needs("use")
     async def compact(self, scope: Scope, receive: Receive) -> ReplyCall:
         why = "sessions of agents compact their context by themselves (or by `roost compact`)"
         raise Invalid(f"compact: there is no such operation here; {why}", code="unsupported")

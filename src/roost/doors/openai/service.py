@@ -17,11 +17,12 @@ from roost.doors.openai.chat_request import ChatRequest, dialogue
 from roost.doors.openai.client_tools import chosen_tools, response_schema, tool_specs
 from roost.doors.openai.responses_service import Responses
 from roost.doors.talk import Talk
+from roost.doors.unavailable import unavailable
 from roost.errors import Invalid
 from roost.features.client_tools.events import ClientOfferInput, ClientResultInput, OfferedTool
 from roost.log.content import Text
 from roost.server.app_state import Api
-from roost.server.door import Methods
+from roost.server.door import Methods, needs
 from roost.server.request_body import decode_body, header, read_body
 from roost.server.responses import ReplyCall, json
 from roost.server.sessions import check_room
@@ -32,6 +33,18 @@ _MESSAGES = 20_000
 _LARGE = 100_000
 """Bytes of a request that is read beside the event loop."""
 _SESSION = "roost-session"
+_CHAT = "/v1/chat/completions"
+_ASSISTANTS = (
+    "there are no assistants: use Responses with a conversation, or the Agents API; an agent is defined by Roost"
+)
+_REASONS = {
+    _CHAT: "completions are not stored for reading: the conversation is a session, named by the header roost-session",
+    "/v1/assistants": _ASSISTANTS,
+    "/v1/threads": _ASSISTANTS,
+    "/v1/chatkit": "there is no ChatKit: serve a page with AG-UI at /ag-ui/AGENT, or use Responses with a conversation",
+    "/v1/realtime": "there is no realtime audio: send audio as a part of a chat completion or of a response",
+}
+"""What the protocol has and this home has not."""
 _decoder = msgspec.json.Decoder(ChatRequest)
 
 
@@ -42,16 +55,20 @@ class Service:
         self._conversations = Conversations(name, api.runtime, self._agents.get)
 
     def routes(self) -> Mapping[str, Methods]:
+        missing = unavailable(_REASONS)
         return {
+            **missing,
             **Responses(self._name, self._api, self._conversations).routes(),
             "/v1/models": {"GET": self.models},
             "/v1/models/{model:path}": {"GET": self.model},
-            "/v1/chat/completions": {"POST": self.chat},
+            _CHAT: {**missing[_CHAT], "POST": self.chat},
         }
 
+    @needs("read")
     async def models(self, scope: Scope, receive: Receive) -> ReplyCall:
         return json(200, {"object": "list", "data": await self._listed()})
 
+    @needs("read")
     async def model(self, scope: Scope, receive: Receive) -> ReplyCall:
         name = scope["path_params"]["model"]
         found = next((one for one in await self._listed() if one["id"] == name), None)
@@ -64,6 +81,7 @@ class Service:
         agents = [_entry(agent.name, "roost:agent") for agent in self._agents.all()]
         return agents + [_entry(one.name, one.name.partition("/")[0]) for one in await usable(self._api)]
 
+    @needs("use")
     async def chat(self, scope: Scope, receive: Receive) -> ReplyCall:
         data = await read_body(scope, receive, limit=BODY_BYTES)
         request = decode_body(scope, data, _decoder)
@@ -75,7 +93,7 @@ class Service:
         return gateway_mode.reply(self._api, await model_of(self._api, request.model), request)
 
     async def _agent_mode(self, agent: str, request: ChatRequest, scope: Scope, size: int) -> ReplyCall:
-        own = self._agents.get(agent).spec.tools
+        own = self._agents.get(agent).tools
         if both := [tool.name for tool in tool_specs(request.tools) if tool.name in own]:
             raise Invalid(f"tools: the agent has tools of these names itself: {', '.join(both)}")
         if len(request.messages) > _MESSAGES:

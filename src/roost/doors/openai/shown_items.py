@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -43,9 +43,25 @@ class Page(NamedTuple):
             found = found[_index(found, self.after, "after") + 1 :]
         if self.before is not None:
             found = found[: _index(found, self.before, "before")]
-        page = found[: self.limit]
-        ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-        return {"object": "list", "data": page, **ends, "has_more": len(found) > len(page)}
+        return _shown(found[: self.limit], more=len(found) > self.limit)
+
+    async def begin(self, items: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+        """Return the page of items that come in its order, from its `after` on. Reads no more of them than it shows.
+        Raises `Invalid`."""
+        found: list[dict[str, Any]] = []
+        most = self.limit + 1 + (self.after is not None)
+        async for item in items:
+            found.append(item)
+            if len(found) == most:
+                break
+        if self.after is not None:
+            found = found[_index(found[:1], self.after, "after") + 1 :]
+        return _shown(found[: self.limit], more=len(found) > self.limit)
+
+
+def _shown(page: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:
+    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+    return {"object": "list", "data": page, **ends, "has_more": more}
 
 
 def _index(items: Sequence[dict[str, Any]], id: str, name: str) -> int:

@@ -1,0 +1,1 @@
+"""The door for clients of termo-agent's HTTP API."""

@@ -1,0 +1,1 @@
+"""One connection for many sessions: `docs/guides/websocket.md`."""
