@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from roost.api.shapes import Answer, Labels, Name, Position
+from roost.features.checkpoints.file_versions import FileHistory
 from roost.log.session_info import SessionInfo
-from roost.operation import DELETE, GET, POST
+from roost.operation import DELETE, GET, POST, Download
 from roost.workspace.changes import FileChange
 
 LABEL = 200
@@ -18,7 +19,9 @@ LABEL = 200
 Target: TypeAlias = int | str
 """A position of the log, or the label of a checkpoint."""
 _Label = Annotated[str, Meta(min_length=1, max_length=LABEL)]
+_Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 _ALL = "/sessions/{session}/checkpoints"
+BYTES = "application/octet-stream"
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,27 +80,59 @@ def _made(result: Travelled, given: Mapping[str, Any]) -> int:
 
 
 class CheckpointsApi(Protocol):
-    @POST(_ALL, (201, 202), status=_made, body="CheckpointBody", errors=(404, 409), keyed=True, adopts="always")
+    @POST(
+        _ALL,
+        (201, 202),
+        status=_made,
+        body="CheckpointBody",
+        errors=(404, 409),
+        keyed=True,
+        adopts="always",
+        right="use",
+    )
     async def make(self, session: str, label: str | None = None, *, key: str | None = None) -> Travelled:
         """Keep what a session is, to go back to or to fork from. 202: accepted, and still to be made."""
         ...
 
-    @GET(_ALL, errors=(404,))
+    @GET(_ALL, errors=(404,), right="read")
     async def list(self, session: str) -> Checkpoints:
         """Checkpoints, newest first."""
         ...
 
-    @DELETE(f"{_ALL}/{{checkpoint}}", (200, 202), status=_done, errors=(404,), adopts="always")
+    @DELETE(f"{_ALL}/{{checkpoint}}", (200, 202), status=_done, errors=(404,), adopts="always", right="use")
     async def drop(self, session: str, checkpoint: int | str) -> Travelled:
         """Keep a checkpoint no more, named by its position or label. 202: accepted, and not yet in effect."""
         ...
 
-    @GET("/sessions/{session}/diff", errors=(404, 409))
-    async def diff(self, session: str, *, since: _Label | None = None, until: _Label | None = None) -> FilesDiff:
+    @GET("/sessions/{session}/diff", errors=(404, 409), right="read")
+    async def diff(
+        self, session: str, *, since: _Label | None = None, until: _Label | None = None, path: _Path | None = None
+    ) -> FilesDiff:
         """What changed in the private files since a checkpoint, or between two.
 
         Positions of the log or checkpoints' labels. By default `since` is the newest checkpoint and `until` is now.
+        `path`: compare only this file.
         """
+        ...
+
+    @GET("/sessions/{session}/file-history", errors=(404, 409), right="read")
+    async def history(
+        self,
+        session: str,
+        path: _Path,
+        *,
+        before: Position | None = None,
+        limit: Annotated[int, Meta(ge=1, le=200)] = 50,
+    ) -> FileHistory:
+        """The versions of one private file over the checkpoints, the newest first.
+
+        `limit`: how many checkpoints with different files are looked at. `before`: only those before this position.
+        """
+        ...
+
+    @GET("/sessions/{session}/file", errors=(404, 409, 413), texts=(BYTES,), shown="str", right="read")
+    async def file(self, session: str, path: _Path, *, at: _Label | None = None) -> Download[AsyncIterator[bytes]]:
+        """One private file, as it is now or was `at` a position of the log or a checkpoint's label."""
         ...
 
     @POST(
@@ -108,6 +143,7 @@ class CheckpointsApi(Protocol):
         errors=(404, 409),
         keyed=True,
         adopts="always",
+        right="use",
     )
     async def rollback(
         self,
@@ -133,6 +169,7 @@ class CheckpointsApi(Protocol):
         keyed=True,
         location="id",
         adopts="always",
+        right="use",
     )
     async def fork(
         self,

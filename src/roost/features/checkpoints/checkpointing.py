@@ -30,6 +30,7 @@ from roost.features.jobs import tracking
 from roost.features.snapshots import undo_points
 from roost.features.snapshots.state import SnapshotState
 from roost.features.snapshots.workspace_saving import restore_files
+from roost.features.terminals.session_terminals import terminals
 from roost.log import events as ev
 from roost.log.facts import MemoryRevert
 from roost.log.protocols import CheckpointRow, InboxItem, Snapshot
@@ -232,6 +233,9 @@ async def _go_back(session: Session, item: InboxItem, to: int, then: State) -> N
     if ended := await tracking.programs(session).close():
         why = f"the session was rolled back: {'; '.join(ended)}"
         session.log.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
+    if session.means.files is not None and (own := terminals(session)).active:
+        await own.end("the session was rolled back")
+        own.leaving = False
     last = state.part(CheckpointState).last
     if last is None or last.cause != "rollback" or last.seq != state.seq:  # else a crash came after the checkpoint
         await keep(session, "rollback", spare=to)

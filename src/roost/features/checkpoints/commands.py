@@ -34,11 +34,8 @@ _BEGINNING = 20
 
 @contextlib.contextmanager
 def _session(app: App, text: str | None) -> Generator[tuple[Node, str]]:
-    node = app.node()
-    try:
+    with app.node() as node:
         yield node, session_id(node, text)
-    finally:
-        node.close()
 
 
 def _target(text: str | None) -> int | str | None:

@@ -26,6 +26,8 @@ class CheckpointMade(Event, frozen=True, tag="checkpoint.made"):
 
     @property
     def line(self) -> str:
+        if self.cause == "rollback":  # the event of the rollback says it of the files
+            return "a checkpoint is kept of before the rollback"
         return f"checkpoint {self.label or self.cause}" + (f"; files: {self.why_no_files}" if self.why_no_files else "")
 
 

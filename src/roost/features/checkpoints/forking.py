@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
 from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.authority import ACCOUNT, owned_labels, session_id
 from roost.errors import Conflict, StoreFailed
 from roost.features.checkpoints.api import Target
 from roost.features.checkpoints.duties import CheckpointDuties
@@ -44,8 +45,10 @@ class Forking:
         key: str | None,
         wait: float,
     ) -> SessionInfo:
-        """See `CheckpointService.fork`. fork: the id of the new session."""
+        """See `CheckpointService.fork`. fork: the id of the new session, if it is not an account's."""
         info, now = await self._sessions.state(session)
+        labels = owned_labels({**info.labels, **labels})
+        fork = session_id(fork, labels.get(ACCOUNT))
         where = None if now.workspace is not None else self._node.resources.keeps_files(decode_spec(now.spec))
         position = await self._position(info, now, at, fresh=where == "home", wait=wait)
         if at is None:
@@ -134,7 +137,7 @@ def _new(
         version=info.version if then.spec == now.spec else decode_spec(then.spec).version,
         workspace=info.workspace,
         title=title if title is not None else info.title,
-        labels={**info.labels, **labels},
+        labels=dict(labels),
         needs=info.needs,
     )
 

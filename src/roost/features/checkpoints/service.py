@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from roost.errors import Conflict, Invalid, TooLarge
-from roost.features.checkpoints.api import CheckpointInfo, Checkpoints, CheckpointsApi, FilesDiff, Target, Travelled
+from roost.features.checkpoints.api import (
+    BYTES,
+    CheckpointInfo,
+    Checkpoints,
+    CheckpointsApi,
+    FilesDiff,
+    Target,
+    Travelled,
+)
 from roost.features.checkpoints.events import CheckpointInput, DropCheckpointInput, RollbackInput
+from roost.features.checkpoints.file_history import history_of
+from roost.features.checkpoints.file_versions import FileHistory
+from roost.features.checkpoints.file_views import read_version
 from roost.features.checkpoints.files_diff import differences
 from roost.features.checkpoints.forking import Forking
 from roost.features.checkpoints.orders import order_checkpoint
@@ -20,9 +31,13 @@ from roost.kernel.service_host import ServiceHost
 from roost.log import events as ev
 from roost.log.session_info import SessionInfo
 from roost.log.tail import follow
+from roost.operation import Download
 
 MOST = 1000
 """Most checkpoints of a session: each stores its conversation once more."""
+_CHUNK = 256 * 1024
+_LOOKS = 3
+"""Requests that look through lists of files at once: each takes one of the few threads of the daemon."""
 _SWEPT = (
     "they are in a snapshot store that nodes share; `roost store sweep` removes what nothing else needs, two days later"
 )
@@ -38,6 +53,7 @@ class CheckpointService(CheckpointsApi):
         self._node, self._sessions = host.node, host.sessions
         self._store = host.store
         self._forking = Forking(host)
+        self._looks = asyncio.Semaphore(_LOOKS)
 
     async def make(
         self, session: str, label: str | None = None, *, key: str | None = None, wait: float = 10.0
@@ -73,14 +89,38 @@ class CheckpointService(CheckpointsApi):
         left = _SWEPT if kept.files and kept.files_in == "store" else None
         return Travelled(session=session, input=accepted.id, seq=done and done.seq, to=kept.seq, files_left=left)
 
-    async def diff(self, session: str, *, since: Target | None = None, until: Target | None = None) -> FilesDiff:
+    async def diff(
+        self, session: str, *, since: Target | None = None, until: Target | None = None, path: str | None = None
+    ) -> FilesDiff:
         """Show what changed in the private files from one position or checkpoint's label to another, or to now; without
         `since`, from the newest checkpoint. Raises `NotFound` (`no_checkpoint`), `Invalid` (`no_position`), `Conflict`
         (`no_checkpoint`, `no_files`, `files_not_kept`, `files_elsewhere`), `ObjectsFailed`, `TooLarge`."""
         info, now = await self._sessions.state(session)
         first, _ = position_of(info, now, None if since is None else parsed(since), most=info.head)
         last = None if until is None else position_of(info, now, parsed(until), most=info.head)[0]
-        return await differences(self._node, info, now, first, last)
+        async with self._looks:
+            return await differences(self._node, info, now, first, last, path=path)
+
+    async def history(self, session: str, path: str, *, before: int | None = None, limit: int = 50) -> FileHistory:
+        """List the versions of a private file over the checkpoints, the newest first, and page by page. Raises
+        `NotFound`, `Conflict` (`no_files`, `files_elsewhere`, `files_not_kept`), `ObjectsFailed`, `TooLarge`."""
+        info, now = await self._sessions.state(session)
+        async with self._looks:
+            return await history_of(self._node, info, now, path, before=before, limit=limit)
+
+    async def file(self, session: str, path: str, *, at: Target | None = None) -> Download[AsyncIterator[bytes]]:
+        """Return a private file as it is, or was at a position or checkpoint's label. Raises `NotFound` (`no_file`,
+        `no_checkpoint`), `Invalid` (`no_position`), `Conflict` as `history`, `TooLarge` (`file_too_large`)."""
+        info, now = await self._sessions.state(session)
+        position = None if at is None else position_of(info, now, parsed(at), most=info.head)[0]
+        async with self._looks:
+            body = await read_version(self._node, info, now, path, position)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for begin in range(0, len(body), _CHUNK):
+                yield body[begin : begin + _CHUNK]
+
+        return Download(None, len(body), BYTES, chunks())
 
     async def rollback(
         self,

@@ -11,9 +11,11 @@ from roost.agent.feature import AdmittedCall, CallEnd, Draft, Feature, RunCalls,
 from roost.agent.outcomes import skip_if_steered, with_changes
 from roost.agent.session import Session
 from roost.agent.state import Call
+from roost.agent.tool_offers import ToolOffers
 from roost.features.client_tools.events import ClientCalled, ClientOffered, ClientOfferInput, ClientResultInput
-from roost.features.client_tools.state import ClientToolsState, ClientToolsTurn
+from roost.features.client_tools.state import ANSWER, ClientToolsState, ClientToolsTurn
 from roost.log import events as ev
+from roost.log.inputs import MessageInput
 from roost.log.protocols import InboxItem
 from roost.tools.base import Tool, Toolbox, ToolContext, ToolResult
 
@@ -24,23 +26,12 @@ class ClientTool(Tool, frozen=True, kw_only=True):
     undescribed = True
 
 
-class _AgentTools:
-    """The tools that the session has without a client."""
-
-    def __init__(self, session: Session) -> None:
-        self.tools = session.means.tools
-
-
 async def _elsewhere(context: ToolContext, arguments: dict[str, Any]) -> ToolResult:
     raise AssertionError("the client runs this tool")
 
 
 def _equip(session: Session) -> None:
-    own = session.own(_AgentTools).tools
-    offered = session.state.part(ClientToolsState).tools
-    if not offered:
-        session.means.tools = own
-        return
+    """Offer the client's tools. Those of the agent win."""
     theirs = {
         one.name: ClientTool(
             name=one.name,
@@ -52,10 +43,9 @@ def _equip(session: Session) -> None:
             files=False,
             early=False,
         )
-        for one in offered
-        if one.name not in own
+        for one in session.state.part(ClientToolsState).tools
     }
-    session.means.tools = {**own, **theirs}
+    session.own(ToolOffers).offer("client_tools", theirs)
 
 
 def _offer(session: Session, item: InboxItem) -> None:
@@ -126,10 +116,22 @@ async def _hand_over(session: Session, admitted: Sequence[AdmittedCall]) -> None
     await session.log.flush()
 
 
+def _asks(item: InboxItem) -> bool:
+    """Whether a message, whose turn may begin now, names a schema for its answer."""
+    message = item.input
+    return isinstance(message, MessageInput) and message.note is not None and ANSWER in message.note
+
+
 class ClientTools(Feature):
     """Add the client's tools to the agent's, and let their calls wait for the client."""
 
     takes = {ClientOfferInput: _offer, ClientResultInput: _take_result}
+
+    def used(self, session: Session) -> bool:
+        part, turn = session.state.part(ClientToolsState), session.state.turn
+        if part.tools or part.choice or part.answer is not None or any(map(_asks, session.inbox)):
+            return True
+        return turn is not None and bool((own := turn.part(ClientToolsTurn)).called or own.answer is not None)
 
     async def wake(self, session: Session) -> None:
         _equip(session)
@@ -147,9 +149,11 @@ class ClientTools(Feature):
             draft.tool_choice = "required"
 
     def answer_schema(self, session: Session) -> dict[str, Any] | None:
-        return session.state.part(ClientToolsState).answer
+        turn = session.state.turn
+        own = None if turn is None else turn.part(ClientToolsTurn).answer
+        return session.state.part(ClientToolsState).answer if own is None else own
 
-    def runs(self, tool: Tool) -> RunCalls | None:
+    def runs(self, session: Session, tool: Tool) -> RunCalls | None:
         return _hand_over if isinstance(tool, ClientTool) else None
 
 

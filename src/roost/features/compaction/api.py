@@ -46,17 +46,25 @@ def _compacted(done: Compacted, given: Mapping[str, Any]) -> int:
 
 
 class CompactionApi(Protocol):
-    @POST("/sessions/{session}/compact", (200, 202), status=_compacted, errors=(404, 409), keyed=True, adopts="always")
+    @POST(
+        "/sessions/{session}/compact",
+        (200, 202),
+        status=_compacted,
+        errors=(404, 409),
+        keyed=True,
+        adopts="always",
+        right="use",
+    )
     async def compact(self, session: str, *, key: str | None = None, wait: float | None = None) -> Compacted:
         """Make what the model sees smaller: a summary takes the place of earlier messages. 202: it waits."""
         ...
 
-    @PUT(_PIN, 202, body="PinBody", errors=(404,))
+    @PUT(_PIN, 202, body="PinBody", errors=(404,), right="use")
     async def pin(self, session: str, key: str, text: Annotated[str, Meta(min_length=1)]) -> AcceptedInput:
         """Keep a text word for word, whatever leaves the model's context."""
         ...
 
-    @DELETE(_PIN, 202, errors=(404,))
+    @DELETE(_PIN, 202, errors=(404,), right="use")
     async def unpin(self, session: str, key: str) -> AcceptedInput:
         """Remove a pin."""
         ...

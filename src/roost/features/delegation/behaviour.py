@@ -40,13 +40,13 @@ class Delegation(Feature):
         return child_messages.report_to_parent(session, outcome, reason)
 
     async def before_calls(self, session: Session) -> None:
-        if session.inbox:
+        if session.inbox.items:
             await delegated_calls.complete_delegated(session)
 
     def asks(self, session: Session, call: Call, reason: str) -> Sequence[Delivery]:
         return child_messages.tell_waiting(session, call, reason)
 
-    def runs(self, tool: Tool) -> RunCalls | None:
+    def runs(self, session: Session, tool: Tool) -> RunCalls | None:
         return delegated_calls.run if tool.delegates else None
 
     def equip(self, session: Session, call: Call, context: ToolContext) -> None:

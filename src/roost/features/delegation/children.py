@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Sequence
 
 from roost.agent.calling_rights import callees, refusal
-from roost.agent.definition import AgentSpec
+from roost.agent.definition import Agent, AgentSpec
+from roost.authority import label_of, user_in
 from roost.errors import Busy, Invalid, NotFound
 from roost.features.delegation.child_messages import end_key
 from roost.features.delegation.events import ChildInput
@@ -43,7 +44,7 @@ class AgentChildren(Family):
     async def make(self, order: ChildOrder) -> str:
         """Create a child session; idempotent by `order.key`. Returns its id. Raises `Invalid` when it ended already."""
         info = await self._creation.create(
-            order.agent,
+            self._agent(order.agent),
             workspace=order.workspace,
             title=fold(order.title) or None,
             labels={} if order.user is None else {"user": order.user},
@@ -54,6 +55,15 @@ class AgentChildren(Family):
             raise Invalid(f"its session {info.id} was {info.state} before it began")
         return info.id
 
+    def _agent(self, name: str) -> str | Agent:
+        """Return the agent of a task: one of the caller's roster, or the caller itself where it calls itself and no
+        other of its name."""
+        known = self._agents.all()
+        found = next((one for one in callees(self._spec, known) if one.name == name), None)
+        if found is None or any(one is found for one in known):
+            return name
+        return Agent.of(found, self._agents.python(name))
+
     async def reach(self, to: str, user: str | None) -> SessionInfo:
         """Find a session of the same user by its id, or an agent's newest one by name. Raises `NotFound`."""
         if is_id(to):
@@ -61,7 +71,7 @@ class AgentChildren(Family):
                 info = await self._store.sessions.get(to)
             except NotFound:
                 info = await self._newest(to, user)
-            if info is not None and info.labels.get("user") == user:
+            if info is not None and user_in(info.labels) == (user or ""):
                 return info
         raise NotFound(f"there is no session {to!r}, nor one of an agent of that name, that you could write to")
 
@@ -91,12 +101,12 @@ class AgentChildren(Family):
                 await store.inboxes.accept(session, end, key=f"{end_key(child)}:unsaid:{over[child]}")
 
     async def _newest(self, agent: str, user: str | None) -> SessionInfo | None:
-        label, before = None if user is None else ("user", user), None
+        label, before = None if user is None else ("user", label_of(user)), None
         for _ in range(_PAGES):
             query = SessionQuery(agent=agent, label=label, before=before, limit=_PAGE)
             found = await self._store.sessions.find(query)
             for info in found:
-                if info.labels.get("user") == user and info.state not in ("stopped", "error"):
+                if user_in(info.labels) == (user or "") and info.state not in ("stopped", "error"):
                     return info
             if len(found) < _PAGE:
                 break

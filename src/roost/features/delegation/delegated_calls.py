@@ -122,7 +122,7 @@ class CallAgents:
 
 def messages_of(context: ToolContext) -> list[Delivery]:
     """Return the messages to other sessions that the call sends when it ends."""
-    agents = context.find(CallAgents)
+    agents = context.given(CallAgents)
     return [] if agents is None else agents.said
 
 
@@ -195,7 +195,7 @@ async def _run(session: Session, call: Call, context: ToolContext) -> None:
     began = time.monotonic()
     tool = session.means.tools[call.call.name]
     outcome, parts = await run_tool(tool, context, call.arguments)
-    agents = context.find(CallAgents)
+    agents = context.given(CallAgents)
     begun = None if agents is None else agents.begun
     if begun is None or outcome != "ok":
         end = CallEnd(call, tool, context, outcome == "ok", outcome, parts, None)

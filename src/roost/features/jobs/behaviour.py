@@ -56,7 +56,7 @@ class Jobs(Feature):
     def stays_awake(self, session: Session) -> bool:
         return tracking.programs(session).running
 
-    def suspends(self, session: Session) -> Sequence[Sleeper]:
+    async def suspends(self, session: Session) -> Sequence[Sleeper]:
         return suspension.sleepers(session)
 
     def resumes(self, session: Session, note: msgspec.Raw, terminals: dict[int, GuestTerminal]) -> None:

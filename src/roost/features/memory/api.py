@@ -62,7 +62,15 @@ def _learned(learned: Learned, given: Mapping[str, Any]) -> int:
 
 
 class MemoryApi(Protocol):
-    @POST("/memory/facts", (201, 200), status=_learned, body="NewFactBody", errors=(413,), keyed="request_key")
+    @POST(
+        "/memory/facts",
+        (201, 200),
+        status=_learned,
+        body="NewFactBody",
+        errors=(413,),
+        keyed="request_key",
+        right="use",
+    )
     async def add(
         self,
         space: _Space,
@@ -80,7 +88,7 @@ class MemoryApi(Protocol):
         """
         ...
 
-    @GET("/memory/facts")
+    @GET("/memory/facts", right="read")
     async def list(
         self,
         *,
@@ -101,12 +109,12 @@ class MemoryApi(Protocol):
         """
         ...
 
-    @GET(_FACT, errors=(404,))
+    @GET(_FACT, errors=(404,), right="read")
     async def get(self, fact: str) -> FactStory:
         """A fact, also one that is gone, with what it superseded and what superseded it."""
         ...
 
-    @PUT(_FACT, body="FactBody", errors=(404, 409))
+    @PUT(_FACT, body="FactBody", errors=(404, 409), right="use")
     async def update(
         self, fact: str, text: _Text, *, category: Category | None = None, confidence: _Sure | None = None
     ) -> Fact:
@@ -116,12 +124,12 @@ class MemoryApi(Protocol):
         """
         ...
 
-    @DELETE(_FACT, errors=(404,))
+    @DELETE(_FACT, errors=(404,), right="use")
     async def remove(self, fact: str) -> Fact:
         """Take a fact out of the memory; it stays readable as one that is gone."""
         ...
 
-    @POST(f"{_FACT}/accept", body="AcceptBody", bodiless=True, errors=(404, 409))
+    @POST(f"{_FACT}/accept", body="AcceptBody", bodiless=True, errors=(404, 409), right="use")
     async def accept(self, fact: str, *, text: _Text | None = None) -> Fact:
         """Let a proposed fact count.
 
@@ -129,24 +137,24 @@ class MemoryApi(Protocol):
         """
         ...
 
-    @POST(f"{_FACT}/reject", errors=(404, 409))
+    @POST(f"{_FACT}/reject", errors=(404, 409), right="use")
     async def reject(self, fact: str) -> Fact:
         """Drop a proposed fact."""
         ...
 
-    @GET("/memory/search")
+    @GET("/memory/search", right="read")
     async def retrieve(
         self, query: Annotated[str, Meta(min_length=1, max_length=4096)], *, space: _Spaces = "*", limit: _Limit = 10
     ) -> Found:
         """The facts that fit a query best, by words and by meaning."""
         ...
 
-    @GET("/memory/spaces")
+    @GET("/memory/spaces", right="read")
     async def spaces(self, *, space: _Spaces = "*") -> SpaceList:
         """The spaces that facts are in."""
         ...
 
-    @POST("/memory/undo", body="UndoBody", errors=(404,), repeatable=True)
+    @POST("/memory/undo", body="UndoBody", errors=(404,), repeatable=True, right="use")
     async def undo(
         self,
         session: Annotated[str, Meta(min_length=1, max_length=128)],
@@ -159,7 +167,7 @@ class MemoryApi(Protocol):
         """
         ...
 
-    @POST("/memory/purge", body="PurgeBody", errors=(404,), repeatable=True)
+    @POST("/memory/purge", body="PurgeBody", errors=(404,), repeatable=True, right="operate")
     async def purge(self, facts: _Facts = [], *, space: _Spaces = "*") -> Purged:  # noqa: B006 - never changed
         """Erase facts that are gone, in rows, indexes and free space.
 

@@ -26,7 +26,7 @@ class Memory(Feature):
             context.give(CallMemory(session, search, context))
 
     def call_ends(self, session: Session, end: CallEnd) -> None:
-        if (memory := end.context.find(CallMemory)) is not None:
+        if (memory := end.context.given(CallMemory)) is not None:
             memory.settle(ok=end.outcome == "ok")
 
     def ended(self, session: Session, turn: Turn) -> None:

@@ -11,7 +11,7 @@ import click
 
 from roost.cli.app import App
 from roost.cli.message_input import message_of
-from roost.cli.options import WholeNumber, as_json, command
+from roost.cli.options import WholeNumber, as_json, command, named_session
 from roost.cli.output import ago, note, say, say_json, table
 from roost.cli.session_ids import session_id
 from roost.errors import NotFound
@@ -48,11 +48,8 @@ def memory() -> None:
 
 @contextlib.contextmanager
 def _memory(app: App) -> Generator[SyncMemory]:
-    node = app.node()
-    try:
+    with app.node() as node:
         yield node.memory
-    finally:
-        node.close()
 
 
 @command("list", store=True)
@@ -263,12 +260,12 @@ def review(
 
 
 @command("undo", store=True)
-@click.argument("session")
+@named_session
 @click.option("--since", type=WholeNumber(0), required=True, metavar="SEQ", help="Changes after this event.")
 @click.option("--until", type=WholeNumber(1), metavar="SEQ", help="Changes up to this event, inclusive. [default: all]")
 def undo(app: App, session: str, since: int, until: int | None) -> int:
     """Undo the changes of a session to the memory. Name a deleted session by its whole id."""
-    with contextlib.closing(app.node()) as node:
+    with app.node() as node:
         try:
             found = session_id(node, session)
         except NotFound:

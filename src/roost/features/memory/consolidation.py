@@ -223,7 +223,7 @@ async def _changes(session: Session, search: Search, settings: Consolidate, kept
             tainted=session.state.tainted is not None,
             proposed=settings.review,
         )
-        learned = await learn(search, fact, beside=[before for _, before in changes])
+        learned = await learn(search, fact, beside=[before for _, before in changes], meta=session.about)
         if learned.op == "known":
             continue
         op = "propose" if settings.review else learned.op

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from roost.agent.session import Session
+from roost.authority import account_of
 from roost.errors import Invalid, NotFound, RoostError
 from roost.features.memory.events import MemoryChanged, MemoryRecalled
 from roost.features.memory.state import MemoryTurn
@@ -61,7 +62,7 @@ class CallMemory:
             return self._stage(supersede(fact, known))
         if (of := session_of(fact.space)) not in (None, self._session.id):
             await self._check_session(of)
-        return self._stage(await learn(self._search, fact))
+        return self._stage(await learn(self._search, fact, meta=self._session.about))
 
     async def update(self, id: str, text: str, confidence: float | None) -> Learned:
         former = await self._writable(id)
@@ -210,8 +211,9 @@ def fitting(found: Found, settings: Memory) -> tuple[RecalledFact, ...]:
 
 def rights_of(session: Session) -> Rights:
     settings = session.spec.memory or Memory()
-    own = own_spaces(session.id, session.spec.name, session.about.get("user"))
-    return Rights(own, settings.read, settings.write)
+    user = session.about.get("user")
+    own = own_spaces(session.id, session.spec.name, user)
+    return Rights(own, settings.read, settings.write, account_of(user))
 
 
 async def readable(search: Search, rights: Rights) -> list[str]:

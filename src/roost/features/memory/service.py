@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from roost.errors import Conflict, Invalid, NotFound
+from roost.authority import current
+from roost.errors import Conflict, Forbidden, Invalid, NotFound
 from roost.features.memory.api import FactPage, MemoryApi, SpaceEntry, SpaceList, Undone
 from roost.features.memory.duties import MemoryDuties
 from roost.ids import new_id
 from roost.kernel.service_host import ServiceHost
+from roost.kernel.tenancy import owned_spaces
 from roost.log.fact_rows import LATE
 from roost.log.facts import (
     Category,
@@ -28,7 +30,7 @@ from roost.log.facts import (
 )
 from roost.memory.dedup import Learned, check_key, check_text, fact_id, learn, supersede
 from roost.memory.fact_history import FactStory, story
-from roost.memory.search import Found
+from roost.memory.search import Found, Search
 from roost.memory.spaces import beginning_of, check_space, fits, is_wild
 
 PERSON = "person"
@@ -56,6 +58,9 @@ class Memory(MemoryApi):
     ) -> Learned:
         """Add a fact. It supersedes one with the same key or nearly the same text. With a `request_key` seen before
         nothing happens. Raises `Invalid`, `TooLarge`, and `Conflict` when the existing fact has another text."""
+        if not await owned_spaces(self._store, [check_space(space)]):
+            who = current()
+            raise Forbidden(f"{space!r} is no space of account {who.account!r}; one is user:@{who.account}")
         if not 0 <= confidence <= 1:
             raise Invalid(f"a confidence is from 0 to 1, not {confidence}")
         fact = NewFact(
@@ -182,7 +187,9 @@ class Memory(MemoryApi):
         if not query.strip():
             raise Invalid("the query is empty", code="empty_query")
         names = await self.names(space)
-        return await self.search.find(names, query, limit=limit) if names else Found([], "hybrid")
+        # Whoever may not spend gets a search by words, which calls no model.
+        search = self.search if current().may("use") else Search(self._store.facts, None)
+        return await search.find(names, query, limit=limit) if names else Found([], "hybrid")
 
     async def spaces(self, *, space: str = "*") -> SpaceList:
         """List the matching spaces, by name."""
@@ -200,6 +207,7 @@ class Memory(MemoryApi):
         """Return the names of the matching spaces. A name that is no glob need not exist."""
         wild = [pattern for pattern in _patterns(space) if is_wild(pattern)]
         plain = [check_space(pattern) for pattern in _patterns(space) if not is_wild(pattern)]
+        plain = await owned_spaces(self._store, plain)
         return [*dict.fromkeys([*plain, *(one.name for one in await self._spaces(wild))])]
 
     # Proposals

@@ -78,7 +78,7 @@ def _ordered(result: ScheduleView | Ordered, given: Mapping[str, Any]) -> int:
 
 
 class SchedulesApi(Protocol):
-    @GET("/schedules")
+    @GET("/schedules", right="read")
     async def list(
         self,
         *,
@@ -91,48 +91,48 @@ class SchedulesApi(Protocol):
         """
         ...
 
-    @GET(_ALL, errors=(404,))
+    @GET(_ALL, errors=(404,), right="read")
     async def of(self, session: str) -> ScheduleList:
         """The schedules of a session."""
         ...
 
-    @GET(_ONE, errors=(404,))
+    @GET(_ONE, errors=(404,), right="read")
     async def get(self, session: str, name: str) -> ScheduleView:
         """A schedule, and when it comes due next."""
         ...
 
-    @PUT(_ONE, (200, 202), status=_ordered, body="spec", errors=(404, 409), keyed=True, adopts="idle")
+    @PUT(_ONE, (200, 202), status=_ordered, body="spec", errors=(404, 409), keyed=True, adopts="idle", right="use")
     async def set(
         self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float | None = None
     ) -> ScheduleView | Ordered:
         """Make a schedule, or change it."""
         ...
 
-    @DELETE(_ONE, (200, 202), status=_ordered, errors=(404,), adopts="idle")
+    @DELETE(_ONE, (200, 202), status=_ordered, errors=(404,), adopts="idle", right="use")
     async def delete(self, session: str, name: str, *, wait: float | None = None) -> Ordered:
         """Take a schedule away."""
         ...
 
-    @POST(f"{_ONE}/pause", (200, 202), status=_ordered, errors=(404, 409), keyed=True, adopts="idle")
+    @POST(f"{_ONE}/pause", (200, 202), status=_ordered, errors=(404, 409), keyed=True, adopts="idle", right="use")
     async def pause(
         self, session: str, name: str, *, key: str | None = None, wait: float | None = None
     ) -> ScheduleView | Ordered:
         """Let nothing of it fire any more."""
         ...
 
-    @POST(f"{_ONE}/resume", (200, 202), status=_ordered, errors=(404, 409), keyed=True, adopts="idle")
+    @POST(f"{_ONE}/resume", (200, 202), status=_ordered, errors=(404, 409), keyed=True, adopts="idle", right="use")
     async def resume(
         self, session: str, name: str, *, key: str | None = None, wait: float | None = None
     ) -> ScheduleView | Ordered:
         """Go on with a paused schedule."""
         ...
 
-    @POST(f"{_ONE}/run", 202, errors=(404, 409), keyed=True)
+    @POST(f"{_ONE}/run", 202, errors=(404, 409), keyed=True, right="use")
     async def run(self, session: str, name: str, *, key: str | None = None) -> AcceptedInput:
         """Have it run now, once."""
         ...
 
-    @GET("/sessions/{session}/outbox", errors=(404,))
+    @GET("/sessions/{session}/outbox", errors=(404,), right="read")
     async def outbox(
         self, session: str, *, after: Position = 0, limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     ) -> Outbox:

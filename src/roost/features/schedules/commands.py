@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,15 +40,6 @@ def schedule() -> None:
       roost schedule list
       roost schedule pause news
     """
-
-
-@contextlib.contextmanager
-def _node(app: App) -> Generator[Node]:
-    node = app.node()
-    try:
-        yield node
-    finally:
-        node.close()
 
 
 @command("create", store=True)
@@ -112,7 +101,7 @@ def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
 @as_json
 def list_(app: App, session: str | None, as_json: bool) -> int:
     """List schedules, the next one first."""
-    with _node(app) as node:
+    with app.node() as node:
         found = _all(node) if session is None else node.schedules.of(session_id(node, session)).schedules
         found.sort(key=lambda one: one.coming[0].at if one.coming else float("inf"))
         if as_json:
@@ -130,7 +119,7 @@ def list_(app: App, session: str | None, as_json: bool) -> int:
 @as_json
 def show(app: App, name: str, session: str | None, as_json: bool) -> int:
     """Show a schedule and its next times."""
-    with _node(app) as node:
+    with app.node() as node:
         found = _named(node, name, session)
     if as_json:
         say_json(found)
@@ -161,7 +150,7 @@ def show(app: App, name: str, session: str | None, as_json: bool) -> int:
 @as_json
 def pause(app: App, name: str, session: str | None, as_json: bool) -> int:
     """Pause a schedule. A turn that has begun continues; `roost cancel` ends it."""
-    with _node(app) as node:
+    with app.node() as node:
         of = _named(node, name, session).session
         return _told(node, _in_effect(node.schedules.pause(of, name)), as_json)
 
@@ -172,7 +161,7 @@ def pause(app: App, name: str, session: str | None, as_json: bool) -> int:
 @as_json
 def resume(app: App, name: str, session: str | None, as_json: bool) -> int:
     """Resume a paused schedule. It does not catch up the missed times."""
-    with _node(app) as node:
+    with app.node() as node:
         of = _named(node, name, session).session
         return _told(node, _in_effect(node.schedules.resume(of, name)), as_json)
 
@@ -183,7 +172,7 @@ def resume(app: App, name: str, session: str | None, as_json: bool) -> int:
 @as_json
 def run(app: App, name: str, session: str | None, as_json: bool) -> int:
     """Run a schedule now, once, paused or not."""
-    with _node(app) as node:
+    with app.node() as node:
         of = _named(node, name, session).session
         accepted = node.schedules.run(of, name).input
         if as_json:
@@ -199,7 +188,7 @@ def run(app: App, name: str, session: str | None, as_json: bool) -> int:
 @_in_session
 def delete(app: App, name: str, session: str | None) -> int:
     """Delete a schedule. Its session stays."""
-    with _node(app) as node:
+    with app.node() as node:
         done = node.schedules.delete(_named(node, name, session).session, name).status == "done"
         note(f"deleted: {name}" if done else f"accepted: {name} is deleted as soon as its session's step has ended")
     return 0

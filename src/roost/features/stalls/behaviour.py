@@ -17,10 +17,11 @@ class Stalls(Feature):
         return detection.next_action(session)
 
     def model(self, session: Session) -> Model | None:
-        turn, stronger = session.state.turn, session.means.find(StrongerModel)
-        if stronger is None or turn is None or "model" not in turn.part(StallTurn).trail.actions:
+        turn = session.state.turn
+        if turn is None or "model" not in turn.part(StallTurn).trail.actions:
             return None
-        return stronger.model
+        stronger = session.means.find(StrongerModel)
+        return None if stronger is None else stronger.model
 
     def shape(self, session: Session, draft: Draft) -> None:
         draft.effort = detection.effort(session)

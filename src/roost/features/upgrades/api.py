@@ -17,7 +17,7 @@ LATER = {"Permissions": "roost.policy.gate"}
 
 
 class UpgradesApi(Protocol):
-    @POST("/sessions/{session}/move", 202, body="MoveBody", errors=(404, 409), keyed=True, adopts="idle")
+    @POST("/sessions/{session}/move", 202, body="MoveBody", errors=(404, 409), keyed=True, adopts="idle", right="use")
     async def move(
         self,
         session: str,
@@ -32,7 +32,9 @@ class UpgradesApi(Protocol):
         """
         ...
 
-    @POST("/sessions/{session}/adjust", 202, body="AdjustBody", errors=(404, 409), keyed=True, adopts="idle")
+    @POST(
+        "/sessions/{session}/adjust", 202, body="AdjustBody", errors=(404, 409), keyed=True, adopts="idle", right="use"
+    )
     async def adjust(
         self,
         session: str,

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
+from roost.agent.definition import decode_spec, encode_spec
 from roost.agent.feature import Feature
 from roost.agent.session import Session
 from roost.features.upgrades.events import MoveInput, SessionMoved
@@ -15,12 +18,22 @@ def _move(session: Session, item: InboxItem) -> None:
     order = item.input
     if not isinstance(order, MoveInput) or session.state.turn is not None:
         return
-    moved = SessionMoved(
-        at=time.time(), version=order.version, spec=order.spec, input=item.id, source=order.source
-    )  # fmt: skip
+    version, spec, needs = _target(session, order)
+    moved = SessionMoved(at=time.time(), version=version, spec=spec, input=item.id, source=order.source)
     session.log.note(moved, consume=item.id)
-    session.log.move(Moved(order.version, order.needs))
+    session.log.move(Moved(version, needs))
+    session.needs = needs
     session.interrupts.shut_down(cut=False)
+
+
+def _target(session: Session, order: MoveInput) -> tuple[str, msgspec.Raw, tuple[str, ...]]:
+    """Return the version, the definition and the needs that an order leads to. Another node may have changed the
+    session since the order was made: its change stays."""
+    now = decode_spec(session.state.spec)
+    if order.changes is None or now.version == order.base:
+        return order.version, order.spec, order.needs
+    spec = msgspec.structs.replace(now, **order.changes)
+    return spec.version, msgspec.Raw(encode_spec(spec)), order.needs if "model" in order.changes else session.needs
 
 
 class Upgrades(Feature):

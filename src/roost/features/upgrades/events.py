@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from roost.log.events import Event
 from roost.log.inputs import Input, Urgency
+
+
+class _Shown(msgspec.Struct):
+    """What people are told of a definition."""
+
+    model: str | None = None
+    permissions: str = "workspace"
 
 
 class SessionMoved(Event, frozen=True, tag="session.moved"):
@@ -20,12 +27,20 @@ class SessionMoved(Event, frozen=True, tag="session.moved"):
 
     @property
     def line(self) -> str:
-        return f"session moved to version {self.version} of its agent"
+        try:
+            spec = msgspec.json.decode(self.spec, type=_Shown)
+        except msgspec.MsgspecError:
+            spec = _Shown()
+        return (
+            f"its agent changed: the model is {spec.model or 'the default'}, permissions {spec.permissions}"
+            f" (version {self.version[:8]})"
+        )
 
 
 class MoveInput(Input, frozen=True, tag="move"):
     """Change to this version of the session's agent as soon as no turn is open. spec: the definition. needs: tags that
-    a node must offer to run it."""
+    a node must offer to run it. changes: the fields that were asked for, where `spec` is the version `base` with them:
+    a session that has another version by then gets these changes only."""
 
     urgency: ClassVar[Urgency] = 0
 
@@ -33,6 +48,8 @@ class MoveInput(Input, frozen=True, tag="move"):
     spec: msgspec.Raw
     needs: tuple[str, ...] = ()
     source: str | None = None
+    base: str = ""
+    changes: dict[str, Any] | None = None
 
 
 EVENTS = (SessionMoved,)

@@ -1,0 +1,1 @@
+"""Agents that were defined over HTTP: durable, with versions, known to every node of a store."""
