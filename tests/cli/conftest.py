@@ -18,10 +18,9 @@ import pytest
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Fault, Reply, Rule, Script
 from roost.testing.scripted import Call
-
-from .prefork import SCRIPT as ROOST
-from .prefork import Order
-from .processes import Prefork, Process, Terminal, run, start
+from tests.harness.prefork import SCRIPT as ROOST
+from tests.harness.prefork import Order
+from tests.harness.processes import Prefork, Process, Terminal, run, start
 
 _AT_ITS_START = ("PYTHON", "LANG", "LC_")
 """Beginnings of the names of variables that an interpreter reads once."""
@@ -148,7 +147,7 @@ class Machine:
             "ROOST_OFFLINE": "1",
             "ROOST_CACHE": str(root / "cache"),
         }
-        self._prefork = prefork
+        self.prefork = prefork
         self._terminals: list[Terminal] = []
         self._processes: list[Process] = []
 
@@ -172,15 +171,22 @@ class Machine:
                 timeout=timeout,
             )
         else:
-            done = run(self._prefork, self._order(args, env), stdin, timeout)
+            done = run(self.prefork, self.order(args, env), stdin, timeout)
         assert "Traceback" not in done.stderr
         return Result(done)
 
-    def _order(self, args: tuple[str, ...], env: dict[str, str] | None = None) -> Order:
+    def order(self, args: tuple[str, ...], env: dict[str, str] | None = None) -> Order:
         return Order(list(args), str(self.work), self.env | (env or {}))
 
+    def completed(self, line: str) -> list[str]:
+        """Return what bash offers for the last word of a line."""
+        words = line.split()
+        env = self.env | {"_ROOST_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+        done = subprocess.run([ROOST], env=env, cwd=self.work, capture_output=True, text=True, check=True)
+        return [row.partition(",")[2] for row in done.stdout.splitlines()]
+
     def start(self, *args: str) -> Process:
-        process = start(self._prefork, self._order(args))
+        process = start(self.prefork, self.order(args))
         self._processes.append(process)
         return process
 
@@ -188,13 +194,13 @@ class Machine:
         """A daemon of this home, for tests of what it serves: begun as any process here."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.home / "daemon.log").open("ab") as log:
-            daemon = start(self._prefork, self._order(("up", "--json", *args)), stderr=log.fileno())
+            daemon = start(self.prefork, self.order(("up", "--json", *args)), stderr=log.fileno())
         self._processes.append(daemon)
         assert daemon.stdout is not None
         assert daemon.stdout.readline(), (self.home / "daemon.log").read_text()
 
     def terminal(self, *args: str, env: dict[str, str] | None = None) -> Terminal:
-        terminal = Terminal(self._prefork, self._order(args, env))
+        terminal = Terminal(self.prefork, self.order(args, env))
         self._terminals.append(terminal)
         return terminal
 
@@ -235,13 +241,6 @@ class Machine:
 def provider() -> Iterator[ProviderServer]:
     with ProviderServer(SCRIPT) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def prefork() -> Iterator[Prefork]:
-    prefork = Prefork()
-    yield prefork
-    prefork.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`roost chat`, in a terminal and in a pipe."""
+"""`roost chat --plain` in a terminal, and `roost chat` in a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def anywhere(request: pytest.FixtureRequest, roost: Machine) -> Machine:
 
 
 def test_a_conversation(anywhere: Machine) -> None:
-    chat = anywhere.terminal("chat")
+    chat = anywhere.terminal("chat", "--plain")
     chat.expect("/help for commands")
     chat.expect("> ")
     chat.type("which files are here?\n")
@@ -36,7 +36,7 @@ def test_a_conversation(anywhere: Machine) -> None:
 
 
 def test_typing_while_the_agent_works_steers_it(anywhere: Machine) -> None:
-    chat = anywhere.terminal("chat")
+    chat = anywhere.terminal("chat", "--plain")
     chat.expect("> ")
     chat.type("words please\n")
     chat.expect("w1 ")
@@ -52,7 +52,7 @@ def test_typing_while_the_agent_works_steers_it(anywhere: Machine) -> None:
 
 
 def test_ctrl_c_cancels_and_the_conversation_goes_on(anywhere: Machine) -> None:
-    chat = anywhere.terminal("chat")
+    chat = anywhere.terminal("chat", "--plain")
     chat.expect("> ")
     chat.type("words please\n")
     chat.expect("w1 ")
@@ -81,13 +81,13 @@ def test_ctrl_c_cancels_and_the_conversation_goes_on(anywhere: Machine) -> None:
 
 
 def test_a_session_is_taken_up_in_the_middle_of_its_turn(roost: Machine) -> None:
-    chat = roost.terminal("chat")
+    chat = roost.terminal("chat", "--plain")
     chat.expect("> ")
     chat.type("make it\n")
     chat.expect("[?] help:")
     chat.process.kill()
     chat.process.wait()
-    again = roost.terminal("chat", "--session", "@last")
+    again = roost.terminal("chat", "--plain", "--session", "@last")
     assert "$ echo made" in again.expect("[?] help:")
     again.type("y\n")
     again.expect("The result: done")
@@ -101,4 +101,15 @@ def test_a_pipe_is_one_message_a_line(roost: Machine) -> None:
     assert done.out == "You said: one\nYou said: two\nThe result: " + done.out.split("The result: ")[1]
     assert "there is no command /nonsense" in done.err
     assert "rejected" in done.err
+    assert roost(stdin="three\n").ok().out == "You said: three\n"  # `roost` alone
     assert not (roost.work / "made.txt").exists()
+
+
+def test_a_dumb_terminal_gets_plain_lines(roost: Machine) -> None:
+    chat = roost.terminal(env={"TERM": "dumb"})
+    chat.expect("> ")
+    chat.type("hello\n")
+    assert "\x1b" not in chat.expect("You said: hello")
+    chat.expect("> ")
+    chat.type("/quit\n")
+    assert chat.wait() == 0

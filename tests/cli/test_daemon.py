@@ -14,6 +14,7 @@ import pytest
 from roost.client.daemon_address import Unreachable, of_home
 from roost.client.requests import ApiError
 from roost.client.sync_client import SyncClient
+from roost.ids import short
 
 from .conftest import WORDS, Machine
 
@@ -87,7 +88,7 @@ def test_up_in_the_foreground_ends_with_ctrl_c(roost: Machine) -> None:
     assert "roost is up at http://127.0.0.1:" in process.stdout.readline()
     assert roost("run", "hello").ok().out == "You said: hello\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "stopped" in err
 
@@ -133,6 +134,9 @@ def test_a_run_over_the_daemon(daemon: Machine) -> None:
     assert [message["kind"] for message in view["messages"]] == ["user", "assistant", "tool", "assistant"]
     assert [info["workspace"] for info in daemon("ps", "--json").json] == [str(daemon.work)] * 2
     assert daemon("send", "@last", "hello", "--wait").ok().out == "You said: hello\n"
+    name = short(view["info"]["id"])
+    assert daemon.completed(f"roost logs {name[:6]}") == daemon.completed(f"roost run -s {name[:6]}") == [name]
+    assert daemon.completed("roost logs @") == ["@last"]
 
 
 def test_a_folders_own_agent_and_model_work_over_the_daemon(daemon: Machine) -> None:
@@ -155,7 +159,7 @@ def test_ctrl_c_over_the_daemon(daemon: Machine) -> None:
     while "sleep 20" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert daemon.until("idle")["state"] == "running"
 
@@ -179,7 +183,7 @@ def test_attach_leaves_the_run_going(daemon: Machine) -> None:
     assert attached.stdout is not None
     assert attached.stdout.read(8)
     attached.send_signal(signal.SIGINT)
-    attached.communicate(timeout=20)
+    attached.communicate(timeout=60)
     assert attached.returncode == 0
     assert daemon.newest()["phase"] == "working"
 

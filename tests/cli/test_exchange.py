@@ -102,7 +102,7 @@ def test_an_export_takes_the_place_of_a_file_as_it_is(roost: Machine) -> None:
     os.mkfifo(out / "pipe")
     with subprocess.Popen(["cat", str(out / "pipe")], stdout=subprocess.PIPE, text=True) as reader:
         roost("export", "-o", str(out / "pipe")).ok()
-        assert reader.communicate(timeout=20)[0].splitlines()[1:] == whole
+        assert reader.communicate(timeout=60)[0].splitlines()[1:] == whole
 
 
 def test_of_who_is_killed_while_they_write_nothing_is_left(tmp_path: Path) -> None:

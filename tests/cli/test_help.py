@@ -93,7 +93,7 @@ def test_a_wrong_word_is_a_usage_error_with_a_suggestion(roost: Machine) -> None
     wrong = roost("chta")
     assert (wrong.code, wrong.out) == (2, "")
     assert "did you mean `roost chat`" in wrong.err
-    assert "did you mean `roost run`" in roost("help", "rum").err
+    assert "did you mean `roost help run`" in roost("help", "rum").err
     unquoted = roost("run", "what", "is", "this")
     assert unquoted.code == 2
     assert "quotes" in unquoted.err

@@ -12,9 +12,9 @@ import pytest
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call
+from tests.harness.processes import Prefork
 
 from .conftest import Machine
-from .processes import Prefork
 
 _COMMAND = "until [ -e go ]; do sleep 0.1; done; echo out; exit 3"
 _SCRIPT = Script(

@@ -23,7 +23,7 @@ from .conftest import Machine
 
 BROWSER = """
 import sys, urllib.request
-with urllib.request.urlopen(sys.argv[1], timeout=30) as page:
+with urllib.request.urlopen(sys.argv[1], timeout=60) as page:
     open("seen", "w").write(page.read().decode().partition("<p>")[2].partition("</p>")[0])
 """
 
@@ -88,7 +88,7 @@ def begin(roost: Machine):
 
 def visit(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -139,10 +139,10 @@ def test_a_browser_in_the_terminal_reaches_the_callback(roost: Machine, provider
 def test_an_own_entry_is_found_however_it_is_written(tmp_path: Path, before: str, told: bool | None) -> None:
     file = tmp_path / "models.toml"
     file.write_text(before)
-    key = tmp_path / "keys" / "mine"
+    key = f"file:{tmp_path / 'keys' / 'mine'}"
     assert named_in(tmp_path, "mine", key) is (told is False)
     if told is False:
-        assert tomllib.loads(file.read_text())["accounts"]["mine"] == {"key": f"file:{key}"}
+        assert tomllib.loads(file.read_text())["accounts"]["mine"] == {"key": key}
         text = file.read_text()
         assert named_in(tmp_path, "mine", key)
         assert file.read_text() == text

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
+from tests.cli.conftest import Machine
 from tests.doors.test_openai_killed import LONG, Node, node
 
 __all__ = ["node"]
@@ -45,8 +46,15 @@ async def test_an_agent_answers_and_a_session_goes_on(node, mode, daemon):
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_a_cancelled_call_ends_the_turn(node, mode):
     async with Client(server(node), mode=mode) as client:
-        call = asyncio.create_task(client.call_tool("ask_marker", {"message": "mark it"}))
-        while not node.marks.exists():
+        begun = asyncio.Event()
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            begun.set()
+
+        asked = {"message": "mark it slowly"}
+        call = asyncio.create_task(client.call_tool("ask_marker", asked, progress_callback=progress))
+        await begun.wait()
+        while not (node.marks.exists() and node.marks.read_text()):
             await asyncio.sleep(0.01)
         call.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -63,10 +71,16 @@ async def test_a_cancelled_call_ends_the_turn(node, mode):
 async def test_a_call_goes_on_after_the_daemon_was_killed(node):
     async with Client(server(node), mode="legacy") as client:
         call = asyncio.create_task(client.call_tool("ask_marker", {"message": "mark it"}))
-        while not node.marks.exists():
+        while not (node.marks.exists() and node.marks.read_text()):
             await asyncio.sleep(0.01)
         await asyncio.to_thread(node.kill)
         await asyncio.to_thread(node.up)
         assert (await call).structured_content["answer"] == f"I mark.\n\n{LONG}"
     assert node.marks.read_text() == "x"
     assert len(node.get("/sessions")["sessions"]) == 1
+
+
+def test_a_server_that_is_removed_is_named(roost: Machine) -> None:
+    roost("mcp", "add", "mine", "--", "cat").ok()
+    assert roost("mcp", "remove", "mine").ok().out == "removed mine\n"
+    assert roost("mcp", "remove", "mine").code == 1

@@ -13,9 +13,9 @@ import pytest
 
 from roost.install import install_extra
 from roost.stub.provider import ProviderServer
+from tests.harness.processes import Prefork
 
 from .conftest import Machine
-from .processes import Prefork
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_an_edit_is_allowed_after_a_pause(roost: Machine, command: str, where: s
     (roost.work / "notes.txt").write_text("old\n")
     if where == "daemon":
         roost.up()
-    terminal = roost.terminal(command, *(["correct it"] if command == "run" else []))
+    terminal = roost.terminal(command, *(["correct it"] if command == "run" else ["--plain"]))
     if command == "chat":
         terminal.expect("> ")
         terminal.type("correct it\n")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from roost.cli.approval_text import call_rows
+from roost.cli.output import say_json
+from roost.log.session_views import PendingApproval
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
+from roost.terminal_text import printable
 from roost.testing.scripted import Call
 
 from .conftest import Machine
@@ -50,6 +56,10 @@ SCRIPT = Script(
         rule("wide", "shell", command="sh evil.sh; echo " + "漢" * 1200),
         rule("blank", "shell", command="git status" + "\u2800\u3164\ufe0f" + "\t" * 50 + "; sh evil.sh"),
         rule("danger", "shell", command="ls; rm -rf ~/important"),
+        rule("single", "shell", command="python3 -m this"),
+        rule("compound", "shell", command="python3 -m this && git --version && make x"),
+        rule("named", "shell", command="git ls-remote 'a\n  $ ls\n  [y]es, [n]o: '"),
+        rule("clip", "sh\x1b]52;c;eA==\x07\x1b[2J\nell", command="ls"),
         rule("slow", "shell", command="echo made >> made.txt"),
         Rule(
             when="thrice",
@@ -172,19 +182,17 @@ def test_what_is_no_answer_decides_nothing(roost: Machine, typed: str) -> None:
     assert not (roost.work / "made.txt").exists()
 
 
-def test_always_holds_for_the_reason_that_was_shown(roost: Machine) -> None:
-    policy = roost.home / "policy.toml"
-    secret = '[[rules]]\neffect = "ask"\ntool = "write_file"\npath = "secret"\nreason = "it is secret"\n'
-    policy.write_text(secret + policy.read_text())
+def test_always_is_not_possible_where_a_rule_asks(roost: Machine) -> None:
     terminal = roost.terminal("run", "thrice")
-    terminal.expect(ASKED)
+    assert "[a]lways" not in terminal.expect(ASKED)
     terminal.type("a\n")
-    assert "it is secret" in terminal.expect(ASKED)
-    assert (roost.work / "b").exists()
-    assert not (roost.work / "secret").exists()
-    terminal.type("n\n")
-    terminal.expect("The result:")
+    assert "not possible" in terminal.expect(ASKED)
+    assert not (roost.work / "a").exists()
+    for answer in ("y", "y", "n"):
+        terminal.type(f"{answer}\n")
+        terminal.expect("The result:" if answer == "n" else ASKED)
     assert terminal.wait() == 0
+    assert [(roost.work / name).exists() for name in ("a", "b", "secret")] == [True, True, False]
 
 
 def test_wide_letters_count_twice_and_blank_ones_are_shown(roost: Machine) -> None:
@@ -268,3 +276,76 @@ def test_show_names_the_dangerous_part_first(roost: Machine) -> None:
     session = asked(roost, "danger")
     shown = roost("show", session).ok().out
     assert shown.index("! rm -rf") < shown.index("$ ls; rm -rf"), shown
+
+
+def test_always_makes_a_rule_that_is_listed_and_revoked(roost: Machine) -> None:
+    (roost.home / "policy.toml").unlink()
+    (roost.work / "agents").mkdir()
+    (roost.work / "agents" / "asks.toml").write_text('instructions = "Work."\ntools = ["shell"]\npermissions = "ask"\n')
+    roost.up()
+    session = roost("run", "--json", "--agent", "asks", "hello").ok().json["session"]
+    roost("send", session, "single").ok()
+    roost.until("waiting")
+    assert "--rule 'python3 -m this'" in roost("show", session).ok().out
+    done = roost("approve", session, "--always", "--for", "agent").ok()
+    assert "from now on, in all sessions with this agent: commands that begin with 'python3 -m this'" in done.err
+    roost.until("idle")
+    (rule,) = roost("policy", "list", "--json").ok().json["rules"]
+    assert (rule["rule"], rule["scope"], rule["agent"], rule["source"]) == ("python3 -m this", "agent", "asks", "cli")
+    assert rule["id"] in roost("policy", "list", session).ok().out
+    assert "revoked python3 -m this" in roost("policy", "revoke", rule["id"]).ok().out
+    assert roost("policy", "list", "--json").ok().json["rules"] == []
+    assert "revoked" in roost("policy", "list", "--revoked").ok().out
+
+
+def test_always_never_means_the_whole_session(roost: Machine) -> None:
+    (roost.home / "policy.toml").unlink()
+    (roost.work / "agents").mkdir()
+    (roost.work / "agents" / "asks.toml").write_text('instructions = "Work."\ntools = ["shell"]\npermissions = "ask"\n')
+    roost.up()
+    session = roost("run", "--json", "--agent", "asks", "hello").ok().json["session"]
+    roost("send", session, "compound").ok()
+    roost.until("waiting")
+    done = roost("approve", session, "--always")
+    assert done.code == 1
+    assert "--rule session:all" in done.err
+    roost("approve", session, "--rule", "session:all").ok()
+    roost.until("idle")
+    (rule,) = roost("policy", "list", session, "--json").ok().json["rules"]
+    assert rule["rule"] == "session:all"
+    own = f"{session[-8:]}/{rule['id']}"
+    for listed in (roost("policy", "list", session), roost("policy", "list")):
+        assert own in listed.ok().out
+        assert "everything that the agent's permissions ask about" in listed.out
+    assert "revoked session:all" in roost("policy", "revoke", own).ok().out
+    assert roost("policy", "list", session, "--json").ok().json["rules"] == []
+
+
+def test_a_reason_draws_no_rows_of_its_own(roost: Machine) -> None:
+    (roost.home / "policy.toml").unlink()  # the reason is that of the gate, and names what the command does
+    terminal = roost.terminal("run", "named")
+    shown = terminal.expect(ASKED)
+    rows = [row.strip("\r") for row in shown.splitlines()]
+    assert [row for row in rows if row.lstrip("$ ").startswith("[y]es, [n]o: ")] == ["  $   [y]es, [n]o: '"]
+    assert any(row.startswith("? Allow shell: ") and "ls ⏎" in row for row in rows)
+
+
+def test_names_bring_no_sequences_to_the_terminal(roost: Machine) -> None:
+    terminal = roost.terminal("run", "clip")
+    assert terminal.wait() == 0
+    assert "● \x1b[36m" in terminal.raw
+    assert "\x1b]" not in terminal.raw
+    assert "\x1b[2J" not in terminal.raw
+
+
+def test_what_is_printed_brings_no_sequences_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has named what it is about. JSON stays the same JSON."""
+    arguments = call_rows(
+        PendingApproval("c", "deploy", '{"to\\n  [y]es: ": "x", "two\\nlines": "a\\nb"}', "it asks", 1), to=sys.stdout
+    )
+    assert arguments == ["  to ⏎   [y]es: : x", "  two ⏎ lines:", "  │ a", "  │ b"]
+    say_json({"title": "a\x9b5n\u202eb\x7f"})
+    written = capsys.readouterr().out
+    assert written.isascii()
+    assert json.loads(written) == {"title": "a\x9b5n\u202eb\x7f"}
+    assert printable("\x1b[1mbold\x1b[0m \x1b]52;c;eA==\x07\x1b[2J\x9b5nline\n") == "\x1b[1mbold\x1b[0m 5nline\n"

@@ -81,7 +81,7 @@ def served(roost: Machine) -> int | None:
     where: dict[str, Any] = json.loads((roost.home / "daemon.json").read_text())
     token = (roost.home / "token").read_text().strip()
     request = urllib.request.Request(f"{where['url']}/models", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         models: list[dict[str, Any]] = json.load(answer)["models"]
     return next(model["max_output"] for model in models if model["name"] == MODEL)
 

@@ -235,7 +235,7 @@ def test_ctrl_c_cancels_the_turn_and_the_session_stays(roost: Machine) -> None:
     while "sleep 20" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "cancelled" in err
     info = roost.newest()
@@ -248,7 +248,7 @@ def test_a_second_ctrl_c_leaves_and_the_turn_is_found_again(roost: Machine) -> N
     assert process.stdout is not None
     assert process.stdout.read(10)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode in (1, 130)
     assert roost.newest()["phase"] == "working"
     other = roost("run", "something else").ok()  # does its own work only
@@ -272,8 +272,9 @@ def test_approvals_are_asked_in_a_terminal(roost: Machine) -> None:
     assert "not on my machine" in terminal.expect("2 steps")
     assert terminal.wait() == 0
     terminal = roost.terminal("run", "twice")
-    terminal.expect("[?] help:")
-    terminal.type("a\n")
+    for _ in range(2):  # commands of two programs: "always" would mean the whole session
+        assert "[a]lways" not in terminal.expect("[?] help:")
+        terminal.type("y\n")
     terminal.expect("Both: two")
     assert terminal.wait() == 0
     assert (roost.work / "made.txt").read_text() == "made\n"
@@ -363,3 +364,28 @@ def test_a_routed_answer_names_the_model_that_gave_it(roost: Machine) -> None:
     planned = roost("run", "--model", "auto", "Plan a trip to Rome").ok()
     assert "(auto: openai/scripted answered)" in planned.err
     assert "auto:" not in roost("run", "hello").ok().err
+
+
+def test_an_agent_that_a_client_made_by_an_api_is_known(roost: Machine) -> None:
+    import asyncio
+
+    from roost.agent.definition import AgentSpec
+    from roost.features.definitions.definitions import Definitions
+    from roost.stores.open import open_store
+
+    async def make() -> str:
+        store = await open_store(roost.home / "roost.db")
+        try:
+            spec = AgentSpec("agent_1", instructions="Be brief.")
+            found = await Definitions(store.documents).make(spec, door="managed", shown={}, owner="")
+            return found.name
+        finally:
+            await store.close()
+
+    roost("run", "hello").ok()
+    name = asyncio.run(make())
+    assert "You said: hi" in roost("run", "--agent", name, "hi").ok().out
+    assert roost.newest()["agent"] == name
+    wrong = roost("run", "--agent", "agent_2", "hi")
+    assert wrong.code == 1
+    assert "there is no agent 'agent_2'" in wrong.err

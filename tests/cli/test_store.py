@@ -22,9 +22,9 @@ from roost.stores.copy import checksum
 from roost.stores.open import open_store
 from roost.stores.postgres.migrate import MIGRATIONS
 from tests.harness.postgres.server import PostgresServer
+from tests.harness.processes import Process
 
 from .conftest import ROOST, Machine
-from .processes import Process
 
 
 async def fill(where: str, sessions: int, events: int, size: int = 100) -> None:

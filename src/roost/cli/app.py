@@ -20,6 +20,9 @@ class App:
 
     def __init__(self) -> None:
         self._home: Path | None = None
+        self.home_variables: frozenset[str] = frozenset()
+        """Variables that the home's file `env` has set."""
+        self._read = False
         self.url = os.environ.get("ROOST_URL") or None
         self.token = os.environ.get("ROOST_TOKEN") or None
         self.store = os.environ.get("ROOST_STORE") or None
@@ -46,6 +49,12 @@ class App:
         if self._home is None:
             own = os.environ.get("ROOST_HOME")
             self._home = (Path(own).expanduser() if own else Path.home() / ".roost").absolute()
+        if not self._read:
+            self._read = True
+            if (self._home / "env").exists():
+                from roost.cli.home_environment import apply
+
+                self.home_variables = apply(self._home, os.environ)
         return self._home
 
     def locate(self) -> Endpoint:

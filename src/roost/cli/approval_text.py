@@ -16,7 +16,7 @@ import msgspec
 
 from roost.cli.output import Style, styled
 from roost.log.session_views import FileDiff, PendingApproval
-from roost.terminal_text import visible
+from roost.terminal_text import visible, visible_line
 
 _QUIET, _PATIENCE = 0.3, 2.0
 """Seconds without a key before a question is asked, and the longest wait for them."""
@@ -72,21 +72,29 @@ class Question:
 
 def _lines(waiting: PendingApproval) -> Iterator[tuple[Style | None, str]]:
     for danger in waiting.dangers:
-        yield "red", f"! {' ⏎ '.join(visible(danger.text).splitlines())}  ({' '.join(visible(danger.why).split())})"
+        yield "red", f"! {visible_line(danger.text)}  ({' '.join(visible(danger.why).split())})"
+    if waiting.files:
+        yield from _changed(waiting.files)
+    yield from call_lines(waiting, diffs=not waiting.files)
+
+
+def call_lines(waiting: PendingApproval, *, diffs: bool = True) -> Iterator[tuple[Style | None, str]]:
+    """Yield the arguments of a call. Without `diffs` those that make up a diff are left out."""
     try:
         arguments = msgspec.json.decode(waiting.arguments, type=dict[str, Any])
     except msgspec.MsgspecError:
         arguments = {"arguments": waiting.arguments}
-    if waiting.files:
-        yield from _changed(waiting.files, arguments)
+    if diffs:
+        command = isinstance(arguments.get("command"), str)  # also the shells of coding agents
+        yield from _CALLS.get(waiting.tool, _command if command else _plain)(arguments)
     else:
-        yield from _CALLS.get(waiting.tool, _plain)(arguments)
+        yield from _plain({name: value for name, value in arguments.items() if name not in _IN_DIFF})
 
 
-def _changed(files: Sequence[FileDiff], arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
-    """Yield the diffs instead of the arguments that they are made of; other arguments are shown as they are."""
+def _changed(files: Sequence[FileDiff]) -> Iterator[tuple[Style | None, str]]:
+    """Yield the diffs that stand in the place of the arguments that they are made of."""
     for file in files:
-        yield None, f"path: {visible(file.path)}"
+        yield None, f"path: {visible_line(file.path)}"
         header, lines = file.diff.split("\n")[:2], file.diff.split("\n")[2:-1]
         if header == [""]:
             yield "dim", "the file already has this content"
@@ -95,7 +103,6 @@ def _changed(files: Sequence[FileDiff], arguments: Mapping[str, Any]) -> Iterato
         for line in lines:
             style, mark = _MARKS.get(line[:1], (None, ""))
             yield from _block(line[1:] if mark else line, mark, style)
-    yield from _plain({name: value for name, value in arguments.items() if name not in _IN_DIFF})
 
 
 def _plain(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
@@ -106,10 +113,10 @@ def _plain(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
 def _named(name: str, value: object) -> Iterator[tuple[Style | None, str]]:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if "\n" in text:
-        yield "dim", f"{visible(name)}:"
+        yield "dim", f"{visible_line(name)}:"
         yield from _block(text, "│ ")
     else:
-        yield None, f"{visible(name)}: {visible(text)}"
+        yield None, f"{visible_line(name)}: {visible(text)}"
 
 
 def _block(text: object, mark: str, style: Style | None = None) -> Iterator[tuple[Style | None, str]]:
@@ -154,11 +161,9 @@ def _fields(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {"change": value}
 
 
-COMMANDS = ("shell", "shell_start")
 FILE_TOOLS = ("write_file", "edit_file", "edit_files")
 """Tools whose calls are shown as diffs."""
 _CALLS = {
-    **dict.fromkeys(COMMANDS, _command),
     "write_file": _written,
     "edit_file": _edited,
     "edit_files": _files,

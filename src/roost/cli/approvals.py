@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-import msgspec
-
-from roost.cli.approval_text import COMMANDS, Question, settle
+from roost.cli.approval_text import Question, settle
 from roost.cli.output import note, styled
 from roost.ids import short
 from roost.log.session_info import Decision
 from roost.log.session_views import PendingApproval
-from roost.terminal_text import clean, visible
+from roost.policy.standing_rules import narrowest
+from roost.terminal_text import clean, visible_line
 
 Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]
 """`ask` a person at this terminal, say `yes` to all, `reject` all because there is no person to ask, or `leave` them
 to another client."""
 
-_TOOL = "this tool"
+_TICK = 0.25
+"""Seconds between looks at whether another client has answered."""
 _NOBODY = "nobody is there to allow it; do not try it again, answer without it"
 _HELP = """\
   y         allow this call
@@ -32,7 +33,7 @@ _HELP = """\
 
 
 class Answered(NamedTuple):
-    """`always`: the offered command prefixes that are allowed for the rest of the session."""
+    """`always`: the offered rules that count for the rest of the session."""
 
     decision: Decision
     note: str | None = None
@@ -51,11 +52,10 @@ class Approver:
 
     def __init__(self, mode: Mode) -> None:
         self._mode: Mode = mode
-        self._always: set[tuple[str, str]] = set()
-        """Allowed tools, each with the reason for which it was asked about."""
         self._told = False
 
-    def decide(self, waiting: PendingApproval, session: str) -> Answered | None:
+    def decide(self, waiting: PendingApproval, session: str, gone: Callable[[], bool]) -> Answered | None:
+        """Return the answer. gone: whether another client has answered, which ends the question; it is asked often."""
         match self._mode:
             case "yes":
                 return Answered("approve")
@@ -69,19 +69,22 @@ class Approver:
                 note(f"  {waiting.tool} waits for an answer: roost approve {short(session)} {waiting.call}", "yellow")
                 return None
             case "ask":
-                if (waiting.tool, waiting.reason) in self._always and _always(waiting) == _TOOL:
-                    return Answered("approve")
-                return self._ask(waiting)
+                return self._ask(waiting, gone)
 
-    def _ask(self, waiting: PendingApproval) -> Answered | None:
+    def _ask(self, waiting: PendingApproval, gone: Callable[[], bool]) -> Answered | None:
         question = Question(waiting)
-        note(f"? Allow {styled(visible(waiting.tool), 'cyan', to=sys.stderr)}: {visible(waiting.reason)}", None)
+        tool = styled(visible_line(waiting.tool), "cyan", to=sys.stderr)
+        note(f"? Allow {tool}: {visible_line(waiting.reason)}", None)
         _show(question.page())
         if settle():
             note("  (Roost discarded what you typed before this question)", "yellow")
         while True:
             sys.stderr.write(f"  {_choices(waiting, question.left)}: ")
             sys.stderr.flush()
+            while not select.select([sys.stdin], [], [], _TICK)[0]:
+                if gone():
+                    note("\n  it was answered elsewhere")
+                    return None
             line = sys.stdin.readline()
             if not line:
                 return Answered("reject", "the person left")
@@ -101,11 +104,8 @@ class Approver:
         match word:
             case "y" | "yes":
                 return Answered("approve")
-            case "a" | "always" if waiting.prefixes:
-                return Answered("approve", always=waiting.prefixes)
-            case "a" | "always" if _always(waiting):
-                self._always.add((waiting.tool, waiting.reason))
-                return Answered("approve")
+            case "a" | "always" if (offer := narrowest(waiting.offers)) is not None:
+                return Answered("approve", always=(offer.rule,))
             case _ if first.lower().rstrip(",.:") in ("n", "no"):
                 return Answered("reject", reason.strip() or None)
             case "":
@@ -126,18 +126,6 @@ def _show(rows: Sequence[str]) -> None:
 
 def _choices(waiting: PendingApproval, left: int) -> str:
     more = f"{left} more lines: [m]ore, all, " if left else ""
-    always = _always(waiting)
-    choice = f"[a]lways {always}, " if always else ""
+    offer = narrowest(waiting.offers)
+    choice = f"[a]lways in this session: {visible_line(offer.says)}, " if offer is not None else ""
     return f"{more}[y]es, [n]o or n REASON, {choice}[?] help"
-
-
-def _always(waiting: PendingApproval) -> str | None:
-    """Describe what "always" would allow for the rest of the session: prefixes of a command, or the tool when it is
-    asked about for the same reason. None where a rule demands a question each time."""
-    if waiting.prefixes:
-        return " and ".join(f"'{visible(prefix)} …'" for prefix in waiting.prefixes)
-    try:
-        arguments = msgspec.json.decode(waiting.arguments)
-    except msgspec.MsgspecError:
-        return None
-    return None if waiting.dangers or waiting.tool in COMMANDS or "command" in arguments else _TOOL

@@ -36,6 +36,11 @@ def write_whole(target: Path, write: Callable[[IO[bytes]], T]) -> T:
     return _replaced(Path(os.path.realpath(target)), there, write)
 
 
+def write_text(target: Path, text: str) -> None:
+    """Write a text, as `write_whole`."""
+    write_whole(target, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
 def _replaced(place: Path, there: os.stat_result | None, write: Callable[[IO[bytes]], T]) -> T:
     """Write a new file beside the old one and rename it. Where the file system can, it has no name until it is
     complete, so that a killed writer leaves nothing."""

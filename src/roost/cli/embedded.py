@@ -69,7 +69,7 @@ class EmbeddedNode(Node):
 
     def work_on(self, session: str) -> None:
         """Process this session and its descendants."""
-        self._mine.update(info.id for info in self.sessions.tree(session).sessions)
+        self._mine.update(info.id for info in self.delegation.tree(session).sessions)
         self._loop.call_soon_threadsafe(self._runtime.node.scan)
 
     def _take_up(self, session: str) -> bool:

@@ -43,8 +43,13 @@ class EventQueue:
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
 
     @property
+    def waiting(self) -> int:
+        """Number of items that were not taken yet."""
+        return self._queue.qsize()
+
+    @property
     def full(self) -> bool:
-        return self._queue.qsize() > _FULL
+        return self.waiting > _FULL
 
     def put(self, item: Item) -> None:
         self._queue.put(item)

@@ -153,7 +153,14 @@ class Follower:
                 self._calls += message.calls
             case ev.ApprovalRequested():
                 waiting = PendingApproval(
-                    event.call, event.name, event.arguments, event.reason, seq, event.dangers, event.prefixes
+                    event.call,
+                    event.name,
+                    event.arguments,
+                    event.reason,
+                    seq,
+                    event.dangers,
+                    event.prefixes,
+                    event.offers,
                 )
                 self._approve(self._with_files(waiting), signals)
             case ev.Event(question=ev.Question()):
@@ -193,6 +200,22 @@ class Follower:
                     return one
         return waiting
 
+    def _answered_elsewhere(self, session: str, waiting: PendingApproval) -> Callable[[], bool]:
+        """Return a function that says whether the question is gone. It asks the node only after new frames came."""
+        frames = -1
+
+        def gone() -> bool:
+            nonlocal frames
+            if self._feed.waiting == frames:
+                return False
+            frames = self._feed.waiting
+            with contextlib.suppress(Unreachable):
+                left = self._node.approvals.waiting(self._session).approvals
+                return all((one.session, one.call, one.asked) != (session, waiting.call, waiting.asked) for one in left)
+            return False
+
+        return gone
+
     def _approve_all(self, signals: Signals) -> None:
         """Ask about calls that waited before this subscription."""
         with contextlib.suppress(Unreachable):  # repeated when the daemon is back
@@ -210,7 +233,7 @@ class Follower:
         signals.raising = True
         try:
             with self._keyboard.held() if self._keyboard else contextlib.nullcontext():
-                answer = self._approver.decide(waiting, session)
+                answer = self._approver.decide(waiting, session, self._answered_elsewhere(session, waiting))
         except KeyboardInterrupt:
             note("")
             self._feed.put(Interrupt())

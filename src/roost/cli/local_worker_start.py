@@ -26,7 +26,7 @@ def warm(app: App, model: str | None) -> None:
     from roost.providers.accounts import Models
 
     try:
-        name = model or Models.at_home(app.home).default()
+        name = Models.at_home(app.home).full(model)
         if name.partition("/")[0] != "local":
             return
         from roost.local.model import LocalModel

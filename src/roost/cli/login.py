@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import threading
 import tomllib
@@ -15,6 +14,7 @@ import click
 import msgspec
 
 from roost.cli.app import App
+from roost.cli.atomic_file import write_text
 from roost.cli.options import as_json, command
 from roost.cli.output import note, say, say_json
 from roost.errors import ConfigError
@@ -48,8 +48,8 @@ def login_command(app: App, account: str, no_browser: bool, as_json: bool) -> in
             threading.Thread(target=webbrowser.open, args=(url,), name="roost-browser").start()
 
     key = checked(asyncio.run(sign_in(found.sign_in, show=show)), where=f"the key of {account}")
-    path = _kept(app.home, account, key)
-    said = named_in(app.home, account, path)
+    path = kept(app.home, account, key)
+    said = named_in(app.home, account, f"file:{path}")
     if as_json:
         say_json({"account": account, "file": str(path), "configured": said})
     elif said:
@@ -60,33 +60,33 @@ def login_command(app: App, account: str, no_browser: bool, as_json: bool) -> in
     return 0
 
 
-def _kept(home: Path, account: str, key: str) -> Path:
-    folder = home / "keys"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path, draft = folder / account, folder / f".{account}.{os.getpid()}"
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def kept(home: Path, account: str, key: str) -> Path:
+    """Write the key into a file of the home that only its user can read."""
+    path = home / "keys" / account
+    for folder in (home, path.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists():
+        path.chmod(0o600)
+    write_text(path, key + "\n")
     return path
 
 
-def named_in(home: Path, account: str, path: Path) -> bool:
-    """Add the file to models.toml. Returns whether it is named there now; an entry of the user's own is not changed."""
+def named_in(home: Path, account: str, reference: str) -> bool:
+    """Add the reference to a key to models.toml. Returns whether it is there now; an entry of the user's own is not
+    changed."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = home / FILE
     text = file.read_text() if file.exists() else ""
     own = _account(text, account)
     if own is not None:
-        return own.get("key") == f"file:{path}"
-    table = f"\n[accounts.{_quoted(account)}]\nkey = {_quoted(f'file:{path}')}\n"
+        return own.get("key") == reference
+    table = f"\n[accounts.{_quoted(account)}]\nkey = {_quoted(reference)}\n"
     table = table if not text or text.endswith("\n") else f"\n{table}"
     try:
         tomllib.loads(text + table)
     except tomllib.TOMLDecodeError:  # the accounts are an inline table, which cannot be extended
         return False
-    with file.open("a") as out:
-        out.write(table)
+    write_text(file, text + table)
     return True
 
 

@@ -6,13 +6,18 @@ import importlib
 import io
 import keyword
 import os
+import stat
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from roost.cli.feature_commands import FEATURE_COMMANDS
 from roost.cli.options import places
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 GROUPS: dict[str, dict[str, str]] = {
     "Talk to an agent": {
@@ -23,6 +28,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Sessions": {
         "ps": "List sessions.",
+        "top": "Show sessions, nodes, queues, money and waiting approvals, live.",
         "show": "Show a session and its last messages.",
         "logs": "Print a session's events.",
         "send": "Send a message to a session.",
@@ -39,7 +45,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "up": "Start the daemon.",
         "down": "Stop the daemon; unfinished work is kept.",
         "reload": "Have the daemon read its files again.",
-        "config": "Show and change the settings of all running nodes.",
+        "config": "Show every setting and where it comes from; change those of all nodes.",
         "drain": "Move the sessions of a node to other nodes.",
         "nodes": "List the nodes that work on one store.",
     },
@@ -49,6 +55,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "pull": "Fetch the weights of a local model.",
         "serve-model": "Serve a local model by the OpenAI protocol.",
         "doctor": "Check what this machine can do.",
+        "setup": "Set up an account of a model provider.",
+        "init": "Write an agent, a policy and a line of .gitignore for this project.",
+        "env": "Set variables for every command and daemon of this home.",
+        "completion": "Print the line that completes commands and options in your shell, or install it.",
         "policy": "Show what agents may do, and which rule says so.",
         "audit": "Look for keys where they do not belong.",
         "store": "Maintain the store: migrate, copy, check, sweep.",
@@ -90,20 +100,47 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] == "help":  # as in `roost help run`
-            args = [*args[1:2], "--help"]
-            if len(args) == 1:
-                click.echo(ctx.get_help())
-                ctx.exit()
+        if args[0] == "help":  # as in `roost help run`, `roost help models use`, `roost help keys`
+            if ctx.resilient_parsing:  # a shell completes the line: nothing is printed
+                return "help", _help_completion(self), args[1:]
+            args = self._help(ctx, args[1:])
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(name, self.list_commands(ctx))
-            near.sort(key=lambda one: one[:2] != name[:2])  # `rum` is sooner `run` than `rm`
-            hint = f"did you mean `roost {near[0]}`?" if near else 'to give an agent a task: roost run "…"'
+            near = _near(name, self.list_commands(ctx))
+            hint = f"did you mean `roost {near}`?" if near else 'to give an agent a task: roost run "…"'
             raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _help(self, ctx: click.Context, words: list[str]) -> list[str]:
+        """Print the overview or a topic and exit; return the command line that prints a command's help."""
+        from roost.cli.help_topics import TOPICS
+
+        if not words:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        known = self.get_command(ctx, words[0]) is not None
+        if len(words) == 1 and (text := TOPICS.get(words[0])) is not None:
+            click.echo(text)
+            if known:
+                click.echo(f"\nThe options of the command: roost {words[0]} --help")
+            ctx.exit()
+        if not known:
+            near = _near(words[0], [*TOPICS, *self.list_commands(ctx)])
+            hint = f"did you mean `roost help {near}`? " if near else ""
+            raise click.UsageError(
+                f"there is no help about {words[0]!r}; {hint}The subjects are {', '.join(TOPICS)}, and every command",
+                ctx,
+            )
+        return [*words, "--help"]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        offered = [(name, line) for group in GROUPS.values() for name, line in group.items()]
+        offered.append(("help", "Explain a subject or a command."))
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=line) for name, line in offered if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in GROUPS.items():
@@ -113,8 +150,28 @@ class LazyGroup(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
         formatter.write_text(
-            "SESSION is an id, or a beginning or an end of one that fits no other, or @last for the newest."
+            "SESSION is an id, or a beginning or an end of one that fits no other, or @last for the newest. "
+            "`roost help TOPIC` explains a subject: keys, agents, approvals, sessions, files, scripts."
         )
+
+
+def _near(word: str, names: Sequence[str]) -> str | None:
+    import difflib
+
+    near = difflib.get_close_matches(word, names)
+    near.sort(key=lambda one: one[:2] != word[:2])  # `rum` is sooner `run` than `rm`
+    return near[0] if near else None
+
+
+def _help_completion(group: LazyGroup) -> click.Command:
+    """Return what completes the words behind `roost help`."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        from roost.cli.help_topics import TOPICS
+
+        return [name for name in dict.fromkeys((*TOPICS, *group.list_commands(ctx))) if name.startswith(incomplete)]
+
+    return click.Command("help", params=[click.Argument(["topic"], required=False, shell_complete=complete)])
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -129,19 +186,43 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     subcommand_metavar="COMMAND ...",
+    invoke_without_command=True,
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 @places(hidden=False)
-def roost() -> None:
+@click.pass_context
+def roost(context: click.Context) -> int:
     """Agents that live on your machine: they sleep on disk, wake when spoken to, and survive a kill.
 
     \b
+      roost                                   a conversation, on a terminal
       roost run "What is in this folder?"     one task, in this folder
-      roost chat                              a conversation
       roost up -d                             a daemon, so that work continues without a terminal
     """
+    if context.invoked_subcommand is not None:
+        return 0
+    if not _person_talks():
+        click.echo(context.get_help())
+        return 0
+    group = context.command
+    assert isinstance(group, LazyGroup)
+    command = group.get_command(context, "chat")
+    assert command is not None
+    code: int = context.invoke(command)
+    return code
+
+
+def _person_talks() -> bool:
+    """True where messages can come from: a terminal, also a dumb one, or a pipe or a file on standard input."""
+    if sys.stdin.isatty():
+        return sys.stdout.isatty()
+    try:
+        kind = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):  # not a file, as in a program that replaces it
+        return False
+    return stat.S_ISFIFO(kind) or stat.S_ISREG(kind)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

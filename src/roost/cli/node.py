@@ -35,7 +35,8 @@ class Node(SyncClient):
     """Whether work goes on after this process has ended."""
     endpoint: Endpoint
     """The address of a daemon."""
-    _locate: Locate
+    locate: Locate
+    """Finds the daemon again after a lost connection."""
 
     def __init__(self, another: Callable[[], SyncTransport]) -> None:
         super().__init__(another())
@@ -45,14 +46,14 @@ class Node(SyncClient):
     def remote(cls, locate: Locate) -> Node:
         """Return the client of the daemon at an address."""
         node = cls(lambda: BlockingTransport(locate))
-        node.endpoint, node._locate = locate(), locate
+        node.endpoint, node.locate = locate(), locate
         return node
 
     def client(self) -> Client:
         """Return an asynchronous client of the same daemon, for `drive`."""
         from roost.client.async_client import Client, SocketTransport
 
-        return Client(SocketTransport(self._locate))
+        return Client(SocketTransport(self.locate))
 
     def drive(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `work` to its end, on an event loop that its asynchronous client may be used on."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from roost.agent.agent_files import AgentFile, present
 from roost.agent.default_agent import DEFAULT_AGENT
-from roost.agent.definition import Agent
+from roost.agent.definition import Agent, Limits
+from roost.agent.options import CodingAgent
 from roost.cli.output import note
 from roost.cli.session_ids import session_id
 from roost.cli.weights_download import ensure_model
-from roost.errors import Invalid
+from roost.errors import Invalid, RoostError
 from roost.ids import short
 from roost.log.session_info import SessionInfo
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 class SessionOptions(NamedTuple):
     """The options of `run` and `chat`. `workspace` None is a private folder of the session. `message` is what `run`
-    sends. `id`: of the new session."""
+    sends. `id`: of the new session. `program`: a coding agent that does the work in place of an agent.
+    `definition`: an agent that no file has."""
 
     agent: str | None
     model: str | None
@@ -34,12 +36,16 @@ class SessionOptions(NamedTuple):
     quiet: bool = False
     message: str = ""
     id: str | None = None
+    program: CodingAgent | None = None
+    definition: Agent | None = None
 
 
 def begin(app: App, wanted: SessionOptions) -> tuple[Node, str]:
     """Return the node and the session's id; the model's weights are here then. Raises `RoostError`."""
-    if wanted.session is not None and (wanted.agent or wanted.model):
+    if wanted.session is not None and (wanted.agent or wanted.model or wanted.program):
         raise Invalid("a session keeps the agent and the model that it began with: leave out the agent or --session")
+    if wanted.agent is not None and wanted.program is not None:
+        raise Invalid("--with names what does the work: leave out the agent")
     files = app.agent_files(wanted.places)
     agents = {agent.name: agent for agent in files.agents}
     node = app.node(tuple(files.agents))
@@ -57,6 +63,10 @@ def create(
     app: App, node: Node, wanted: SessionOptions, agents: dict[str, Agent], files: Sequence[AgentFile]
 ) -> SessionInfo:
     """Create a session. Raises `RoostError`."""
+    if wanted.program is not None:
+        return _of_program(node, wanted, wanted.program)
+    if wanted.definition is not None:
+        return _of_definition(node, wanted, wanted.definition)
     name = wanted.agent or DEFAULT_AGENT
     agent = agents.get(name)
     path = next((found.path for found in files if found.agent.name == name), None)
@@ -67,11 +77,7 @@ def create(
             f" (to send this word to the default agent: roost run {DEFAULT_AGENT} {wanted.message})"
         )
     if agent is None and name not in known:
-        raise Invalid(
-            f"there is no agent {name!r}; the agents are: {', '.join(sorted({*agents, *known}))}"
-            + _unread(name, app.home, wanted.places),
-            code="unknown_agent",
-        )
+        return _kept(app, node, wanted, name, {*agents, *known})
     model = wanted.model or (agent.model if agent else known[name].model)
     if not node.daemon or (model or "").partition("/")[0] == "local":
         # A daemon has fetched its default model at its start.
@@ -89,6 +95,43 @@ def create(
         return node.create_as(agent, workspace=wanted.workspace, id=wanted.id)
     model = wanted.model if agent is None else None
     return node.sessions.create(name, workspace=wanted.workspace, model=model, id=wanted.id)
+
+
+def _kept(app: App, node: Node, wanted: SessionOptions, name: str, known: set[str]) -> SessionInfo:
+    """Create a session of an agent that no file has: one that the store keeps, because a client made it by an API."""
+    try:
+        made = node.sessions.create(name, workspace=wanted.workspace, model=wanted.model, id=wanted.id)
+    except RoostError as error:
+        if error.code != "unknown_agent":
+            raise
+        raise Invalid(
+            f"there is no agent {name!r}; the agents are: {', '.join(sorted(known))}"
+            + _unread(name, app.home, wanted.places),
+            code="unknown_agent",
+        ) from None
+    if not node.daemon:
+        ensure_model(wanted.model, None, quiet=wanted.quiet)
+    return made
+
+
+def _of_program(node: Node, wanted: SessionOptions, program: CodingAgent) -> SessionInfo:
+    """Create a session that a coding agent works in."""
+    agent = Agent(
+        program,
+        instructions="",
+        description=f"{program}, a coding agent of another product",
+        program=program,
+        model=wanted.model,
+        environment=["instructions"],
+        limits=Limits(steps=500, seconds=4 * 3600.0),
+    )
+    return _of_definition(node, wanted, agent)
+
+
+def _of_definition(node: Node, wanted: SessionOptions, agent: Agent) -> SessionInfo:
+    if not node.daemon or (agent.model or "").partition("/")[0] == "local":
+        ensure_model(agent.model, agent, quiet=wanted.quiet)
+    return node.create_as(agent, workspace=wanted.workspace, id=wanted.id)
 
 
 def _is_local(app: App, path: Path | None) -> bool:

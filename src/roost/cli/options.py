@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from roost.cli.app import App
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,5 +100,17 @@ agent_places = click.option(
     help="A file or folder that defines agents (repeatable). Roost runs Python files. It always reads "
     "./agents and ./.roost/agents (except Python files), and the home's agents.",
 )
-session_argument = click.argument("session", required=False, metavar="[SESSION]")
-sessions_argument = click.argument("sessions", nargs=-1, required=True, metavar="SESSION...")
+
+
+def complete_session(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete the id of a session in the shell."""
+    from roost.cli.session_ids import completions
+
+    return completions(context.ensure_object(App), begun)
+
+
+named_session = click.argument("session", shell_complete=complete_session)
+session_argument = click.argument("session", required=False, metavar="[SESSION]", shell_complete=complete_session)
+sessions_argument = click.argument(
+    "sessions", nargs=-1, required=True, metavar="SESSION...", shell_complete=complete_session
+)

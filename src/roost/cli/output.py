@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, TextIO, TypeAlias
 
 import msgspec
 
-from roost.terminal_text import clean, one_line
+from roost.terminal_text import clean, one_line, printable
 
 Style: TypeAlias = Literal["dim", "bold", "red", "green", "yellow", "cyan"]
 
 _CODES: dict[Style, str] = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+_UNESCAPED = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that JSON need not escape, and terminals obey."""
+_note_sinks: list[Callable[[str], None]] = []
+
+
+@contextlib.contextmanager
+def notes_to(sink: Callable[[str], None]) -> Generator[None]:
+    """Give notes to `sink` while the block runs, whichever thread writes them: the terminal is drawn by another."""
+    _note_sinks.append(sink)
+    try:
+        yield
+    finally:
+        _note_sinks.remove(sink)
 
 
 def coloured(stream: TextIO) -> bool:
@@ -26,19 +43,27 @@ def styled(text: str, style: Style, *, to: TextIO | None = None) -> str:
 
 
 def say(text: str = "") -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    put(text + "\n", sys.stdout)
+
+
+def put(text: str, stream: TextIO) -> None:
+    """Write a text. To a terminal it brings nothing but text and styles, whoever has named what it is about."""
+    stream.write(printable(text) if stream.isatty() else text)
+    stream.flush()
 
 
 def note(text: str, style: Style | None = "dim") -> None:
-    sys.stderr.write((styled(text, style, to=sys.stderr) if style else text) + "\n")
-    sys.stderr.flush()
+    if _note_sinks:
+        _note_sinks[-1](text)
+        return
+    put((styled(text, style, to=sys.stderr) if style else text) + "\n", sys.stderr)
 
 
 def say_json(value: Any, *, lines: bool = False) -> None:
     """Print JSON. `lines`: compact, as one line of many."""
     body = msgspec.json.encode(value)
-    say((body if lines else msgspec.json.format(body, indent=2)).decode())
+    text = (body if lines else msgspec.json.format(body, indent=2)).decode()
+    say(_UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

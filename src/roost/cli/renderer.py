@@ -6,16 +6,16 @@ import sys
 
 import msgspec
 
+from roost.cli.event_lines import event_line
 from roost.cli.model_notices import ending, notice_line
 from roost.cli.output import note, styled
 from roost.cli.spinner import Working
-from roost.ids import short
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
 from roost.log.frames import Delta, Progress
 from roost.terminal_text import clean, one_line, unfinished
 
-_WIDTH = 100
+_WIDTH, _LONG = 100, 40
 _RESULT_LINES = 4
 _ORDERED = {"cancel", "cancelled", "pause", "paused", "stop", "steered", "deadline"}
 """Codes of model calls that were ended on purpose."""
@@ -68,7 +68,7 @@ class Renderer:
             self._seen = delta.offset + len(delta.text)
             self._text(text)
 
-    def event(self, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
+    def event(self, event: ev.Event) -> None:
         match event:
             case ev.ModelStarted():
                 self._started(event)
@@ -84,32 +84,13 @@ class Renderer:
                 self._outcome(event)
             case ev.InputReceived():
                 self._said(event)
-            case ev.StateChanged() if event.state in ("paused", "stopped", "error"):
-                self.note(f"session {event.state}" + (f": {event.reason}" if event.reason else ""))
             case ev.TurnCompleted():
                 self._end(event)
-            case ev.Emitted():
-                self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
-            case ev.SessionTainted():
-                self.note(f"  {event.by} brought in text of strangers; after you have checked it: `roost trust`")
             case ev.ApprovalResolved():
                 self._resolved(event)
-            case ev.SandboxChosen() if event.why is not None:
-                self.note(f"commands run at isolation level {event.level} only: {event.why}")
-            case ev.SandboxLimit():
-                self.note(f"  limit hit: {event.limit}")
-            case ev.SandboxEnded():
-                more = f", and with it {event.background} programs in the background" if event.background else ""
-                self.note(f"  the sandbox ended: {event.reason}{more}")
-            case ev.SessionRolledBack():
-                self.note(f"  rolled back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
-            case ev.SessionForked():
-                self.note(f"  forked from {short(event.source)} at event {event.position}" + _why(event.why_no_files))
-            case ev.SessionImported():
-                self.note(f"  imported up to here: session {short(event.source)} of {event.format}")
             case _:
-                if event.line is not None:
-                    self.note(event.margin + event.line)
+                if (line := event_line(event)) is not None:
+                    self.note(line)
 
     def note(self, text: str) -> None:
         if not self._quiet:
@@ -193,9 +174,10 @@ class Renderer:
             self.note(f"[{shown.media_type}]")
         self._tell_routed(event)
         for call in message.calls:
-            self._calls[call.id] = (call.name, call.arguments)
+            name = one_line(call.name, _WIDTH)
+            self._calls[call.id] = (name, call.arguments)
             if not self._quiet:
-                name = styled(call.name, "cyan", to=sys.stderr)
+                name = styled(name, "cyan", to=sys.stderr)
                 note(f"● {name} {one_line(arguments_line(call.arguments), _WIDTH)}", None)
 
     def _failed(self, event: ev.ModelFailed) -> None:
@@ -221,7 +203,8 @@ class Renderer:
 
     def _resolved(self, event: ev.ApprovalResolved) -> None:
         word = {"approve": "approved", "reject": "rejected", "modify": "approved, changed"}[event.decision]
-        self.note(f"  {word}" + (f": {event.note}" if event.note else ""))
+        source = f" from {event.source}" if event.source not in (None, "cli") else ""
+        self.note(f"  {word}{source}" + (f": {event.note}" if event.note else ""))
 
     def _end(self, event: ev.TurnCompleted) -> None:
         self._working.end()
@@ -232,13 +215,19 @@ class Renderer:
 
 
 def arguments_line(arguments: str) -> str:
-    """A call's arguments in short: the value alone where there is one, else `name=value`."""
+    """A call's arguments in short: the value alone where there is one, the command without its description, the path
+    alone beside long texts, else `name=value`."""
     try:
         data = msgspec.json.decode(arguments, type=dict[str, object])
     except msgspec.MsgspecError:
         return arguments
     if len(data) == 1:
         return _value(next(iter(data.values())))
+    if isinstance(command := data.get("command"), str) and "description" in data:  # as coding agents call
+        return command
+    path, texts = data.get("path"), [one for one in data.values() if isinstance(one, str)]
+    if isinstance(path, str) and any(len(one) > _LONG or "\n" in one for one in texts):
+        return path
     return ", ".join(f"{name}={_value(value)}" for name, value in data.items())
 
 
@@ -253,10 +242,6 @@ def result_lines(parts: tuple[ResultPart, ...], *, prefix: str = "") -> str:
     more = len(lines) - len(shown)
     shown[0] = prefix + shown[0]
     return "\n".join("  " + line for line in shown + ([f"… {more} more lines"] if more else []))
-
-
-def _why(problem: str | None) -> str:
-    return f"; files: {problem}" if problem else ""
 
 
 def usage_line(usage: Usage) -> str:

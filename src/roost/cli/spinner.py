@@ -45,7 +45,7 @@ class Working:
         """Return the text to show on a terminal now, None for nothing."""
         if self._since is None or (passed := time.monotonic() - self._since) <= _SPIN_AFTER:
             return None
-        what = "working" if self._progress is None else _told(self._progress)
+        what = "working" if self._progress is None else told(self._progress)
         return f"{_SPINNER[int(passed * 5) % len(_SPINNER)]} {what} {passed:.0f} s "
 
     def line(self) -> str | None:
@@ -57,10 +57,11 @@ class Working:
         if now - self._said < (_SAY_AFTER if first else _SAY_EVERY):
             return None
         self._said = now
-        return f"{_told(self._progress)}, {now - self._since:.0f} s"
+        return f"{told(self._progress)}, {now - self._since:.0f} s"
 
 
-def _told(progress: Progress) -> str:
+def told(progress: Progress) -> str:
+    """Describe how far the model is before its first word."""
     what = _WORDS[progress.stage]
     if not progress.total:
         return what

@@ -38,7 +38,7 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
     if agent is not None and agent.python.model is not None:
         return agent.python.model.name
     models = _models()
-    full = name or models.default()
+    full = models.full(name)
     if full.partition("/")[0] == _ROUTED:
         return full
     model = models.resolve(full)
@@ -50,7 +50,7 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
 def hosted(name: str | None) -> bool:
     """True when the model is served by an account whose key is here: then no weights are needed."""
     models = _models()
-    account = (name or models.default()).partition("/")[0]
+    account = models.full(name).partition("/")[0]
     return account != "local" and models.accounts().get(account, False)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from roost.client.frames import StreamItem
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Usage
-from roost.log.frames import Delta, Progress
+from roost.log.frames import Delta, Progress, TextPieces
 from roost.log.session_info import Decision, TurnOutcome
 from roost.log.session_views import WaitingCall
 
@@ -36,7 +36,7 @@ class Answering:
         self._number, self._on_delta = number, on_delta
         self._mine = False
         self._text = ""
-        self._step, self._said = (0, 0), 0
+        self._pieces = TextPieces()
         self.answer: Answer | None = None
 
     def take(self, item: StreamItem) -> bool:
@@ -50,8 +50,10 @@ class Answering:
         match item.event:
             case ev.InputReceived(input=number):
                 self._mine = self._mine or number == self._number
-            case ev.ModelCompleted(parts=parts):
+            case ev.ModelCompleted(step=step, parts=parts):
                 self._text = AssistantMessage(parts).text
+                if self._mine and (rest := self._pieces.rest(step, self._text)):
+                    self._on_delta(rest)
             case ev.TurnCompleted() as end if self._mine:
                 self.answer = Answer(
                     text=self._text, outcome=end.outcome, reason=end.reason, steps=end.steps, usage=end.usage
@@ -65,9 +67,5 @@ class Answering:
         return False
 
     def _piece(self, delta: Delta) -> None:
-        """Pass on what is new: after a gap the deltas begin again at offset 0."""
-        if (delta.step, delta.after) != self._step:
-            self._step, self._said = (delta.step, delta.after), 0
-        if new := delta.text[max(0, self._said - delta.offset) :]:
-            self._said = delta.offset + len(delta.text)
+        if new := self._pieces.new(delta):
             self._on_delta(new)

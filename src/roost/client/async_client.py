@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
@@ -57,11 +57,11 @@ class Transport(Protocol):
 
 
 class _SocketResponse:
-    """`free`: called once with whether the connection takes another request."""
+    """`free`: called once with whether the connection takes another request. By then another response may have it."""
 
     def __init__(self, connection: Connection, free: Callable[[Connection, bool], None]) -> None:
         self._connection, self._free, self._reader = connection, free, ResponseReader()
-        self._first = b""
+        self._first, self._closed = b"", False
 
     async def begin(self) -> None:
         while self._reader.status is None:
@@ -82,7 +82,9 @@ class _SocketResponse:
         self.close()
 
     def close(self) -> None:
-        self._free(self._connection, self._reader.done and self._reader.reusable)
+        if not self._closed:
+            self._closed = True
+            self._free(self._connection, self._reader.done and self._reader.reusable)
 
 
 class SocketTransport:
@@ -185,7 +187,7 @@ class Client(Rooms):
         folder = Path(home).expanduser()
         return cls(SocketTransport(lambda: of_home(folder, token_of(folder)), timeout=timeout))
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -199,7 +201,7 @@ class Client(Rooms):
 
     async def _call(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
         file = operation.function.__annotations__["return"].startswith("Download")
-        slow = file or operation.content is not None
+        slow = file or operation.content is not None or operation.slow
         response = await self.transport.send(request_of(operation, args, given), timeout=SLOW if slow else None)
         if file and response.status == 200:
             report = msgspec.json.decode(response.headers.get("roost-report", "null"))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
@@ -57,11 +57,11 @@ class SyncTransport(Protocol):
 
 
 class _BlockingResponse:
-    """`free`: called once with whether the connection takes another request."""
+    """`free`: called once with whether the connection takes another request. By then another response may have it."""
 
     def __init__(self, connection: BlockingConnection, free: Callable[[BlockingConnection, bool], None]) -> None:
         self._connection, self._free, self._reader = connection, free, ResponseReader()
-        self._first = b""
+        self._first, self._closed = b"", False
 
     def begin(self) -> None:
         while self._reader.status is None:
@@ -82,7 +82,9 @@ class _BlockingResponse:
         self.close()
 
     def close(self) -> None:
-        self._free(self._connection, self._reader.done and self._reader.reusable)
+        if not self._closed:
+            self._closed = True
+            self._free(self._connection, self._reader.done and self._reader.reusable)
 
 
 class BlockingTransport:
@@ -185,7 +187,7 @@ class SyncClient(SyncRooms):
         folder = Path(home).expanduser()
         return cls(BlockingTransport(lambda: of_home(folder, token_of(folder)), timeout=timeout))
 
-    def __enter__(self) -> SyncClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,7 +201,7 @@ class SyncClient(SyncRooms):
 
     def _call(self, operation: Operation, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
         file = operation.function.__annotations__["return"].startswith("Download")
-        slow = file or operation.content is not None
+        slow = file or operation.content is not None or operation.slow
         response = self.transport.send(request_of(operation, args, given), timeout=SLOW if slow else None)
         if file and response.status == 200:
             report = msgspec.json.decode(response.headers.get("roost-report", "null"))

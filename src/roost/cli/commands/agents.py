@@ -11,7 +11,7 @@ import click
 
 from roost.cli.app import App
 from roost.cli.commands.config import who
-from roost.cli.options import agent_places, as_json, command
+from roost.cli.options import agent_places, as_json, command, complete_session
 from roost.cli.output import note, say, say_json, table
 from roost.cli.session_ids import session_id, shortened
 from roost.errors import RoostError
@@ -59,7 +59,7 @@ def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
     daemon = app.daemon()
     if daemon is not None:
         rows |= {row.name: (row, "daemon") for row in daemon.node.agents().agents if row.name != "assistant"}
-        faults = dict(daemon.configuration.get().faults)
+        faults = _faults(daemon)
         daemon.close()
     files = app.agent_files(agent_places).files
     rows |= {found.agent.name: (agent_info(found.agent), str(found.path)) for found in files}
@@ -79,8 +79,18 @@ def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
     return 0
 
 
+def _faults(daemon: Node) -> dict[str, str]:
+    """Return the faults of files; none to an account that may not see the configuration."""
+    try:
+        return dict(daemon.configuration.get().faults)
+    except RoostError as error:
+        if error.code != "forbidden":
+            raise
+        return {}
+
+
 @command("move")
-@click.argument("sessions", nargs=-1, metavar="SESSION...")
+@click.argument("sessions", nargs=-1, metavar="SESSION...", shell_complete=complete_session)
 @click.option("--all", "every", metavar="AGENT", help="Every session of this agent that has another version.")
 @as_json
 def move(app: App, sessions: tuple[str, ...], every: str | None, as_json: bool) -> int:

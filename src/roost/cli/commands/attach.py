@@ -7,13 +7,13 @@ from pathlib import Path
 
 from roost.cli.app import App
 from roost.cli.approvals import Approver
-from roost.cli.commands.listing import activity
 from roost.cli.commands.show import message_lines
 from roost.cli.follow import Follower
 from roost.cli.options import agent_places, command, session_argument
 from roost.cli.output import note
 from roost.cli.renderer import Renderer
 from roost.cli.session_ids import session_id
+from roost.cli.session_words import activity
 from roost.ids import short
 from roost.log.session_info import SessionInfo
 

@@ -1,39 +1,14 @@
-"""`roost chat`."""
+"""`roost chat`. What talks is imported once it is known whether there is a terminal to draw on."""
 
 from __future__ import annotations
 
-import importlib
-import sys
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import click
 
 from roost.cli.app import App, folder
-from roost.cli.approvals import Approver, mode_for
-from roost.cli.commands.listing import activity
-from roost.cli.follow import Follower
-from roost.cli.local_worker_start import warm
-from roost.cli.open_session import SessionOptions, begin
-from roost.cli.options import agent_places, command
-from roost.cli.output import ago, note, say, styled
-from roost.cli.renderer import Renderer
-from roost.cli.session_ids import shortened
-from roost.errors import RoostError
-from roost.ids import short
-
-if TYPE_CHECKING:
-    from roost.cli.node import Node
-
-_HELP = """\
-/help            this
-/steer TEXT      say something into the running turn (plain text does so too while the agent works)
-/later TEXT      say something for after the running turn
-/cancel          end the running turn (Ctrl-C does so too)
-/pause, /resume  stop where it is, and go on
-/new             begin a new session with the same agent
-/sessions        list the newest sessions
-/quit            leave (Ctrl-D does so too); the session is kept"""
+from roost.cli.options import agent_places, command, complete_session
 
 
 @command("chat")
@@ -41,192 +16,48 @@ _HELP = """\
 @click.option("--workspace", "-w", metavar="DIR", default=".", help="The folder to work in. [default: this one]")
 @click.option("--private", is_flag=True, help="Work in an empty folder of the session's own instead.")
 @click.option("--model", "-m", metavar="NAME", help="A model for this session, as in openai/gpt-5-mini or local.")
-@click.option("--session", "-s", metavar="SESSION", help="Continue this session; @last is the newest.")
+@click.option(
+    "--session",
+    "-s",
+    metavar="SESSION",
+    help="Continue this session; @last is the newest.",
+    shell_complete=complete_session,
+)
 @click.option("--yes", "-y", is_flag=True, help="Approve every tool call without asking.")
+@click.option("--plain", is_flag=True, help="Print lines only, as to a pipe; for screen readers and simple terminals.")
 @agent_places
 def chat(
     app: App,
-    agent: str | None,
-    workspace: str,
-    private: bool,
-    model: str | None,
-    session: str | None,
-    yes: bool,
-    agent_places: tuple[Path, ...],
+    agent: str | None = None,
+    workspace: str = ".",
+    private: bool = False,
+    model: str | None = None,
+    session: str | None = None,
+    yes: bool = False,
+    plain: bool = False,
+    agent_places: tuple[Path, ...] = (),
 ) -> int:
     """Talk with an agent; by default with the built-in assistant.
 
-    A line that you type while the agent works goes into the running turn. /help lists the commands. The command uses
-    the daemon if one runs; else it does the work itself while it is open. From a pipe it reads one message a line.
+    What you type while the agent works goes into the running turn. / lists the commands, ? the keys. The command uses
+    the daemon if one runs; else it does the work itself while it is open. From a pipe, on a simple terminal and with
+    --plain it reads one message a line. `roost` alone is `roost chat`.
     """
     place = None if private else folder(workspace)
-    if session is None and (agent is None or model is not None):
-        warm(app, model)
-    wanted = SessionOptions(agent, model, agent_places, session, place)
-    node, session = begin(app, wanted)
-    talk = _Chat(node, session, yes=yes)
+    if not plain and _drawable():
+        from roost.cli.terminal.start import Start, talk
+
+        return talk(app, Start(agent, model, agent_places, session, place), yes=yes)
+    from roost.cli import plain_chat
+    from roost.cli.open_session import SessionOptions
+
+    return plain_chat.talk(app, SessionOptions(agent, model, agent_places, session, place), yes=yes)
+
+
+def _drawable() -> bool:
+    """True on a terminal that a conversation can be drawn on."""
     try:
-        talk.open()
-        while talk.once():
-            if talk.session is None:
-                talk.session = node.sessions.create(node.info(session).agent, workspace=place).id
-                session = talk.session
-                talk.open()
-        return 0
-    finally:
-        if talk.session is not None:
-            note(f"session {short(session)} is kept: roost chat --session {short(session)}")
-        node.close(grace=1.0)
-
-
-class _Chat:
-    """One conversation. `session` becomes None when the person asks for a new one."""
-
-    def __init__(self, node: Node, session: str, *, yes: bool) -> None:
-        self._node = node
-        self._yes = yes
-        self.session: str | None = session
-        self._queue: list[int] = []
-        self._tty = sys.stdin.isatty() and sys.stdout.isatty()
-        if self._tty:
-            importlib.import_module("readline")  # adds line editing to `input`
-
-    def open(self) -> None:
-        """Follow the session from its current state; a running turn is followed to its end."""
-        assert self.session is not None
-        info = self._node.info(self.session)
-        self._follower = Follower(
-            self._node,
-            self.session,
-            screen=Renderer(),
-            approver=Approver(mode_for(yes=self._yes)),
-            typed=self._while_working,
-        )
-        self._follower.seq = info.head
-        where = info.workspace or "its private folder"
-        note(f"{info.agent} in {where}, session {short(info.id)}. /help for commands, Ctrl-D to leave")
-        self._node.work_on(self.session)
-        if info.pending or (info.phase != "idle" and self._node.sessions.inspect(self.session).turn is not None):
-            self._follow("any")
-
-    def once(self) -> bool:
-        """Handle one line of the person. False means to leave."""
-        line = self._line()
-        if line is None:
-            return False
-        line = line.strip()
-        if not line:
-            return True
-        try:
-            return self._obey(line)
-        except RoostError as error:
-            note(f"error: {shortened(error.message)}", "red")
-            return error.code != "unreachable"
-
-    def _line(self) -> str | None:
-        if not self._tty:
-            line = sys.stdin.readline()
-            return line or None
-        try:
-            return input("> ")
-        except EOFError:
-            say()
-            return None
-        except KeyboardInterrupt:
-            say()
-            return ""
-
-    def _obey(self, line: str) -> bool:
-        word, _, rest = line.partition(" ")
-        match word:
-            case "/quit" | "/exit":
-                return False
-            case "/help":
-                note(_HELP, None)
-            case "/new":
-                self.session = None
-            case "/sessions":
-                self._list()
-            case "/pause" | "/resume" | "/cancel":
-                self._control(word)
-            case "/steer" | "/later":
-                self._say(rest)
-            case _ if word.startswith("/"):
-                note(f"there is no command {word}; /help lists them. (A message cannot begin with /)", "yellow")
-            case _:
-                self._say(line)
-        return True
-
-    def _control(self, word: str) -> None:
-        assert self.session is not None
-        action = "pause" if word == "/pause" else "resume" if word == "/resume" else "cancel"
-        info = self._node.sessions.control(self.session, action)
-        note(f"session {activity(info)}")
-        if action == "resume" and info.phase == "working":
-            self._follow("any")
-
-    def _say(self, text: str) -> None:
-        assert self.session is not None
-        if not text.strip():
-            note("give a message, as in: /steer look at the tests first", "yellow")
-            return
-        self._queue.append(self._node.send(self.session, text).input)
-        while self._queue:
-            number = self._queue.pop(0)
-            if number not in self._follower.received and not self._follow(number):
-                self._queue.clear()
-
-    def _follow(self, number: int | Literal["any"]) -> bool:
-        """Follow the turn. Returns whether it ended."""
-        turn = self._follower.follow(after=self._follower.seq, until=number)
-        if turn.outcome == "paused":
-            note("paused; /resume continues")
-        if turn.outcome == "left":
-            raise click.exceptions.Exit(0)
-        return turn.outcome in ("answered", "cancelled", "limit", "failed")
-
-    def _while_working(self, line: str | None) -> bool:
-        """Handle a line typed while the agent works."""
-        if line is None:
-            return False
-        try:
-            return self._interject(line)
-        except RoostError as error:
-            note(f"error: {shortened(error.message)}", "red")
-            return True
-
-    def _interject(self, line: str) -> bool:
-        assert self.session is not None
-        word, _, rest = line.strip().partition(" ")
-        match word:
-            case "":
-                pass
-            case "/quit" | "/exit":
-                return False
-            case "/cancel":
-                self._node.order(self.session, "cancel")
-            case "/pause":
-                self._node.order(self.session, "pause")
-            case "/help":
-                note(_HELP, None)
-            case "/later":
-                self._add(rest, later=True)
-            case "/steer":
-                self._add(rest, later=False)
-            case _ if word.startswith("/"):
-                note(f"{word} has to wait for the end of the turn", "yellow")
-            case _:
-                self._add(line, later=False)
-        return True
-
-    def _add(self, text: str, *, later: bool) -> None:
-        assert self.session is not None
-        if text.strip():
-            sent = self._node.send(self.session, text, mode="follow_up" if later else "steer")
-            self._queue.append(sent.input)
-            note("  (for later)" if later else "  (told)")
-
-    def _list(self) -> None:
-        for info in self._node.sessions.find(limit=10, turns=True).sessions:
-            mark = "*" if info.id == self.session else " "
-            say(f"{mark} {styled(short(info.id), 'bold')}  {info.agent}  {activity(info)}  {ago(info.updated_at)}")
+        from roost.cli.terminal.tty import usable
+    except ImportError:  # not on Unix
+        return False
+    return usable(os.environ)

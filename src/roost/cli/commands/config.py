@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from roost.kernel.settings import Changed, Revision, Value
 
 
-@click.group("config")
-def config() -> None:
-    """Show and change the settings of all running nodes.
+@click.group("config", invoke_without_command=True)
+@click.pass_context
+def config(context: click.Context) -> None:
+    """Show every setting and where it comes from, and change the settings of all running nodes.
 
     \b
+      roost config                               what holds here: home, model, keys, files, and who says so
       roost config get                           every key, its value and what it means
       roost config set retention=604800 linger=5
       roost config set retention=                as each node was started
@@ -30,6 +32,23 @@ def config() -> None:
     A change takes effect on this node at once, and on every other node of the store within seconds. It overrides the
     options and files of a node's start. To undo it, set the old value.
     """
+    if context.invoked_subcommand is None:
+        context.invoke(show)
+
+
+@command("show")
+@as_json
+def show(app: App, as_json: bool) -> int:
+    """Show what holds in this folder, and where each value comes from."""
+    from roost.cli.setting_sources import settings
+
+    found = settings(app)
+    if as_json:
+        say_json([{"setting": one.name, "value": one.value, "from": one.source} for one in found])
+    else:
+        table(("SETTING", "VALUE", "FROM"), [(one.name, one.value, one.source) for one in found])
+        note("keys for all nodes: roost config get")
+    return 0
 
 
 @contextlib.contextmanager
@@ -103,6 +122,7 @@ def history(app: App, limit: int, as_json: bool) -> int:
     return 0
 
 
+config.add_command(show)
 config.add_command(get)
 config.add_command(set_)
 config.add_command(history)

@@ -10,6 +10,7 @@ import click
 from roost.cli.app import App
 from roost.cli.options import WholeNumber, as_json, command
 from roost.cli.output import ago, note, say, say_json, table
+from roost.cli.session_words import activity, trouble
 from roost.errors import NotFound
 from roost.ids import short
 from roost.log.session_info import SessionInfo, SessionState
@@ -86,24 +87,12 @@ def _sessions(node: Node, agent: str | None, state: str | None) -> Iterator[Sess
             return
 
 
-def activity(info: SessionInfo) -> str:
-    if info.state != "running":
-        return info.state
-    return "failed" if info.phase == "idle" and trouble(info) else info.phase
-
-
-def trouble(info: SessionInfo) -> str | None:
-    """Return why the last turn had no answer, if that was a failure or a limit."""
-    turn = info.last_turn
-    return (turn.reason or turn.outcome) if turn is not None and turn.outcome in ("failed", "limit") else None
-
-
 def _grown(node: Node, roots: list[SessionInfo]) -> list[tuple[SessionInfo, int]]:
     """Return the sessions with all of their descendants, each below its parent, and their depths."""
     rows: list[tuple[SessionInfo, int]] = []
     for root in roots:
         below: dict[str | None, list[SessionInfo]] = {}
-        for info in node.sessions.tree(root.id).sessions[1:]:
+        for info in node.delegation.tree(root.id).sessions[1:]:
             below.setdefault(info.parent, []).append(info)
         waiting = [(root, 0)]
         while waiting:

@@ -34,8 +34,9 @@ _decode = msgspec.json.Decoder(dict[str, object])
     metavar="N",
     help="Begin after event N, the number at the beginning of a line.",
 )
+@click.option("-n", "last", type=WholeNumber(0), metavar="N", help="Only the last N events.")
 @as_json
-def logs(app: App, session: str | None, follow: bool, after: int, as_json: bool) -> int:
+def logs(app: App, session: str | None, follow: bool, after: int, last: int | None, as_json: bool) -> int:
     """Print a session's events; by default the newest session's.
 
     With --json each line is one event: {"seq": N, "event": {…}}.
@@ -43,6 +44,8 @@ def logs(app: App, session: str | None, follow: bool, after: int, as_json: bool)
     node = app.node()
     try:
         session = session_id(node, session)
+        if last is not None:
+            after = max(after, node.sessions.inspect(session).info.head - last)
         if follow:
             _follow(node, session, after, as_json=as_json)
         else:

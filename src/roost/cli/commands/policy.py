@@ -14,22 +14,21 @@ from roost.cli.app import App, folder
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.output import Style, note, say, say_json, styled, table
 from roost.errors import ConfigError
-from roost.policy.gate import NOTHING, GateCall, Layer, LayeredGate, Verdict
+from roost.policy.gate import NOTHING, GateCall, LayeredGate, Verdict
 from roost.policy.loading import FILE, load_policy, load_project
 from roost.policy.rules import Touches
 from roost.policy.system_rules import system_rules
 from roost.policy.touched_paths import command as touched_by
-from roost.policy.touched_paths import files
 from roost.tools.base import Tool
 from roost.tools.builtin import builtin_tool
+from roost.tools.call_trial import SHOWN, touches_of_path, trial_call
 
-_SHOWN: tuple[Layer, ...] = ("agents", "user", "config", "project", "system", "level")
 _COLOURS: dict[str, Style] = {"allow": "green", "ask": "yellow", "deny": "red"}
 
 
 @click.group("policy")
 def policy() -> None:
-    """Show what agents may do.
+    """Show what agents may do, and the standing rules of people.
 
     \b
       roost policy check 'git push --force'         a shell command
@@ -88,7 +87,7 @@ def check(
         touches = Touches(agent=_spec(specs, callee).name)
     else:
         touches = touched_by(text, root) if text is not None else _of_path(name, tool, path or "", root)
-    call = _call(name, tool, touches, root, walled=walled)
+    call = trial_call(name, tool, touches, root, walled=walled)
     if name not in spec.tools:
         note(f"{agent} does not have the tool {name}", "yellow")
     _tell(gate, call, as_json=as_json)
@@ -105,33 +104,15 @@ def _spec(known: Mapping[str, Agent], agent: str) -> Agent:
 
 
 def _of_path(name: str, tool: Tool | None, path: str, root: Path) -> Touches:
-    if tool is not None and tool.function is not None and tool.reach is None:
+    found = touches_of_path(tool, path, root)
+    if found is None:
         note(f"{name} has no `reach`: the gate does not know which files a call touches", "yellow")
-        return NOTHING
-    if tool is not None and "path" in tool.schema.get("properties", {}):
-        return tool.touches({"path": path}, root)
-    reads = tool is not None and tool.safety == "read_only"
-    return files(root, reads=[path]) if reads else files(root, writes=[path])
-
-
-def _call(name: str, tool: Tool | None, touches: Touches, root: Path, *, walled: bool) -> GateCall:
-    return GateCall(
-        session="",
-        call="",
-        tool=name,
-        arguments="",
-        safety=tool.safety if tool else "high_risk",
-        inside=tool.inside if tool else False,
-        private_workspace=tool is not None and not tool.files,
-        root=root,
-        touches=touches,
-        walled=walled,
-    )
+    return NOTHING if found is None else found
 
 
 def _tell(gate: LayeredGate, call: GateCall, *, as_json: bool) -> None:
     verdict = gate.decide(call)
-    layers = {layer: gate.of_layer(layer, call) for layer in _SHOWN}
+    layers = {layer: gate.of_layer(layer, call) for layer in SHOWN}
     if as_json:
         say_json({"verdict": verdict, "layers": {name: said for name, said in layers.items() if said is not None}})
         return

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
+from roost.agent.options import CodingAgent
 from roost.cli.app import App, folder
 from roost.cli.local_worker_start import warm
-from roost.cli.options import agent_places, as_json, attached, command
+from roost.cli.options import agent_places, as_json, attached, command, complete_session
 
 
 @command("run")
 @click.argument("words", nargs=-1, metavar='[AGENT] "MESSAGE"')
 @click.option("--agent", metavar="NAME", help="The agent. [default: assistant]")
+@click.option(
+    "--with",
+    "program",
+    type=click.Choice(get_args(CodingAgent)),
+    help="Let a coding agent of another product do the work, with Roost's models and rules.",
+)
 @click.option("--workspace", "-w", metavar="DIR", default=".", help="The folder to work in. [default: this one]")
 @click.option("--private", is_flag=True, help="Work in an empty folder of the session's own instead.")
 @click.option("--model", "-m", metavar="NAME", help="A model for this session, as in openai/gpt-5-mini or local.")
-@click.option("--session", "-s", metavar="SESSION", help="Continue this session instead of a new one.")
+@click.option(
+    "--session",
+    "-s",
+    metavar="SESSION",
+    help="Continue this session instead of a new one.",
+    shell_complete=complete_session,
+)
 @click.option("--yes", "-y", is_flag=True, help="Approve every tool call without asking.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only the answer.")
 @attached
@@ -27,6 +41,7 @@ def run(
     app: App,
     words: tuple[str, ...],
     agent: str | None,
+    program: CodingAgent | None,
     workspace: str,
     private: bool,
     model: str | None,
@@ -50,6 +65,7 @@ def run(
       roost run "Which of these files is the largest?"
       roost run reviewer "Look at the last commit" --yes
       git diff | roost run - --quiet > review.txt
+      roost run --with claude-code "Find out why the tests fail."
 
     The command uses the daemon if one runs; else it does the work itself. Ctrl-C cancels the task; the session stays,
     and --session continues it. Exit code: 0 answered, 1 failed, 130 cancelled by Ctrl-C.
@@ -63,7 +79,8 @@ def run(
     name, message = _split(words, agent)
     said = with_files(message, attach)
     place = None if private else folder(workspace)
-    wanted = SessionOptions(name, model, agent_places, session, place, quiet or as_json, message)
+    silent = quiet or as_json
+    wanted = SessionOptions(name, model, agent_places, session, place, silent, message, program=program)
     return do(app, wanted, said, yes=yes, as_json=as_json, quiet=quiet)
 
 

@@ -9,7 +9,7 @@ import click
 
 from roost.cli.app import App
 from roost.cli.message_input import message_of, with_files
-from roost.cli.options import as_json, attached, command
+from roost.cli.options import as_json, attached, command, named_session
 from roost.cli.output import note, say_json
 from roost.cli.session_ids import session_id
 from roost.ids import short
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @command("send")
-@click.argument("session")
+@named_session
 @click.argument("message")
 @click.option("--steer", is_flag=True, help="Deliver it into the running turn, after the present tool calls.")
 @click.option("--wait", is_flag=True, help="Follow until it is answered, and print the answer.")
@@ -33,8 +33,7 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
     session answers it after the running turn, unless --steer delivers it into that turn.
     """
     said = with_files(message_of(message), attach)
-    node = app.node()
-    try:
+    with app.node() as node:
         session = session_id(node, session)
         sent = node.send(session, said, mode="steer" if steer else "follow_up")
         if sent.waits_for:
@@ -52,8 +51,6 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
             answers = node.daemon or sent.waits_for
             note(f"accepted by {short(session)}" + ("" if answers else "; no daemon runs: `roost up` answers it"))
         return 0
-    finally:
-        node.close()
 
 
 def _wait(node: Node, session: str, sent: AcceptedInput, *, as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -12,15 +13,15 @@ import msgspec
 
 from roost.cli.app import App
 from roost.cli.approval_text import call_rows
-from roost.cli.commands.listing import activity, trouble
 from roost.cli.options import WholeNumber, as_json, command, session_argument
 from roost.cli.output import ago, say, say_json, styled
 from roost.cli.renderer import arguments_line, result_lines, usage_line
 from roost.cli.session_ids import session_id
+from roost.cli.session_words import activity, own_parts, trouble, user_text
 from roost.ids import short
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
 from roost.log.session_views import SessionView, WaitingCall
-from roost.terminal_text import clean, one_line, visible
+from roost.terminal_text import clean, one_line, visible_line
 
 _ROWS = 60
 """Most rows of a waiting call."""
@@ -87,12 +88,15 @@ def _state(view: SessionView) -> str:
 
 def _waiting(waiting: WaitingCall, most: int | None) -> None:
     where = f"roost approve {short(waiting.session)} {waiting.call}"
-    say(f"{styled('waits'.ljust(10), 'yellow')} {visible(waiting.tool)}: {visible(waiting.reason)}: {where}")
+    say(f"{styled('waits'.ljust(10), 'yellow')} {visible_line(waiting.tool)}: {visible_line(waiting.reason)}: {where}")
     rows = call_rows(waiting, to=sys.stdout)
     for row in rows[:most]:
         say(row)
     if most is not None and len(rows) > most:
         say(f"  … {len(rows) - most} more lines: roost show {short(waiting.session)} --full")
+    for offer in waiting.offers:
+        rule = f"--rule {shlex.quote(visible_line(offer.rule))}"
+        say(styled(f"  {rule}  allows {visible_line(offer.says)}; --for {', '.join(offer.scopes)}", "dim"))
 
 
 def message_lines(message: Message, *, asking: Collection[str] = (), to: TextIO | None = None) -> Iterator[str]:
@@ -100,8 +104,7 @@ def message_lines(message: Message, *, asking: Collection[str] = (), to: TextIO 
     result yet."""
     match message:
         case UserMessage(parts=parts):
-            text = "\n".join(part.text if isinstance(part, Text) else "[image]" for part in parts)
-            yield styled("> ", "bold", to=to) + clean(text)
+            yield styled("> ", "bold", to=to) + clean(user_text(own_parts(parts)))
         case AssistantMessage():
             if message.text:
                 yield clean(message.text)
@@ -111,5 +114,7 @@ def message_lines(message: Message, *, asking: Collection[str] = (), to: TextIO 
                 yield f"● {styled(call.name, 'cyan', to=to)} {one_line(arguments_line(call.arguments), 100)}"
         case ToolMessage(call=call) if call in asking:
             yield styled("  waits for an answer", "yellow", to=to)
+        case ToolMessage(parts=(Text(text="[no result yet]"),)):
+            yield styled("  has no result yet", "dim", to=to)
         case ToolMessage(parts=parts, error=error):
             yield styled(result_lines(parts, prefix="✗ " if error else ""), "dim", to=to)

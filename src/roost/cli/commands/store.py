@@ -200,7 +200,8 @@ async def _sweep(where: str | Path, url: str, *, dry: bool) -> Swept:
 def _print_copied(done: Copied, target: str, *, online: bool) -> None:
     what = f"copied {done.copied} sessions" + (f", replaced {done.replaced}" if done.replaced else "")
     there = f"; {done.same} were there already" if done.same else ""
-    say(f"{what} ({done.events} events, {size(done.bytes)}){there}; settings and budgets: {done.shared}")
+    documents = f"; copied {done.documents} documents" if done.documents else ""
+    say(f"{what} ({done.events} events, {size(done.bytes)}){there}{documents}; settings and budgets: {done.shared}")
     for problem in done.problems[:_SHOWN]:
         note(f"! {problem.session + ' ' if problem.session else ''}{clean(problem.detail)}", "yellow")
     _more(len(done.problems), "was not copied")
@@ -208,6 +209,8 @@ def _print_copied(done: Copied, target: str, *, online: bool) -> None:
         note(f"the target keeps its own value of {', '.join(done.kept)}")
     if done.extra:
         note(f"{len(done.extra)} sessions are in the target only: {', '.join(done.extra[:3])}")
+    if done.extra_documents:
+        note(f"{done.extra_documents} documents are in the target only: --replace removes them")
     if online:
         note("FROM was in use: stop its daemons, then copy again with --replace")
     elif not done.problems:

@@ -1,0 +1,1 @@
+"""`roost top`: sessions, nodes, queues, money and waiting approvals, live."""
