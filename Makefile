@@ -7,6 +7,9 @@ ASK    ?= Who has the train tickets?
 
 .PHONY: run chat test test-all test-fresh check format lock docs bench soak eval clean help
 
+# Tests start hundreds of interpreters, which would compile each module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -17,7 +20,7 @@ chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
 WORKERS ?= 4
-# Most of a test is waiting for processes and disks, so four share two processors. A file stays in one process.
+# Tests wait more than half of their time, for processes and disks: four keep two processors busy. A file stays in one.
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 
 test: $(READY)  ## set up and pass the tests that a contributor needs, in minutes; skips are listed with reasons
@@ -36,6 +39,7 @@ check: $(READY) ## format, lint, types, layers, dependencies
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry src
 	$(BIN)/python -m tools.sync_client --check
+	$(BIN)/python -m tools.agent_reference --check
 
 format: $(READY) ## put the code into shape
 	$(BIN)/ruff format src tests bench tools
@@ -50,6 +54,7 @@ bench: $(READY) ## measure beside the peers; writes bench/RESULTS.md
 soak: $(READY)  ## kills of a daemon, faults in a cluster, hostile programs in sandboxes, long sessions; hours if you like
 	$(BIN)/python -m tests.harness.crash --kills $(or $(KILLS),300)
 	$(BIN)/python -m tests.harness.cluster --seconds $(or $(FAULTS),300)
+	$(BIN)/python -m tests.harness.cluster --seconds $(or $(FAULTS),300) --doors
 	$(BIN)/python -m roost.testing.isolation
 	$(BIN)/python -m tests.harness.chaos --rounds $(or $(ROUNDS),1000)
 	$(BIN)/pytest -m soak

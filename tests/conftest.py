@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import shutil
 import signal
@@ -18,6 +20,7 @@ from roost.sandbox import as_user
 from roost.sandbox.base import User
 from roost.testing.clock import MovedClock
 from tests.harness.postgres.server import PostgresServer
+from tests.harness.processes import Prefork, prefork_process
 from tests.harness.s3 import NoWeed, S3Server
 
 sys.dont_write_bytecode = False  # each process would take the tests apart again, for 15 s
@@ -26,6 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+os.environ.setdefault("ROOST_USER_SKILLS", "off")  # a developer's own skills are no part of a test
 _TIERS = {
     "tests/crash/": "crash",
     "tests/cluster/": "cluster",
@@ -39,11 +43,30 @@ _TIERS = {
     "tests/models/test_sdks.py": "matrix",  # what providers' own libraries make of the stub
     "tests/models/embed/test_sdks.py": "matrix",
     "tests/server/test_openapi.py": "matrix",  # generated requests to every operation
+    "tests/console/": "daemon",
+    "tests/cli/terminal/test_approving.py": "daemon",
+    "tests/cli/terminal/test_conversation.py": "daemon",
+    "tests/cli/terminal/test_slash.py": "daemon",
+    "tests/cli/terminal/test_top.py": "daemon",
+    "tests/cli/test_terminals.py": "daemon",
+    "tests/bots/test_page.py": "daemon",
+    "tests/doors/test_gemini_gateway.py": "matrix",  # importing Google's library takes seconds
+    "tests/doors/test_lab_surface.py": "matrix",  # every method of two libraries
+    "tests/doors/test_coding_agents": "daemon",  # programs of others, each with an interpreter of its own
+    "tests/files/test_files_killed.py": "crash",
+    "tests/frameworks/test_hosted_agents_killed.py": "crash",
+    "tests/frameworks/test_aios_agents.py": "daemon",
+    "tests/frameworks/test_termo_adapter.py": "daemon",
+    "tests/frameworks/test_hosted_agents_shot.py": "crash",
+    "tests/frameworks/test_conformance.py": "daemon",
+    "tests/frameworks/test_quick_starts.py": "daemon",
+    "tests/frameworks/test_hosted_agents.py": "daemon",  # each framework in an environment of its own
     "tests/cli/test_chat.py": "daemon",
     "tests/cli/test_costs.py": "daemon",
     "tests/cli/test_daemon.py": "daemon",
     "tests/cli/test_doctor.py": "daemon",
     "tests/cli/test_exchange.py": "daemon",
+    "tests/replay/test_replay_page.py": "daemon",
     "tests/cli/test_mcp.py": "daemon",
     "tests/cli/test_nodes.py": "daemon",
     "tests/cli/test_pauses.py": "daemon",
@@ -52,6 +75,7 @@ _TIERS = {
     "tests/cli/test_store.py": "daemon",
     "tests/cli/test_travel.py": "daemon",
     "tests/doors/test_mcp_conformance.py": "daemon",
+    "tests/mcp_servers/test_conformance.py": "daemon",
     "tests/server/test_daemon.py": "daemon",
     "tests/server/test_nodes.py": "daemon",
     "tests/log/test_dbos.py": "postgres",
@@ -103,6 +127,8 @@ def pytest_configure(config: pytest.Config) -> None:
     number = _EXAMPLES if config.option.quick else settings().max_examples
     settings.register_profile("roost", max_examples=number, suppress_health_check=slow, deadline=None)
     settings.load_profile("roost")
+    if config.option.quick:
+        os.environ.setdefault("ROOST_TEST_STORES", "sqlite")  # before conftests make cases of it
     check_features()
 
 
@@ -141,17 +167,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.nodeid.partition("::")[0] not in first)
 
 
+def pytest_collection_finish() -> None:
+    """The collector of garbage need not look at a million objects of tests again and again: 0.4 s each time."""
+    gc.freeze()
+
+
 def _one_on_postgres(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Leave out, of each test with the marker of this name, the cases on PostgreSQL but for the first."""
+    """Leave out, of each test or file with the marker of this name, the cases on PostgreSQL but for the first."""
     seen: set[str] = set()
     kept: list[pytest.Item] = []
     for item in items:
-        if item.get_closest_marker("one_on_postgres") and item.get_closest_marker("postgres"):
-            name = item.nodeid.partition("[")[0]
-            if name in seen:
-                continue
-            seen.add(name)
-        kept.append(item)
+        for node, _ in item.iter_markers_with_node("one_on_postgres"):
+            if item.get_closest_marker("postgres"):
+                of = node.nodeid if isinstance(node, pytest.Module) else item.nodeid.partition("[")[0]
+                if of in seen:
+                    break
+                seen.add(of)
+        else:
+            kept.append(item)
     return kept
 
 
@@ -167,7 +200,7 @@ def _needs_postgres(item: pytest.Item) -> bool:
 def _compiled_once() -> Iterator[None]:
     """Processes that tests start keep what they compile, also where PYTHONDONTWRITEBYTECODE says otherwise: a start
     costs twice the CPU without."""
-    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) is None:
+    if not os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         yield
         return
     os.environ["PYTHONPYCACHEPREFIX"] = folder = tempfile.mkdtemp(prefix="roost-pycache-")
@@ -220,6 +253,11 @@ def s3() -> Iterator[S3Server]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def prefork() -> Prefork:
+    return prefork_process()
+
+
 @pytest.fixture
 def clock() -> Iterator[MovedClock]:
     """The clock of the process, for a test that would sleep until a lease, a linger or a timer is over."""
@@ -234,6 +272,16 @@ def _same_folder() -> Iterator[None]:
     before = os.getcwd()
     yield
     os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def _same_logging() -> Iterator[None]:
+    """A command that a test runs in this process silences the log; the next test may look into it."""
+    log = logging.getLogger("roost")
+    before = log.propagate, log.level, list(log.handlers)
+    yield
+    log.propagate, level, log.handlers[:] = before
+    log.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

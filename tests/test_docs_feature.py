@@ -36,11 +36,11 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto",
 def test_the_first_feature_works(tmp_path: Path) -> None:
     files = dict(_FILE.findall(PAGE.read_text()))
     assert {Path(name).name for name in files if name.startswith(_FOLDER)} == {
-        "events.py", "state.py", "counter.py", "behaviour.py", "tools.py", "api.py", "service.py", "commands.py"
+        "events.py", "state.py", "counter.py", "behaviour.py", "tools.py", "api.py", "service.py", "commands.py",
+        "__init__.py",
     }  # fmt: skip
     folder = tmp_path / "features"
     (folder / "scratch").mkdir(parents=True)
-    (folder / "scratch/__init__.py").write_text("")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     for name, text in files.items():
         place = folder / "scratch" if name.startswith(_FOLDER) else tmp_path

@@ -40,6 +40,11 @@ def test_import_budget(code: str, budget: float, tmp_path: Path) -> None:
     assert cpu_seconds(code, tmp_path) < budget
 
 
+def test_the_prompt_of_a_conversation_stands_before_what_is_slow_to_import() -> None:
+    code = "import sys, roost.cli.terminal.start; assert not {'msgspec', 'asyncio', 'roost.log'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_garbage_is_looked_for_as_usual_once_a_start_is_over() -> None:
     code = (
         "import contextlib, gc, sys\n"

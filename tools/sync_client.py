@@ -143,12 +143,12 @@ def rooms() -> str:
     imports = [f"from {room.module} import {room.interface.name}" for room in _every_room()]
     header = f'"""The interfaces of the API as attributes of `Client`.\n\n{_NOTE}\n"""\n\n'
     attributes = _attributes("Rooms", lambda room: room.interface.name)
-    return _formatted(header + _imports(imports, "from functools import cached_property\n") + attributes)
+    return _formatted(header + _imports(imports, "from functools import cached_property") + attributes)
 
 
 def _attributes(name: str, kind: Callable[[Room], str]) -> str:
-    lines = [f"class {name}:", '    """An attribute for each interface. `_room` makes its object."""', ""]
-    lines += ["    def _room(self, module: str, name: str) -> Any:", "        raise NotImplementedError"]
+    lines = [f"class {name}(ABC):", '    """An attribute for each interface. `_room` makes its object."""', ""]
+    lines += ["    @abstractmethod", "    def _room(self, module: str, name: str) -> Any: ..."]
     for room in _every_room():
         lines += ["", "    @cached_property", f"    def {room.name}(self) -> {kind(room)}:"]
         lines += [f'        return self._room("{room.module}", "{room.interface.name}")']
@@ -160,8 +160,8 @@ def services() -> str:
     every = [room for room in _every_room() if room.service]
     modules = {room.name: f"{room.module.removesuffix('.api')}.service" for room in every}
     header = f'"""The services of features as attributes of `Runtime`.\n\n{_NOTE}\n"""\n\n'
-    lines = ["class RuntimeServices:", '    """An attribute for each service. `_service` makes its object."""', ""]
-    lines += ["    def _service(self, module: str) -> Any:", "        raise NotImplementedError"]
+    lines = ["class RuntimeServices(ABC):", '    """An attribute for each service. `_service` makes its object."""', ""]
+    lines += ["    @abstractmethod", "    def _service(self, module: str) -> Any: ..."]
     for room in every:
         lines += ["", "    @property", f"    def {room.name}(self) -> {room.service}:"]
         lines += [f'        return self._service("{modules[room.name]}")']
@@ -185,10 +185,11 @@ def commands() -> str:
     return _formatted(f"{header}FEATURE_COMMANDS: dict[str, dict[str, tuple[str, str]]] = {found!r}")
 
 
-def _imports(imports: Iterable[str], more: str = "") -> str:
+def _imports(imports: Iterable[str], *more: str) -> str:
+    base = "".join(f"{one}\n" for one in ("from abc import ABC, abstractmethod", *more))
     lines = "".join(f"    {one}\n" for one in sorted(set(imports)))
     typing = "from typing import TYPE_CHECKING, Any, Literal, Protocol\n\n"
-    return f"from __future__ import annotations\n\n{more}{typing}if TYPE_CHECKING:\n{lines}\n\n"
+    return f"from __future__ import annotations\n\n{base}{typing}if TYPE_CHECKING:\n{lines}\n\n"
 
 
 def sync_rooms() -> str:
@@ -197,7 +198,7 @@ def sync_rooms() -> str:
     classes = [_class(room, imports) for room in _every_room()]
     header = f'"""The interfaces of the API, for a client that blocks.\n\n{_NOTE}\n"""\n\n'
     header += "# ruff: noqa: B006 - the defaults of the rows, never changed\n\n"
-    header += _imports(imports, "from functools import cached_property\n")
+    header += _imports(imports, "from functools import cached_property")
     types = indent("\n".join(classes), "    ")  # of no use to a running program, which they would slow down
     return _formatted(f"{header.rstrip()}\n\n{types}\n\n" + _attributes("SyncRooms", lambda room: room.sync))
 

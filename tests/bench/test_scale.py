@@ -196,7 +196,7 @@ async def _takeover(url: str, others: list[tuple[str, Store]]) -> float:
         assert not got, "a living node keeps what is its"
         began = loop.time()
         victim.kill()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await all_there.wait()
         return loop.time() - began
     finally:

@@ -31,7 +31,7 @@ async def test_nothing_is_lost_whatever_breaks(tmp_path: Path) -> None:
             assert taken[name].median < LEASE + 4.0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(no_volume() is not None, reason=str(no_volume()))
 async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     with PostgresServer(disk=512, settings={"max_wal_size": "128MB"}) as server:

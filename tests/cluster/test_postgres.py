@@ -29,7 +29,7 @@ def server() -> Iterator[PostgresServer]:
 
 
 async def ask(url: str, query: str) -> object:
-    connection = await asyncpg.connect(url, timeout=20)
+    connection = await asyncpg.connect(url, timeout=60)
     try:
         return await connection.fetchval(query)
     finally:

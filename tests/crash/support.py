@@ -53,7 +53,7 @@ class Rig:
         """Everything has ended and nothing is lost."""
         await user.settle()
         assert self.provider.stats.violations == 0, self.provider.stats.reasons
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while (await self.get(user.session))["info"]["owner"] is not None:
                 await asyncio.sleep(0.05)
         journal = await open_sqlite(self.database)

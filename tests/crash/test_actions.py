@@ -25,6 +25,8 @@ from tests.harness.postgres.server import PostgresServer
 Lend: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
 """Lends the address of an empty store, or None: the home's own."""
 _AT_ONCE = 4
+_LONG = ("travel", "children")
+"""Of many commits, which take as many seconds."""
 _NEW = [action for action in ACTIONS if action != "turn"]
 _SOME = {
     "travel": [
@@ -67,7 +69,8 @@ async def test_struck_where_it_matters(tmp_path: Path, action: str, lend: Lend) 
 @pytest.mark.parametrize("action", _NEW)
 async def test_struck_here_and_there(tmp_path: Path, action: str) -> None:
     """What is on the disk before a commit is what was there after the one before it."""
-    assert await _exhaust(tmp_path, action, "after", contextlib.nullcontext, every=4) > 1
+    every = 6 if action in _LONG else 4
+    assert await _exhaust(tmp_path, action, "after", contextlib.nullcontext, every=every) > 1
 
 
 @pytest.mark.soak

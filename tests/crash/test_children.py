@@ -55,7 +55,7 @@ async def test_kill_9_while_a_child_works(tmp_path: Path) -> None:
         assert end.outcome == "answered"
         log = [record.event for record in await runtime.sessions.history("s")]
         assert [event.outcome for event in log if isinstance(event, ChildEnded)] == ["answered"]
-        [child] = (await runtime.sessions.tree("s"))[1:]
+        [child] = (await runtime.delegation.tree("s")).sessions[1:]
         own = [record.event for record in await runtime.sessions.history(child.id)]
         assert [event.attempt for event in own if isinstance(event, ev.ModelStarted)] == [1, 2]
         assert (await session.inspect()).timers == {}

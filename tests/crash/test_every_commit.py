@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from roost.stub.provider import ProviderServer
 from tests.harness.crash import scenarios
-from tests.harness.crash.inside import Scenario, crash_inside
+from tests.harness.crash.inside import crash_inside
 from tests.harness.crash.killing import When
 from tests.harness.crash.plans import AGENT, CAREFUL, agents, script
 from tests.harness.postgres.server import PostgresServer
@@ -41,6 +42,9 @@ _WANTED = {"input.received", "model.started", "tool.started", "tool.completed", 
 _ON_POSTGRES = ("two_tools", "timer")
 """Between them they have every kind of commit. The others are struck before every third one alone: what is on the disk
 then is what was there after the commit before, which is struck too."""
+_EVERY = 2
+"""Of the commits after which the other cases are struck: from one case to the next they begin one later, so that all of
+them together strike every kind of commit. `make soak` strikes each."""
 _AT_ONCE = 4
 """Homes that are played in at the same time: most of a play is waiting."""
 
@@ -53,8 +57,15 @@ def provider() -> Iterator[ProviderServer]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("case", _CASES)
-async def test_crash_at_every_commit(tmp_path: Path, provider: ProviderServer, case: str, when: When) -> None:
-    await _strike_everywhere(tmp_path, provider, case, when, contextlib.nullcontext)
+async def test_crash_at_many_commits(tmp_path: Path, provider: ProviderServer, case: str, when: When) -> None:
+    every = 1 if case in _ON_POSTGRES else 3 if when == "before" else _EVERY
+    await _strike(tmp_path, provider, case, when, contextlib.nullcontext, every)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", [case for case in _CASES if case not in _ON_POSTGRES])
+async def test_crash_after_every_commit(tmp_path: Path, provider: ProviderServer, case: str) -> None:
+    await _strike(tmp_path, provider, case, "after", contextlib.nullcontext, 1)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -62,21 +73,24 @@ async def test_crash_at_every_commit(tmp_path: Path, provider: ProviderServer, c
 async def test_crash_at_every_commit_on_postgres(
     tmp_path: Path, provider: ProviderServer, postgres: PostgresServer, case: str, when: When
 ) -> None:
-    await _strike_everywhere(tmp_path, provider, case, when, postgres.borrowed)
+    await _strike(tmp_path, provider, case, when, postgres.borrowed, 1)
 
 
-async def _strike_everywhere(tmp_path: Path, provider: ProviderServer, case: str, when: When, store: Store) -> None:
-    agent, scenario = _CASES[case]
-    every = 3 if when == "before" and case not in _ON_POSTGRES else 1
-    struck = await _exhaust(tmp_path / "0", provider, agent, scenario, when, store, every=every)
-    assert len(struck) >= 8 / every
+async def _strike(tmp_path: Path, provider: ProviderServer, case: str, when: When, store: Store, every: int) -> None:
+    crash = functools.partial(_crash, provider, case, when, store)
+    struck: list[str] = []
+    first = 1 + [*_CASES].index(case) % every
+    for start in itertools.count(first, _AT_ONCE * every):
+        places = range(start, start + _AT_ONCE * every, every)
+        found = await asyncio.gather(*(crash(tmp_path / str(at), at) for at in places))
+        struck += [name for name in found if name is not None]
+        if None in found:
+            break
+    assert len(struck) >= 8 // every
     if case == "two_tools":
         # what is written at the same time shares commits now so, now otherwise: commit N is not always the same one
-        for again in range(1, 6):
-            if _kinds(struck, when) >= _WANTED:
-                break
-            struck += await _exhaust(tmp_path / str(again), provider, agent, scenario, when, store)
-        assert _kinds(struck, when) >= _WANTED
+        for kind in sorted(_WANTED - _kinds(struck, when)):
+            assert await crash(tmp_path / kind, 1, only=kind)
     assert provider.stats.violations == 0, provider.stats.reasons
 
 
@@ -84,25 +98,17 @@ def _kinds(struck: list[str], when: When) -> set[str]:
     return {kind for name in struck for kind in name.removeprefix(f"{when} append ").split("+")}
 
 
-async def _exhaust(
-    folder: Path, provider: ProviderServer, agent: str, scenario: Scenario, when: When, store: Store, *, every: int = 1
-) -> list[str]:
-    """The commits at which it died, of each `every`-th."""
-
-    async def crash(at: int) -> str | None:
-        home = folder / str(at)
-        home.mkdir(parents=True)
-        witness = home / "witness.jsonl"
-        team = agents(f"{provider.url}#scripted", witness, delay=(0.0, 0.01))
-        async with store() as url:
-            run = await crash_inside(home, team, scenario, agent=agent, at=at, when=when, witness=witness, store=url)
-        shutil.rmtree(home)
-        return run.struck
-
-    struck: list[str] = []
-    for start in itertools.count(1, _AT_ONCE * every):
-        found = await asyncio.gather(*(crash(at) for at in range(start, start + _AT_ONCE * every, every)))
-        struck += [name for name in found if name is not None]
-        if None in found:
-            break
-    return struck
+async def _crash(
+    provider: ProviderServer, case: str, when: When, store: Store, home: Path, at: int, *, only: str = ""
+) -> str | None:
+    """The commit at which it died."""
+    home.mkdir()
+    agent, scenario = _CASES[case]
+    witness = home / "witness.jsonl"
+    team = agents(f"{provider.url}#scripted", witness, delay=(0.0, 0.01))
+    async with store() as url:
+        run = await crash_inside(
+            home, team, scenario, agent=agent, at=at, when=when, witness=witness, only=only, store=url
+        )
+    shutil.rmtree(home)
+    return run.struck

@@ -80,7 +80,7 @@ async def test_kill_9_while_children_run_commands(tmp_path: Path, unattended: Un
     agents = team(unattended)
     async with Runtime(tmp_path / "home", agents=agents, config=CONFIG) as runtime:
         session = runtime.open("s")
-        children = [info.id for info in (await runtime.sessions.tree("s"))[1:]]
+        children = [info.id for info in (await runtime.delegation.tree("s")).sessions[1:]]
         assert len(children) == COUNT
         if unattended == "ask":
             for child in children:

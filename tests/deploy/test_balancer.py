@@ -73,11 +73,11 @@ async def balancing(caddy: str, deploy: Path, home: Path, nodes: list[Node]) -> 
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 async def _answers(url: str) -> None:
-    async with aiohttp.ClientSession() as client, asyncio.timeout(20):
+    async with aiohttp.ClientSession() as client, asyncio.timeout(30):
         while True:
             try:
                 async with client.get(f"{url}/health") as answer:

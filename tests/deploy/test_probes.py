@@ -33,7 +33,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield json.loads((home / "daemon.json").read_text())["url"]
     finally:
         daemon.terminate()
-        daemon.wait(timeout=30)
+        daemon.wait(timeout=60)
 
 
 def get(url: str, token: str | None = None) -> tuple[int, str]:

@@ -41,7 +41,7 @@ def clerk(delay: float = 0.0) -> Agent:
 
 
 async def ask(url: str, query: str, *arguments: object) -> object:
-    connection = await asyncpg.connect(url, timeout=20)
+    connection = await asyncpg.connect(url, timeout=60)
     try:
         return await connection.fetchval(query, *arguments)
     finally:

@@ -24,7 +24,7 @@ def bin_folder(tmp_path: Path) -> Path:
 def start(deploy: Path, bin_folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     given = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "ROOST_STORE": ""} | environment
     given = {name: value for name, value in given.items() if value or name == "PATH"}
-    return subprocess.run([str(deploy / "start.sh"), *arguments], env=given, capture_output=True, text=True, timeout=20)
+    return subprocess.run([str(deploy / "start.sh"), *arguments], env=given, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("variable", ["ROOST_SECRETS", "CREDENTIALS_DIRECTORY"])
@@ -67,5 +67,5 @@ def test_the_database_is_hidden_from_what_agents_run() -> None:
         "print(os.environ['ROOST_STORE'], b'sesame' in open('/proc/self/environ', 'rb').read())"
     )
     environment = os.environ | {"ROOST_STORE": "postgresql://u:sesame@h/d"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["postgresql://u:sesame@h/d", "False"], done.stderr

@@ -6,10 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,21 +14,32 @@ import acp
 import httpx2
 import pytest
 from acp.schema import (
+    AcceptElicitationResponse,
     AllowedOutcome,
     ClientCapabilities,
+    CreateTerminalResponse,
+    DeclineElicitationResponse,
     DeniedOutcome,
+    ElicitationCapabilities,
+    ElicitationFormCapabilities,
     FileSystemCapabilities,
     ReadTextFileResponse,
     RequestPermissionResponse,
+    TerminalExitStatus,
+    TerminalOutputResponse,
+    WaitForTerminalExitResponse,
 )
+from tests.harness.prefork import Order
+from tests.harness.processes import Piped, Prefork, Process, run, start
 
 from roost.stub.provider import ProviderServer
 from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
-BIN = Path(sys.executable).parent / "roost"
+_MOST = 64 * 1024 * 1024
+"""Bytes of a line that the editor reads."""
 LONG = "word " * 60
-ASKED = "git ls-remote . >/dev/null 2>&1; echo done"
+ASKED = "git ls-remote . 2>&1"
 """A command that a person is asked about: it speaks to other machines."""
 SCRIPT = Script(
     rules=(
@@ -58,6 +65,58 @@ SCRIPT = Script(
                 Reply(text="Corrected."),
             ),
         ),
+        Rule(
+            when="test it",
+            answers=(
+                Reply(calls=(Call("editor_terminal", {"command": "echo $((6 * 7)); exit 3"}),)),
+                Reply(text="It says {result}"),
+            ),
+        ),
+        Rule(
+            when="fetch it",
+            answers=(
+                Reply(calls=(Call("editor_terminal", {"command": "echo http://example.com/"}),)),
+                Reply(text="It says {result}"),
+            ),
+        ),
+        Rule(
+            when="wait there",
+            answers=(
+                Reply(calls=(Call("editor_terminal", {"command": "touch begun; exec sleep 300"}),)),
+                Reply(text="It says {result}"),
+            ),
+        ),
+        Rule(
+            when="write",
+            answers=(
+                Reply(calls=(Call("write_file", {"path": "new/page.txt", "content": "one\n"}),)),
+                Reply(calls=(Call("read_file", {"path": "new/page.txt"}),)),
+                Reply(text="It says {result}"),
+            ),
+        ),
+        Rule(
+            when="both",
+            answers=(
+                Reply(calls=(Call("read_file", {"path": "notes.txt"}), Call("read_file", {"path": "other.txt"}))),
+                Reply(
+                    calls=(
+                        Call(
+                            "edit_files",
+                            {
+                                "changes": [
+                                    {"path": "notes.txt", "edits": [{"old": "old", "new": "new"}]},
+                                    {"path": "other.txt", "content": "other\n"},
+                                ]
+                            },
+                        ),
+                    )
+                ),
+                Reply(text="It says {result}"),
+            ),
+        ),
+        Rule(when="count", answers=(Reply(calls=(Call("kit__count", {}),)), Reply(text="It says {result}"))),
+        Rule(when="colour", answers=(Reply(calls=(Call("kit__ask", {}),)), Reply(text="It says {result}"))),
+        Rule(when="add", answers=(Reply(calls=(Call("sums__add", {"a": 2, "b": 3}),)), Reply(text="It says {result}"))),
         Rule(when="long", answers=(Reply(text=LONG, pace=0.02, piece=5),)),
         Rule(
             when="sleep",
@@ -80,12 +139,66 @@ class Editor(acp.Client):
         self.answer: Callable[[list[Any]], str | None] | asyncio.Future[str] = lambda options: "once"
         self._changed = asyncio.Condition()
         self.agent: Any = None
+        self.process: Any = None
         self.unsaved: dict[str, str] = {}
+        self.saves = True
+        self.reads: list[str] = []
+        self.writes: list[str] = []
+        self.at_read: Callable[[str], None] = self.reads.append
+        self.hold: asyncio.Event | None = None
+        self.terminals: list[Any] = []
+        self.released: list[str] = []
+        self.forms: list[dict[str, Any]] = []
+        self.fill: dict[str, Any] | None = None
 
     async def read_text_file(self, path: str, session_id: str, **kwargs: Any) -> ReadTextFileResponse:
+        self.at_read(path)
         if path not in self.unsaved:
             raise acp.RequestError.resource_not_found(path)
         return ReadTextFileResponse(content=self.unsaved[path])
+
+    async def write_text_file(self, path: str, content: str, session_id: str, **kwargs: Any) -> None:
+        self.writes.append(path)
+        if self.hold is not None:
+            await self.hold.wait()
+        self.unsaved[path] = content
+        if self.saves:
+            Path(path).write_text(content)
+
+    async def create_terminal(
+        self, session_id: str, command: str, args: Any = None, cwd: str | None = None, **kwargs: Any
+    ) -> Any:
+        process = await asyncio.create_subprocess_exec(
+            command, *(args or ()), cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        self.terminals.append(process)
+        return CreateTerminalResponse(terminal_id=f"t{len(self.terminals) - 1}")
+
+    def _terminal(self, terminal_id: str) -> Any:
+        return self.terminals[int(terminal_id[1:])]
+
+    async def wait_for_terminal_exit(self, session_id: str, terminal_id: str, **kwargs: Any) -> Any:
+        return WaitForTerminalExitResponse(exit_code=await self._terminal(terminal_id).wait())
+
+    async def terminal_output(self, session_id: str, terminal_id: str, **kwargs: Any) -> Any:
+        process = self._terminal(terminal_id)
+        said = (await process.stdout.read()).decode()
+        return TerminalOutputResponse(
+            output=said, truncated=False, exit_status=TerminalExitStatus(exit_code=process.returncode)
+        )
+
+    async def kill_terminal(self, session_id: str, terminal_id: str, **kwargs: Any) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._terminal(terminal_id).kill()
+
+    async def release_terminal(self, session_id: str, terminal_id: str, **kwargs: Any) -> None:
+        self.released.append(terminal_id)
+
+    async def create_elicitation(self, message: str, mode: Any, **kwargs: Any) -> Any:
+        self.forms.append({"message": message, **mode.model_dump(by_alias=True, exclude_none=True)})
+        if self.fill is None:
+            return DeclineElicitationResponse(action="decline")
+        return AcceptElicitationResponse(action="accept", content=self.fill)
 
     async def session_update(self, session_id: str, update: Any, **kwargs: Any) -> None:
         async with self._changed:
@@ -121,7 +234,7 @@ class Editor(acp.Client):
 class Home:
     """A home with a folder to work in, and a daemon if one is started."""
 
-    def __init__(self, root: Path, provider: str) -> None:
+    def __init__(self, root: Path, provider: str, prefork: Prefork) -> None:
         self.root, self.work = root, root / "work"
         self.work.mkdir()
         (self.work / "notes.txt").write_text("old\n")
@@ -136,28 +249,21 @@ class Home:
             "ROOST_OFFLINE": "1",
             "ROOST_CACHE": str(root / "cache"),
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self._prefork = prefork
+        self.process: Process | None = None
+
+    def order(self, *arguments: str) -> Order:
+        return Order([*arguments], str(self.work), self.environment)
 
     def up(self, *arguments: str) -> None:
-        known = self.root / "home" / "daemon.json"
-        known.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [BIN, "up", *arguments],
-            env=self.environment,
-            cwd=self.work,
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 100
-        while not known.exists():
-            assert time.monotonic() < deadline
-            assert self.process.poll() is None
-            time.sleep(0.05)
+        self.process = start(self._prefork, self.order("up", "--json", *arguments))
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline(), "the daemon did not start"
 
     def kill(self) -> None:
         if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+            self.process.kill()
+            self.process.communicate()
             self.process = None
 
     def get(self, path: str) -> Any:
@@ -172,33 +278,47 @@ class Home:
 
     def kinds(self, session: str) -> list[str]:
         """The kinds of the session's events."""
-        done = subprocess.run(
-            [BIN, "logs", session, "--json"], env=self.environment, cwd=self.work, capture_output=True, text=True
-        )
+        done = run(self._prefork, self.order("logs", session, "--json"), "", 100)
         assert done.returncode == 0, done.stderr
         return [json.loads(line)["event"]["type"] for line in done.stdout.splitlines()]
 
+    def acp(self, *arguments: str) -> Piped:
+        """Start `roost acp`, as an editor does."""
+        return Piped(self._prefork, self.order("acp", *arguments))
+
     @contextlib.asynccontextmanager
-    async def editor(self, *arguments: str) -> AsyncIterator[Editor]:
-        """An editor that has started `roost acp` and is connected to it."""
-        editor = Editor()
-        spawned = acp.spawn_agent_process(
-            editor, str(BIN), "acp", *arguments, env=self.environment, cwd=str(self.work), use_unstable_protocol=True
+    async def editor(self, *arguments: str, full: bool = False) -> AsyncIterator[Editor]:
+        """An editor that has started `roost acp` and is connected to it. full: it writes files and runs commands."""
+        loop, editor, process = asyncio.get_running_loop(), Editor(), self.acp(*arguments)
+        reader = asyncio.StreamReader(limit=_MOST)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(process.output, "rb"))
+        transport, protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(process.input, "wb")
         )
-        async with spawned as (agent, process):
-            editor.agent, editor.process = agent, process  # type: ignore[attr-defined]
-            offered = ClientCapabilities(fs=FileSystemCapabilities(read_text_file=True))
+        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+        agent = acp.connect_to_agent(editor, writer, reader, use_unstable_protocol=True)
+        editor.agent, editor.process = agent, process
+        try:
+            offered = ClientCapabilities(
+                fs=FileSystemCapabilities(read_text_file=True, write_text_file=full),
+                terminal=full,
+                elicitation=ElicitationCapabilities(form=ElicitationFormCapabilities()),
+            )
             await agent.initialize(protocol_version=acp.PROTOCOL_VERSION, client_capabilities=offered)
             yield editor
+        finally:
+            writer.close()
+            await agent.close()
+            await asyncio.to_thread(process.wait)
 
-    async def new(self, editor: Editor) -> str:
-        return (await editor.agent.new_session(cwd=str(self.work), mcp_servers=[])).session_id
+    async def new(self, editor: Editor, *servers: Any) -> str:
+        return (await editor.agent.new_session(cwd=str(self.work), mcp_servers=[*servers])).session_id
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
+def home(tmp_path: Path, prefork: Prefork) -> Iterator[Home]:
     with ProviderServer(SCRIPT) as provider:
-        home = Home(tmp_path, provider.url)
+        home = Home(tmp_path, provider.url, prefork)
         yield home
         home.kill()
 

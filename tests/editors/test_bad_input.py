@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.editors.conftest import BIN, Home
+from tests.editors.conftest import Home
 
 
 class Raw:
     """`roost acp`, spoken to by lines."""
 
     def __init__(self, home: Home) -> None:
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [BIN, "acp"], env=home.environment, cwd=home.work, stdin=pipe, stdout=pipe, stderr=pipe
-        )
+        self.process = home.acp()
+        self.input, self.output = os.fdopen(self.process.input, "wb"), os.fdopen(self.process.output, "rb")
         self._next = 0
 
     def send(self, line: bytes) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
+        self.input.write(line + b"\n")
+        self.input.flush()
 
     def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
+        return json.loads(self.output.readline())
 
     def answer(self) -> dict[str, Any]:
         """Read up to the next answer."""
@@ -56,8 +52,7 @@ def raw(home: Home) -> Iterator[Raw]:
     finally:
         raw.process.kill()
         raw.process.wait()
-        for pipe in (raw.process.stdin, raw.process.stdout, raw.process.stderr):
-            assert pipe is not None
+        for pipe in (raw.input, raw.output):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
@@ -116,9 +111,8 @@ def test_bad_input_is_refused_and_the_connection_goes_on(raw: Raw, home: Home) -
 
 def test_a_huge_line_is_refused(raw: Raw) -> None:
     piece = b"x" * (1024 * 1024)
-    assert raw.process.stdin is not None
     for _ in range(65):
-        raw.process.stdin.write(piece)
+        raw.input.write(piece)
     raw.send(b"")
     answer = raw.answer()
     assert (answer["id"], answer["error"]["code"]) == (None, -32600)
@@ -127,11 +121,9 @@ def test_a_huge_line_is_refused(raw: Raw) -> None:
 
 def test_it_ends_with_its_input_and_prints_nothing_else(raw: Raw) -> None:
     raw.call("initialize", protocolVersion=1)
-    assert raw.process.stdin is not None
-    raw.process.stdin.close()
+    raw.input.close()
     assert raw.process.wait() == 0
-    assert raw.process.stdout is not None
-    assert raw.process.stdout.read() == b""
+    assert raw.output.read() == b""
 
 
 def test_an_editor_that_does_not_read_ends_its_process_by_leaving(raw: Raw, home: Home) -> None:
@@ -143,8 +135,7 @@ def test_an_editor_that_does_not_read_ends_its_process_by_leaving(raw: Raw, home
         raw.send(line.encode())
     prompt = {"sessionId": session, "prompt": [{"type": "text", "text": "hello"}]}
     raw.send(json.dumps({"jsonrpc": "2.0", "id": 50, "method": "session/prompt", "params": prompt}).encode())
-    assert raw.process.stdin is not None
-    raw.process.stdin.close()
+    raw.input.close()
     assert raw.process.wait() == 0
 
 

@@ -223,7 +223,7 @@ def test_the_command() -> None:
         "--here",
         "--json",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
     report = json.loads(done.stdout)
     assert report["totals"]["tasks"] == 1
     assert "dev-plain-hello" in done.stderr

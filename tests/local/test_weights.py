@@ -118,7 +118,7 @@ def test_two_processes_fetch_once(tiny: Weights, hub: Any, cache: Path, body: by
     second = child(weights)
     hub.release.set()
     for process in (first, second):
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
         assert out.strip() == str(cache / "tiny.gguf")
     assert hub.ranges == [0]
 

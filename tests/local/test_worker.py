@@ -115,7 +115,7 @@ async def test_a_worker_that_hears_nothing_does_not_hold_up_closing(model: Local
     os.kill(worker, signal.SIGSTOP)
     task = asyncio.create_task(collect(model, say("Hello.")))
     await asyncio.sleep(0.1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await model.close()
     assert isinstance((await task)[-1], Failed)
     assert not alive(worker)

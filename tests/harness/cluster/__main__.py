@@ -13,6 +13,7 @@ import msgspec
 from tests.harness.cluster.faults import FAULTS
 from tests.harness.cluster.report import ClusterReport
 from tests.harness.cluster.storm import Plan, cluster_storm
+from tests.harness.doors.clients import CLIENTS
 from tests.harness.postgres.server import PostgresServer
 from tests.harness.postgres.volume import no_volume
 
@@ -26,6 +27,9 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=6, help="users at once (default 6)")
     parser.add_argument("--lease", type=float, default=2.0, help="seconds (default 2)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random choices")
+    parser.add_argument(
+        "--doors", nargs="*", choices=list(CLIENTS), help="users come by these doors; all without names"
+    )
     parser.add_argument("--faults", nargs="*", default=[], choices=list(FAULTS), help="these first")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
     parser.add_argument("--report", type=Path, help="write the reports there as JSON")
@@ -53,10 +57,13 @@ async def _run(options: argparse.Namespace, folder: Path) -> list[ClusterReport]
         seed=options.seed,
         lease=options.lease,
         faults=options.faults,
+        doors=() if options.doors is None else options.doors or list(CLIENTS),
     )
     reports: list[ClusterReport] = []
     with PostgresServer() as server:
         reports.append(await cluster_storm(folder / "all", server, plan, say=_print))
+    if plan.doors:
+        return reports
     if reason := no_volume():
         _print(f"no disk is filled up: {reason}")
         return reports

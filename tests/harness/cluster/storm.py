@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from tests.harness.cluster.faults import FAULTS, Scene
@@ -21,10 +22,18 @@ from roost.log.store import Store
 from roost.stores.open import open_store
 from roost.stub.provider import ProviderServer
 
+if TYPE_CHECKING:
+    from tests.harness.doors.users import DoorUsers
+
+
+_UNASKED = ("say", "two", "look")
+"""Plans in which no person is asked."""
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """It goes through the faults named (see `FAULTS`) and then on for the rest of `seconds` with some drawn at random.
-    `plans` is what the users ask for. `lease` in seconds; `between`: from the end of a fault to the next one."""
+    `plans` is what the users ask for. `doors`: those by which they come; Roost's own API if there are none. `lease`
+    in seconds; `between`: from the end of a fault to the next one."""
 
     seconds: float = 60.0
     nodes: int = 3
@@ -34,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     between: tuple[float, float] = (0.5, 2.5)
     faults: Sequence[str] = ()
     plans: Sequence[str] = tuple(PLANS)
+    doors: Sequence[str] = ()
 
 
 async def cluster_storm(
@@ -44,7 +54,8 @@ async def cluster_storm(
     report = ClusterReport(name="several nodes", seed=plan.seed, nodes=plan.nodes)
     began = time.monotonic()
     (folder / "snapshots").mkdir(parents=True)
-    with ProviderServer(script(seed=plan.seed, delay=(0.0, 0.3), pace=0.002)) as provider:
+    pace = 0.03 if plan.doors else 0.002
+    with ProviderServer(script(seed=plan.seed, delay=(0.0, 0.3), pace=pace)) as provider:
         settings = Settings(
             home=folder,
             model=f"{provider.url}#scripted",
@@ -59,7 +70,8 @@ async def cluster_storm(
             await _run(plan, settings, nodes, server, report, say)
         finally:
             await nodes.close()
-        report.end(provider.stats, report.effects, (), ())
+        if not plan.doors:
+            report.end(provider.stats, report.effects, (), ())
     report.seconds = time.monotonic() - began
     return report
 
@@ -75,7 +87,7 @@ async def _run(
     await nodes.start()
     assert settings.store is not None
     store = await open_store(settings.store)
-    users = Users(nodes.endpoint, store, settings.witness, report, seed=plan.seed, plans=plan.plans)
+    users = _users(plan, nodes, store, settings.witness, report)
     try:
         users.start(plan.users)
         times = Times()
@@ -91,7 +103,16 @@ async def _run(
         await store.close()
 
 
-async def _break(plan: Plan, scene: Scene, users: Users, say: Callable[[str], None]) -> None:
+def _users(plan: Plan, nodes: Nodes, store: Store, witness: Path, report: ClusterReport) -> Users | DoorUsers:
+    if plan.doors:
+        from tests.harness.doors.users import DoorUsers
+
+        plans = [name for name in plan.plans if name in _UNASKED]
+        return DoorUsers(nodes.endpoint, store, witness, report, seed=plan.seed, plans=plans, doors=plan.doors)
+    return Users(nodes.endpoint, store, witness, report, seed=plan.seed, plans=plan.plans)
+
+
+async def _break(plan: Plan, scene: Scene, users: Users | DoorUsers, say: Callable[[str], None]) -> None:
     until, named = time.monotonic() + plan.seconds, list(plan.faults)
     drawn = [name for name, (_, often) in FAULTS.items() for _ in range(often)]
     while not users.failed and (named or time.monotonic() < until):

@@ -106,10 +106,13 @@ class Hands:
         self._decisions = decisions
 
     async def until(self, done: Callable[[Sequence[ev.Event]], bool], what: str) -> Sequence[ev.Event]:
-        """The log once it satisfies `done`; what asks meanwhile is answered."""
-        deadline = time.monotonic() + PATIENCE
+        """The log once it satisfies `done`; what asks meanwhile is answered. Patience begins anew with each event: how
+        long all of them take is up to the machine."""
+        deadline, seen = time.monotonic() + PATIENCE, 0
         while True:
             log = await self._daemon.log(self.session)
+            if len(log) > seen:
+                deadline, seen = time.monotonic() + PATIENCE, len(log)
             if done(log):
                 return log
             for call, name in asking(log).items():

@@ -23,16 +23,16 @@ _READS = frozenset(
     "sessions.get sessions.find sessions.with_timers sessions.purge logs.read logs.snapshot logs.checkpoints"
     " inboxes.pending dispatch.beat dispatch.nodes dispatch.backlog dispatch.ready ledger.lost ledger.open_calls"
     " ledger.balance ledger.balances ledger.reserved facts.get facts.find facts.search facts.spaces facts.history"
-    " portable.fact_rows portable.dump portable.dump_shared".split()
+    " documents.get documents.find portable.fact_rows portable.documents portable.dump portable.dump_shared".split()
 )
 """Methods that are not counted."""
 _COMMITS = frozenset(
     "sessions.create sessions.fork sessions.delete inboxes.accept dispatch.leave coordination.setting"
     " coordination.hold coordination.drop coordination.take ledger.reserve ledger.progress ledger.settle ledger.lose"
-    " ledger.correct ledger.tell ledger.prune_lost ledger.forget facts.change facts.purge portable.restore_space"
-    " portable.restore_shared".split()
+    " ledger.correct ledger.tell ledger.prune_lost ledger.forget facts.change facts.purge documents.write"
+    " portable.restore_space portable.restore_shared portable.restore_documents".split()
 )
-_PLAIN = frozenset("dispatch.on_work dispatch.close portable.sessions".split())
+_PLAIN = frozenset("dispatch.on_work dispatch.close portable.sessions documents.watch".split())
 """Passed on as they are, also by a store that is dead."""
 
 
@@ -228,7 +228,7 @@ def _named(method: str, args: tuple[Any, ...]) -> str:
     part, _, name = method.partition(".")
     if method == "inboxes.accept":
         return f"accept {args[1].__struct_config__.tag}"
-    return f"{name}_facts" if part == "facts" else name
+    return f"{name}_{part}" if part in ("facts", "documents") else name
 
 
 def _name(append: Append) -> str:

@@ -17,7 +17,7 @@ from tests.harness.warm_fork import Process, spawn
 
 from roost.client.daemon_address import Endpoint, Unreachable, of_home
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 
 class DaemonProcess:

@@ -42,7 +42,7 @@ class Reader:
         self._texts: dict[tuple[int, int], str] = {}
         self._task = asyncio.create_task(self._read(), name=f"reader of {session}")
 
-    async def caught_up(self, head: int, seconds: float = 20.0) -> None:
+    async def caught_up(self, head: int, seconds: float = 60.0) -> None:
         """Until it has event `head`, or the time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

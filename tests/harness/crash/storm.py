@@ -164,7 +164,8 @@ class _Storm:
     async def _finish(self, user: _User) -> None:
         """The user is done with the session: now nothing may be left open."""
         report, session = self._report, user.hands.session
-        await user.hands.seen(ev.TurnCompleted)
+        if user.hands.sent or user.hands.timers:  # else the storm was over before the user said anything
+            await user.hands.seen(ev.TurnCompleted)
         log = await self._http.log(session)
         await user.reader.caught_up(len(log))
         found = await self._problems(user, settled=True)

@@ -1,0 +1,1 @@
+"""What doors cost and hold: CPU of a turn, many streams, clients that are slow or hostile."""
