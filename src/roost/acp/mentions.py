@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from roost.acp.abilities import Abilities
 from roost.acp.json_rpc import Peer, RpcError
 from roost.acp.shapes import Block, Contents, LinkBlock, ResourceBlock
 
@@ -22,15 +23,14 @@ class _Read(msgspec.Struct):
 
 
 class Mentions:
-    """possible: the editor offers to read files."""
+    """Reads mentioned files, if the editor offers to."""
 
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-        self.possible = False
+    def __init__(self, peer: Peer, abilities: Abilities) -> None:
+        self._peer, self._abilities = peer, abilities
 
     async def read(self, session: str, block: Block) -> Block:
         """Return a link to a file as its content in the editor, and every other block as it is."""
-        if not self.possible or not isinstance(block, LinkBlock) or not block.uri.startswith("file://"):
+        if not self._abilities.reads or not isinstance(block, LinkBlock) or not block.uri.startswith("file://"):
             return block
         try:
             place = urlsplit(block.uri)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
 from roost.acp import tool_calls
+from roost.acp.abilities import Abilities
+from roost.acp.elicitation import can_ask, elicit, wants_of
 from roost.acp.json_rpc import Peer, RpcError
 from roost.acp.patience import until_reached
+from roost.agent.servers import server_tool
 from roost.client.async_client import Client
 from roost.errors import RoostError
 from roost.log import events as ev
+from roost.log.session_info import Decision
 from roost.log.session_views import WaitingCall
+from roost.policy.standing_rules import narrowest
 from roost.terminal_text import visible
 
 _log = logging.getLogger(__name__)
@@ -39,9 +44,16 @@ class Questions:
     """
 
     def __init__(
-        self, client: Client, peer: Peer, session: str, folder: str | None, id_of: Callable[[str], str]
+        self,
+        client: Client,
+        peer: Peer,
+        session: str,
+        folder: str | None,
+        id_of: Callable[[str], str],
+        abilities: Abilities,
     ) -> None:
         self._client, self._peer, self._session, self._folder, self._id_of = client, peer, session, folder, id_of
+        self._abilities = abilities
         self._asked: dict[Key, asyncio.Task[None]] = {}
         self._closing: set[Key] = set()
         self._looking = asyncio.Lock()
@@ -81,16 +93,34 @@ class Questions:
         if not own:
             call["title"] = f"{waiting.agent}: {call['title']}"
         try:
+            wants = await wants_of(self._client, waiting)
+            if can_ask(self._abilities, wants):
+                await self._elicit(waiting, id, wants)
+                return
             answer = await self._peer.request(
                 "session/request_permission",
                 {"sessionId": self._session, "toolCall": call, "options": _options(waiting)},
             )
             await self._tell(waiting, answer)
+        except RoostError as error:
+            _log.warning("cannot see what %s asks: %s", waiting.call, error)
         except RpcError as error:
             _log.warning("the editor does not answer questions (%s); another client can: roost approve", error)
         finally:
             if watching is not None:
                 watching.cancel()
+
+    async def _elicit(self, waiting: WaitingCall, id: str, wants: Mapping[str, dict[str, Any]]) -> None:
+        server = (server_tool(waiting.tool) or ("", ""))[0]
+        filled = await elicit(self._peer, self._session, id, wants, server)
+        if filled.accepted is None and _key(waiting) in self._closing:
+            return
+        if not filled.accepted:
+            await self._decide(waiting, "reject", None if filled.accepted is False else _CLOSED)
+        elif filled.content is None:
+            await self._decide(waiting, "approve")
+        else:
+            await self._decide(waiting, "modify", arguments=filled.content)
 
     async def _watch(self, waiting: WaitingCall) -> None:
         """Look again when a descendant's question was answered: its own log says so, the session's does not."""
@@ -108,16 +138,25 @@ class Questions:
             chosen = None
         if chosen is None and _key(waiting) in self._closing:
             return
-        always = list(waiting.prefixes) if chosen == "always" else []
+        offer = narrowest(waiting.offers)
+        always = [offer.rule] if chosen == "always" and offer is not None else []
         decision = "approve" if chosen in ("once", "always") else "reject"
         note = None if chosen in ("once", "always", "reject") else _CLOSED
-        approve = self._client.approvals.answer
+        await self._decide(waiting, decision, note, always=always)
+
+    async def _decide(
+        self,
+        waiting: WaitingCall,
+        decision: Decision,
+        note: str | None = None,
+        *,
+        always: Sequence[str] = (),
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        given = {"note": note, "always": [*always], "arguments": arguments, "asked": waiting.asked, "source": "acp"}
+        answer: Any = self._client.approvals.answer
         try:
-            await until_reached(
-                lambda: approve(
-                    waiting.session, waiting.call, decision, note=note, always=always, asked=waiting.asked, source="acp"
-                )
-            )
+            await until_reached(lambda: answer(waiting.session, waiting.call, decision, **given))
         except RoostError as error:
             if error.code not in ("not_waiting", "not_found"):  # another client was first
                 _log.warning("the answer about %s was not taken: %s", waiting.call, error)
@@ -129,7 +168,7 @@ def _key(waiting: WaitingCall) -> Key:
 
 def _options(waiting: WaitingCall) -> list[dict[str, str]]:
     options = [{"optionId": "once", "name": "Allow once", "kind": "allow_once"}]
-    if waiting.prefixes:
-        names = " and ".join(f"`{visible(prefix)} …`" for prefix in waiting.prefixes)
-        options.append({"optionId": "always", "name": f"Always allow {names}", "kind": "allow_always"})
+    if (offer := narrowest(waiting.offers)) is not None:
+        name = f"Always allow {visible(offer.says)}, in this session"
+        options.append({"optionId": "always", "name": name, "kind": "allow_always"})
     return [*options, {"optionId": "reject", "name": "Reject", "kind": "reject_once"}]

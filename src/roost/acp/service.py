@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from roost.acp import shapes
+from roost.acp.abilities import Abilities
 from roost.acp.content import parts_of
 from roost.acp.host import Host
 from roost.acp.json_rpc import INVALID_PARAMS, INVALID_REQUEST, NOT_FOUND, Call, Method, Peer, Reply, RpcError
+from roost.acp.mcp_servers import add_servers
 from roost.acp.mentions import Mentions
 from roost.acp.options import DEFAULT, config_options, is_mode, mode_state
 from roost.acp.session import OpenSession, title_of
@@ -26,7 +29,6 @@ from roost.log import events as ev
 from roost.log.content import UserPart
 from roost.log.session_info import SessionInfo
 from roost.log.session_views import SessionView
-from roost.terminal_text import one_line
 from roost.version import version
 
 VERSION = 1
@@ -47,11 +49,15 @@ class Service:
         self._agents: list[AgentInfo] = []
         self._titles: dict[str, str] = {}
         self._peer = Peer.on(source, target, self._methods())
-        self._mentions = Mentions(self._peer)
+        self._abilities = Abilities()
+        self._mentions = Mentions(self._peer, self._abilities)
 
     async def serve(self) -> None:
         """Answer until the editor closes its end."""
-        await self._peer.serve()
+        try:
+            await self._peer.serve()
+        finally:
+            await asyncio.gather(*(one.editing.detach() for one in self._sessions.values()))
 
     def _methods(self) -> Mapping[str, Method]:
         return {
@@ -82,8 +88,7 @@ class Service:
 
     async def _initialize(self, params: shapes.Initialize, call: Call) -> Any:
         self._ready = True
-        abilities = params.client_capabilities
-        self._mentions.possible = bool(abilities and abilities.fs and abilities.fs.read_text_file)
+        self._abilities.learn(params.client_capabilities)
         every: dict[str, Any] = {}
         return {
             "protocolVersion": VERSION,
@@ -92,7 +97,7 @@ class Service:
             "agentCapabilities": {
                 "loadSession": True,
                 "promptCapabilities": {"image": True, "audio": True, "embeddedContext": True},
-                "mcpCapabilities": {"http": False, "sse": False},
+                "mcpCapabilities": {"http": True, "sse": True},
                 "sessionCapabilities": dict.fromkeys(("list", "resume", "fork", "close", "delete"), every),
             },
         }
@@ -123,29 +128,30 @@ class Service:
         opened = self._sessions.get(view.info.id) or self._open(view)
         if replay:
             await opened.replay()
+        refused = await add_servers(self._client, opened.id, servers or [])
+        await opened.editing.attach()
         await self._host.work_on(opened.id)
         state = {"modes": mode_state(opened.mode), "configOptions": await self._options(opened)}
         answer = state if replay else {"sessionId": opened.id, **state}
-        return Reply(answer, lambda: self._introduce(opened, servers or []))
+        return Reply(answer, lambda: self._introduce(opened, refused))
 
     def _open(self, view: SessionView) -> OpenSession:
         async def moved(event: SessionMoved) -> None:
             await self._tell_moved(opened, event)
 
-        opened = OpenSession(self._client, self._peer, view, self._window, moved)
+        opened = OpenSession(self._client, self._peer, view, self._window, moved, self._abilities)
         self._sessions[opened.id] = opened
         return opened
 
-    async def _introduce(self, opened: OpenSession, servers: list[shapes.McpServer]) -> None:
-        """Send what follows the answer: the editor knows the session from it."""
+    async def _introduce(self, opened: OpenSession, refused: list[str]) -> None:
+        """Send what follows the answer: the editor knows the session from it. refused: lines about MCP servers."""
         commands = [
             {"name": name, "description": one.description} | ({"input": {"hint": one.hint}} if one.hint else {})
             for name, one in COMMANDS.items()
         ]
         await opened.update({"sessionUpdate": "available_commands_update", "availableCommands": commands})
-        if servers:
-            names = ", ".join(one_line(one.name, _TITLE) for one in servers)
-            await opened.update(note(f"(Roost does not use the editor's MCP servers: {names})"))
+        for line in refused:
+            await opened.update(note(f"({line})"))
         opened.follow()
 
     async def _list(self, params: shapes.ListSessions, call: Call) -> Any:
@@ -188,6 +194,7 @@ class Service:
         if opened is not None:
             if opened.prompts:
                 await opened.cancel()
+            await opened.editing.detach()
             opened.close()
         return {}
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from roost.acp import history
+from roost.acp.abilities import Abilities
+from roost.acp.editing import Editing
 from roost.acp.json_rpc import INTERNAL, INVALID_REQUEST, Peer, RpcError
 from roost.acp.patience import PATIENCE, until_reached
 from roost.acp.questions import Questions
@@ -55,6 +57,7 @@ class OpenSession:
         view: SessionView,
         window: Callable[[str], int | None],
         moved: Callable[[SessionMoved], Any],
+        abilities: Abilities,
     ) -> None:
         self.id, self.info = view.info.id, view.info
         self.mode, self.model = view.permissions, view.model
@@ -68,13 +71,20 @@ class OpenSession:
         self._withdrawn: set[str | None] = set()
         self._window = window
         self._updates = Updates(self.info.workspace, self._is_own, window, view.usage)
-        self._questions = Questions(client, peer, self.id, self.info.workspace, lambda call: self._updates.id_of(call))
+        self._questions = Questions(
+            client, peer, self.id, self.info.workspace, lambda call: self._updates.id_of(call), abilities
+        )
+        self.editing = Editing(client, peer, self.info, abilities, self._show)
         self._seq = self.info.head
         self._titled = self.info.title is not None or view.turns > 0
         self._taken: set[int] = set()
         self._ended: dict[int, dict[str, Any] | RpcError] = {}
         self._stop = "end"
         self._following: asyncio.Task[None] | None = None
+
+    async def _show(self, call: str, content: dict[str, Any]) -> None:
+        id = self._updates.id_of(call)
+        await self.update({"sessionUpdate": "tool_call_update", "toolCallId": id, "content": [content]})
 
     def _is_own(self, source: str | None) -> bool:
         return source in self._own
@@ -117,6 +127,7 @@ class OpenSession:
         self.prompts.append(prompt)
         try:
             self.follow()
+            await self.editing.attach()
             if self._away:
                 await self._tell_away()
             async with self.order:
@@ -211,6 +222,7 @@ class OpenSession:
             self._seq = item.seq
             for update in self._updates.event(item.event):
                 await self.update(update)
+            self.editing.hear(item.event)
             await self._note(item.event)
 
     async def _note(self, event: ev.Event) -> None:

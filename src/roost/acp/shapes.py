@@ -16,9 +16,17 @@ class FileAbilities(_Params):
     write_text_file: bool | None = None
 
 
+class ElicitationAbilities(_Params):
+    """An empty object says that the client shows such a question."""
+
+    form: dict[str, Any] | None = None
+    url: dict[str, Any] | None = None
+
+
 class ClientAbilities(_Params):
     fs: FileAbilities | None = None
     terminal: bool | None = None
+    elicitation: ElicitationAbilities | None = None
 
 
 class Initialize(_Params):
@@ -30,8 +38,23 @@ class Authenticate(_Params):
     method_id: str
 
 
-class McpServer(_Params):
+class Named(_Params):
+    """A variable of a program, or a header of a request."""
+
     name: str
+    value: str
+
+
+class McpServer(_Params):
+    """type: `http`, `sse`; None for a program."""
+
+    name: str
+    type: str | None = None
+    command: str | None = None
+    args: list[str] = []
+    env: list[Named] = []
+    url: str | None = None
+    headers: list[Named] = []
 
 
 class NewSession(_Params):

@@ -29,6 +29,7 @@ _KINDS = {
     "edit_file": "edit",
     "edit_files": "edit",
     "shell": "execute",
+    "editor_terminal": "execute",
     "shell_start": "execute",
     "shell_output": "execute",
     "shell_stop": "execute",
@@ -66,7 +67,7 @@ def shown(name: str, arguments: str, folder: str | None) -> dict[str, Any]:
 
 
 def _title(name: str, given: dict[str, Any], arguments: str) -> str:
-    if name in ("shell", "shell_start") and isinstance(given.get("command"), str):
+    if name in ("shell", "shell_start", "editor_terminal") and isinstance(given.get("command"), str):
         return given["command"]
     if isinstance(given.get("path"), str):
         return f"{name.replace('_', ' ')} {given['path']}"
@@ -116,8 +117,8 @@ def outcome(name: str, event: ev.ToolCompleted) -> dict[str, Any]:
     fields: dict[str, Any] = {"status": "completed" if event.outcome == "ok" else "failed"}
     if event.code is not None:
         fields["rawOutput"] = {"exitCode": event.code}
-    if name in _EDITS and event.outcome == "ok":
-        return fields  # `content` would take the place of the differences
+    if name in (*_EDITS, "editor_terminal") and event.outcome == "ok":
+        return fields  # `content` would take the place of the differences, or of the terminal
     said = "\n".join(part.text for part in event.parts if isinstance(part, Text))
     if event.outcome not in ("ok", "error"):
         said = f"({event.outcome}) {said}"

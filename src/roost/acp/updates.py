@@ -8,10 +8,12 @@ from typing import Any, TypeAlias
 from roost.acp import tool_calls
 from roost.acp.answer import AnswerPieces, Kind
 from roost.acp.content import block_of, text
+from roost.features.mcp.events import McpFailed
 from roost.features.planning.events import PlanChanged
 from roost.log import events as ev
 from roost.log.content import Audio, Image, ToolCall, Usage
 from roost.log.frames import Delta
+from roost.terminal_text import clean
 
 Update: TypeAlias = dict[str, Any]
 _CHUNKS = {"text": "agent_message_chunk", "thinking": "agent_thought_chunk"}
@@ -72,6 +74,8 @@ class Updates:
                 return [self._change(event.call, **tool_calls.outcome(known[1], event))]
             case PlanChanged():
                 return [_plan(event)]
+            case McpFailed():
+                return [note(f"({clean(event.line)})")]
             case ev.SessionRolledBack():
                 return [note(f"(rolled back to {event.label or f'event {event.to}'})")]
             case _:

@@ -15,6 +15,7 @@ import msgspec
 from roost.errors import ConfigError, RoostError
 from roost.local.cache import Report, cache_dir
 from roost.local.catalog import Weights
+from roost.local.client_tools import Translation
 from roost.local.decode import StepReader
 from roost.local.engine import Chunk, Engine, Source, shared
 from roost.local.guidance import Guidance
@@ -71,6 +72,13 @@ class LocalModel:
         return self._engine is not None and self._engine.loaded
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        translation = Translation(request)
+        async with contextlib.aclosing(self._answered(translation.request)) as events:
+            async for event in events:
+                if (told := translation.back(event)) is not None:
+                    yield told
+
+    async def _answered(self, request: Request) -> AsyncGenerator[ModelEvent]:
         cap, guidance = min(_CAP, self._settings.context), Guidance(request)
         try:
             while True:
@@ -109,7 +117,7 @@ class LocalModel:
     async def prepare(self, request: Request) -> AsyncGenerator[Progress]:
         """Read what all requests of this agent begin with, once, so that the first call finds it. Says how far it is.
         Raises `RoostError`."""
-        run = _Run(Guidance(request), self.profile, cap=_CAP)
+        run = _Run(Guidance(Translation(request).request), self.profile, cap=_CAP)
         async with contextlib.aclosing(self._acquire().generate(None, prefix=run.prefix)) as chunks:
             async for chunk in chunks:
                 for event in [chunk] if isinstance(chunk, Progress) else run.take(chunk):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -57,10 +57,12 @@ def check_key(key: str | None) -> str | None:
     return key
 
 
-async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()) -> Learned:
+async def learn(
+    search: Search, fact: NewFact, *, beside: Sequence[NewFact] = (), meta: Mapping[str, str] | None = None
+) -> Learned:
     """Decide what `fact` supersedes: the fact with its key or, without a key, those of its category that it corrects
     (`roost.memory.comparison`). A proposal is compared with waiting proposals too. beside: facts of the same space that
-    are written before it in the same commit. Raises `StoreFailed`."""
+    are written before it in the same commit. meta: of the calls of the embedder. Raises `StoreFailed`."""
     gone = {id for one in beside for id in one.supersedes}
     fresh = [as_fact(one) for one in reversed(beside) if one.id not in gone]
     if fact.proposed:
@@ -72,7 +74,7 @@ async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()
         judged = [(one, compare(fact.text, one.text)) for one in found if one.id not in gone]
         former = [one for one, _ in judged]
     else:
-        judged = [(one, told) for one, told in await _judged(search, fact, fresh) if one.id not in gone]
+        judged = [(one, told) for one, told in await _judged(search, fact, fresh, meta) if one.id not in gone]
         former = [one for one, told in judged if told == "corrects" and _replaceable(fact, one)]
     same = [one for one, told in judged if told == "same" and one.category == fact.category]
     if same:
@@ -87,11 +89,13 @@ def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
     return Learned(op, msgspec.structs.replace(fact, supersedes=ids), tuple(former))
 
 
-async def _judged(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[tuple[Fact, Relation]]:
+async def _judged(
+    search: Search, fact: NewFact, fresh: Sequence[Fact], meta: Mapping[str, str] | None
+) -> list[tuple[Fact, Relation]]:
     """Return the relations of `fact` to the facts nearest to it."""
-    likeness = await search.likeness(fact.text, [one.text for one in fresh[:_COMPARED]])
+    likeness = await search.likeness(fact.text, [one.text for one in fresh[:_COMPARED]], meta=meta)
     likeness += [0.0] * (len(fresh) - len(likeness))
-    found = (await search.find([fact.space], fact.text, limit=_NEAREST)).facts
+    found = (await search.find([fact.space], fact.text, limit=_NEAREST, meta=meta)).facts
     every = [*zip(fresh, likeness, strict=True), *((one.fact, one.likeness or 0.0) for one in found)]
     return [(one, compare(fact.text, one.text, like)) for one, like in every]
 

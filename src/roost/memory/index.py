@@ -94,12 +94,12 @@ class Index:
         hits, background = await asyncio.to_thread(self._nearest, spaces, vector, limit, references)
         return Near(hits, f"{missing:,} facts have no vector yet" if missing else None, background)
 
-    async def alike(self, query: str, texts: Sequence[str]) -> list[float]:
+    async def alike(self, query: str, texts: Sequence[str], *, meta: Mapping[str, str] | None = None) -> list[float]:
         """Return the likeness of each text, or an empty list if the embedder fails."""
         try:
-            vector = await self._vector(query, {})
+            vector = await self._vector(query, dict(meta or {}))
             async with asyncio.timeout(QUERY_SECONDS):
-                vectors = await self._embed(texts, "document", {})
+                vectors = await self._embed(texts, "document", dict(meta or {}))
         except (RoostError, TimeoutError, OSError) as error:
             self._explain(error)
             return []

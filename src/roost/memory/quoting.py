@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+
+_PLAIN = re.compile(r"[\w.+@/~-]{1,80}")
 
 
 def quoted(text: str) -> str:
@@ -10,6 +13,12 @@ def quoted(text: str) -> str:
     escaped."""
     plain = json.dumps(text, ensure_ascii=False)
     return plain if plain.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in plain)
+
+
+def named(path: str) -> str:
+    """Return the name of a file, in quotes if it could pass for the end of a note, another name or an instruction.
+    Names may come from archives and repositories that strangers made."""
+    return path if _PLAIN.fullmatch(path) else quoted(path)
 
 
 def _escaped(char: str) -> str:

@@ -71,9 +71,9 @@ class Search:
         how: How = "hybrid" if near.hits or near.why is None else "words"
         return Found(ranked[:limit], how, near.why, time.monotonic() - began)
 
-    async def likeness(self, text: str, others: Sequence[str]) -> list[float]:
+    async def likeness(self, text: str, others: Sequence[str], *, meta: Mapping[str, str] | None = None) -> list[float]:
         """Return the likeness (`FoundFact`) of a text to each of `others`, which need not be facts; 0 if unknown."""
-        told = await self.index.alike(text, others) if others and self.index is not None else []
+        told = await self.index.alike(text, others, meta=meta) if others and self.index is not None else []
         return told or [0.0] * len(others)
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from roost.authority import account_of
 from roost.errors import Invalid
 
 KINDS = ("session", "agent", "user", "shared")
@@ -40,7 +41,8 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
 
 
 def own_spaces(session: str, agent: str, user: str | None) -> tuple[str, ...]:
-    """Return the session's own spaces, the nearest first."""
+    """Return the session's own spaces, the nearest first. An agent remembers for each account apart."""
+    agent = f"{agent}@{account}" if (account := account_of(user)) is not None else agent
     more = (f"user:{user}",) if user and _NAME.fullmatch(f"user:{user}") else ()
     return (f"session:{session}", f"agent:{agent}", *more)
 

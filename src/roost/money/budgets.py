@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from roost.authority import account_of, owned_labels, user_of
 from roost.errors import ConfigError
 from roost.log.content import ErrorData
 from roost.models.request import Budget, Request
@@ -104,7 +105,7 @@ class Spender(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             session=meta.get("session"),
             agent=meta.get("agent"),
-            user=meta.get("user"),
+            user=owned_labels({"user": meta.get("user", "")})["user"] or None,
             model=model,
             budgets=request.budgets,
         )
@@ -204,9 +205,17 @@ class Terms:
         self.month = self._nano(entry.month)
         self.warn = None if self.month is None else round(self.month * entry.warn)
 
-    def budgets(self, who: Spender, month: str) -> tuple[Budget, ...]:
-        """Return all budgets that a call of `who` in `month` is charged to."""
+    def budgets(self, who: Spender, month: str, account: float | None = None) -> tuple[Budget, ...]:
+        """Return all budgets that a call of `who` in `month` is charged to. account: what the account of the user may
+        spend in a month, in dollars."""
         budgets = [Budget(f"month:{month}", self.month)]
+        if (name := account_of(who.user)) is not None:
+            mine = user_of(name)
+            own, limits = self.limit("user", mine), [] if account is None else [round(account * NANO)]
+            limits += [] if own is None else [own]
+            budgets.append(Budget(f"user:{mine}:{month}", min(limits, default=None)))
+            if who.user == mine:
+                who = msgspec.structs.replace(who, user=None)
         if who.user is not None:
             budgets.append(Budget(f"user:{who.user}:{month}", self.limit("user", who.user)))
         if who.agent is not None:

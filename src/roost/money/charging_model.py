@@ -59,6 +59,7 @@ class Charging(ModelWrapper):
         who = Spender.of(request, self.name)
         heard = _Heard(request)
         meter = Meter(self._ledger, self.profile.price, who, heard=heard.output, speed=self._speed)
+        await self._ledger.look_up(who)
         ask, notices = await self._reserve(meter, request, heard, limited=self._ledger.limit(who) is not None)
         spent: Usage | None = None
         sent, end, unheard = False, None, 0

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any
 
+from roost.authority import account_of, owned_labels, user_of
 from roost.errors import NotFound, RoostError
 from roost.local.embed.base import Embedding
 from roost.log.content import Usage
@@ -83,6 +84,8 @@ class Ledger:
         self._owner = owner
         self._entry = budget or BudgetEntry()
         self._terms = Terms(self._entry, rate, models)
+        self.account_budget: Callable[[str], Awaitable[float | None]] | None = None
+        self._accounts: dict[str, float | None] = {}
         self._now = now
         self._clock = clock or LoopClock()
         self._life = secrets.token_hex(6)
@@ -108,7 +111,7 @@ class Ledger:
         who = Spender(
             session=meta.get("session"),
             agent=meta.get("agent"),
-            user=meta.get("user"),
+            user=owned_labels({"user": meta.get("user", "")})["user"] or None,
             model=model,
             budgets=job.budgets,
         )
@@ -116,8 +119,22 @@ class Ledger:
 
     def limit(self, who: Spender) -> str | None:
         """Return a budget with a limit that a call of `who` is charged to; None where all only count."""
-        budgets = self._terms.budgets(who, self._month())
+        budgets = self._budgets(who)
         return next((budget.name for budget in budgets if budget.limit is not None), None)
+
+    async def look_up(self, who: Spender) -> None:
+        """Read the budget of the caller's account, before `limit` is asked. Raises `StoreFailed`."""
+        if self.account_budget is not None and (account := account_of(who.user)) is not None:
+            self._accounts[account] = await self.account_budget(account)
+
+    async def account_limit(self, account: str) -> int | None:
+        """Return what an account may spend in a month, in nano-dollars; None for no limit. Raises `StoreFailed`."""
+        await self.look_up(Spender(user=user_of(account)))
+        name = f"user:{user_of(account)}:{self._month()}"
+        return next(one.limit for one in self._budgets(Spender(user=user_of(account))) if one.name == name)
+
+    def _budgets(self, who: Spender) -> tuple[Budget, ...]:
+        return self._terms.budgets(who, self._month(), self._accounts.get(account_of(who.user) or ""))
 
     @property
     def allows_unknown(self) -> bool:
@@ -130,7 +147,8 @@ class Ledger:
         amount below 0, which would free what others reserved."""
         if amount < 0:
             raise ValueError(f"{amount} nano-dollars cannot be reserved")
-        budgets = self._terms.budgets(who, self._month())
+        await self.look_up(who)
+        budgets = self._budgets(who)
         plan = plan or Plan(amount, amount)
         names = tuple(budget.name for budget in budgets)
         held = Held(self._new_id(who.session), names, amount, Underway(plan))
@@ -148,7 +166,7 @@ class Ledger:
 
     async def count(self, amount: int, who: Spender) -> None:
         """Charge an amount that was not reserved, since its price was unknown; else as `settle`."""
-        budgets = tuple(budget.name for budget in self._terms.budgets(who, self._month()))
+        budgets = tuple(budget.name for budget in self._budgets(who))
         tried = asyncio.Event()
         self._later(self._count(Held(self._new_id(who.session), budgets, amount), tried), budgets)
         await tried.wait()

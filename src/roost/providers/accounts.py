@@ -129,7 +129,7 @@ class Models:
     def resolve(self, name: str | None = None) -> Model:
         """Return the model of this name or alias; None is the default."""
         with self._lock:
-            name = name and (self.alias(name) or name)
+            name = name and self.full(name)
             if (model := self._cache.get(name or "")) is None:
                 env = self._env()
                 full = name or self._default(env)
@@ -137,6 +137,11 @@ class Models:
                 self._cache[full] = self._cache[name or ""] = model
                 self._trim()
             return model
+
+    def full(self, name: str | None) -> str:
+        """Return the name ACCOUNT/MODEL (or URL) of a model: what an alias stands for, and the default for None. Ask
+        this before taking the account from a name."""
+        return self.default() if name is None else self.alias(name) or name
 
     def alias(self, name: str) -> str | None:
         """Return what a name stands for by `[aliases]`; None if it is no alias. A name that begins with an account is
@@ -163,6 +168,7 @@ class Models:
     def card(self, name: str) -> Card:
         """Return what is known of a model, without needing its key. Raises `ConfigError` for an unknown account."""
         with self._lock:
+            name = self.full(name)
             prefix, _, rest = name.partition("/")
             if "://" not in name and prefix in self._factories:
                 return _registered(prefix, rest, self.resolve(name))
@@ -249,6 +255,7 @@ class Models:
     def trouble(self, name: str) -> str | None:
         """Return why this model or account cannot be used from here, with the fix: its key is missing, or the name is
         unknown. None: nothing is known against it. Sends no request."""
+        name = self.full(name)
         prefix = name.partition("/")[0]
         if "://" not in name and prefix in self._factories:
             return None
@@ -282,7 +289,7 @@ class Models:
 
     def _default(self, env: Environment) -> str:
         if name := env.get("ROOST_MODEL") or self.config.default:
-            return name
+            return self.full(name)
         for name in self._directory.names():
             account = self._directory.account(name)
             if account and account.implied and account.default and self._place(name, env).key is not None:

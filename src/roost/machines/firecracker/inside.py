@@ -114,7 +114,7 @@ class Box:
             scratch_bytes(spec.bounds),
             self._carrier,
             programs,
-            hosts=bool(spec.network.hosts),
+            hosts=spec.proxied,
         )
         return memory_disk(kernel, inside)
 

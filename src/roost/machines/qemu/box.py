@@ -125,7 +125,7 @@ def write_disk(body: SandboxHost, kernel: Kernel) -> None:
     """Write the initial memory disk. Blocks. Raises `SandboxError`, `OSError`."""
     spec = body.spec
     check_workspace(spec)
-    pids, hosts = spec.bounds.pids or 4096, bool(spec.network.hosts)
+    pids, hosts = spec.bounds.pids or 4096, spec.proxied
     inside = Inside(view(spec), spec.workspace, pids, scratch_bytes(spec.bounds), hosts=hosts)
     (body.folder / "disk").write_bytes(memory_disk(kernel, inside))
 
