@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 from tests.console.logs import as_file, imported, turns
-from tests.server.conftest import Served
+from tests.server.conftest import Served, look
+
+from roost.agent.definition import Agent
+from roost.log.content import UserMessage
+from roost.models.request import Request
+from roost.testing.scripted import Answer, Call, ScriptedModel
 
 expect: Any = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=60_000)
@@ -73,3 +78,39 @@ def test_ten_thousand_sessions_are_listed_as_they_come_and_scroll(serve: Any, co
     assert "q=number+4711" in page.url
     page.reload()
     expect(found.filter(has_text="Task number 4711")).to_have_count(1)
+
+
+def test_a_window_that_stays_open_keeps_the_newest_part(serve: Any, console: Any) -> None:
+    def answer(request: Request) -> Answer:
+        asked = [n for n, one in enumerate(request.messages) if isinstance(one, UserMessage) and "Question" in str(one)]
+        if not asked:
+            return Answer(text="A summary.")
+        turn = re.findall(r"Question (\d+)", str(request.messages[asked[-1]]))[-1]
+        step = len(request.messages) - asked[-1]
+        calls = tuple(Call("look", {"what": f"{turn}.{step}.{n}"}) for n in range(20))
+        return Answer(calls=calls) if step < 100 else Answer(text=f"Answer {turn}")
+
+    served: Served = serve(agents=[Agent("clerk", model=ScriptedModel(answer), tools=[look], permissions="all")])
+    session = served.session(title="For days")
+    page = console(served).sign_in(f"/s/{session}").page
+    items = page.locator(".item")
+    for turn in range(1, 13):
+        served.say(session, f"Question {turn}")
+        expect(page.get_by_text(f"Answer {turn}", exact=True)).to_be_visible()
+        assert items.count() < 1_200
+    head = served.get(f"/sessions/{session}")["info"]["head"]
+    assert head > 2_200
+    expect(page.get_by_text("Question 1", exact=True)).to_have_count(0)
+    page.locator(".transcript").evaluate("node => { node.scrollTop = 200 }")  # the reader goes up, and stays there
+    page.wait_for_timeout(500)
+    for turn in range(13, 25):
+        served.say(session, f"Question {turn}")
+    newest = page.get_by_role("button", name="Go to the newest event")
+    expect(newest).to_be_attached()
+    expect(newest).to_be_visible()
+    assert items.count() < 1_500
+    assert page.locator(".transcript").evaluate("node => node.scrollTop") < 1_000
+    newest.click()
+    expect(page.get_by_text("Answer 24", exact=True)).to_be_visible()
+    served.say(session, "Question 25")
+    expect(page.get_by_text("Answer 25", exact=True)).to_be_visible()  # the feed is followed again

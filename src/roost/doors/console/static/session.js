@@ -2,17 +2,18 @@
 
 import { ask, Feed, get, newKey, of, post } from "./api.js";
 import { question, remove } from "./approvals.js";
-import { announce, h, keep, late, once, oneLine, put, saveBlob } from "./dom.js";
+import { announce, h, late, once, oneLine, put, saveBlob } from "./dom.js";
 import { Fold } from "./fold.js";
 import { count, money, short } from "./format.js";
 import { go, setQuery, title } from "./address.js";
+import { Composer } from "./views/composer.js";
 import { badge } from "./sessions.js";
 import { firstWords, sessions, stateOf } from "./store.js";
 import { Strip } from "./strip.js";
 import { itemNode } from "./transcript.js";
-import { attached, sending, unsure } from "./views/unsent.js";
 
 const PAGE = 500;
+const MOST = 2000; // events of a part that grows by itself
 const NEAR = 120;
 const AGAIN_MS = 3000;
 const TABS = [["", "Conversation"], ["timeline", "Timeline"], ["events", "Events"], ["files", "Files"], ["terminals", "Terminals"], ["compare", "Compare"]];
@@ -30,7 +31,6 @@ export class SessionView {
     this.events = [];
     this.fold = new Fold();
     this.nodes = new Map();
-    this.sent = new Map();
     this.boxes = new Map();
     this.pointsOld = true;
     this.view = null;
@@ -50,119 +50,17 @@ export class SessionView {
     this.down = h("button", { class: "down", type: "button", hidden: true, title: "To the end", "aria-label": "To the end", onclick: () => this.latest() }, "↓");
     this.questions = h("div", { class: "questions", "aria-live": "polite" });
     this.panel = h("aside", { class: "inspector", "aria-label": "Inspector" });
-    this.left = h("section", { class: "left" }, h("div", { class: "scroll-box" }, this.scroller, this.down), this.questions, this.composer());
+    this.composer = new Composer(this);
+    this.left = h("section", { class: "left" }, h("div", { class: "scroll-box" }, this.scroller, this.down), this.questions, this.composer.root);
     this.stays = true;
+    this.top = 0;
     this.sizes = new ResizeObserver(() => { if (this.stays && !this.detached) this.toEnd(); }); // a question opens below, an item gets its height
     this.sizes.observe(this.scroller);
     this.sizes.observe(this.list);
     this.other = h("section", { class: "other", hidden: true });
     this.body = h("div", { class: "session-body" }, this.left, this.other, this.panel);
-    if (this.field) this.dropping();
+    this.composer.drops(this.left);
     this.root.append(this.headline, this.tabs, this.strip.root, this.body);
-  }
-
-  composer() {
-    if (!this.rights.may("use")) return h("p", { class: "composer dim" }, "Your role may read this session, and not write to it.");
-    const key = `roost.draft.${this.id}`;
-    this.field = h("textarea", { rows: "1", placeholder: "Message …", "aria-label": "Message", oninput: () => this.typed(key), onkeydown: (event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-        event.preventDefault();
-        this.say(key);
-      }
-    } });
-    const { text, again } = unsure(key);
-    [this.field.value, this.again] = [text, again];
-    this.mode = h("select", { hidden: true, "aria-label": "When the agent works", title: "When the agent works" }, h("option", { value: "steer" }, "Steer: now"), h("option", { value: "follow_up" }, "Queue: after the turn"));
-    this.waiting = h("ul", { class: "sent", "aria-label": "Messages that wait" });
-    requestAnimationFrame(() => this.typed(key));
-    this.attached = h("div");
-    const pick = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Files to attach", onchange: () => { this.attach([...pick.files]); pick.value = ""; } });
-    this.field.addEventListener("paste", (event) => {
-      const files = [...(event.clipboardData?.files ?? [])];
-      if (!files.length) return;
-      event.preventDefault();
-      this.attach(files);
-    });
-    return h("form", { class: "composer", onsubmit: (event) => { event.preventDefault(); this.say(key); } }, this.waiting, this.attached, h("div", { class: "bar" }, pick, h("button", { type: "button", class: "quiet icon", title: "Attach files: choose, paste or drop them", "aria-label": "Attach files", onclick: () => pick.click() }, "+"), this.field, this.mode, h("button", { class: "main" }, "Send")));
-  }
-
-  /** Take files that were dropped anywhere on the conversation. */
-  dropping() {
-    const has = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-    this.left.addEventListener("dragover", (event) => { if (has(event)) { event.preventDefault(); this.left.classList.add("drop"); } });
-    this.left.addEventListener("dragleave", (event) => { if (!this.left.contains(event.relatedTarget)) this.left.classList.remove("drop"); });
-    this.left.addEventListener("drop", (event) => {
-      this.left.classList.remove("drop");
-      if (!has(event)) return;
-      event.preventDefault();
-      this.attach([...event.dataTransfer.files]);
-    });
-  }
-
-  async attach(files) {
-    this.files ??= import("./views/attachments.js").then(({ Attachments }) => {
-      const kept = attached.get(this.id) ?? [];
-      this.attachments = new Attachments({ model: () => this.view?.model ?? null, changed: () => {
-        this.attachments.list.length ? attached.set(this.id, this.attachments.list) : attached.delete(this.id);
-        this.typed(`roost.draft.${this.id}`);
-      } });
-      if (kept.length) this.attachments.set(kept);
-      this.attached.append(this.attachments.root);
-      return this.attachments;
-    });
-    try {
-      await (await this.files).add(files);
-    } catch (error) {
-      this.files = this.attachments ? this.files : null; // its module, when the connection was cut: the next try loads it
-      announce(error.message, "bad");
-    }
-    if (files.length) this.field.focus();
-  }
-
-  typed(key) {
-    keep(key, this.field.value, { session: true });
-    this.field.style.height = "auto";
-    this.field.style.height = `${Math.min(220, this.field.scrollHeight + 2)}px`;
-  }
-
-  async say(key) {
-    const text = this.field.value;
-    if (!text.trim() && !this.attachments?.list.length) return;
-    const parts = this.attachments?.list.length ? this.attachments.parts(text) : null;
-    const files = this.attachments?.take() ?? [];
-    const mine = this.again?.text === text && !parts ? this.again.key : newKey();
-    this.again = null;
-    sending(key, { key: mine, text });
-    this.field.value = "";
-    this.typed(key);
-    this.sent.set(mine, { text: parts ? parts[0].text ?? files.map((one) => one.name).join(", ") : text });
-    this.drawSent();
-    for (let tries = 0; ; tries++) {
-      try {
-        const done = await post(of(this.id, "/messages"), { ...(parts ? { parts } : { text }), mode: this.mode.hidden ? "follow_up" : this.mode.value, source: "console" }, { key: mine });
-        const waits = this.sent.get(mine);
-        if (waits) waits.input = done.input; // else its event came before this response
-        if (this.fold.items.some((item) => item.input === done.input)) this.sent.delete(mine);
-        break;
-      } catch (error) {
-        if (error.status === 0 && tries < 5) { // the key makes it count once
-          await new Promise((wake) => { setTimeout(wake, 500 * 2 ** tries); });
-          continue;
-        }
-        this.sent.delete(mine);
-        if (!this.field.value) this.field.value = text;
-        if (files.length) this.attachments.set([...files, ...this.attachments.list]);
-        this.typed(key);
-        announce(error.message, "bad");
-        break;
-      }
-    }
-    sending(key);
-    this.drawSent();
-  }
-
-  drawSent() {
-    if (this.waiting) put(this.waiting, [...this.sent.values()].map((one) => h("li", null, h("span", { class: "pill" }, "waits"), oneLine(one.text, 160))));
   }
 
   async begin(parts, query) {
@@ -183,7 +81,7 @@ export class SessionView {
     this.inspect(at ? this.itemAt(at) : null);
     this.ask();
     this.heard = this.view.info.head;
-    if (this.field && attached.has(this.id)) this.attach([]);
+    this.composer.restore();
     this.unwatch = sessions.watch(() => this.hear());
     if (this.closed) this.unwatch();
   }
@@ -204,10 +102,12 @@ export class SessionView {
   }
 
   refold() {
+    const before = this.fold.working;
     this.fold = new Fold();
     this.nodes.clear();
     this.list.replaceChildren();
     for (const { seq, event } of this.events) this.fold.add(seq, event);
+    if (before && this.fold.working?.id === before.id) this.fold.working.live = before.live;
     this.update();
   }
 
@@ -228,13 +128,31 @@ export class SessionView {
       if (seq <= (this.events.at(-1)?.seq ?? 0)) return;
       this.events.push({ seq, event: data });
       this.fold.add(seq, data);
-      if (kind === "input.received") for (const [key, one] of this.sent) if (one.input === data.input || (!one.input && one.text === data.parts?.[0]?.text)) { this.sent.delete(key); this.drawSent(); }
+      if (kind === "input.received") this.composer.arrived(data);
       if (TELLING.test(kind)) this.refresh();
       if (/^(checkpoint|child|session|rule|approval)\./.test(kind)) this.pointsOld = true;
       if (/^(approval|child|turn)\./.test(kind)) this.askSoon();
       this.onEvent?.(seq, data);
+      if (this.events.length > MOST) this.bound();
     }
     this.soon();
+  }
+
+  /** Keep the newest part only, in a window that is open for days. A reader who is further up stays there, and no feed is followed. */
+  bound() {
+    if (this.stays || this.current) {
+      this.events = this.events.slice(-PAGE);
+      this.refold();
+    } else this.leave();
+  }
+
+  /** Leave the end of the log. */
+  leave() {
+    this.feed?.close();
+    this.detached = true;
+    const step = this.fold.working;
+    if (step) this.fold.settle(step, "later", this.fold.lastAt); // it did not go on until now: its end is in a later part
+    this.update();
   }
 
   soon() {
@@ -280,11 +198,16 @@ export class SessionView {
 
   toEnd() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.top = this.scroller.scrollTop;
+    this.stays = true;
   }
 
   scrolled() {
-    this.stays = this.atEnd();
-    this.down.hidden = this.atEnd() && !this.detached;
+    const { scrollTop } = this.scroller;
+    const end = this.atEnd();
+    if (end || scrollTop < this.top) this.stays = end; // a question that opens takes the end away, and nobody scrolled up
+    this.top = scrollTop;
+    this.down.hidden = end && !this.detached;
     if (this.scroller.scrollTop < 60 && this.fold.first > 1) this.loadEarlier();
     else if (this.detached && this.atEnd()) this.loadLater();
   }
@@ -295,11 +218,10 @@ export class SessionView {
     try {
       const to = this.fold.first - 1;
       const page = await get(of(this.id, "/events"), { after: Math.max(0, to - PAGE), limit: Math.min(PAGE, to) });
+      if (to !== this.fold.first - 1) return; // another part was opened meanwhile
       const below = this.scroller.scrollHeight - this.scroller.scrollTop;
       this.events = [...page.events.filter((one) => one.seq <= to), ...this.events];
-      const live = this.fold.working?.live;
       this.refold();
-      if (live && this.fold.working) this.fold.working.live = live;
       this.scroller.scrollTop = this.scroller.scrollHeight - below;
     } catch (error) {
       announce(error.message, "bad");
@@ -312,7 +234,9 @@ export class SessionView {
     if (this.loading) return;
     this.loading = true;
     try {
-      const page = await get(of(this.id, "/events"), { after: this.events.at(-1).seq, limit: PAGE });
+      const known = this.events;
+      const page = await get(of(this.id, "/events"), { after: known.at(-1).seq, limit: PAGE });
+      if (this.events !== known || !this.detached) return; // another part was opened meanwhile
       for (const { seq, event } of page.events) {
         this.events.push({ seq, event });
         this.fold.add(seq, event);
@@ -340,10 +264,7 @@ export class SessionView {
     this.feed?.close();
     this.detached = true;
     await this.load(Math.max(0, at - PAGE / 2), PAGE);
-    const step = this.fold.working;
-    if (!step || !this.detached) return;
-    this.fold.settle(step, "later", this.fold.lastAt); // it did not go on until now: its end is in a later part
-    this.update();
+    if (this.detached) this.leave();
   }
 
   itemAt(seq) {
@@ -363,6 +284,7 @@ export class SessionView {
     if (!item) return undefined;
     const node = this.nodes.get(item.id);
     node?.scrollIntoView({ block: "center" });
+    this.stays = this.atEnd();
     if (select) this.select(item);
     else {
       this.chosen = item;
@@ -439,7 +361,7 @@ export class SessionView {
         info.state === "error" || info.state === "stopped" ? control("start", "Start", { class: "main" }) : null,
         info.state === "running" || info.state === "created" ? control("pause", "Pause") : null, this.more);
     }
-    this.mode && (this.mode.hidden = !["working", "waiting", "queued"].includes(state));
+    this.composer.steers(["working", "waiting", "queued"].includes(state));
   }
 
   firstWords() {
@@ -563,9 +485,9 @@ export class SessionView {
 
   key(event) {
     if (event.key === "Escape" && this.chosen) this.unselect();
-    else if (event.key === "m" && this.field) {
+    else if (event.key === "m" && this.composer.field) {
       event.preventDefault();
-      this.field.focus();
+      this.composer.field.focus();
     } else if (event.key === "a" && this.questions.firstChild) {
       event.preventDefault();
       this.questions.firstChild.focus();
