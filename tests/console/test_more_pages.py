@@ -10,11 +10,37 @@ from tests.bots.conftest import write_bot
 from tests.server.conftest import Served, look, strike
 
 from roost.agent.definition import Agent
+from roost.log.content import ErrorData
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.testing.telegram import TelegramServer
 
 expect: Any = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=60_000)
+
+
+def test_a_session_whose_last_turn_failed_is_shown_so(serve: Any, console: Any) -> None:
+    down = ErrorData("http_401", "The key was refused")
+    model = ScriptedModel([Answer(error=down), Answer(text="Here again.")])
+    served: Served = serve(agents=[Agent("clerk", model=model, tools=[look])])
+    session = served.session(title="A bad key")
+    served.session(title="A good one")
+    made = console(served).sign_in()
+    page, row = made.page, made.page.locator(".row", has_text="A bad key")
+    expect(row.locator(".badge")).to_have_text("new")
+    served.say(session, "hello")
+    expect(row.locator(".badge")).to_have_text("failed")  # without a reload
+    page.get_by_role("button", name="Failed").click()
+    expect(page.locator(".row:not(.head)")).to_have_count(1)
+    page.reload()
+    expect(row.locator(".badge")).to_have_text("failed")
+    made.go("/inbox")
+    expect(page.locator(".card", has_text="A bad key")).to_contain_text("The key was refused")
+    page.get_by_role("link", name="A bad key").click()
+    expect(page.locator(".session-head")).to_contain_text("The key was refused")
+    served.say(session, "hello again")
+    expect(page.locator(".session-head .badge")).to_have_text("idle")
+    made.go("/inbox")
+    expect(page.get_by_text("Failed sessions")).to_have_count(0)
 
 
 def test_the_inbox_has_the_questions_of_all_sessions(serve: Any, console: Any) -> None:

@@ -158,7 +158,7 @@ class Sessions:
         return [msgspec.structs.replace(info, last_turn=await self._last_turn(info)) for info in infos]
 
     async def _last_turn(self, info: SessionInfo) -> LastTurn | None:
-        if info.phase != "idle":
+        if info.phase != "idle" or info.state == "created":
             return None
         try:
             records = await self._store.logs.read(info.id, after=max(0, info.head - _LOOKED), limit=_LOOKED)

@@ -73,7 +73,7 @@ class SessionChanges(Stream):
         for begin in range(0, len(changed), _BATCH):
             ids = tuple(changed[begin : begin + _BATCH])
             query = SessionQuery(ids=ids, limit=len(ids))
-            found = await self.api.sessions.find(query)
+            found = await self.api.sessions.find(query, turns=True)
             if found:
                 await self.give(send, b"event: sessions\ndata: %b\n\n" % encode(found))
             gone = sorted(set(ids) - {info.id for info in found})

@@ -339,6 +339,7 @@ export class SessionView {
   head() {
     const { info } = this.view;
     const state = stateOf(info);
+    const reason = this.view.reason || (state === "failed" && info.last_turn.reason);
     const may = this.rights.may("use");
     const name = oneLine(info.title || this.firstWords() || (this.words === undefined ? "…" : "untitled"), 120);
     if (this.headline.isConnected) title(name); // else the person is elsewhere already
@@ -347,7 +348,7 @@ export class SessionView {
     this.about ??= h("div", { class: "about" });
     this.actions ??= h("div", { class: "actions" });
     if (!this.headline.firstChild) this.headline.append(this.about, this.actions);
-    put(this.about, h("div", { class: "session-name" }, h("h1", null, name), badge(state), this.view.reason ? h("span", { class: "bad" }, oneLine(this.view.reason, 160)) : null),
+    put(this.about, h("div", { class: "session-name" }, h("h1", null, name), badge(state), reason ? h("span", { class: "bad" }, oneLine(reason, 160)) : null),
       h("p", { class: "facts dim" }, h("code", null, oneLine(short(info.id), 60)), h("span", null, oneLine(info.agent, 40)), this.view.model ? h("span", null, oneLine(this.view.model, 60)) : null,
         h("span", { title: "tokens in the context" }, `${count(this.view.context_tokens)} in context`), h("span", { title: "tokens to and from models" }, `↑${count(usage.input)} ↓${count(usage.output)}`), h("span", null, money(usage.cost ?? (usage.input ? null : 0))),
         info.parent ? h("a", { href: `#/s/${encodeURIComponent(info.parent)}` }, "parent") : null));

@@ -4,7 +4,7 @@ import { agentsKnown, ask, newKey, of, post } from "./api.js";
 import { announce, h, oneLine, once, put } from "./dom.js";
 import { ago, moment, short } from "./format.js";
 import { go, setQuery, title } from "./address.js";
-import { learnAbout, sessions, stateOf } from "./store.js";
+import { failed, learnAbout, sessions, stateOf } from "./store.js";
 import { VirtualRows } from "./virtual.js";
 
 const FILTERS = [["", "All"], ["active", "Active"], ["waiting", "Waiting"], ["error", "Failed"], ["paused", "Paused"], ["stopped", "Stopped"]];
@@ -14,7 +14,7 @@ export const badge = (state) => h("span", { class: `badge ${state}` }, state);
 
 function fits(info, filter) {
   const state = stateOf(info);
-  if (filter.state === "active" ? !["working", "waiting", "queued"].includes(state) : filter.state && state !== filter.state) return false;
+  if (filter.state === "active" ? !["working", "waiting", "queued"].includes(state) : filter.state === "error" ? !failed(info) : filter.state && state !== filter.state) return false;
   if (filter.agent && info.agent !== filter.agent) return false;
   if (filter.top && info.parent) return false;
   if (!filter.words.length) return true;
@@ -84,6 +84,7 @@ class SessionsView {
       const state = stateOf(info);
       found.set(state, (found.get(state) ?? 0) + 1);
       if (["working", "waiting", "queued"].includes(state)) found.set("active", (found.get("active") ?? 0) + 1);
+      if (state === "failed") found.set("error", (found.get("error") ?? 0) + 1); // one chip for both
       agents.add(info.agent);
     }
     const chips = JSON.stringify([[...found].sort(), this.filter.state]);

@@ -62,7 +62,7 @@ class Sessions {
     this.loading = true;
     try {
       do {
-        const page = await get("/sessions", { limit: PAGE, before });
+        const page = await get("/sessions", { limit: PAGE, before, turns: true });
         if (round !== this.round) return;
         for (const info of page.sessions) {
           seen.add(info.id);
@@ -126,8 +126,12 @@ export function stateOf(info) {
   if (info.state !== "running" && info.state !== "created") return info.state;
   if (info.phase === "working" || info.phase === "waiting") return info.phase;
   if (info.pending) return "queued";
-  return info.state === "created" ? "new" : "idle";
+  if (info.state === "created") return "new";
+  return ["failed", "limit"].includes(info.last_turn?.outcome) ? "failed" : "idle";
 }
+
+/** Whether something went wrong that a person may want to see: the session itself failed, or its last turn did. */
+export const failed = (info) => ["error", "failed"].includes(stateOf(info));
 
 const asking = new Map();
 let free = 4;

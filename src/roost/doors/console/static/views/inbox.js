@@ -6,7 +6,7 @@ import { announce, clean, h, oneLine, put } from "../dom.js";
 import { ago, short } from "../format.js";
 import { title } from "../address.js";
 import { badge } from "../sessions.js";
-import { notifies, sessions, setNotify, stateOf } from "../store.js";
+import { failed, notifies, sessions, setNotify, stateOf } from "../store.js";
 
 const MOST = 100;
 
@@ -61,11 +61,11 @@ class Inbox {
       this.asked.set(info.id, info.head);
       this.ask(info.id);
     }
-    const failed = [...sessions.byId.values()].filter((info) => stateOf(info) === "error").slice(0, MOST);
-    const key = failed.map((info) => info.id).join();
+    const broken = [...sessions.byId.values()].filter(failed).sort((a, b) => b.updated_at - a.updated_at).slice(0, MOST);
+    const key = broken.map((info) => `${info.id} ${info.head}`).join();
     if (key !== this.failedKey) {
       this.failedKey = key;
-      put(this.failed, failed.length ? [h("h2", { class: "caps" }, "Failed sessions"), failed.map((info) => this.broken(info))] : null);
+      put(this.failed, broken.length ? [h("h2", { class: "caps" }, "Failed sessions"), broken.map((info) => this.broken(info))] : null);
     }
     this.sum();
   }
@@ -105,10 +105,12 @@ class Inbox {
   }
 
   broken(info) {
-    const said = h("span", { class: "dim" });
-    get(of(info.id)).then((view) => { said.textContent = oneLine(view.reason ?? "", 300); }, () => null);
-    return h("section", { class: "card" }, h("div", { class: "bar" }, badge("error"), h("a", { href: `#/s/${encodeURIComponent(info.id)}` }, oneLine(info.title || short(info.id), 120)), h("span", { class: "dim" }, `${oneLine(info.agent, 40)} · ${ago(info.updated_at)}`), h("span", { class: "grow" }),
-      this.rights.may("use") ? h("button", { type: "button", onclick: () => post(of(info.id, "/start")).then(() => announce("started"), (error) => announce(error.message, "bad")) }, "Start again") : null), said);
+    const state = stateOf(info);
+    const turn = info.last_turn;
+    const said = h("span", { class: "dim" }, state === "failed" ? oneLine(turn.reason || turn.outcome, 300) : null);
+    if (state === "error") get(of(info.id)).then((view) => { said.textContent = oneLine(view.reason ?? "", 300); }, () => null);
+    return h("section", { class: "card" }, h("div", { class: "bar" }, badge(state), h("a", { href: `#/s/${encodeURIComponent(info.id)}` }, oneLine(info.title || short(info.id), 120)), h("span", { class: "dim" }, `${oneLine(info.agent, 40)} · ${ago(info.updated_at)}`), h("span", { class: "grow" }),
+      state === "error" && this.rights.may("use") ? h("button", { type: "button", onclick: () => post(of(info.id, "/start")).then(() => announce("started"), (error) => announce(error.message, "bad")) }, "Start again") : null), said);
   }
 
   async facts() {
