@@ -17,8 +17,11 @@ from roost.terminal_text import one_line, visible
 
 _NODES = 4
 _STYLES = {"waiting": YELLOW, "working": GREEN, "error": RED, "pending": CYAN, "paused": DIM, "stopped": DIM}
-_HEADS = ("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE")
-_WIDTHS = (8, 16, 8, 7, 5)
+_WIDTHS = {"SESSION": 8, "AGENT": 16, "STATE": 8, "ACTIVE": 7, "QUEUE": 5}
+_LEAST = ("QUEUE", "AGENT", "ACTIVE")
+"""What a narrow screen leaves out, the first one first."""
+_ABOUT = 12
+"""Columns for what a session is about, where there are so many."""
 SELECTED = "7"
 
 
@@ -89,7 +92,7 @@ def approval_rows(waiting: Sequence[WaitingCall], most: int, columns: int) -> li
 
 
 def heads(columns: int) -> Line:
-    cells = [_cell(head, size) for head, size in zip(_HEADS, _WIDTHS, strict=True)]
+    cells = [_cell(head, size) for head, size in _fitting(columns).items()]
     return cut((Span("  " + "  ".join([*cells, "ABOUT"]), DIM),), columns)
 
 
@@ -99,21 +102,32 @@ def session_row(info: SessionInfo, columns: int, *, selected: bool, calls: int) 
     about = info.title or info.workspace or "(private)"
     if calls:
         about = f"{calls} {'call waits' if calls == 1 else 'calls wait'} for you   {about}"
-    cells = (
-        (short(info.id), ""),
-        (info.agent, ""),
-        (state, _STYLES.get(state, "")),
-        (_age(info.updated_at), DIM),
-        (str(info.pending or "-"), CYAN if info.pending else DIM),
-    )
+    cells = {
+        "SESSION": (short(info.id), ""),
+        "AGENT": (info.agent, ""),
+        "STATE": (state, _STYLES.get(state, "")),
+        "ACTIVE": (_age(info.updated_at), DIM),
+        "QUEUE": (str(info.pending or "-"), CYAN if info.pending else DIM),
+    }
     spans = [Span("› " if selected else "  ", CYAN)]
-    for (text, style), size in zip(cells, _WIDTHS, strict=True):
+    for head, size in _fitting(columns).items():
+        text, style = cells[head]
         spans += [Span(_cell(text_of(plain(text)), size), style), Span("  ")]
     line = cut((*spans, *plain(about)), columns)
     if not selected:
         return line
     text = text_of(line)
     return (Span(text + " " * max(0, columns - width(text)), SELECTED),)
+
+
+def _fitting(columns: int) -> dict[str, int]:
+    """Return the heads that a screen has room for, with their widths."""
+    found = dict(_WIDTHS)
+    for head in _LEAST:
+        if 2 + sum(size + 2 for size in found.values()) + _ABOUT <= columns:
+            break
+        del found[head]
+    return found
 
 
 def _cell(text: str, size: int) -> str:
