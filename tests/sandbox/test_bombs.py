@@ -67,22 +67,22 @@ async def test_commands_stand_back(tmp_path: Path) -> None:
     await sandbox.close()
 
 
-def unbearable(stretch: Stretch, part: float, times: float) -> str | None:
-    quiet, loud = quantile(stretch.quiet, part), quantile(stretch.loud, part)
+def unbearable(stretch: Stretch, times: float) -> str | None:
+    quiet, loud = quantile(stretch.quiet, 0.99), quantile(stretch.loud, 0.99)
     if loud <= max(times * quiet, quiet + CAP):
         return None
-    return f"{stretch.bomb}: {part:.0%} of the turns took {quiet * 1000:.1f} ms, beside it {loud * 1000:.1f} ms"
+    return f"{stretch.bomb}: 99th percentile of a turn {quiet * 1000:.1f} ms, beside it {loud * 1000:.1f} ms"
 
 
 async def neighbours(
-    backend: Backend | None, bomb: Bomb, folder: Path, *, turns: int, pairs: int, part: float
+    backend: Backend | None, bomb: Bomb, folder: Path, *, turns: int, pairs: int, tries: int
 ) -> Stretch:
-    """The best of three tries: what else a machine does makes it worse, and never better."""
+    """The best of some tries: what else a machine does makes it worse, and never better."""
     wrong: str | None = None
-    for number in range(3):
+    for number in range(tries):
         (home := folder / f"home{number}").mkdir()
         stretch = await beside(bomb, backend, home, turns=turns, pairs=pairs)
-        if (wrong := unbearable(stretch, part, 2.0)) is None:
+        if (wrong := unbearable(stretch, 2.0)) is None:
             return stretch
     pytest.fail(wrong or "")
 
@@ -92,7 +92,7 @@ async def neighbours(
 async def test_another_sessions_turns_are_as_quick_as_ever(name: str, kind: str, tmp_path: Path) -> None:
     backend = await able(name)
     bomb = next(each for each in bombs(1.0, level=0 if backend is None else 1) if each.name == kind)
-    stretch = await neighbours(backend, bomb, tmp_path, turns=40, pairs=1, part=0.5)  # more are those of a full machine
+    stretch = await neighbours(backend, bomb, tmp_path, turns=10, pairs=4, tries=3)
     assert stretch.said
     assert all(said.startswith("exit ") for said in stretch.said)
     if kind == "processor":
@@ -106,7 +106,7 @@ async def test_beside_every_bomb(name: str, tmp_path: Path) -> None:
     backend = await able(name)
     for bomb in bombs(2.0, level=0 if backend is None else 1):
         (folder := tmp_path / bomb.name.replace("/", "")).mkdir()
-        await neighbours(backend, bomb, folder, turns=50, pairs=4, part=0.99)
+        await neighbours(backend, bomb, folder, turns=50, pairs=4, tries=3)
 
 
 async def shown(*options: str) -> dict[str, str]:

@@ -129,7 +129,7 @@ def approve(
             say_json(said | ({"always": list(made), "scope": scope or "session"} if made else {}))
         else:
             word = {"reject": "rejected", "approve": "approved", "modify": "changed and approved"}[decision]
-            later = "" if node.daemon else "; no daemon runs: an open `roost run` goes on, else `roost up` does"
+            later = "" if node.daemon else "; no daemon runs: an open `roost run` goes on, else start `roost up`"
             later = f", and from now on {', '.join(map(visible_line, made))}{later}" if made else later
             say(f"{word} {visible_line(waiting.tool)}{later}")
         return 0

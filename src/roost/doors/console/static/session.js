@@ -138,7 +138,7 @@ export class SessionView {
     this.soon();
   }
 
-  /** Keep the newest part only, in a window that is open for days. A reader who is further up stays there, and no feed is followed. */
+  /** Forget old events when there are many. For a reader who is further up, stop the feed and keep what is shown. */
   bound() {
     if (this.stays || this.current) {
       this.events = this.events.slice(-PAGE);
@@ -146,7 +146,7 @@ export class SessionView {
     } else this.leave();
   }
 
-  /** Leave the end of the log. */
+  /** Stop the feed: what is shown is an earlier part of the log from now on. */
   leave() {
     this.feed?.close();
     this.detached = true;
